@@ -1,0 +1,60 @@
+use std::fmt;
+
+/// One or two dimensions, row-major. A vector `[n]` counts as one row of `n` columns.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Shape {
+    rank: u8,
+    dims: [usize; 2],
+}
+
+impl Shape {
+    pub const fn vector(n: usize) -> Shape {
+        Shape { rank: 1, dims: [1, n] }
+    }
+
+    pub const fn matrix(rows: usize, cols: usize) -> Shape {
+        Shape { rank: 2, dims: [rows, cols] }
+    }
+
+    /// The shape as stored in a file; `None` for other than one or two dimensions.
+    pub fn from_dims(dims: &[usize]) -> Option<Shape> {
+        match *dims {
+            [n] => Some(Shape::vector(n)),
+            [rows, cols] => Some(Shape::matrix(rows, cols)),
+            _ => None,
+        }
+    }
+
+    pub const fn rows(self) -> usize {
+        self.dims[0]
+    }
+
+    pub const fn cols(self) -> usize {
+        self.dims[1]
+    }
+
+    /// Number of elements.
+    pub const fn count(self) -> usize {
+        self.dims[0] * self.dims[1]
+    }
+
+    /// The dimensions as a file lists them: one for a vector, two for a matrix.
+    pub fn dims(&self) -> &[usize] {
+        match self.rank {
+            1 => &self.dims[1..],
+            _ => &self.dims,
+        }
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.dims())
+    }
+}
+
+impl fmt::Debug for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.dims())
+    }
+}

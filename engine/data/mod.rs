@@ -1,0 +1,20 @@
+//! Floor 1, the host's side: what tokens mean. Never meets `device`.
+
+pub mod batch;
+pub mod catalogue;
+pub mod dataset;
+pub mod intra;
+pub mod record;
+pub mod sample;
+pub mod source;
+pub mod span;
+pub mod text;
+pub mod trie;
+pub mod vocab;
+
+pub use batch::Batch;
+pub use dataset::Dataset;
+pub use intra::{Intra, IntraMode, IntraState};
+pub use sample::Sample;
+pub use trie::Trie;
+pub use vocab::{Special, Vocab};
