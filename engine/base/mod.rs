@@ -1,9 +1,11 @@
 //! Floor 0: what a number is and where randomness comes from. Knows nothing else of ours.
 
 mod dtype;
+mod fault;
 mod rng;
 mod shape;
 
 pub use dtype::Dtype;
+pub use fault::Fault;
 pub use rng::{Philox, Stream};
 pub use shape::Shape;
