@@ -56,8 +56,10 @@ pub struct LowRank<'a> {
     pub scale: f32,
 }
 
-/// What a product does before it writes: y = residual_scale·residual + gelu(a·b + low_rank + bias), then [`Write`].
+/// What a product does before it writes: y = residual_scale·residual + gelu(scale·a·b + low_rank + bias), then [`Write`].
 pub struct Epilogue<'a> {
+    /// Factor of the product itself.
+    pub scale: f32,
     /// `[n]`
     pub bias: Option<View<'a>>,
     pub gelu: Option<Gelu>,

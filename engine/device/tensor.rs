@@ -184,4 +184,10 @@ impl<'a> ViewMut<'a> {
     pub fn part(self, offset: usize, shape: Shape) -> ViewMut<'a> {
         ViewMut(self.0.part(offset, shape))
     }
+
+    /// Two parts that do not overlap, both writable. Panics where they do.
+    pub fn parts(self, a: (usize, Shape), b: (usize, Shape)) -> (ViewMut<'a>, ViewMut<'a>) {
+        assert!(a.0 + a.1.count() <= b.0 || b.0 + b.1.count() <= a.0, "parts {a:?} and {b:?} overlap");
+        (ViewMut(self.0.part(a.0, a.1)), ViewMut(self.0.part(b.0, b.1)))
+    }
 }
