@@ -68,7 +68,11 @@ impl Checkpoint {
         for (name, info) in metadata.tensors() {
             let range = (data + info.data_offsets.0, data + info.data_offsets.1);
             if range.1 > map.len() {
-                return Err(refuse(format!("tensor {name}: expected {} bytes, got a file of {}", range.1, map.len())));
+                return Err(refuse(format!(
+                    "tensor {name}: expected {} bytes, got a file of {}",
+                    range.1,
+                    map.len()
+                )));
             }
             let name = name.strip_prefix("glm.").unwrap_or(&name).to_owned();
             let entry = Entry { file: map.clone(), dtype: info.dtype, dims: info.shape.clone(), range };
@@ -107,9 +111,11 @@ impl Checkpoint {
 
     /// The tensor `name` in whatever shape of one or two dimensions it has.
     pub fn take_any(&mut self, name: &str) -> Result<Stored> {
-        let refuse = |what: String| Fault::Model.error(format!("weights: {}: tensor {name}: {what}", self.place));
+        let refuse =
+            |what: String| Fault::Model.error(format!("weights: {}: tensor {name}: {what}", self.place));
         let entry = self.entries.remove(name).ok_or_else(|| {
-            let near = self.entries.keys().next().map_or("nothing".to_owned(), |n| format!("for example {n}"));
+            let near =
+                self.entries.keys().next().map_or("nothing".to_owned(), |n| format!("for example {n}"));
             refuse(format!("expected it, but it is not there; the file still holds {near}"))
         })?;
         let dtype = match entry.dtype {
@@ -121,7 +127,10 @@ impl Checkpoint {
         let shape = Shape::from_dims(&entry.dims)
             .ok_or_else(|| refuse(format!("expected one or two dimensions, got {:?}", entry.dims)))?;
         if shape.count() * dtype.size() != entry.range.1 - entry.range.0 {
-            return Err(refuse(format!("expected {shape} of {dtype}, got {} bytes", entry.range.1 - entry.range.0)));
+            return Err(refuse(format!(
+                "expected {shape} of {dtype}, got {} bytes",
+                entry.range.1 - entry.range.0
+            )));
         }
         Ok(Stored { name: name.to_owned(), dtype, shape, file: entry.file, range: entry.range })
     }
@@ -158,9 +167,15 @@ impl Stored {
     pub fn to_f32(&self) -> Vec<f32> {
         let bytes = self.bytes();
         match self.dtype {
-            Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            Dtype::F16 => bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-            Dtype::Bf16 => bytes.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            Dtype::F32 => {
+                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+            }
+            Dtype::F16 => {
+                bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
+            }
+            Dtype::Bf16 => {
+                bytes.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
+            }
             Dtype::U32 => unreachable!("take refuses integers"),
         }
     }
@@ -182,10 +197,12 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let text = std::fs::read_to_string(&index).map_err(|e| refuse(format!("index cannot be read: {e}")))?;
     let json: serde_json::Value =
         serde_json::from_str(&text).map_err(|e| refuse(format!("index: expected JSON, got {e}")))?;
-    let map = json["weight_map"].as_object().ok_or_else(|| refuse("index: expected a weight_map object".into()))?;
+    let map =
+        json["weight_map"].as_object().ok_or_else(|| refuse("index: expected a weight_map object".into()))?;
     let mut names: Vec<&str> = Vec::new();
     for value in map.values() {
-        let name = value.as_str().ok_or_else(|| refuse(format!("index: expected a file name, got {value}")))?;
+        let name =
+            value.as_str().ok_or_else(|| refuse(format!("index: expected a file name, got {value}")))?;
         if name.contains('/') || name.contains("..") {
             return Err(refuse(format!("index: expected a file in this folder, got {name}")));
         }
