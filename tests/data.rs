@@ -1,0 +1,8 @@
+//! Laws of the data: trie, automaton, spans, samples, batches, text. Expected rows: `golden/positions.json`.
+
+#[path = "data/automaton.rs"]
+mod automaton;
+#[path = "data/golden.rs"]
+mod golden;
+#[path = "data/trie.rs"]
+mod trie;
