@@ -69,7 +69,9 @@ impl Vocab {
     pub fn open(path: &Path) -> Result<Vocab> {
         let shown = path.display();
         let json = std::fs::read(path).map_err(|e| {
-            Fault::Model.error(format!("tokenizer: {shown}: expected a readable tokenizer.json, got: {e}; check the path"))
+            Fault::Model.error(format!(
+                "tokenizer: {shown}: expected a readable tokenizer.json, got: {e}; check the path"
+            ))
         })?;
         Vocab::from_json(&json).with_context(|| format!("tokenizer: {shown}"))
     }

@@ -50,7 +50,8 @@ pub fn read(folder: &Path, skips: &mut Skips) -> Result<Raw> {
 
 /// The one of `names` that is there; two of them are one too many.
 fn one_of(folder: &Path, names: &[&str]) -> Result<Option<PathBuf>> {
-    let found: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).filter(|path| path.exists()).collect();
+    let found: Vec<PathBuf> =
+        names.iter().map(|name| folder.join(name)).filter(|path| path.exists()).collect();
     match found.as_slice() {
         [] => Ok(None),
         [path] => Ok(Some(path.clone())),
@@ -205,7 +206,10 @@ fn agree(interactions: &Path, sequences: &Path, raw: &Raw, other: Log) -> Result
         Err(super::lines::line_error(
             sequences,
             line,
-            format_args!("{message}; mend one of the two files or take one away ({})", interactions.display()),
+            format_args!(
+                "{message}; mend one of the two files or take one away ({})",
+                interactions.display()
+            ),
         ))
     };
     for user in &raw.users {
@@ -301,4 +305,3 @@ fn read_reviews(path: &Path, users: &Ids, items: &Ids, raw: &mut Raw, skips: &mu
     }
     Ok(())
 }
-

@@ -46,7 +46,10 @@ impl Ids {
     /// The number of an id that must be known.
     pub fn find(&self, id: &str) -> Result<u32, String> {
         self.index(id).ok_or_else(|| {
-            format!("expected a known {}, got {id:?}; add it to the {}s or take the line away", self.what, self.what)
+            format!(
+                "expected a known {}, got {id:?}; add it to the {}s or take the line away",
+                self.what, self.what
+            )
         })
     }
 }
@@ -104,18 +107,27 @@ impl Log {
         let mut timed = false;
         for (id, mut entries) in self.users {
             let wrong = |entry: &Entry, message: String| {
-                Err(super::lines::line_error(&self.path, entry.line, format_args!("{message}; mend the line")))
+                Err(super::lines::line_error(
+                    &self.path,
+                    entry.line,
+                    format_args!("{message}; mend the line"),
+                ))
             };
             if entries.iter().all(|e| e.pos.is_some()) {
                 entries.sort_by_key(|e| e.pos);
                 for pair in entries.windows(2) {
                     if pair[0].pos == pair[1].pos {
                         let pos = pair[1].pos.unwrap_or_default();
-                        return wrong(&pair[1], format!("expected each pos of user {id} once, got {pos} again"));
+                        return wrong(
+                            &pair[1],
+                            format!("expected each pos of user {id} once, got {pos} again"),
+                        );
                     }
                     let (before, after) = (pair[0].event.time, pair[1].event.time);
                     if before != NO_TIME && after != NO_TIME && after < before {
-                        let message = format!("expected times of user {id} to rise with pos, got {after} after {before}");
+                        let message = format!(
+                            "expected times of user {id} to rise with pos, got {after} after {before}"
+                        );
                         return wrong(&pair[1], message);
                     }
                 }

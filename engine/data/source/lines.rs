@@ -22,7 +22,8 @@ impl Lines {
     /// Opens a file; refuses one that cannot be read.
     pub fn open(path: &Path) -> Result<Lines> {
         let unreadable = |e: std::io::Error| {
-            Fault::Data.error(format!("{}: expected a readable file, got: {e}; check the path", path.display()))
+            Fault::Data
+                .error(format!("{}: expected a readable file, got: {e}; check the path", path.display()))
         };
         let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(unreadable)?);
         let zipped = file.fill_buf().map_err(unreadable)?.starts_with(&[0x1f, 0x8b]);
@@ -123,7 +124,8 @@ impl Skips {
         if self.allowed == 0 {
             return Err(error);
         }
-        Err(Fault::Data.error(format!("{error:#} (and {} bad lines before it were left out: --skip-bad)", self.allowed)))
+        Err(Fault::Data
+            .error(format!("{error:#} (and {} bad lines before it were left out: --skip-bad)", self.allowed)))
     }
 
     /// The sentences about the lines left out, in the order of reading.

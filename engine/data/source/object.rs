@@ -38,7 +38,10 @@ pub fn text(name: &str, value: Value) -> Result<Option<String>, String> {
 /// A list of names (one path), a list of lists (several paths), one name, or null.
 pub fn categories(name: &str, value: Value) -> Result<Vec<Vec<String>>, String> {
     let wrong = |other: &Value| {
-        format!("expected `{name}` to be a list of names or of lists of names, got {}; mend the line", kind(other))
+        format!(
+            "expected `{name}` to be a list of names or of lists of names, got {}; mend the line",
+            kind(other)
+        )
     };
     let path = |values: Vec<Value>| -> Result<Vec<String>, String> {
         let mut path = Vec::with_capacity(values.len());
@@ -122,9 +125,11 @@ pub fn rating(field: &str) -> Result<f32, String> {
 pub fn rating_value(value: Option<&Value>) -> Result<f32, String> {
     match value {
         None | Some(Value::Null) => Ok(f32::NAN),
-        Some(Value::Number(n)) => {
-            n.as_f64().map(|r| r as f32).filter(|r| r.is_finite()).ok_or_else(|| format!("expected a finite rating, got {n}; mend the line"))
-        }
+        Some(Value::Number(n)) => n
+            .as_f64()
+            .map(|r| r as f32)
+            .filter(|r| r.is_finite())
+            .ok_or_else(|| format!("expected a finite rating, got {n}; mend the line")),
         Some(Value::String(s)) => rating(s.trim()),
         Some(other) => Err(format!("expected `rating` to be a number, got {}; mend the line", kind(other))),
     }
