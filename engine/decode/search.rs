@@ -102,7 +102,13 @@ impl<'a> Search<'a> {
             log_probs: Vec::new(),
             children: vec![u32::MAX; rules.trie.children(0).len()],
         };
-        Search { rules, known: vec![root], live: vec![Beam { known: 0, sum: 0.0 }], finished: Vec::new(), steps: 0 }
+        Search {
+            rules,
+            known: vec![root],
+            live: vec![Beam { known: 0, sum: 0.0 }],
+            finished: Vec::new(),
+            steps: 0,
+        }
     }
 
     /// The legal next tokens of `row`, ascending: the children of its node, and [END] where an item ends there.
@@ -174,21 +180,20 @@ impl<'a> Search<'a> {
         for beam in &self.live {
             let known = &self.known[beam.known as usize];
             let children = trie.children(known.node);
-            let terminal = trie.is_terminal(known.node);
-            let mut child = children.start;
-            for &log_prob in &known.log_probs {
-                let is_end = terminal
-                    && (candidates.last().is_none_or(|c| c.known != beam.known || c.token < self.rules.end))
-                    && (child == children.end || trie.token(child) > self.rules.end);
-                let (token, next) = if is_end && !self.ended(&candidates, beam.known) {
+            // [END] stands among the children in token order.
+            let end_place = trie
+                .is_terminal(known.node)
+                .then(|| trie.edges(known.node).partition_point(|&token| token < self.rules.end));
+            for (place, &log_prob) in known.log_probs.iter().enumerate() {
+                let (token, child) = if end_place == Some(place) {
                     (self.rules.end, None)
                 } else {
-                    let place = child - children.start;
-                    child += 1;
-                    (trie.token(child - 1), Some((child - 1, place)))
+                    let place = place - usize::from(end_place.is_some_and(|end| end < place));
+                    let node = children.start + place as u32;
+                    (trie.token(node), Some((node, place as u32)))
                 };
                 let sum = beam.sum + f64::from(log_prob);
-                candidates.push(Candidate { sum, node: known.node, token, known: beam.known, child: next });
+                candidates.push(Candidate { sum, node: known.node, token, known: beam.known, child });
             }
         }
         let better = |a: &Candidate, b: &Candidate| {
@@ -205,7 +210,8 @@ impl<'a> Search<'a> {
             match candidate.child {
                 None => {
                     let length = f64::from(self.steps);
-                    self.finished.push((candidate.known, candidate.sum / length.powf(self.rules.length_penalty)));
+                    self.finished
+                        .push((candidate.known, candidate.sum / length.powf(self.rules.length_penalty)));
                 }
                 Some((node, place)) => {
                     let known = self.child(candidate.known, place, node);
@@ -215,11 +221,6 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether [END] of this beam is among the candidates already.
-    fn ended(&self, candidates: &[Candidate], known: u32) -> bool {
-        candidates.iter().rev().take_while(|c| c.known == known).any(|c| c.child.is_none())
-    }
-
     /// Rows known or asked for so far, the prompt's last row included.
     pub fn rows(&self) -> usize {
         self.known.len()
@@ -227,7 +228,8 @@ impl<'a> Search<'a> {
 
     /// The best W finished sequences, best first; equal scores in the order of their tokens.
     pub fn finish(&self) -> Vec<Finished> {
-        let mut all: Vec<Finished> = self.finished.iter().map(|&(row, score)| self.read(row, score)).collect();
+        let mut all: Vec<Finished> =
+            self.finished.iter().map(|&(row, score)| self.read(row, score)).collect();
         all.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.tokens.cmp(&b.tokens)));
         all.truncate(self.rules.width);
         all

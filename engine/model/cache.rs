@@ -175,6 +175,22 @@ impl KvCache {
         model.finish(&x)
     }
 
+    /// Makes room for `slots` produced tokens in all; what is stored stays.
+    pub fn reserve(&mut self, model: &Model, slots: usize) -> Result<()> {
+        if slots <= self.slots {
+            return Ok(());
+        }
+        let slots = slots.max(2 * self.slots);
+        for tail in &mut self.tail {
+            let old = tail.shape();
+            let mut larger = model.device.alloc(Shape::matrix(slots, old.cols()), tail.dtype())?;
+            model.device.copy(larger.view_mut().row_range(0..old.rows()), tail.view())?;
+            *tail = larger;
+        }
+        self.slots = slots;
+        Ok(())
+    }
+
     /// Keys and values of a layer's prompt part, `[rows, 2h]`: keys of all heads, then values.
     pub fn prompt(&self, layer: usize) -> View<'_> {
         self.prompt[layer].view()
