@@ -8,7 +8,7 @@ pub mod record;
 pub mod sample;
 pub mod source;
 pub mod span;
-pub mod text;
+pub mod task;
 pub mod trie;
 pub mod vocab;
 

@@ -1,0 +1,131 @@
+//! What `train` and `decode` share: a data set under the rules of rows, and a loaded model.
+
+use super::Global;
+use crate::base::{Dtype, Fault};
+use crate::data::intra::Ids;
+use crate::data::sample::PartAEnd;
+use crate::data::span::Masking;
+use crate::data::task::{Tasks, Template};
+use crate::data::{Dataset, EncIntra, Intra, IntraMode, Rules};
+use crate::device::{Device, Gelu};
+use crate::model::{Adapter, Checkpoint, Config, Model, Tune};
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+
+/// How rows are made; the same for training and decoding, so that what was learnt is what is asked.
+#[derive(Clone, Debug, clap::Args, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RowFlags {
+    /// The prompt around a history
+    #[arg(long, default_value = "{history} , [MASK]", value_name = "TEXT")]
+    pub template: String,
+    /// Rows of a sample at most; the oldest history goes first
+    #[arg(long, default_value_t = 1024, value_name = "N")]
+    pub max_row: usize,
+    /// Part B's intra ids: by the entity automaton, or 1, 2, 3 … as GLM
+    #[arg(long, default_value = "entity", value_parser = ["entity", "glm"])]
+    pub intra: String,
+    /// Entity tokens of part A: numbered from one, from zero, or all 0
+    #[arg(long, default_value = "one", value_parser = ["one", "zero", "off"])]
+    pub enc_intra: String,
+    /// Look for an entity inside a failed match, or begin anew behind it
+    #[arg(long, default_value = "rescan", value_parser = ["rescan", "simple"])]
+    pub trie_match: String,
+    /// Id with which later units of a span begin
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=2))]
+    pub restart: u32,
+    /// Separate tokens in part B: each 1, or a run counted as one unit
+    #[arg(long, default_value = "restart", value_parser = ["restart", "grow"])]
+    pub plain_run: String,
+}
+
+impl RowFlags {
+    pub fn intra<'a>(&self, dataset: &'a Dataset) -> Intra<'a> {
+        let mode = IntraMode {
+            ids: if self.intra == "glm" { Ids::Glm } else { Ids::Entity },
+            rescan: self.trie_match == "rescan",
+            restart: self.restart,
+            plain_grow: self.plain_run == "grow",
+        };
+        Intra::new(dataset.pool(), mode)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub fn tasks<'a>(
+        &self,
+        dataset: &'a Dataset,
+        intra: &'a Intra<'a>,
+        max_positions: usize,
+        masking: Masking,
+        mix: f64,
+        seed: u64,
+    ) -> Result<Tasks<'a>> {
+        let enc_intra = match (self.enc_intra.as_str(), self.intra.as_str()) {
+            ("off", _) | (_, "glm") => EncIntra::Off,
+            ("zero", _) => EncIntra::Zero,
+            _ => EncIntra::One,
+        };
+        let rules = Rules {
+            special: dataset.vocab().special(),
+            intra,
+            enc_intra,
+            part_a_end: PartAEnd::Always,
+            cls: true,
+            max_position: max_positions as u32,
+        };
+        let template = Template::parse(&self.template, dataset)?;
+        let max_row = self.max_row.min(max_positions);
+        Tasks::new(dataset, rules, template, masking, mix, max_row, seed)
+    }
+}
+
+/// A path, or a name under `$ENGINE_WEIGHTS` or `weights/`.
+pub fn find_weights(name: &Path) -> Result<PathBuf> {
+    let roots =
+        std::env::var_os("ENGINE_WEIGHTS").map(PathBuf::from).into_iter().chain([PathBuf::from("weights")]);
+    let candidates: Vec<PathBuf> =
+        std::iter::once(name.to_path_buf()).chain(roots.map(|r| r.join(name))).collect();
+    candidates.iter().find(|p| p.is_dir()).cloned().ok_or_else(|| {
+        Fault::Usage.error(format!(
+            "--weights: {}: expected a folder here, in $ENGINE_WEIGHTS or in weights/, got none; see weights/README.md",
+            name.display()
+        ))
+    })
+}
+
+/// Opens device and model.
+pub fn open_model(
+    global: &Global,
+    weights: &Path,
+    adapter: Option<&Path>,
+    tune: &Tune,
+    gelu: Option<&str>,
+    seed: u64,
+) -> Result<Model> {
+    let device = Device::open(&global.device, global.threads)?;
+    let folder = find_weights(weights)?;
+    let mut config = Config::read(&folder.join("config.json"))?;
+    if let Some(form) = gelu {
+        config.gelu = if form == "erf" { Gelu::Erf } else { Gelu::Tanh };
+    }
+    let mut model = Model::load(&device, config, Checkpoint::open(&folder)?, Dtype::F32, tune, seed)?;
+    if let Some(adapter) = adapter {
+        let modules = model.load_adapter(Adapter::open(adapter)?)?;
+        if !global.quiet {
+            eprintln!("adapter: {}: {modules} linears adapted", adapter.display());
+        }
+    }
+    Ok(model)
+}
+
+/// Refuses a data set whose tokens the model does not have.
+pub fn check_fit(model: &Model, dataset: &Dataset) -> Result<()> {
+    let (have, need) = (model.config.vocabulary, dataset.vocab().size());
+    if need > have {
+        return Err(Fault::Model.error(format!(
+            "data: {}: expected a tokenizer of at most {have} ids for this model, got {need}; prepare it with the model's own tokenizer",
+            dataset.name()
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,394 @@
+use super::data::{check_fit, find_weights, open_model, RowFlags};
+use super::{interrupt, Global};
+use crate::base::{write_atomically, Dtype, Fault};
+use crate::data::span::Masking;
+use crate::data::task::{examples_of_step, sampled_users, Split};
+use crate::data::{batch, Batch, Dataset, Sample};
+use crate::decode;
+use crate::model::{adapter_config, Keep, LoraConfig, Model, Rates, Tune};
+use crate::train::{self, End, Hooks, Hyper, Report, Schedule, Settings, State};
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde_json::json;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Example: engine train --weights glm-10b --data toys.bin
+#[derive(Clone, Debug, clap::Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Train {
+    /// The checkpoint folder to start from
+    #[arg(long, value_name = "DIR")]
+    pub weights: PathBuf,
+    /// The prepared .bin
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// The run folder [default: runs/<data>-<tune>-<n>]
+    #[arg(long, value_name = "RUN")]
+    pub out: Option<PathBuf>,
+    /// What is trained: an adapter or every weight
+    #[arg(long, default_value = "lora", value_parser = ["lora", "full"])]
+    pub tune: String,
+    #[arg(long, default_value_t = 8)]
+    pub rank: usize,
+    #[arg(long, default_value_t = 16.0)]
+    pub alpha: f64,
+    #[arg(long, default_value_t = 0.0)]
+    pub lora_dropout: f32,
+    /// Linears that take an adapter
+    #[arg(long, value_delimiter = ',', default_value = "query_key_value,dense,dense_h_to_4h,dense_4h_to_h")]
+    pub targets: Vec<String>,
+    /// Train both position tables beside the adapter
+    #[arg(long)]
+    pub train_positions: bool,
+    /// Go on from the newest checkpoint of --out
+    #[arg(long)]
+    #[serde(skip)]
+    pub resume: bool,
+    /// Passes over the users
+    #[arg(long, default_value_t = 8.0)]
+    pub epochs: f64,
+    /// Examples of an optimiser step
+    #[arg(long, default_value_t = 128)]
+    pub batch: usize,
+    /// Rows computed at once; a step is cut into as many micro-batches as that takes
+    #[arg(long, default_value_t = 8192)]
+    pub batch_rows: usize,
+    #[arg(long, default_value_t = 1e-5)]
+    pub learning_rate: f64,
+    /// Share of the steps during which the rate rises
+    #[arg(long, default_value_t = 0.05)]
+    pub warmup: f64,
+    #[arg(long, default_value_t = 0.9)]
+    pub beta1: f32,
+    #[arg(long, default_value_t = 0.95)]
+    pub beta2: f32,
+    #[arg(long, default_value_t = 0.01)]
+    pub weight_decay: f32,
+    /// Largest gradient norm; 0 = no clipping
+    #[arg(long, default_value_t = 1.0)]
+    pub clip: f32,
+    /// Dropout of embeddings and sub-layer outputs [default: the config's with --tune full, otherwise 0]
+    #[arg(long)]
+    pub dropout: Option<f32>,
+    /// Dropout of attention probabilities [default: as --dropout]
+    #[arg(long)]
+    pub attention_dropout: Option<f32>,
+    /// What a layer keeps for its backward: all, lean, no-inner, no-qkv, input
+    #[arg(long, default_value = "lean", value_parser = ["all", "lean", "no-inner", "no-qkv", "input"])]
+    pub keep: String,
+    /// Share of blank infilling among the examples; the rest asks for the next item
+    #[arg(long, default_value_t = 0.5)]
+    pub mix: f64,
+    /// Weights of entity-, sentence- and document-level masks
+    #[arg(long, value_delimiter = ',', default_value = "0.4,0.3,0.3")]
+    pub levels: Vec<f64>,
+    /// Smallest share of the tokens that a document-level span masks
+    #[arg(long, default_value_t = 0.5)]
+    pub document_min: f64,
+    /// Probability that a document-level span is the suffix
+    #[arg(long, default_value_t = 0.5)]
+    pub document_suffix: f64,
+    /// Share of the tokens masked at entity and sentence level
+    #[arg(long, default_value_t = 0.15)]
+    pub mask_ratio: f64,
+    /// Spans of part B in order, or shuffled as GLM does
+    #[arg(long, default_value = "chrono", value_parser = ["chrono", "shuffle"])]
+    pub span_order: String,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub rows: RowFlags,
+    /// Steps between validations; 0 = none
+    #[arg(long, default_value_t = 200)]
+    pub validate_every: u64,
+    /// Users of a validation; 0 = all
+    #[arg(long, default_value_t = 500)]
+    pub validate_users: usize,
+    /// Beams of a validation
+    #[arg(long, default_value_t = 10)]
+    pub validate_beams: usize,
+    /// Validations without gain after which the run ends; 0 = never
+    #[arg(long, default_value_t = 0)]
+    pub patience: u32,
+    /// Steps between checkpoints
+    #[arg(long, default_value_t = 200)]
+    pub checkpoint_every: u64,
+    #[arg(long, default_value_t = 2)]
+    #[serde(skip)]
+    pub keep_checkpoints: usize,
+    /// Stop, saved, after this much training; 0 = no limit
+    #[arg(long, default_value_t = 0.0)]
+    #[serde(skip)]
+    pub max_minutes: f64,
+    #[arg(long, value_parser = ["tanh", "erf"])]
+    pub gelu: Option<String>,
+    /// Decides order, spans and dropout
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+impl Train {
+    fn tune(&self) -> Result<Tune> {
+        Ok(if self.tune == "full" {
+            Tune::Full
+        } else {
+            let config = LoraConfig {
+                rank: self.rank,
+                alpha: self.alpha,
+                dropout: self.lora_dropout,
+                targets: LoraConfig::targets_of(&self.targets)?,
+                rank_stabilised: false,
+            };
+            Tune::Lora { config, positions: self.train_positions }
+        })
+    }
+
+    fn rates(&self, model: &Model) -> Rates {
+        let default = if self.tune == "full" { model.config.dropout } else { Rates::default() };
+        let all = self.dropout;
+        Rates {
+            embedding: all.unwrap_or(default.embedding),
+            output: all.unwrap_or(default.output),
+            attention: self.attention_dropout.or(all).unwrap_or(default.attention),
+        }
+    }
+
+    fn masking(&self) -> Result<Masking> {
+        let mix: [f64; 3] = self.levels.as_slice().try_into().map_err(|_| {
+            Fault::Usage.error(format!("--levels: expected three weights, got {:?}", self.levels))
+        })?;
+        let in_unit = [self.document_min, self.document_suffix, self.mask_ratio]
+            .iter()
+            .all(|x| (0.0..=1.0).contains(x));
+        if mix.iter().any(|w| *w < 0.0) || mix.iter().sum::<f64>() <= 0.0 || !in_unit {
+            return Err(
+                Fault::Usage.error("masks: expected weights and shares from 0 to 1, some of them above 0")
+            );
+        }
+        Ok(Masking {
+            mix,
+            ratio: self.mask_ratio,
+            document_min: self.document_min,
+            document_suffix: self.document_suffix,
+            shuffle: self.span_order == "shuffle",
+            ..Masking::default()
+        })
+    }
+
+    /// The settings as TOML, without what does not change the numbers.
+    fn resolved(&self) -> Result<String> {
+        Ok(toml::to_string(&Train { out: None, ..self.clone() })?)
+    }
+}
+
+/// Trains and leaves a run folder.
+pub fn run(args: &Train, global: &Global) -> Result<()> {
+    if args.batch == 0 || args.epochs <= 0.0 || args.learning_rate <= 0.0 {
+        return Err(Fault::Usage.error("train: expected --batch, --epochs and --learning-rate above 0"));
+    }
+    let tune = args.tune()?;
+    let mut model = open_model(global, &args.weights, None, &tune, args.gelu.as_deref(), args.seed)?;
+    let dataset = Dataset::open(&args.data)?;
+    check_fit(&model, &dataset)?;
+    let run = match &args.out {
+        Some(run) => run.clone(),
+        None => free_run(&dataset, &args.tune),
+    };
+    if !args.resume && !train::checkpoint::list(&run)?.is_empty() {
+        return Err(Fault::Usage.error(format!(
+            "--out: {}: expected a new run, got one with checkpoints; add --resume or choose another folder",
+            run.display()
+        )));
+    }
+    std::fs::create_dir_all(&run).with_context(|| run.display().to_string())?;
+    interrupt::install();
+    let intra = args.rows.intra(&dataset);
+    let tasks = args.rows.tasks(
+        &dataset,
+        &intra,
+        model.config.max_positions,
+        args.masking()?,
+        args.mix,
+        args.seed,
+    )?;
+    let learners = tasks.learners();
+    if learners.is_empty() {
+        return Err(Fault::Data.error(format!(
+            "data: {}: expected users with two training events or more, got none",
+            args.data.display()
+        )));
+    }
+    let total = ((args.epochs * learners.len() as f64) / args.batch as f64).ceil() as u64;
+    let resolved = args.resolved()?;
+    let settings = Settings {
+        run: run.clone(),
+        seed: args.seed,
+        schedule: Schedule {
+            peak: args.learning_rate,
+            warmup: (args.warmup * total as f64) as u64,
+            total,
+            floor: 0.0,
+        },
+        hyper: Hyper {
+            beta1: args.beta1,
+            beta2: args.beta2,
+            epsilon: 1e-8,
+            weight_decay: args.weight_decay,
+            clip: args.clip,
+            decay_all: false,
+        },
+        rates: args.rates(&model),
+        lora_dropout: args.lora_dropout,
+        keep: Keep::ALL.into_iter().find(|k| k.name() == args.keep).expect("clap checked the names"),
+        validate_every: args.validate_every,
+        patience: args.patience,
+        checkpoint_every: args.checkpoint_every,
+        keep_checkpoints: args.keep_checkpoints,
+        max_seconds: 60.0 * args.max_minutes,
+        fingerprint: crc32fast::hash(format!("{resolved}{}", dataset.hash()).as_bytes()),
+    };
+    let users = sampled_users(&dataset, Split::Validation, args.validate_users, args.seed);
+    println!("run: {}", run.display());
+    if !global.quiet {
+        let trained = model.layout().len();
+        eprintln!(
+            "{} users, {} trained values, {total} steps of {} examples, validation on {} users",
+            learners.len(),
+            trained,
+            args.batch,
+            users.len()
+        );
+    }
+    let catalogue = dataset.catalogue();
+    let mut batches = |step: u64| -> Result<Vec<Batch>> {
+        let samples: Vec<Sample> = examples_of_step(&learners, args.batch, args.seed, step)
+            .into_iter()
+            .map(|(user, example)| tasks.training(user, example))
+            .collect::<Result<_>>()?;
+        let lengths: Vec<usize> = samples.iter().map(|s| s.tokens.len()).collect();
+        let packs = batch::pack(&lengths, args.batch_rows);
+        Ok(packs.iter().map(|pack| Batch::of(pack.iter().map(|&i| &samples[i]))).collect())
+    };
+    let mut validate = |_: u64, model: &Model| -> Result<(f64, serde_json::Value)> {
+        let rules = decode::Rules {
+            trie: &catalogue,
+            intra: &intra,
+            end: tasks.rules.special.end,
+            width: args.validate_beams,
+            length_penalty: 1.0,
+            look_ahead: true,
+        };
+        let (mut hits, mut gain) = (0usize, 0f64);
+        for group in users.chunks(64) {
+            let mut prompts = Vec::with_capacity(group.len());
+            let mut targets = Vec::with_capacity(group.len());
+            for &user in group {
+                let items = dataset.user(user).items;
+                let shown = Split::Validation.shown(items.len()).expect("sampled users have a target");
+                let (sample, mask_position) = tasks.prompt(&items[..shown])?;
+                prompts.push(decode::Prompt { sample, mask_position });
+                targets.push(items[shown]);
+            }
+            let (found, _) = decode::recommend(model, rules, &prompts)?;
+            for (found, target) in found.iter().zip(targets) {
+                let ranked = found.iter().flat_map(|f| catalogue.members(f.node));
+                if let Some(rank) = ranked.take(10).position(|&item| item == target) {
+                    hits += 1;
+                    gain += 1.0 / (rank as f64 + 2.0).log2();
+                }
+            }
+        }
+        let n = users.len().max(1) as f64;
+        let (hr, ndcg) = (hits as f64 / n, gain / n);
+        Ok((ndcg, json!({"hr@10": hr, "ndcg@10": ndcg, "users": users.len()})))
+    };
+    let started = Instant::now();
+    let mut last_line: Option<Instant> = None;
+    let mut first_step = None;
+    let mut progress = |report: &Report| {
+        let first = *first_step.get_or_insert(report.step - 1);
+        let due = last_line.is_none_or(|t| t.elapsed().as_secs_f64() >= 5.0);
+        if global.quiet || !(due || report.validation.is_some() || report.step == report.total) {
+            return;
+        }
+        last_line = Some(Instant::now());
+        let done = (report.step - first) as f64;
+        let left = started.elapsed().as_secs_f64() / done * (report.total - report.step) as f64;
+        let score = report.validation.map_or(String::new(), |s| format!("  NDCG@10 {s:.4}"));
+        eprintln!(
+            "step {}/{}  loss {:.4}  rate {:.2e}  norm {:.2}  {:.0} tokens/s  {:.0} s, {:.0} s left{score}",
+            report.step,
+            report.total,
+            report.loss,
+            report.learning_rate,
+            report.gradient_norm,
+            report.tokens_per_second,
+            report.seconds,
+            left
+        );
+    };
+    let mut publish = |model: &Model, state: &State| publish(args, &run, model, &dataset, &resolved, state);
+    let mut interrupted = || interrupt::signal().is_some();
+    let mut hooks = Hooks {
+        batches: &mut batches,
+        validate: &mut validate,
+        progress: &mut progress,
+        publish: &mut publish,
+        interrupted: &mut interrupted,
+    };
+    let (state, end) = train::train(&mut model, &settings, args.resume, &mut hooks)?;
+    let why = match end {
+        End::Done => "done",
+        End::NoGain => "no gain for --patience validations",
+        End::TimeIsUp => "--max-minutes reached; --resume goes on",
+        End::Interrupted => "interrupted, state saved; --resume goes on",
+    };
+    let best =
+        state.best.map_or(String::new(), |(score, step)| format!(", best NDCG@10 {score:.4} at step {step}"));
+    println!("{why}: {} steps, {:.0} s{best}", state.step, state.seconds);
+    Ok(())
+}
+
+/// The first `runs/<data>-<tune>-<n>` that does not exist.
+fn free_run(dataset: &Dataset, tune: &str) -> PathBuf {
+    (1..)
+        .map(|n| PathBuf::from(format!("runs/{}-{tune}-{n}", dataset.name())))
+        .find(|p| !p.exists())
+        .expect("some number is free")
+}
+
+/// The run folder's model files: an adapter as PEFT writes it, or a whole weights folder.
+fn publish(
+    args: &Train,
+    run: &Path,
+    model: &Model,
+    dataset: &Dataset,
+    resolved: &str,
+    state: &State,
+) -> Result<()> {
+    if model.lora().is_some() {
+        let lora = &model.lora().expect("just asked").config;
+        let saved: &[&str] = if args.train_positions {
+            &["transformer.position_embeddings", "transformer.block_position_embeddings"]
+        } else {
+            &[]
+        };
+        let config =
+            serde_json::to_string_pretty(&adapter_config(lora, &args.weights.display().to_string(), saved))?;
+        model.save_adapter(&run.join("adapter_model.safetensors"))?;
+        write_atomically(&run.join("adapter_config.json"), |f| Ok(writeln!(f, "{config}")?))?;
+    } else {
+        model.save_weights(&run.join("model.safetensors"), Dtype::F32)?;
+        let config = std::fs::read(find_weights(&args.weights)?.join("config.json"))?;
+        write_atomically(&run.join("config.json"), |f| Ok(f.write_all(&config)?))?;
+        write_atomically(&run.join("tokenizer.json"), |f| Ok(f.write_all(dataset.vocab().json())?))?;
+    }
+    let which = match state.best {
+        Some((score, step)) => {
+            format!("# the model files are of step {step}, the best by validation: NDCG@10 {score:.4}\n")
+        }
+        None => format!("# the model files are of step {}, the newest\n", state.step),
+    };
+    write_atomically(&run.join("config.toml"), |f| Ok(write!(f, "{which}{resolved}")?))
+}
