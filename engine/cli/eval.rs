@@ -24,76 +24,78 @@ use std::time::Instant;
 ///
 /// Example: engine eval predictions.jsonl --data toys.bin --report report
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Eval {
-    /// What `engine decode` wrote; - for standard input.
+    /// What `engine decode` wrote; - for standard input
+    #[arg(value_name = "PREDICTIONS")]
     pub predictions: PathBuf,
-    /// The .bin that the predictions were made with.
-    #[arg(long)]
+    /// The .bin that the predictions were made with
+    #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
-    /// Folder for report.json, report.md and report.html.
-    #[arg(long)]
+    /// Where report.json, report.md and report.html go
+    #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
-    /// Run folder whose metrics.jsonl the HTML report draws.
-    #[arg(long)]
+    /// The run whose metrics.jsonl the HTML report draws
+    #[arg(long, value_name = "RUN")]
     pub run: Option<PathBuf>,
-    /// What becomes of invalid and repeated outputs.
+    /// What becomes of invalid and repeated outputs
     #[arg(long, value_enum, default_value_t)]
-    #[serde(default)]
     pub policy: Policy,
-    /// Which event was to be predicted.
+    /// Which event was to be predicted
     #[arg(long, value_enum, default_value_t)]
-    #[serde(default)]
     pub split: Split,
-    /// Whether users without a line are misses, or only listed users count [default: all, or listed where the
-    /// predictions' settings say that they were limited].
+    /// Whom the denominator counts [default: all, or listed where the predictions' settings name a limit]
     #[arg(long, value_enum)]
     pub users: Option<Users>,
-    /// Leave items of the history out of all rankings.
+    /// Leave the history's items out of every ranking
     #[arg(long)]
-    #[serde(default)]
     pub filter_history: bool,
-    /// Leave the baselines out.
+    /// Leave the baselines out
     #[arg(long)]
-    #[serde(default)]
     pub no_baselines: bool,
-    /// What the model was shown in place of items; with id the leak probe is printed [default: as the .bin's surfaces are].
+    /// What the model was shown in place of items; id adds the leak probe [default: what the surfaces are]
     #[arg(long, value_enum)]
     pub item_repr: Option<ItemRepr>,
-    /// Weight of category names in the title baseline.
-    #[arg(long, default_value_t = Weights::default().category)]
-    #[serde(default = "category")]
+    /// Weight of category names in the title baseline
+    #[arg(long, value_name = "X", default_value_t = Weights::default().category)]
     pub category_weight: f64,
-    /// Weight of an event beside its successor in the title baseline.
-    #[arg(long, default_value_t = Weights::default().gamma)]
-    #[serde(default = "gamma")]
+    /// Weight of an event beside the next one in the title baseline
+    #[arg(long, value_name = "X", default_value_t = Weights::default().gamma)]
     pub gamma: f64,
-    /// Fail with exit code 6 unless it holds, e.g. "hr@10>=0.02"; may be given several times.
-    #[arg(long, value_name = "METRIC>=NUMBER")]
-    #[serde(default)]
+    /// Fail with exit code 6 unless it holds, e.g. "hr@10>=0.02"; may be repeated
+    #[arg(long, value_name = "METRIC>=X")]
     pub threshold: Vec<String>,
-    /// Resamples behind the 95 % intervals.
-    #[arg(long, default_value_t = RESAMPLES)]
-    #[serde(default = "resamples")]
+    /// Resamples behind the 95 % intervals
+    #[arg(long, value_name = "N", default_value_t = RESAMPLES)]
     pub resamples: usize,
-    /// Seed of resamples and of the order of items that share a title.
-    #[arg(long, default_value_t = 0)]
-    #[serde(default)]
+    /// Decides the resamples
+    #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
 }
 
 const RESAMPLES: usize = 1000;
 
-fn category() -> f64 {
-    Weights::default().category
-}
-
-fn gamma() -> f64 {
-    Weights::default().gamma
-}
-
-fn resamples() -> usize {
-    RESAMPLES
+impl Default for Eval {
+    fn default() -> Eval {
+        let Weights { category, gamma } = Weights::default();
+        Eval {
+            predictions: PathBuf::new(),
+            data: PathBuf::new(),
+            report: None,
+            run: None,
+            policy: Policy::default(),
+            split: Split::default(),
+            users: None,
+            filter_history: false,
+            no_baselines: false,
+            item_repr: None,
+            category_weight: category,
+            gamma,
+            threshold: Vec::new(),
+            resamples: RESAMPLES,
+            seed: 0,
+        }
+    }
 }
 
 /// Prints the tables to standard output and writes the report; a broken law or threshold is a failed check.
@@ -135,7 +137,7 @@ fn check_weights(args: &Eval) -> Result<()> {
 /// Reads and judges the predictions against `truth`.
 fn judge(args: &Eval, truth: &Truth<'_>, settings: Value, thresholds: &[Threshold]) -> Result<Report> {
     let start = Instant::now();
-    let reader = Reader::new(truth, args.split, args.seed);
+    let reader = Reader::new(truth, args.split);
     let name = args.predictions.display().to_string();
     let groups = if name == "-" {
         reader.read(std::io::stdin().lock(), "standard input")?
@@ -234,17 +236,21 @@ fn settings_beside(predictions: &Path) -> Result<Value> {
 
 /// Writes the three files, each under a temporary name first.
 fn save(folder: &Path, report: &Report, curve: Option<&Curve>) -> Result<()> {
-    let place = |path: &Path| format!("report: {}", path.display());
-    std::fs::create_dir_all(folder).with_context(|| place(folder))?;
-    let json = serde_json::to_string_pretty(report).context("report: writing it as JSON")? + "\n";
-    for (name, text) in [
-        ("report.json", json),
-        ("report.md", markdown::report(report)),
-        ("report.html", html::page(report, curve)),
-    ] {
+    let refuse = |path: &Path, e: std::io::Error| {
+        let problem = format!("expected room to write, got {e}; check the folder and the disk");
+        Fault::Device.error(format!("report: {}: {problem}", path.display()))
+    };
+    std::fs::create_dir_all(folder).map_err(|e| refuse(folder, e))?;
+    let json = serde_json::to_string_pretty(report).context("report.json")? + "\n";
+    let (page, plain) = (html::page(report, curve), markdown::report(report));
+    for (name, text) in [("report.json", json), ("report.md", plain), ("report.html", page)] {
         let (path, temporary) = (folder.join(name), folder.join(format!("{name}.tmp")));
-        std::fs::write(&temporary, text).with_context(|| place(&temporary))?;
-        std::fs::rename(&temporary, &path).with_context(|| place(&path))?;
+        let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, &path));
+        written.map_err(|e| {
+            // What was written of it helps nobody; that it cannot be removed changes nothing.
+            let _ = std::fs::remove_file(&temporary);
+            refuse(&path, e)
+        })?;
     }
     Ok(())
 }
