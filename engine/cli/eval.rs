@@ -53,7 +53,7 @@ pub struct Eval {
     /// Leave the baselines out
     #[arg(long)]
     pub no_baselines: bool,
-    /// What the model was shown in place of items; id adds the leak probe [default: what the surfaces are]
+    /// What the model was shown in place of items; id adds the leak probe [default: as in the predictions' settings, or what the surfaces are]
     #[arg(long, value_enum)]
     pub item_repr: Option<ItemRepr>,
     /// Weight of category names in the title baseline
@@ -158,7 +158,7 @@ fn judge(args: &Eval, truth: &Truth<'_>, settings: Value, thresholds: &[Threshol
         filter_history: args.filter_history,
         baselines: (!args.no_baselines)
             .then_some(Weights { category: args.category_weight, gamma: args.gamma }),
-        item_repr: args.item_repr,
+        item_repr: args.item_repr.or_else(|| item_repr(&settings)),
         bootstrap: Bootstrap { resamples: args.resamples, seed: args.seed },
     };
     let findings = evaluate(truth, &groups, &options);
@@ -186,6 +186,15 @@ fn judge(args: &Eval, truth: &Truth<'_>, settings: Value, thresholds: &[Threshol
         thresholds: verdicts,
         seconds: start.elapsed().as_secs_f64(),
     })
+}
+
+/// What the predictions' settings say the model was shown.
+fn item_repr(settings: &Value) -> Option<ItemRepr> {
+    match settings.get("item-repr").or_else(|| settings.get("item_repr"))?.as_str()? {
+        "id" => Some(ItemRepr::Id),
+        "title" => Some(ItemRepr::Title),
+        _ => None,
+    }
 }
 
 /// Holds every threshold against the main row of each group that has its metric.

@@ -165,10 +165,9 @@ fn settings(report: &Report) -> String {
         list += &row(name, &words);
     }
     list += &row("engine", report.engine);
+    let footnote = escaped(table::FOOTNOTE);
     format!(
-        "<section><h2>How this was measured</h2><dl>{list}</dl><p class=\"small\">Baselines are fitted on the training \
-         part (all but a user's last two events), rank the same users, and lose every tie. ± is half of the 95 % \
-         bootstrap interval over users.</p></section>"
+        "<section><h2>How this was measured</h2><dl>{list}</dl><p class=\"small\">{footnote}</p></section>"
     )
 }
 
@@ -209,7 +208,8 @@ fn markup(table: &Table) -> String {
                 Cell::Text(words) => format!("<td>{}</td>", escaped(words)),
                 Cell::Empty => "<td class=\"empty\">–</td>".into(),
                 Cell::Number { text, half_width, value } => {
-                    let class = if *best == Some(*value) { " class=\"best\"" } else { "" };
+                    let judged = matches!(kind, Kind::Model | Kind::Baseline);
+                    let class = if judged && *best == Some(*value) { " class=\"best\"" } else { "" };
                     let half =
                         half_width.as_ref().map_or(String::new(), |half| format!("<small>±{half}</small>"));
                     format!("<td{class}>{text}{half}</td>")

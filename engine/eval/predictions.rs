@@ -1,4 +1,4 @@
-//! Reads what `engine decode` wrote: one JSON object a line (spec of the format: `README`, "Predictions").
+//! Reads what `engine decode` wrote: one JSON object a line.
 
 use super::grounding::{normal, Titles};
 use super::truth::{Split, Truth};
