@@ -3,6 +3,7 @@
 pub mod data;
 pub mod decode;
 pub mod demo;
+pub mod eval;
 pub mod init;
 mod interrupt;
 pub mod prepare;
@@ -50,6 +51,8 @@ enum Verb {
     Train(train::Train),
     /// Scores items for every user: one JSON line each
     Decode(decode::Decode),
+    /// Metrics from a predictions file; needs no model
+    Eval(eval::Eval),
 }
 
 /// What every verb may know of the command line around it.
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         Verb::Init(args) => init::run(&args),
         Verb::Train(args) => train::run(&args, &global),
         Verb::Decode(args) => decode::run(&args, &global),
+        Verb::Eval(args) => eval::run(&args),
     };
     match result {
         Ok(()) => match interrupt::signal() {

@@ -53,7 +53,7 @@ impl Judge<'_> {
         let fallback = constants.map_or(MIDDLE, |constants| constants.mean);
         let mut pairs: Vec<(&str, f64)> = Vec::new();
         for prediction in &group.predictions {
-            match rating_of(self.truth, prediction.user, prediction.item) {
+            match self.truth.rating(prediction.user, prediction.item) {
                 Some(gold) => pairs.push((stars_of(group.family, prediction), gold)),
                 None => result.counts.unknown += 1,
             }
@@ -131,14 +131,6 @@ fn prose_of(family: Family, line: &Prediction) -> &str {
         Family::StarsAndText => text::split_rating(&line.text).1,
         _ => &line.text,
     }
-}
-
-/// Stars that a user gave an item at the latest event with it, if known.
-fn rating_of(truth: &Truth<'_>, user: u32, item: u32) -> Option<f64> {
-    let user = &truth.users[user as usize];
-    let place = user.items.iter().rposition(|&other| other == item)?;
-    let stars = user.ratings.get(place).copied().filter(|stars| !stars.is_nan())?;
-    Some(f64::from(stars))
 }
 
 /// Ratings that constants are fitted on: all but each user's last event and what is asked.

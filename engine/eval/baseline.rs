@@ -148,7 +148,7 @@ impl Baseline for LeakProbe {
     fn score(&self, history: &[u32], scores: &mut [f64]) {
         scores.fill(0.0);
         let ids = || history.iter().map(|&item| self.ids[item as usize]);
-        let (Some(largest), Some(last)) = (ids().max(), ids().last()) else { return };
+        let (Some(largest), Some(last)) = (ids().max(), ids().next_back()) else { return };
         let guesses = [largest + 1, last + 1].into_iter().chain((2..GUESSES).map(|step| largest + step));
         for (guess, score) in guesses.zip((1..=GUESSES).rev()) {
             if let Some(item) = self.find(guess) {

@@ -1,6 +1,5 @@
-//! From generated titles to items (E12b, E16, E16b).
+//! From generated titles to items (E12, E16).
 
-use crate::base::{Philox, Stream};
 use std::collections::{HashMap, HashSet};
 use unicode_normalization::UnicodeNormalization;
 
@@ -8,13 +7,6 @@ use unicode_normalization::UnicodeNormalization;
 pub fn normal(text: &str) -> String {
     let text: String = text.nfkc().collect();
     text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// Items in the seeded order that ties are broken by, which knows nothing of ids (E16b).
-pub fn tie_order(items: usize, seed: u64) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..items as u32).collect();
-    order.sort_by_cached_key(|&item| Philox::new(seed, Stream::Ties, u64::from(item)).next_u64());
-    order
 }
 
 /// Which items bear a title.
@@ -84,14 +76,5 @@ mod tests {
         let titles = Titles::new([(0, "Ｇｌｏｏｍ  Deluxe"), (1, "Gloom")]);
         assert_eq!(titles.find(" Gloom\u{a0}Deluxe "), [0]);
         assert_eq!(titles.find("gloom"), [] as [u32; 0]);
-    }
-
-    #[test]
-    fn the_order_of_ties_is_a_permutation_that_depends_on_the_seed() {
-        let mut order = tie_order(100, 1);
-        assert_ne!(order, tie_order(100, 2));
-        assert_eq!(order, tie_order(100, 1));
-        order.sort_unstable();
-        assert_eq!(order, (0..100).collect::<Vec<_>>());
     }
 }

@@ -7,9 +7,7 @@ use super::table::{self, Cell, Table};
 pub fn table(table: &Table) -> String {
     let words = |cell: &Cell| match cell {
         Cell::Text(text) => text.replace('|', "\\|"),
-        Cell::Number { text, half_width: Some(half), .. } => {
-            format!("{text} ±{}", half.strip_prefix('0').filter(|h| h.starts_with('.')).unwrap_or(half))
-        }
+        Cell::Number { text, half_width: Some(half), .. } => format!("{text} ±{half}"),
         Cell::Number { text, half_width: None, .. } => text.clone(),
         Cell::Empty => "–".into(),
     };
@@ -68,7 +66,5 @@ pub fn report(report: &Report) -> String {
         text += "\n## Settings of the predictions\n\n";
         settings.iter().for_each(|(name, value)| text += &format!("* {name}: {value}\n"));
     }
-    text += "\nBaselines are fitted on the training part (all but a user's last two events) and rank the same users; the \
-             target loses ties. ± is half of the 95 % bootstrap interval over users.\n";
-    text
+    text + &format!("\n{}\n", table::FOOTNOTE)
 }

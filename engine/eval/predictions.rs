@@ -1,6 +1,6 @@
-//! Reads what `engine decode` wrote: one JSON object a line (spec of the format: `README`, "Predictions").
+//! Reads what `engine decode` wrote: one JSON object a line.
 
-use super::grounding::{normal, tie_order, Titles};
+use super::grounding::{normal, Titles};
 use super::truth::{Split, Truth};
 use crate::base::Fault;
 use anyhow::{bail, Result};
@@ -142,9 +142,9 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// `seed` orders the items of one title (E16b).
-    pub fn new(truth: &'a Truth<'a>, split: Split, seed: u64) -> Reader<'a> {
-        let order = tie_order(truth.items.len(), seed);
+    /// Items of one title are taken in the `.bin`'s order of ties (E16b).
+    pub fn new(truth: &'a Truth<'a>, split: Split) -> Reader<'a> {
+        let order = truth.tie_order();
         let of = |text: fn(&super::truth::Item<'a>) -> &'a str| {
             let pairs = order.iter().map(|&item| (item, text(&truth.items[item as usize])));
             Titles::new(pairs.filter(|(_, text)| !text.is_empty()))
@@ -254,10 +254,10 @@ impl<'a> Reader<'a> {
                 "expected a list `items`, got none; decode with this task again".into(),
             ));
         }
-        if family.has_text() && !failed && line.reference.is_none() {
-            let advice = "write the text that the answer is compared with into the line";
-            return Err(("predictions", format!("expected a string `reference`, got none; {advice}")));
-        }
+        let reference = match family.has_text() {
+            true => self.reference(&line, user, item).map_err(|problem| ("reference", problem))?,
+            false => String::new(),
+        };
         let outputs = line.items.unwrap_or_default();
         let scores = outputs.iter().map(|output| output.score.unwrap_or(f32::NAN)).collect();
         let slots = outputs.into_iter().map(|output| self.slot(output)).collect::<Result<_, _>>();
@@ -267,11 +267,30 @@ impl<'a> Reader<'a> {
             slots: slots.map_err(|problem| ("item", problem))?,
             scores,
             text: line.text.unwrap_or_default(),
-            reference: line.reference.unwrap_or_default(),
+            reference,
             feature: line.feature.unwrap_or_default(),
             failed,
             seconds: line.seconds.unwrap_or(0.0),
         })
+    }
+
+    /// The text that an answer is compared with: the line's, which must not contradict the `.bin`, or else the `.bin`'s.
+    fn reference(&self, line: &Line, user: u32, item: u32) -> Result<String, String> {
+        let headline = line.task.as_deref() == Some("review");
+        let written = self.truth.written.get(&(user, item)).into_iter().flatten();
+        let known: Vec<&str> =
+            written.filter_map(|w| if headline { w.summary } else { w.explanation }).collect();
+        match &line.reference {
+            Some(given) if known.is_empty() || known.contains(&given.as_str()) => Ok(given.clone()),
+            Some(given) => Err(format!(
+                "expected {:?} as in {}, got {given:?}; evaluate with the .bin that the predictions were made with",
+                known[0], self.truth.name
+            )),
+            None => known.first().map(|text| text.to_string()).ok_or_else(|| {
+                let got = format!("expected a text to compare with, got none from the line or {}", self.truth.name);
+                format!("{got}; add a string `reference` to the line")
+            }),
+        }
     }
 
     /// The items that an output names: by its id, otherwise by its text, as a surface or else as a title.
@@ -301,7 +320,7 @@ mod tests {
     use super::*;
 
     fn truth() -> Truth<'static> {
-        let item = |id, surface, title| Item { id, surface, title, categories: vec![] };
+        let item = |id, surface, title| Item { id, surface, title, categories: vec![], tie: 0 };
         let user = |id, items: &'static [u32]| User {
             id,
             items,
@@ -317,13 +336,13 @@ mod tests {
                 item("11", "Gloom #2", "Gloom"),
                 item("12", "Kite", "Kite  X"),
             ],
-            vec![user("1", &[0, 1, 2]), user("u2", &[2, 0]), user("3", &[1])],
+            vec![user("1", &[0, 1, 2]), user("u2", &[2, 0, 2]), user("3", &[1])],
         )
     }
 
     fn read(text: &str) -> Result<Vec<Group>> {
         let truth = truth();
-        Reader::new(&truth, Split::Test, 0).read(text.as_bytes(), "p.jsonl")
+        Reader::new(&truth, Split::Test).read(text.as_bytes(), "p.jsonl")
     }
 
     #[test]
@@ -342,7 +361,7 @@ mod tests {
     fn a_shared_title_names_all_its_items() {
         let mut truth = truth();
         truth.items[0].surface = "Gloom by A";
-        let reader = Reader::new(&truth, Split::Test, 0);
+        let reader = Reader::new(&truth, Split::Test);
         let groups = reader.read(&br#"{"id": 1, "items": [{"title": "Gloom"}]}"#[..], "p").unwrap();
         let mut slot = groups[0].predictions[0].slots[0].clone();
         slot.sort_unstable();

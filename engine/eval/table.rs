@@ -49,7 +49,10 @@ fn cell(metric: Option<&Metric>, decimals: usize) -> Cell {
     let Some(metric) = metric else { return Cell::Empty };
     Cell::Number {
         text: format!("{:.decimals$}", metric.value),
-        half_width: metric.half_width().map(|half| format!("{half:.decimals$}")),
+        half_width: metric.half_width().map(|half| {
+            let half = format!("{half:.decimals$}");
+            half.strip_prefix('0').map_or(half.clone(), String::from)
+        }),
         value: metric.value,
     }
 }
@@ -116,8 +119,9 @@ fn by_day(group: &Group) -> Option<Table> {
     }
     let mut columns = vec![("Methods".to_string(), Best::Neither)];
     for (part, n) in parts.iter().zip(sizes) {
-        columns
-            .extend(NAMES.map(|name| (format!("{} {} (n {n})", column(name).0, part.name()), Best::Highest)));
+        columns.extend(
+            NAMES.map(|name| (format!("{} {} (n\u{a0}{n})", column(name).0, part.name()), Best::Highest)),
+        );
     }
     let of_method = |method: &Row| {
         let mut cells = vec![Cell::Text(method.method.clone())];
@@ -159,6 +163,11 @@ pub fn of_spreads(report: &Report) -> Option<Table> {
 pub fn of_report(report: &Report) -> Vec<Table> {
     report.groups.iter().flat_map(of_group).chain(of_spreads(report)).collect()
 }
+
+/// What stands below the tables.
+pub const FOOTNOTE: &str = "Baselines are fitted on the training part (all but a user's last two events), rank the same \
+    users, and lose every tie. ± is half of the 95 % bootstrap interval over users. MRR looks at the whole list: the \
+    outputs of the predictions, the catalogue of the baselines.";
 
 /// (name, text) of what the numbers were measured on and how, for the lines around the tables.
 pub fn facts(report: &Report) -> Vec<(String, String)> {

@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     fn item<'a>(title: &'a str, categories: &[&'a str]) -> Item<'a> {
-        Item { id: "", surface: title, title, categories: categories.to_vec() }
+        Item { id: "", surface: title, title, categories: categories.to_vec(), tie: 0 }
     }
 
     fn scores(gamma: f64, history: &[u32]) -> Vec<f64> {

@@ -1,9 +1,13 @@
 //! What the `.bin` knows that predictions are held against.
 
+use crate::data::record::{Review, NO_TIME};
 use crate::data::Dataset;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+
+/// Users with fewer events have no held-out ones: they are training only.
+pub const FEWEST: usize = 3;
 
 /// Which of a user's events is the target: leave-one-out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -24,13 +28,13 @@ impl Split {
         }
     }
 
-    /// Place of the target among `events`, if there is a history before it.
+    /// Place of the target among `events`; none where there are fewer than [`FEWEST`].
     pub fn target(self, events: usize) -> Option<usize> {
-        let place = match self {
-            Split::Test => events.checked_sub(1)?,
-            Split::Validation => events.checked_sub(2)?,
+        let behind = match self {
+            Split::Test => 1,
+            Split::Validation => 2,
         };
-        (place > 0).then_some(place)
+        (events >= FEWEST).then(|| events - behind)
     }
 }
 
@@ -43,6 +47,17 @@ pub struct Item<'a> {
     pub title: &'a str,
     /// Names of its categories, in source order.
     pub categories: Vec<&'a str>,
+    /// Seeded hash that orders what is equal otherwise, smaller first (E16b).
+    pub tie: u64,
+}
+
+/// What a user wrote about an item; several where the source has several.
+#[derive(Clone, Copy, Debug)]
+pub struct Written<'a> {
+    /// Stars, NaN where unknown.
+    pub rating: f32,
+    pub summary: Option<&'a str>,
+    pub explanation: Option<&'a str>,
 }
 
 /// A user as evaluation sees it.
@@ -81,12 +96,11 @@ impl<'a> User<'a> {
     /// The user's question in a split; `None` for a user without history there.
     pub fn case(&self, split: Split) -> Option<Case<'a>> {
         let place = split.target(self.items.len())?;
-        let unknown = crate::data::record::NO_TIME;
         let day = match self.times.get(place - 1..=place) {
-            Some(&[a, b]) if a != unknown && b != unknown && a.div_euclid(86_400) == b.div_euclid(86_400) => {
+            Some(&[a, b]) if a != NO_TIME && b != NO_TIME && a.div_euclid(86_400) == b.div_euclid(86_400) => {
                 Day::Same
             }
-            Some(&[a, b]) if a != unknown && b != unknown => Day::Later,
+            Some(&[a, b]) if a != NO_TIME && b != NO_TIME => Day::Later,
             _ => Day::Unknown,
         };
         let (history, target) = (&self.items[..place], self.items[place]);
@@ -95,7 +109,7 @@ impl<'a> User<'a> {
 
     /// The part that baselines are fitted on: all but the last two, whatever the split.
     pub fn training(&self) -> &'a [u32] {
-        &self.items[..self.items.len().saturating_sub(2)]
+        &self.items[..Split::Validation.target(self.items.len()).unwrap_or(self.items.len())]
     }
 }
 
@@ -107,6 +121,8 @@ pub struct Truth<'a> {
     pub hash: u32,
     pub items: Vec<Item<'a>>,
     pub users: Vec<User<'a>>,
+    /// By (user, item).
+    pub written: HashMap<(u32, u32), Vec<Written<'a>>>,
     item_of: HashMap<&'a str, u32>,
     user_of: HashMap<&'a str, u32>,
 }
@@ -115,7 +131,7 @@ impl<'a> Truth<'a> {
     pub fn new(name: &'a str, hash: u32, items: Vec<Item<'a>>, users: Vec<User<'a>>) -> Truth<'a> {
         let item_of = items.iter().zip(0..).map(|(item, i)| (item.id, i)).collect();
         let user_of = users.iter().zip(0..).map(|(user, u)| (user.id, u)).collect();
-        Truth { name, hash, items, users, item_of, user_of }
+        Truth { name, hash, items, users, written: HashMap::new(), item_of, user_of }
     }
 
     /// Views into a `.bin`; only small tables are copied.
@@ -129,6 +145,7 @@ impl<'a> Truth<'a> {
                 surface: item.surface,
                 title: item.title.unwrap_or(""),
                 categories: categories.map(|(_, value)| value).collect(),
+                tie: dataset.tie(i),
             }
         });
         let users = (0..dataset.users() as u32).map(|u| {
@@ -136,7 +153,28 @@ impl<'a> Truth<'a> {
             let negatives = dataset.negatives(u);
             User { id: user.id, items: user.items, times: user.times, ratings: user.ratings, negatives }
         });
-        Truth::new(dataset.name(), dataset.hash(), items.collect(), users.collect())
+        let mut truth = Truth::new(dataset.name(), dataset.hash(), items.collect(), users.collect());
+        for review in dataset.reviews() {
+            let Review { user, item, rating, summary, explanation, .. } = review;
+            truth.written.entry((user, item)).or_default().push(Written { rating, summary, explanation });
+        }
+        truth
+    }
+
+    /// Items in the order that ties are broken by.
+    pub fn tie_order(&self) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..self.items.len() as u32).collect();
+        order.sort_by_key(|&item| (self.items[item as usize].tie, item));
+        order
+    }
+
+    /// Stars that a user gave an item at the latest event with it, or else in a review.
+    pub fn rating(&self, user: u32, item: u32) -> Option<f64> {
+        let events = &self.users[user as usize];
+        let place = events.items.iter().rposition(|&other| other == item);
+        let by_event = place.and_then(|place| events.ratings.get(place)).copied();
+        let reviews = self.written.get(&(user, item)).into_iter().flatten().map(|written| written.rating);
+        by_event.into_iter().chain(reviews).find(|stars| !stars.is_nan()).map(f64::from)
     }
 
     pub fn find_item(&self, id: &str) -> Option<u32> {
@@ -161,7 +199,6 @@ impl<'a> Truth<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::record::NO_TIME;
 
     #[test]
     fn a_case_needs_history_and_days_need_times() {
@@ -177,9 +214,10 @@ mod tests {
         let validation = user.case(Split::Validation).unwrap();
         assert_eq!((validation.history, validation.target, validation.day), (&[4][..], 5, Day::Same));
         assert_eq!(user.training(), [4]);
-        let short = User { items: &[4, 5], times: &[NO_TIME; 2], ..user };
-        assert_eq!(short.case(Split::Test).unwrap().day, Day::Unknown);
-        assert!(short.case(Split::Validation).is_none());
-        assert!(User { items: &[4], times: &[0], ..user }.case(Split::Test).is_none());
+        let timeless = User { times: &[NO_TIME; 3], ..user };
+        assert_eq!(timeless.case(Split::Test).unwrap().day, Day::Unknown);
+        let short = User { items: &[4, 5], times: &[0; 2], ..user };
+        assert!(short.case(Split::Test).is_none() && short.case(Split::Validation).is_none());
+        assert_eq!(short.training(), [4, 5]);
     }
 }
