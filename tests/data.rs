@@ -4,5 +4,7 @@
 mod automaton;
 #[path = "data/golden.rs"]
 mod golden;
+#[path = "data/sample.rs"]
+mod sample;
 #[path = "data/trie.rs"]
 mod trie;
