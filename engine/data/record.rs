@@ -26,3 +26,19 @@ pub struct User<'a> {
     /// Stars, NaN where unknown.
     pub ratings: &'a [f32],
 }
+
+/// A text that a user wrote about an item, as the `.bin` holds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Review<'a> {
+    pub user: u32,
+    pub item: u32,
+    /// Stars, NaN where unknown.
+    pub rating: f32,
+    pub summary: Option<&'a str>,
+    pub text: Option<&'a str>,
+    /// A sentence of the text that explains the rating, and the feature it is about.
+    pub explanation: Option<&'a str>,
+    pub feature: Option<&'a str>,
+    /// `train`, `validation`, `test` where the source says so.
+    pub split: Option<&'a str>,
+}

@@ -1,0 +1,282 @@
+//! A raw source and its catalogue become a `.bin`.
+
+use super::format::*;
+use super::negatives::negatives;
+use crate::base::Fault;
+use crate::data::catalogue::{Attribute, Catalogue, Duplicates};
+use crate::data::source::Raw;
+use crate::data::vocab::Vocab;
+use anyhow::Result;
+use bytemuck::Pod;
+use rayon::prelude::*;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+/// What is chosen at `prepare`.
+#[derive(Clone, Debug, Default)]
+pub struct Recipe {
+    /// Decides negatives and the order of ties.
+    pub seed: u64,
+    /// The source's format, for the record.
+    pub format: String,
+    pub duplicates: Duplicates,
+}
+
+/// Builds the catalogue of `raw` and writes the `.bin`: to a temporary name beside `path`, synced, renamed.
+///
+/// The same input gives the same bytes. Refuses what [`Catalogue::build`] refuses.
+pub fn write(path: &Path, raw: &Raw, vocab: &Vocab, recipe: &Recipe) -> Result<Statistics> {
+    let catalogue = Catalogue::build(raw, vocab, recipe.duplicates, recipe.seed)?;
+    let negatives = negatives(raw, recipe.seed);
+    let counts = count(raw, &catalogue, &negatives);
+    let header = Header {
+        counts: counts.clone(),
+        tokenizer_hash: format!("{:08x}", vocab.hash()),
+        tokenizer_size: vocab.size(),
+        settings: Settings {
+            seed: recipe.seed,
+            format: recipe.format.clone(),
+            clock: raw.clock.name().to_owned(),
+            unique_surfaces: recipe.duplicates == Duplicates::Apart,
+        },
+    };
+    let sections = sections(raw, &catalogue, vocab, &negatives, &header);
+    save(path, &sections)?;
+    Ok(counts)
+}
+
+fn count(raw: &Raw, catalogue: &Catalogue, negatives: &[Vec<u32>]) -> Statistics {
+    let mut lengths: Vec<usize> = catalogue.tokens.iter().map(Vec::len).collect();
+    lengths.sort_unstable();
+    // Nearest rank: the smallest length that at least this share of the titles does not exceed.
+    let quantile = |share: f64| lengths[((share * lengths.len() as f64).ceil() as usize).max(1) - 1];
+    Statistics {
+        users: raw.users.len(),
+        items: raw.items.len(),
+        interactions: raw.users.iter().map(|user| user.events.len()).sum(),
+        short_users: raw.users.iter().filter(|user| user.events.len() < 3).count(),
+        rated: raw.users.iter().flat_map(|user| &user.events).filter(|event| !event.rating.is_nan()).count(),
+        reviews: raw.reviews.len(),
+        untitled: catalogue.untitled,
+        collisions: catalogue.collisions,
+        long_titles: catalogue.long,
+        tokens_mean: lengths.iter().sum::<usize>() as f64 / lengths.len() as f64,
+        tokens_median: quantile(0.5),
+        tokens_p95: quantile(0.95),
+        tokens_max: quantile(1.0),
+        catalogue_nodes: catalogue.trie.nodes(),
+        pool_nodes: catalogue.pool.nodes(),
+        entities: catalogue.entities,
+        negatives_min: negatives.iter().map(Vec::len).min().unwrap_or(0),
+        negatives_max: negatives.iter().map(Vec::len).max().unwrap_or(0),
+    }
+}
+
+/// The bytes of every section, in the order of [`SECTIONS`].
+fn sections(
+    raw: &Raw,
+    catalogue: &Catalogue,
+    vocab: &Vocab,
+    negatives: &[Vec<u32>],
+    header: &Header,
+) -> Vec<(Section, Vec<u8>)> {
+    let mut strings = Strings::default();
+    let mut out: Vec<(Section, Vec<u8>)> = Vec::with_capacity(SECTIONS.len());
+    let mut put = |section: Section, bytes: Vec<u8>| out.push((section, bytes));
+
+    put(Section::Header, serde_json::to_vec(header).expect("a header is plain data"));
+    put(Section::Tokenizer, vocab.json().to_vec());
+
+    put(Section::ItemId, bytes_of(raw.items.iter().map(|item| strings.intern(&item.id))));
+    put(Section::ItemSurface, bytes_of(catalogue.surfaces.iter().map(|text| strings.intern(text))));
+    let titled = |title: &Option<String>| title.as_ref().filter(|t| !t.trim().is_empty()).cloned();
+    put(
+        Section::ItemTitle,
+        bytes_of(raw.items.iter().map(|item| strings.optional(titled(&item.title).as_deref()))),
+    );
+    put(Section::ItemTokenStart, starts(catalogue.tokens.iter().map(Vec::len)));
+    put(Section::ItemToken, bytes_of(catalogue.tokens.iter().flatten().copied()));
+    put(Section::ItemAttributeStart, starts(catalogue.attributes.iter().map(Vec::len)));
+    put(Section::ItemAttribute, strings.pairs(&catalogue.attributes));
+    put(Section::ItemById, by_id(raw.items.iter().map(|item| item.id.as_str())));
+
+    put(Section::UserId, bytes_of(raw.users.iter().map(|user| strings.intern(&user.id))));
+    let events = || raw.users.iter().flat_map(|user| &user.events);
+    put(Section::EventStart, starts(raw.users.iter().map(|user| user.events.len())));
+    put(Section::EventItem, bytes_of(events().map(|event| event.item)));
+    put(Section::EventTime, bytes_of(events().map(|event| event.time)));
+    put(Section::EventRating, bytes_of(events().map(|event| plain_nan(event.rating))));
+    put(Section::UserAttributeStart, starts(catalogue.user_attributes.iter().map(Vec::len)));
+    put(Section::UserAttribute, strings.pairs(&catalogue.user_attributes));
+    put(Section::UserById, by_id(raw.users.iter().map(|user| user.id.as_str())));
+    put(Section::NegativeStart, starts(negatives.iter().map(Vec::len)));
+    put(Section::Negative, bytes_of(negatives.iter().flatten().copied()));
+
+    put(Section::CatalogueFirstChild, bytes_of(catalogue.trie.first_child.iter().copied()));
+    put(Section::CatalogueNodeToken, bytes_of(catalogue.trie.token.iter().copied()));
+    put(Section::CatalogueFirstMember, bytes_of(catalogue.trie.first_member.iter().copied()));
+    put(Section::CatalogueMember, bytes_of(catalogue.trie.members.iter().copied()));
+    put(Section::PoolFirstChild, bytes_of(catalogue.pool.first_child.iter().copied()));
+    put(Section::PoolNodeToken, bytes_of(catalogue.pool.token.iter().copied()));
+    put(Section::PoolFirstMember, bytes_of(catalogue.pool.first_member.iter().copied()));
+    put(Section::PoolMember, bytes_of(catalogue.pool.members.iter().copied()));
+
+    put(Section::ReviewPair, bytes_of(raw.reviews.iter().map(|review| [review.user, review.item])));
+    put(Section::ReviewRating, bytes_of(raw.reviews.iter().map(|review| plain_nan(review.rating))));
+    let texts = raw.reviews.iter().map(|review| {
+        [&review.summary, &review.text, &review.explanation, &review.feature, &review.split]
+            .map(|text| strings.optional(text.as_deref()))
+    });
+    put(Section::ReviewText, bytes_of(texts));
+    let (start, bytes) = strings.finish();
+    out.push((Section::StringStart, start));
+    out.push((Section::StringBytes, bytes));
+    out.sort_by_key(|(section, _)| *section as u32);
+    out
+}
+
+/// One NaN for all, so that equal input gives equal bytes.
+fn plain_nan(rating: f32) -> f32 {
+    if rating.is_nan() {
+        f32::NAN
+    } else {
+        rating
+    }
+}
+
+fn bytes_of<T: Pod>(values: impl Iterator<Item = T>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(values.size_hint().0 * std::mem::size_of::<T>());
+    for value in values {
+        bytes.extend_from_slice(bytemuck::bytes_of(&value));
+    }
+    bytes
+}
+
+/// Running sums of lengths, beginning with 0.
+fn starts(lengths: impl Iterator<Item = usize>) -> Vec<u8> {
+    let mut sum = 0u64;
+    let mut bytes = Vec::with_capacity((lengths.size_hint().0 + 1) * 8);
+    bytes.extend_from_slice(&sum.to_le_bytes());
+    for length in lengths {
+        sum += length as u64;
+        bytes.extend_from_slice(&sum.to_le_bytes());
+    }
+    bytes
+}
+
+fn by_id<'a>(ids: impl Iterator<Item = &'a str>) -> Vec<u8> {
+    let ids: Vec<&str> = ids.collect();
+    let mut order: Vec<u32> = (0..ids.len() as u32).collect();
+    order.sort_unstable_by_key(|&i| ids[i as usize]);
+    bytes_of(order.into_iter())
+}
+
+/// The string table: equal short strings are stored once, in the order in which they first come.
+#[derive(Default)]
+struct Strings {
+    known: HashMap<String, u32>,
+    start: Vec<u64>,
+    bytes: Vec<u8>,
+}
+
+impl Strings {
+    fn intern(&mut self, text: &str) -> u32 {
+        if let Some(&number) = self.known.get(text) {
+            return number;
+        }
+        let number = self.start.len() as u32;
+        assert!(number < NONE, "the string table holds fewer than 2^32 strings");
+        self.start.push(self.bytes.len() as u64);
+        self.bytes.extend_from_slice(text.as_bytes());
+        // Whole reviews seldom repeat; remembering them would double the memory.
+        if text.len() <= 256 {
+            self.known.insert(text.to_owned(), number);
+        }
+        number
+    }
+
+    fn optional(&mut self, text: Option<&str>) -> u32 {
+        text.map_or(NONE, |text| self.intern(text))
+    }
+
+    fn pairs(&mut self, lists: &[Vec<Attribute>]) -> Vec<u8> {
+        bytes_of(lists.iter().flatten().map(|(name, value)| [self.intern(name), self.intern(value)]))
+    }
+
+    fn finish(mut self) -> (Vec<u8>, Vec<u8>) {
+        self.start.push(self.bytes.len() as u64);
+        (bytes_of(self.start.into_iter()), self.bytes)
+    }
+}
+
+/// Lays the sections out and writes them.
+fn save(path: &Path, sections: &[(Section, Vec<u8>)]) -> Result<()> {
+    let unwritable = |e: std::io::Error| {
+        Fault::Device.error(format!(
+            "{}: expected room to write, got: {e}; check the folder and the disk",
+            path.display()
+        ))
+    };
+    let zeros = [0u8; ALIGN];
+    let filling = |length: usize| &zeros[..aligned(length) - length];
+    let crcs: Vec<u32> = sections
+        .par_iter()
+        .map(|(_, bytes)| {
+            let mut crc = crc32fast::Hasher::new();
+            crc.update(bytes);
+            crc.update(filling(bytes.len()));
+            crc.finalize()
+        })
+        .collect();
+    let mut table = Vec::with_capacity(aligned(sections.len() * ENTRY));
+    let mut offset = PROLOGUE + aligned(sections.len() * ENTRY);
+    for ((section, bytes), crc) in sections.iter().zip(crcs) {
+        let entry = Entry {
+            section: *section as u32,
+            crc,
+            offset: offset as u64,
+            length: bytes.len() as u64,
+            reserved: 0,
+        };
+        table.extend_from_slice(bytemuck::bytes_of(&entry));
+        offset += aligned(bytes.len());
+    }
+    table.resize(aligned(table.len()), 0);
+    let mut prologue = Prologue {
+        magic: MAGIC,
+        version: VERSION,
+        sections: sections.len() as u32,
+        length: offset as u64,
+        table_crc: crc32fast::hash(&table),
+        reserved: [0; 32],
+        crc: 0,
+    };
+    prologue.crc = crc32fast::hash(&bytemuck::bytes_of(&prologue)[..PROLOGUE - 4]);
+
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = Path::new(&temporary);
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(temporary)?;
+        file.write_all(bytemuck::bytes_of(&prologue))?;
+        file.write_all(&table)?;
+        for (_, bytes) in sections {
+            file.write_all(bytes)?;
+            file.write_all(filling(bytes.len()))?;
+        }
+        file.sync_all()?;
+        std::fs::rename(temporary, path)?;
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // The rename is durable once the folder is; not every file system lets a folder be synced.
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+        Ok(())
+    };
+    write().map_err(|e| {
+        let _ = std::fs::remove_file(temporary);
+        unwritable(e)
+    })
+}
+
+const _: () = assert!(cfg!(target_endian = "little"), "the format is written as the memory stands");
