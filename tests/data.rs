@@ -6,5 +6,7 @@ mod automaton;
 mod golden;
 #[path = "data/sample.rs"]
 mod sample;
+#[path = "data/text.rs"]
+mod text;
 #[path = "data/trie.rs"]
 mod trie;

@@ -8,6 +8,7 @@ pub mod record;
 pub mod sample;
 pub mod source;
 pub mod span;
+pub mod template;
 pub mod text;
 pub mod trie;
 pub mod vocab;
