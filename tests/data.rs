@@ -4,6 +4,8 @@
 mod automaton;
 #[path = "data/golden.rs"]
 mod golden;
+#[path = "data/real.rs"]
+mod real;
 #[path = "data/sample.rs"]
 mod sample;
 #[path = "data/text.rs"]

@@ -83,9 +83,12 @@ pub(crate) fn newest_that_fit(
 
 /// Encodes pieces alone and remembers them. Cheap to share: `&self` everywhere.
 pub struct Encoder<'v> {
-    encode: Box<dyn Fn(&str) -> Result<Vec<u32>> + Send + Sync + 'v>,
+    encode: Box<Encode<'v>>,
     known: RwLock<HashMap<String, Arc<[u32]>>>,
 }
+
+/// Token ids of one piece, nothing added.
+type Encode<'v> = dyn Fn(&str) -> Result<Vec<u32>> + Send + Sync + 'v;
 
 /// A host that feeds ever new profiles must not fill the memory.
 const MOST_KNOWN: usize = 1 << 16;
