@@ -1,3 +1,6 @@
+// A list of one span is meant where it stands.
+#![allow(clippy::single_range_in_vec_init)]
+
 use engine::base::{Fault, Philox, Stream};
 use engine::data::intra::{EncIntra, Intra, IntraMode};
 use engine::data::sample::{PartAEos, Prompt, SampleBuilder, SampleOptions};
@@ -176,7 +179,7 @@ fn annotated_entities_win_and_matches_do_not_straddle_them() {
     assert_eq!(cut(&[], Some(&pool)), [(0, 4, true), (4, 2, true), (6, 1, false)]);
     let second = 3..4;
     assert_eq!(
-        cut(&[second.clone()], Some(&pool)),
+        cut(std::slice::from_ref(&second), Some(&pool)),
         [(0, 2, true), (2, 1, false), (3, 1, true), (4, 2, true), (6, 1, false)]
     );
     assert_eq!(cut(&[second], None).iter().filter(|u| u.2).count(), 1);
