@@ -1,8 +1,9 @@
 //! Laws of decoding on a tiny model: cached = teacher-forced, wide beam = brute force, batch of N = N batches of 1.
 
 use engine::base::{Dtype, Philox, Stream};
-use engine::data::sample::PartAEnd;
-use engine::data::{Batch, EncIntra, Intra, IntraMode, Piece, Special, Trie};
+use engine::data::sample::SampleOptions;
+use engine::data::text::Piece;
+use engine::data::{Batch, Intra, IntraMode, SampleBuilder, Special, Trie};
 use engine::decode::{recommend, Finished, Prompt, Rules, Search};
 use engine::device::Device;
 use engine::model::{Checkpoint, Config, Model, Tune};
@@ -30,16 +31,17 @@ fn catalogue(rng: &mut Philox, items: usize, alphabet: usize) -> Vec<Vec<u32>> {
     titles
 }
 
-fn prompts(rules: &engine::data::Rules, titles: &[Vec<u32>], count: usize, rng: &mut Philox) -> Vec<Prompt> {
+fn prompts(rows: &SampleBuilder, titles: &[Vec<u32>], count: usize, rng: &mut Philox) -> Vec<Prompt> {
     (0..count)
         .map(|i| {
-            let mut pieces = Vec::new();
+            let mut text = engine::data::sample::Prompt::default();
             for _ in 0..1 + rng.below(5) {
-                pieces.push(Piece::Entity(titles[rng.below(titles.len())].clone()));
-                pieces.push(Piece::Plain(vec![44]));
+                text.push(Piece::entity(&titles[rng.below(titles.len())]));
+                text.push(Piece::plain(&[44]));
             }
-            pieces.push(Piece::Mask(SPECIAL.mask));
-            let (sample, mask_position) = rules.prompt(i as u64, &pieces);
+            text.push_mask(SPECIAL.mask);
+            let sample = rows.prompt(i as u64, &text).unwrap();
+            let mask_position = sample.mask_inter();
             Prompt { sample, mask_position }
         })
         .collect()
@@ -60,15 +62,9 @@ impl World {
         World { titles, trie, intra }
     }
 
-    fn rows(&self) -> engine::data::Rules<'_> {
-        engine::data::Rules {
-            special: SPECIAL,
-            intra: &self.intra,
-            enc_intra: EncIntra::One,
-            part_a_end: PartAEnd::Always,
-            cls: true,
-            max_position: 128,
-        }
+    fn rows(&self) -> SampleBuilder<'_> {
+        let options = SampleOptions { last_position: 128, ..SampleOptions::default() };
+        SampleBuilder::new(SPECIAL, self.intra.clone(), options)
     }
 
     fn search(&self, width: usize, length_penalty: f64, look_ahead: bool) -> Rules<'_> {
@@ -77,10 +73,10 @@ impl World {
 }
 
 /// Teacher-forced log-probabilities of an answer and its [END].
-fn forced(model: &Model, rows: &engine::data::Rules, prompt: &Prompt, tokens: &[u32]) -> Vec<f32> {
+fn forced(model: &Model, rows: &SampleBuilder, prompt: &Prompt, tokens: &[u32]) -> Vec<f32> {
     let mut sample = prompt.sample.clone();
     let from = sample.tokens.len() - 1;
-    for (&token, id) in tokens.iter().zip(rows.intra.ids(tokens)) {
+    for (&token, id) in tokens.iter().zip(rows.intra().ids(tokens)) {
         sample.tokens.push(token);
         sample.positions[0].push(prompt.mask_position);
         sample.positions[1].push(id);
@@ -141,7 +137,11 @@ fn cached_decoding_is_a_teacher_forced_pass() {
         assert_eq!(found.len(), 10);
         for item in found {
             let tokens = &item.tokens[..item.tokens.len() - 1];
-            assert_eq!(item.ids, rows.intra.ids(tokens).collect::<Vec<_>>(), "training's ids are decoding's");
+            assert_eq!(
+                item.ids,
+                rows.intra().ids(tokens).collect::<Vec<_>>(),
+                "training's ids are decoding's"
+            );
             for (a, b) in item.log_probs.iter().zip(forced(&model, &rows, prompt, tokens)) {
                 worst = worst.max((a - b).abs());
             }

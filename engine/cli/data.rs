@@ -3,10 +3,10 @@
 use super::Global;
 use crate::base::{Dtype, Fault};
 use crate::data::intra::Ids;
-use crate::data::sample::PartAEnd;
-use crate::data::span::Masking;
-use crate::data::task::{Tasks, Template};
-use crate::data::{Dataset, EncIntra, Intra, IntraMode, Rules};
+use crate::data::sample::{PartAEos, SampleOptions};
+use crate::data::task::Tasks;
+use crate::data::template::{Template, Templates};
+use crate::data::{Dataset, EncIntra, Intra, IntraMode, SampleBuilder};
 use crate::device::{Device, Gelu};
 use crate::model::{Adapter, Checkpoint, Config, Model, Tune};
 use anyhow::Result;
@@ -16,9 +16,15 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, clap::Args, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RowFlags {
-    /// The prompt around a history
-    #[arg(long, default_value = "{history} , [MASK]", value_name = "TEXT")]
-    pub template: String,
+    /// Ids of the prompt templates; training draws among them, decoding asks with the first
+    #[arg(long, value_delimiter = ',', default_value = "2-3", value_name = "ID")]
+    pub template: Vec<String>,
+    /// Templates of your own beside the built-in ones
+    #[arg(long, value_name = "FILE.toml")]
+    pub templates: Option<PathBuf>,
+    /// Behaviours shown at most, drawn over the age windows of 10/30/60 %; 0 = all that fit
+    #[arg(long, default_value_t = 0, value_name = "K")]
+    pub behaviours: usize,
     /// Rows of a sample at most; the oldest history goes first
     #[arg(long, default_value_t = 1024, value_name = "N")]
     pub max_row: usize,
@@ -40,43 +46,55 @@ pub struct RowFlags {
 }
 
 impl RowFlags {
-    pub fn intra<'a>(&self, dataset: &'a Dataset) -> Intra<'a> {
+    /// Rows and prompts of `dataset` for a model with position tables of `max_positions` + 1 rows.
+    pub fn tasks<'a>(
+        &self,
+        dataset: &'a Dataset,
+        max_positions: usize,
+        purpose: Purpose,
+        seed: u64,
+    ) -> Result<Tasks<'a>> {
+        let glm = self.intra == "glm";
         let mode = IntraMode {
-            ids: if self.intra == "glm" { Ids::Glm } else { Ids::Entity },
+            ids: if glm { Ids::Glm } else { Ids::Entity },
             rescan: self.trie_match == "rescan",
             restart: self.restart,
             plain_grow: self.plain_run == "grow",
         };
-        Intra::new(dataset.pool(), mode)
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    pub fn tasks<'a>(
-        &self,
-        dataset: &'a Dataset,
-        intra: &'a Intra<'a>,
-        max_positions: usize,
-        masking: Masking,
-        mix: f64,
-        seed: u64,
-    ) -> Result<Tasks<'a>> {
-        let enc_intra = match (self.enc_intra.as_str(), self.intra.as_str()) {
-            ("off", _) | (_, "glm") => EncIntra::Off,
-            ("zero", _) => EncIntra::Zero,
+        let enc_intra = match self.enc_intra.as_str() {
+            _ if glm => EncIntra::Off,
+            "off" => EncIntra::Off,
+            "zero" => EncIntra::Zero,
             _ => EncIntra::One,
         };
-        let rules = Rules {
-            special: dataset.vocab().special(),
-            intra,
+        let options = SampleOptions {
+            part_a_eos: PartAEos::Always,
             enc_intra,
-            part_a_end: PartAEnd::Always,
-            cls: true,
-            max_position: max_positions as u32,
+            max_row: self.max_row.min(max_positions),
+            last_position: max_positions as u32,
         };
-        let template = Template::parse(&self.template, dataset)?;
-        let max_row = self.max_row.min(max_positions);
-        Tasks::new(dataset, rules, template, masking, mix, max_row, seed)
+        let intra = Intra::new(dataset.pool(), mode);
+        let builder = SampleBuilder::new(dataset.vocab().special(), intra, options);
+        let mut known = Templates::builtin();
+        if let Some(path) = &self.templates {
+            known.extend(Templates::load(path)?)?;
+        }
+        let chosen: Vec<&Template> = self.template.iter().map(|id| known.get(id)).collect::<Result<_>>()?;
+        if let (Purpose::Training, Some(held)) = (purpose, chosen.iter().find(|t| !t.seen)) {
+            return Err(Fault::Usage.error(format!(
+                "--template: {}: expected a training template, got one held out for zero-shot evaluation; choose another",
+                held.id
+            )));
+        }
+        Tasks::new(dataset, builder, &chosen, self.behaviours, seed)
     }
+}
+
+/// What prompts are for: held-out templates are never trained on (R39).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Training,
+    Decoding,
 }
 
 /// A path, or a name under `$ENGINE_WEIGHTS` or `weights/`.

@@ -1,7 +1,6 @@
-use super::data::{check_fit, open_model, RowFlags};
+use super::data::{check_fit, open_model, Purpose, RowFlags};
 use super::{interrupt, Global};
 use crate::base::{write_atomically, Fault};
-use crate::data::span::Masking;
 use crate::data::task::{sampled_users, Split};
 use crate::data::Dataset;
 use crate::decode::{recommend, Prompt, Rules};
@@ -78,9 +77,7 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
     let dataset = Dataset::open(&args.data)?;
     check_fit(&model, &dataset)?;
     interrupt::install();
-    let intra = args.rows.intra(&dataset);
-    let masking = Masking::default();
-    let tasks = args.rows.tasks(&dataset, &intra, model.config.max_positions, masking, 0.0, args.seed)?;
+    let tasks = args.rows.tasks(&dataset, model.config.max_positions, Purpose::Decoding, args.seed)?;
     let split = if args.split == "test" { Split::Test } else { Split::Validation };
     let users = sampled_users(&dataset, split, args.users, args.seed);
     let settings = serde_json::to_string_pretty(&json!({"decode": args, "data_hash": dataset.hash()}))?;
@@ -90,10 +87,10 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
         None => None,
     };
     let catalogue = dataset.catalogue();
-    let end = tasks.rules.special.end;
+    let end = tasks.builder().special().end;
     let rules = Rules {
         trie: &catalogue,
-        intra: &intra,
+        intra: tasks.builder().intra(),
         end,
         width: args.beams,
         length_penalty: args.length_penalty,
@@ -108,8 +105,8 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
         for &user in group {
             let items = dataset.user(user).items;
             let shown = split.shown(items.len()).expect("chosen users have a target");
-            let (sample, mask_position) = tasks.prompt(&items[..shown])?;
-            prompts.push(Prompt { sample, mask_position });
+            let sample = tasks.prompt(user, shown)?;
+            prompts.push(Prompt { mask_position: sample.mask_inter(), sample });
         }
         let (found, _) = recommend(&model, rules, &prompts)?;
         let seconds = begun.elapsed().as_secs_f64() / group.len() as f64;
@@ -126,7 +123,7 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
                 })
                 .collect();
             let line = json!({
-                "id": id(user.id), "task": args.task, "template": args.rows.template,
+                "id": id(user.id), "task": args.task, "template": args.rows.template[0],
                 "target": id(dataset.item(user.items[shown]).id), "items": items,
                 "tokens": prompt.sample.tokens.len(), "seconds": (seconds * 1e6).round() / 1e6,
             });

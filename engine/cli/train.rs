@@ -1,8 +1,8 @@
-use super::data::{check_fit, find_weights, open_model, RowFlags};
+use super::data::{check_fit, find_weights, open_model, Purpose, RowFlags};
 use super::{interrupt, Global};
 use crate::base::{write_atomically, Dtype, Fault};
-use crate::data::span::Masking;
-use crate::data::task::{examples_of_step, sampled_users, Split};
+use crate::data::span::{Masking, SpanOrder};
+use crate::data::task::{examples_of_step, sampled_users, Mix, Split};
 use crate::data::{batch, Batch, Dataset, Sample};
 use crate::decode;
 use crate::model::{adapter_config, Keep, LoraConfig, Model, Rates, Tune};
@@ -158,22 +158,16 @@ impl Train {
         let mix: [f64; 3] = self.levels.as_slice().try_into().map_err(|_| {
             Fault::Usage.error(format!("--levels: expected three weights, got {:?}", self.levels))
         })?;
-        let in_unit = [self.document_min, self.document_suffix, self.mask_ratio]
-            .iter()
-            .all(|x| (0.0..=1.0).contains(x));
-        if mix.iter().any(|w| *w < 0.0) || mix.iter().sum::<f64>() <= 0.0 || !in_unit {
-            return Err(
-                Fault::Usage.error("masks: expected weights and shares from 0 to 1, some of them above 0")
-            );
-        }
-        Ok(Masking {
+        let masking = Masking {
             mix,
             ratio: self.mask_ratio,
-            document_min: self.document_min,
-            document_suffix: self.document_suffix,
-            shuffle: self.span_order == "shuffle",
+            doc_min: self.document_min,
+            doc_suffix: self.document_suffix,
+            order: if self.span_order == "shuffle" { SpanOrder::Shuffle } else { SpanOrder::Chrono },
             ..Masking::default()
-        })
+        };
+        masking.check()?;
+        Ok(masking)
     }
 
     /// The settings as TOML, without what does not change the numbers.
@@ -203,15 +197,8 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
     }
     std::fs::create_dir_all(&run).with_context(|| run.display().to_string())?;
     interrupt::install();
-    let intra = args.rows.intra(&dataset);
-    let tasks = args.rows.tasks(
-        &dataset,
-        &intra,
-        model.config.max_positions,
-        args.masking()?,
-        args.mix,
-        args.seed,
-    )?;
+    let tasks = args.rows.tasks(&dataset, model.config.max_positions, Purpose::Training, args.seed)?;
+    let mix = Mix { masking: args.masking()?, blanks: args.mix };
     let learners = tasks.learners();
     if learners.is_empty() {
         return Err(Fault::Data.error(format!(
@@ -264,17 +251,17 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
     let mut batches = |step: u64| -> Result<Vec<Batch>> {
         let samples: Vec<Sample> = examples_of_step(&learners, args.batch, args.seed, step)
             .into_iter()
-            .map(|(user, example)| tasks.training(user, example))
+            .map(|(user, example)| tasks.training(user, example, &mix))
             .collect::<Result<_>>()?;
         let lengths: Vec<usize> = samples.iter().map(|s| s.tokens.len()).collect();
-        let packs = batch::pack(&lengths, args.batch_rows);
+        let packs = batch::pack(&lengths, args.batch_rows, args.seed, step)?;
         Ok(packs.iter().map(|pack| Batch::of(pack.iter().map(|&i| &samples[i]))).collect())
     };
     let mut validate = |_: u64, model: &Model| -> Result<(f64, serde_json::Value)> {
         let rules = decode::Rules {
             trie: &catalogue,
-            intra: &intra,
-            end: tasks.rules.special.end,
+            intra: tasks.builder().intra(),
+            end: tasks.builder().special().end,
             width: args.validate_beams,
             length_penalty: 1.0,
             look_ahead: true,
@@ -286,8 +273,8 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
             for &user in group {
                 let items = dataset.user(user).items;
                 let shown = Split::Validation.shown(items.len()).expect("sampled users have a target");
-                let (sample, mask_position) = tasks.prompt(&items[..shown])?;
-                prompts.push(decode::Prompt { sample, mask_position });
+                let sample = tasks.prompt(user, shown)?;
+                prompts.push(decode::Prompt { mask_position: sample.mask_inter(), sample });
                 targets.push(items[shown]);
             }
             let (found, _) = decode::recommend(model, rules, &prompts)?;

@@ -1,13 +1,16 @@
-//! Rows of many samples, one after another, no padding.
+//! Rows of many samples, one after another, no padding; and which samples go together.
 
 use super::sample::Sample;
+use crate::base::{Fault, Philox, Stream};
+use anyhow::Result;
+use std::collections::BTreeMap;
 
 /// Sequences one after another; one row is one token.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     pub tokens: Vec<u32>,
     pub positions: [Vec<u32>; 2],
-    /// [S + 1] row where each sequence begins; the last entry is the number of rows.
+    /// [S + 1] row where each sequence begins; the last entry is the number of rows. Empty in a batch without sequences.
     pub starts: Vec<u32>,
     /// [S] length of part A.
     pub contexts: Vec<u32>,
@@ -20,15 +23,26 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// The samples in the given order.
     pub fn of<'s>(samples: impl IntoIterator<Item = &'s Sample>) -> Batch {
-        let mut batch = Batch { starts: vec![0], ..Batch::default() };
-        for sample in samples {
-            batch.push(sample);
-        }
+        let mut batch = Batch::default();
+        samples.into_iter().for_each(|sample| batch.push(sample));
         batch
     }
 
+    /// Appends a sample as one more sequence; its ids and positions stay as they are (R19).
     pub fn push(&mut self, sample: &Sample) {
+        let rows = sample.rows();
+        assert!(
+            rows > 0 && sample.context <= rows && sample.positions.iter().all(|p| p.len() == rows),
+            "Batch::push: {rows} tokens, context {}, positions {} and {}",
+            sample.context,
+            sample.positions[0].len(),
+            sample.positions[1].len()
+        );
+        if self.starts.is_empty() {
+            self.starts.push(0);
+        }
         let first = self.tokens.len() as u32;
         self.tokens.extend_from_slice(&sample.tokens);
         for (all, own) in self.positions.iter_mut().zip(&sample.positions) {
@@ -43,65 +57,114 @@ impl Batch {
             self.target_weights.push(weight);
         }
     }
+
+    pub fn rows(&self) -> usize {
+        self.tokens.len()
+    }
+
+    pub fn sequences(&self) -> usize {
+        self.contexts.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.contexts.is_empty()
+    }
+
+    /// Forgets the sequences, keeps the memory.
+    pub fn clear(&mut self) {
+        let Batch { tokens, positions, starts, contexts, examples, target_rows, target_ids, target_weights } =
+            self;
+        [tokens, starts, contexts, target_rows, target_ids].into_iter().for_each(Vec::clear);
+        positions.iter_mut().for_each(Vec::clear);
+        examples.clear();
+        target_weights.clear();
+    }
 }
 
-/// Puts sequences of these lengths into packs of at most `budget` rows: longest first, each into the fullest pack that has
-/// room (best fit decreasing). Every sequence is in exactly one pack, packs and their members in ascending order; a sequence
-/// longer than the budget is alone.
-pub fn pack(lengths: &[usize], budget: usize) -> Vec<Vec<usize>> {
+/// Packs are made out of this many budgets' worth of samples at a time: enough for short ones to fill what long ones
+/// leave, few enough that what is packed together stays random.
+const WINDOW: usize = 64;
+
+/// A pack is closed once it is this full; an emptier one goes back into the next window.
+const FULL: f64 = 0.998;
+
+/// Partitions the samples of an epoch into packs of at most `budget` rows.
+///
+/// `lengths[i]`: rows of sample i. The order is shuffled under (seed, [`Stream::Shuffle`], epoch), cut into windows, each
+/// window packed best-fit decreasing; packs that stayed too empty are repacked with the next window. Deterministic.
+/// Every sample is in exactly one pack. Within a pack samples are ascending, and packs come in random order.
+///
+/// Refuses a sample longer than the budget.
+pub fn pack(lengths: &[usize], budget: usize, seed: u64, epoch: u64) -> Result<Vec<Vec<usize>>> {
+    if let Some(i) = lengths.iter().position(|&length| length > budget) {
+        return Err(Fault::Usage.error(format!(
+            "packing: sample {i}: expected at most {budget} rows, the token budget of a batch, got {}; raise the budget",
+            lengths[i]
+        )));
+    }
+    let mut rng = Philox::new(seed, Stream::Shuffle, epoch);
     let mut order: Vec<usize> = (0..lengths.len()).collect();
-    order.sort_by(|&a, &b| lengths[b].cmp(&lengths[a]).then(a.cmp(&b)));
+    rng.shuffle(&mut order);
+
+    let mut packs = Vec::new();
+    let mut window = Vec::new();
+    let mut rows = 0;
+    let mut order = order.into_iter().peekable();
+    while let Some(sample) = order.next() {
+        window.push(sample);
+        rows += lengths[sample];
+        let last = order.peek().is_none();
+        if rows < WINDOW * budget && !last {
+            continue;
+        }
+        let mut again = Vec::new();
+        let before = packs.len();
+        for mut pack in best_fit_decreasing(&mut window, lengths, budget) {
+            let filled: usize = pack.iter().map(|&i| lengths[i]).sum();
+            if last || filled as f64 >= FULL * budget as f64 {
+                pack.sort_unstable();
+                packs.push(pack);
+            } else {
+                again.extend(pack);
+            }
+        }
+        // What cannot be packed well must not pile up over the windows.
+        if packs.len() == before && !last {
+            packs.extend(best_fit_decreasing(&mut again, lengths, budget));
+            again.clear();
+        }
+        rows = again.iter().map(|&i| lengths[i]).sum();
+        window = again;
+    }
+    rng.shuffle(&mut packs);
+    Ok(packs)
+}
+
+/// Longest first, each into the fullest pack that still has room (ties: the one that filled up first).
+fn best_fit_decreasing(samples: &mut [usize], lengths: &[usize], budget: usize) -> Vec<Vec<usize>> {
+    samples.sort_unstable_by_key(|&i| (std::cmp::Reverse(lengths[i]), i));
     let mut packs: Vec<Vec<usize>> = Vec::new();
-    // Packs by the room they have left.
-    let mut by_room: std::collections::BTreeSet<(usize, usize)> = std::collections::BTreeSet::new();
-    for i in order {
-        let fit = by_room.range((lengths[i], 0)..).next().copied();
-        let (room, pack) = match fit {
-            Some(found) => {
-                by_room.remove(&found);
-                found
+    // Room left -> packs with that room.
+    let mut by_room: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for &sample in samples.iter() {
+        let length = lengths[sample];
+        let found = by_room.range(length..).next().map(|(&room, _)| room);
+        let (room, pack) = match found {
+            Some(room) => {
+                let packs = by_room.get_mut(&room).expect("a room just found");
+                let pack = packs.pop().expect("rooms without packs are removed");
+                if packs.is_empty() {
+                    by_room.remove(&room);
+                }
+                (room, pack)
             }
             None => {
                 packs.push(Vec::new());
-                (budget.max(lengths[i]), packs.len() - 1)
+                (budget, packs.len() - 1)
             }
         };
-        packs[pack].push(i);
-        by_room.insert((room - lengths[i], pack));
+        packs[pack].push(sample);
+        by_room.entry(room - length).or_default().push(pack);
     }
-    for pack in &mut packs {
-        pack.sort_unstable();
-    }
-    packs.sort();
     packs
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::{Philox, Stream};
-
-    #[test]
-    fn every_sequence_is_packed_once_and_packs_are_full() {
-        let mut rng = Philox::new(3, Stream::Shuffle, 0);
-        let lengths: Vec<usize> =
-            (0..20_000).map(|_| ((4.3 + 0.5 * rng.normal()).exp() as usize).clamp(8, 1024)).collect();
-        let packs = pack(&lengths, 4096);
-        let mut seen = vec![false; lengths.len()];
-        for pack in &packs {
-            assert!(pack.iter().map(|&i| lengths[i]).sum::<usize>() <= 4096);
-            for &i in pack {
-                assert!(!std::mem::replace(&mut seen[i], true));
-            }
-        }
-        assert!(seen.iter().all(|&s| s));
-        let fill = lengths.iter().sum::<usize>() as f64 / (packs.len() * 4096) as f64;
-        assert!(fill >= 0.995, "{fill}");
-    }
-
-    #[test]
-    fn a_long_sequence_is_alone() {
-        assert_eq!(pack(&[3, 20, 3], 8), vec![vec![0, 2], vec![1]]);
-        assert!(pack(&[], 8).is_empty());
-    }
 }

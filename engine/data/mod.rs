@@ -9,12 +9,14 @@ pub mod sample;
 pub mod source;
 pub mod span;
 pub mod task;
+pub mod template;
+pub mod text;
 pub mod trie;
 pub mod vocab;
 
 pub use batch::Batch;
 pub use dataset::Dataset;
 pub use intra::{EncIntra, Intra, IntraMode, IntraState};
-pub use sample::{Piece, Rules, Sample};
+pub use sample::{Sample, SampleBuilder};
 pub use trie::Trie;
 pub use vocab::{Special, Vocab};

@@ -1,9 +1,13 @@
-//! Rows of the model: the only maker of positions and masks, for training, for prompts, for scoring.
+//! Rows for the model: the only maker of positions and masks, for training, for prompts and for scoring.
 
 use super::intra::{EncIntra, Intra, START_ID};
+use super::span::{Level, Span, Unit};
 use super::vocab::Special;
+use crate::base::Fault;
+use anyhow::Result;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One training row or one prompt.
+/// One training row or one prompt: the only maker of positions and masks.
 ///
 /// Part A is `tokens[..context]` (bidirectional), part B the rest (causal). A prompt ends with [START].
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,134 +22,270 @@ pub struct Sample {
     pub targets: Vec<(u32, u32, f32)>,
 }
 
-/// A stretch of part A.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// The tokens of one entity.
-    Entity(Vec<u32>),
-    /// Separate tokens.
-    Plain(Vec<u32>),
-    /// A mask token, to be answered in part B.
-    Mask(u32),
-}
-
-impl Piece {
-    /// Tokens it takes in part A.
-    pub fn len(&self) -> usize {
-        match self {
-            Piece::Entity(tokens) | Piece::Plain(tokens) => tokens.len(),
-            Piece::Mask(_) => 1,
-        }
+impl Sample {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.tokens.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// The inter id of the mask that the last span fills: produced tokens are fed back at `[mask_inter, intra id]`.
+    pub fn mask_inter(&self) -> u32 {
+        *self.positions[0].last().expect("Sample::mask_inter: an empty sample")
     }
 }
 
-/// Whether end-of-text closes part A (R20).
+/// Part A before [CLS] and end-of-text stand round it: a text with its units, in which masks stand already.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Prompt {
+    pub tokens: Vec<u32>,
+    /// Partition `tokens`; a mask is a separate token.
+    pub units: Vec<Unit>,
+    /// Places of the masks, ascending.
+    pub masks: Vec<usize>,
+    /// How many of the oldest behaviours were left out so that the row fits (E26).
+    pub dropped: usize,
+}
+
+/// Whether end-of-text stands at the end of part A (R20).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PartAEnd {
+pub enum PartAEos {
     #[default]
     Always,
-    /// As GLM's own generator: not where the text ends with [gMASK].
+    /// Unless the text ends with [gMASK], as GLM's own generator does.
     Glm,
     Never,
 }
 
-/// What is fixed for all rows of a run.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules<'a> {
-    pub special: Special,
-    pub intra: &'a Intra<'a>,
+/// Flags of the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SampleOptions {
+    pub part_a_eos: PartAEos,
+    /// Ids of part A. GLM's rows (R26) have [`EncIntra::Off`] here and `IntraMode::GLM` in the automaton.
     pub enc_intra: EncIntra,
-    pub part_a_end: PartAEnd,
-    /// Whether [CLS] comes first (R20).
-    pub cls: bool,
-    /// Position ids above this are clamped (R25).
-    pub max_position: u32,
+    /// Most tokens of a whole row (A13).
+    pub max_row: usize,
+    /// Last row of the position tables: ids above it are clamped (R25).
+    pub last_position: u32,
 }
 
-impl Rules<'_> {
-    /// Tokens that part A takes beside its pieces.
-    pub fn frame(&self) -> usize {
-        usize::from(self.cls) + usize::from(self.part_a_end != PartAEnd::Never)
+impl Default for SampleOptions {
+    fn default() -> Self {
+        SampleOptions {
+            part_a_eos: PartAEos::Always,
+            enc_intra: EncIntra::One,
+            max_row: 1024,
+            last_position: 1024,
+        }
+    }
+}
+
+/// Makes rows. Cheap to share: `&self` everywhere.
+pub struct SampleBuilder<'a> {
+    special: Special,
+    intra: Intra<'a>,
+    options: SampleOptions,
+    clamped: AtomicU64,
+}
+
+impl<'a> SampleBuilder<'a> {
+    pub fn new(special: Special, intra: Intra<'a>, options: SampleOptions) -> SampleBuilder<'a> {
+        SampleBuilder { special, intra, options, clamped: AtomicU64::new(0) }
     }
 
-    /// The row of `pieces` and the answers to its first masks, in order. With `ended` each answer is followed by [END] as
-    /// a target; part B's tokens but the last are inputs (R17, R18).
-    pub fn row(&self, example: u64, pieces: &[Piece], answers: &[&[u32]]) -> Sample {
-        let (mut sample, masks) = self.part_a(example, pieces);
-        assert!(answers.len() <= masks.len(), "{} answers for {} masks", answers.len(), masks.len());
-        for (answer, &mask) in answers.iter().zip(&masks) {
-            self.start(&mut sample, mask);
-            for (&token, id) in answer.iter().zip(self.intra.ids(answer)) {
-                sample.targets.push((sample.tokens.len() as u32 - 1, token, 1.0));
-                self.push(&mut sample, token, mask, id);
-            }
-            sample.targets.push((sample.tokens.len() as u32 - 1, self.special.end, 1.0));
-        }
-        sample
+    pub fn special(&self) -> Special {
+        self.special
     }
 
-    /// The row that asks for the first mask of `pieces`: part A and [START]. Also returns the inter id of that mask, with
-    /// which every produced token is fed back.
-    pub fn prompt(&self, example: u64, pieces: &[Piece]) -> (Sample, u32) {
-        let (mut sample, masks) = self.part_a(example, pieces);
-        let mask = *masks.first().expect("a prompt has a mask");
-        self.start(&mut sample, mask);
-        (sample, mask)
+    /// The automaton that numbers part B; a decoder steps it once a produced token.
+    pub fn intra(&self) -> &Intra<'a> {
+        &self.intra
     }
 
-    fn part_a(&self, example: u64, pieces: &[Piece]) -> (Sample, Vec<u32>) {
-        let mut sample = Sample { example, ..Sample::default() };
-        // The text starts at 1 with or without [CLS] drawn (R22).
-        let mut inter = 1;
-        let mut masks = Vec::new();
-        if self.cls {
-            self.push(&mut sample, self.special.cls, 0, 0);
+    pub fn options(&self) -> SampleOptions {
+        self.options
+    }
+
+    /// How many ids were clamped to the tables so far (R25); reported in the log.
+    pub fn clamped(&self) -> u64 {
+        self.clamped.load(Ordering::Relaxed)
+    }
+
+    /// The token of a level's mask (R10).
+    pub fn mask(&self, level: Level) -> u32 {
+        match level {
+            Level::Entity => self.special.mask,
+            Level::Sentence => self.special.smask,
+            Level::Document => self.special.gmask,
         }
-        for piece in pieces {
-            match piece {
-                Piece::Entity(tokens) => {
-                    for (k, &token) in tokens.iter().enumerate() {
-                        self.push(&mut sample, token, inter, self.enc_intra.id(k as u32));
-                        inter += 1;
-                    }
-                }
-                Piece::Plain(tokens) => {
-                    for &token in tokens {
-                        self.push(&mut sample, token, inter, 0);
-                        inter += 1;
-                    }
-                }
-                Piece::Mask(token) => {
-                    masks.push(inter);
-                    self.push(&mut sample, *token, inter, 0);
-                    inter += 1;
-                }
-            }
-        }
-        let ends_with_gmask = sample.tokens.last() == Some(&self.special.gmask);
-        let closes = match self.part_a_end {
-            PartAEnd::Always => true,
-            PartAEnd::Glm => !ends_with_gmask,
-            PartAEnd::Never => false,
+    }
+
+    /// The longest prompt text, in tokens, that leaves room for one answer of `answer` tokens (its [START] included
+    /// in the room, [END] is no input). The same for training and decoding, so that both drop the same history.
+    pub fn longest_prompt(&self, answer: usize) -> usize {
+        // [CLS], end-of-text, [START].
+        self.options.max_row.saturating_sub(answer + 3)
+    }
+
+    /// A blank-infilling row (R17-R25): `spans`, runs of whole units in the order of part B, are replaced by the mask
+    /// of `level` in part A and follow it, each behind its [START].
+    ///
+    /// Refuses a row longer than the limit. Panics on a span that cuts a unit, is empty or overlaps another: that is
+    /// our fault.
+    pub fn infilling(
+        &self,
+        example: u64,
+        tokens: &[u32],
+        units: &[Unit],
+        spans: &[Span],
+        level: Level,
+    ) -> Result<Sample> {
+        let (prompt, order) = corrupt(tokens, units, spans, self.mask(level));
+        let filled: Vec<_> = order.iter().zip(spans).map(|(&m, span)| (m, &tokens[span.clone()])).collect();
+        self.row(example, &prompt, &filled, None)
+    }
+
+    /// A prompt that asks for the answer of its first mask: part A and [START].
+    pub fn prompt(&self, example: u64, prompt: &Prompt) -> Result<Sample> {
+        self.prompt_after(example, prompt, &[])
+    }
+
+    /// A prompt whose first masks are filled with `answers`, in order, and which asks for the next one (R34).
+    pub fn prompt_after(&self, example: u64, prompt: &Prompt, answers: &[&[u32]]) -> Result<Sample> {
+        self.row(example, prompt, &numbered(answers), Some(answers.len()))
+    }
+
+    /// The training row of a prompted task (R35): the prompt and an answer for each of its masks.
+    pub fn answered(&self, example: u64, prompt: &Prompt, answers: &[&[u32]]) -> Result<Sample> {
+        let (masks, given) = (prompt.masks.len(), answers.len());
+        assert_eq!(masks, given, "SampleBuilder::answered: {masks} masks, {given} answers");
+        self.row(example, prompt, &numbered(answers), None)
+    }
+
+    /// The one code path of all rows: part A, then the filled masks (which mask, with what), then [START] of an open one.
+    fn row(
+        &self,
+        example: u64,
+        prompt: &Prompt,
+        filled: &[(usize, &[u32])],
+        open: Option<usize>,
+    ) -> Result<Sample> {
+        let Special { cls, eos, start, end, .. } = self.special;
+        let text = prompt.tokens.len();
+        let eos = match self.options.part_a_eos {
+            PartAEos::Always => Some(eos),
+            PartAEos::Glm if prompt.tokens.last() != Some(&self.special.gmask) => Some(eos),
+            _ => None,
         };
-        if closes {
-            self.push(&mut sample, self.special.eos, inter, 0);
+        let context = 1 + text + usize::from(eos.is_some());
+        let part_b: usize = filled.iter().map(|(_, tokens)| 1 + tokens.len()).sum();
+        let rows = context + part_b + usize::from(open.is_some());
+        if rows > self.options.max_row {
+            return Err(Fault::Data.error(format!(
+                "row: example {example}: expected at most {} tokens, got {rows} ({context} of part A, {} of part B); \
+                 shorten the text or raise the row limit",
+                self.options.max_row,
+                rows - context
+            )));
         }
-        sample.context = sample.tokens.len();
-        (sample, masks)
-    }
 
-    fn start(&self, sample: &mut Sample, mask: u32) {
-        self.push(sample, self.special.start, mask, START_ID);
+        let mut sample = Sample {
+            example,
+            tokens: Vec::with_capacity(rows),
+            positions: [Vec::with_capacity(rows), Vec::with_capacity(rows)],
+            context,
+            targets: Vec::with_capacity(part_b),
+        };
+        self.push(&mut sample, cls, 0, 0);
+        let mut covered = 0;
+        for unit in &prompt.units {
+            assert_eq!(unit.start as usize, covered, "SampleBuilder: units do not partition the text");
+            for (k, at) in unit.range().enumerate() {
+                let id = if unit.entity { self.options.enc_intra.id(k as u32) } else { 0 };
+                self.push(&mut sample, prompt.tokens[at], at as u32 + 1, id);
+            }
+            covered = unit.range().end;
+        }
+        assert_eq!(covered, text, "SampleBuilder: units do not partition the text");
+        if let Some(eos) = eos {
+            self.push(&mut sample, eos, text as u32 + 1, 0);
+        }
+
+        for &(mask, tokens) in filled {
+            let inter = prompt.masks[mask] as u32 + 1;
+            let mut state = self.intra.start();
+            self.push(&mut sample, start, inter, START_ID);
+            for &token in tokens {
+                sample.targets.push((sample.tokens.len() as u32 - 1, token, 1.0));
+                let (next, id) = self.intra.step(state, token);
+                state = next;
+                self.push(&mut sample, token, inter, id);
+            }
+            sample.targets.push((sample.tokens.len() as u32 - 1, end, 1.0));
+        }
+        if let Some(mask) = open {
+            assert!(
+                mask < prompt.masks.len(),
+                "SampleBuilder: no mask {mask} in a prompt of {}",
+                prompt.masks.len()
+            );
+            self.push(&mut sample, start, prompt.masks[mask] as u32 + 1, START_ID);
+        }
+        Ok(sample)
     }
 
     fn push(&self, sample: &mut Sample, token: u32, inter: u32, intra: u32) {
         sample.tokens.push(token);
-        sample.positions[0].push(inter.min(self.max_position));
-        sample.positions[1].push(intra.min(self.max_position));
+        sample.positions[0].push(self.clamp(inter));
+        sample.positions[1].push(self.clamp(intra));
     }
+
+    /// An id as the tables hold it; counts what it changes (R25). A decoder passes the ids of produced tokens through it.
+    pub fn clamp(&self, id: u32) -> u32 {
+        if id > self.options.last_position {
+            self.clamped.fetch_add(1, Ordering::Relaxed);
+        }
+        id.min(self.options.last_position)
+    }
+}
+
+fn numbered<'t>(answers: &[&'t [u32]]) -> Vec<(usize, &'t [u32])> {
+    answers.iter().copied().enumerate().collect()
+}
+
+/// R10: the text with each span replaced by one mask; and for each span, which mask of the text is its own.
+fn corrupt(tokens: &[u32], units: &[Unit], spans: &[Span], mask: u32) -> (Prompt, Vec<usize>) {
+    let mut by_start: Vec<usize> = (0..spans.len()).collect();
+    by_start.sort_by_key(|&s| spans[s].start);
+    let mut order = vec![0; spans.len()];
+    let mut prompt = Prompt::default();
+    let mut unit = units.iter().peekable();
+    for place in 0..=spans.len() {
+        // Whole units up to the next span, which must begin where one of them does.
+        let until = by_start.get(place).map_or(tokens.len(), |&s| spans[s].start);
+        while let Some(kept) = unit.next_if(|unit| (unit.start as usize) < until) {
+            let start = prompt.tokens.len() as u32;
+            prompt.tokens.extend_from_slice(&tokens[kept.range()]);
+            prompt.units.push(Unit { start, ..*kept });
+        }
+        let Some(&s) = by_start.get(place) else { break };
+        let span = &spans[s];
+        let mut covered = span.start..span.start;
+        while let Some(masked) = unit.next_if(|unit| unit.range().end <= span.end) {
+            assert_eq!(
+                masked.start as usize, covered.end,
+                "SampleBuilder: span {span:?} cuts a unit or overlaps another"
+            );
+            covered.end = masked.range().end;
+        }
+        assert!(
+            !span.is_empty() && covered == *span,
+            "SampleBuilder: span {span:?} cuts a unit, is empty or overlaps"
+        );
+        order[s] = prompt.masks.len();
+        let start = prompt.tokens.len();
+        prompt.tokens.push(mask);
+        prompt.units.push(Unit { start: start as u32, len: 1, entity: false });
+        prompt.masks.push(start);
+    }
+    (prompt, order)
 }

@@ -1,8 +1,10 @@
 //! What is asked of the model: the next item of a user, and blanks in the user's own history (R35, R40).
 
 use super::dataset::Dataset;
-use super::sample::{Piece, Rules, Sample};
-use super::span::{corrupt, Level, Masking, Unit};
+use super::sample::{Prompt, Sample, SampleBuilder};
+use super::span::Masking;
+use super::template::{sequential_prompt, Answer, Form, Template};
+use super::text::{behaviour_text, display_name, sentence_ends, Encoder, Windows};
 use crate::base::{Fault, Philox, Stream};
 use anyhow::Result;
 
@@ -21,113 +23,89 @@ impl Split {
     }
 }
 
-/// A prompt text around a history: `{history}` and one mask name stand in it.
-pub struct Template {
-    before: Vec<u32>,
-    between: Vec<u32>,
-    mask: u32,
-    after: Vec<u32>,
-}
-
-impl Template {
-    /// Parses such as `{history} , [MASK]`. Refuses a text without either field.
-    pub fn parse(text: &str, dataset: &Dataset) -> Result<Template> {
-        let refuse = |what: &str| {
-            Fault::Usage
-                .error(format!("template: {text:?}: expected {what}, for example {{history}} , [MASK]"))
-        };
-        let (before, rest) = text.split_once("{history}").ok_or_else(|| refuse("{history}"))?;
-        let vocab = dataset.vocab();
-        let special = vocab.special();
-        let masks = [("[gMASK]", special.gmask), ("[sMASK]", special.smask), ("[MASK]", special.mask)];
-        let (name, mask) = masks
-            .into_iter()
-            .find(|(name, _)| rest.contains(name))
-            .ok_or_else(|| refuse("[MASK] behind {history}"))?;
-        let (between, after) = rest.split_once(name).expect("it is there");
-        // The blank before an entity belongs to the entity, none is left before a mask (R3, R20).
-        Ok(Template {
-            before: vocab.encode(before.trim_end())?,
-            between: vocab.encode(between.trim_end())?,
-            mask,
-            after: vocab.encode(after)?,
-        })
-    }
+/// Which training examples are drawn.
+pub struct Mix {
+    pub masking: Masking,
+    /// Share of blank infilling; the rest asks for the next item (R40).
+    pub blanks: f64,
 }
 
 /// Builds the rows of a data set under one set of rules.
 pub struct Tasks<'a> {
-    pub dataset: &'a Dataset,
-    pub rules: Rules<'a>,
-    pub template: Template,
-    pub masking: Masking,
-    /// Share of blank infilling among the training examples (R40).
-    pub mix: f64,
-    /// Rows a sample may have; the oldest history goes first (E26).
-    pub max_row: usize,
-    pub seed: u64,
-    separator: Vec<u32>,
+    dataset: &'a Dataset,
+    builder: SampleBuilder<'a>,
+    encoder: Encoder<'a>,
+    forms: Vec<Form>,
+    /// By token id (R12).
+    sentence_ends: Vec<bool>,
+    /// Longest prompt text, the same for training and decoding.
+    limit: usize,
+    /// Behaviours shown at most, drawn over the age windows of R8; 0 = all that fit.
+    behaviours: usize,
+    seed: u64,
 }
 
 impl<'a> Tasks<'a> {
-    #[allow(clippy::too_many_arguments)]
+    /// Refuses a template that is no item template, and a row limit that the longest surface alone passes.
     pub fn new(
         dataset: &'a Dataset,
-        rules: Rules<'a>,
-        template: Template,
-        masking: Masking,
-        mix: f64,
-        max_row: usize,
+        builder: SampleBuilder<'a>,
+        templates: &[&Template],
+        behaviours: usize,
         seed: u64,
     ) -> Result<Tasks<'a>> {
-        let separator = dataset.vocab().encode(" ,")?;
-        Ok(Tasks { dataset, rules, template, masking, mix, max_row, seed, separator })
-    }
-
-    /// The prompt's pieces for a history, cut from its oldest end until `room` rows of answer fit as well.
-    fn pieces(&self, history: &[u32], room: usize) -> Result<Vec<Piece>> {
-        let template = &self.template;
-        let fixed =
-            self.rules.frame() + template.before.len() + template.between.len() + template.after.len() + 2;
-        let mut left = self.max_row.saturating_sub(fixed + room);
-        let mut first = history.len();
-        while first > 0 {
-            let item = self.dataset.item(history[first - 1]);
-            let cost = item.tokens.len() + if first < history.len() { self.separator.len() } else { 0 };
-            if cost > left {
-                break;
+        let encoder = Encoder::of(dataset.vocab());
+        let mut forms = Vec::with_capacity(templates.len());
+        for template in templates {
+            if template.answer != Answer::Item {
+                return Err(Fault::Usage.error(format!(
+                    "template {}: expected one that asks for an item, got another; choose among next, 2-1 to 2-6 and 2-13",
+                    template.id
+                )));
             }
-            left -= cost;
-            first -= 1;
+            forms.push(template.encode(&encoder, dataset.vocab().special())?);
         }
-        if first == history.len() {
-            return Err(Fault::Data.error(format!(
-                "prompt: expected room for one item in {} rows, got none; raise --max-row or shorten the template",
-                self.max_row
+        if forms.is_empty() {
+            return Err(Fault::Usage.error("templates: expected at least one, got none"));
+        }
+        let longest = (0..dataset.items() as u32).map(|i| dataset.item(i).tokens.len()).max().unwrap_or(0);
+        let limit = builder.longest_prompt(longest);
+        if limit <= longest {
+            return Err(Fault::Usage.error(format!(
+                "--max-row: expected room for two of the longest surface's {longest} tokens, got {} rows; raise it",
+                builder.options().max_row
             )));
         }
-        let mut pieces = Vec::with_capacity(2 * (history.len() - first) + 3);
-        let plain = |pieces: &mut Vec<Piece>, tokens: &[u32]| {
-            if !tokens.is_empty() {
-                pieces.push(Piece::Plain(tokens.to_vec()));
-            }
-        };
-        plain(&mut pieces, &template.before);
-        for (i, &item) in history[first..].iter().enumerate() {
-            if i > 0 {
-                plain(&mut pieces, &self.separator);
-            }
-            pieces.push(Piece::Entity(self.dataset.item(item).tokens.to_vec()));
-        }
-        plain(&mut pieces, &template.between);
-        pieces.push(Piece::Mask(template.mask));
-        plain(&mut pieces, &template.after);
-        Ok(pieces)
+        let sentence_ends = sentence_ends(dataset.vocab())?;
+        Ok(Tasks { dataset, builder, encoder, forms, sentence_ends, limit, behaviours, seed })
     }
 
-    /// The prompt that asks for the item after `history`: a row ending in [START], and the inter id of its mask.
-    pub fn prompt(&self, history: &[u32]) -> Result<(Sample, u32)> {
-        Ok(self.rules.prompt(0, &self.pieces(history, 0)?))
+    pub fn builder(&self) -> &SampleBuilder<'a> {
+        &self.builder
+    }
+
+    /// Events `shown` of a user as the prompt of template number `form`; ages count to the event after them (R8).
+    fn text(&self, user: u32, shown: usize, form: usize, example: u64) -> Result<Prompt> {
+        let record = self.dataset.user(user);
+        let mut places: Vec<usize> = (0..shown).collect();
+        if self.behaviours > 0 && shown > self.behaviours {
+            let reference = record.times.get(shown).copied().unwrap_or(record.times[shown - 1]);
+            let mut rng = Philox::new(self.seed, Stream::History, example);
+            places = Windows::default().sample(&record.times[..shown], reference, self.behaviours, &mut rng);
+        }
+        let history: Vec<&[u32]> =
+            places.iter().map(|&at| self.dataset.item(record.items[at]).tokens).collect();
+        let attributes = self.dataset.user_attributes(user);
+        let name = match display_name(&attributes) {
+            Some(name) => Some(self.encoder.entity(name)?),
+            None => None,
+        };
+        sequential_prompt(&self.forms[form], name.as_deref(), &history, self.limit)
+    }
+
+    /// The prompt that asks for the event after the first `shown` of a user: a row ending in [START].
+    pub fn prompt(&self, user: u32, shown: usize) -> Result<Sample> {
+        self.builder.prompt(0, &self.text(user, shown, 0, u64::MAX)?)
     }
 
     /// Users with something to learn from: two events or more before the validation item.
@@ -142,62 +120,27 @@ impl<'a> Tasks<'a> {
     }
 
     /// Training example `example` about `user`: what is drawn depends on (seed, example) alone.
-    pub fn training(&self, user: u32, example: u64) -> Result<Sample> {
+    pub fn training(&self, user: u32, example: u64, mix: &Mix) -> Result<Sample> {
         let items = self.training_events(user);
-        let mut rng = Philox::new(self.seed, Stream::Spans, example);
-        if rng.uniform() < self.mix {
-            return self.blanks(items, example, &mut rng);
+        let mut rng = Philox::new(self.seed, Stream::Templates, example);
+        if rng.uniform() < mix.blanks {
+            return self.blanks(user, items, example, &mix.masking);
         }
         let target = 1 + rng.below(items.len() - 1);
+        let form = rng.below(self.forms.len());
         let answer = self.dataset.item(items[target]).tokens;
-        let pieces = self.pieces(&items[..target], answer.len() + 1)?;
-        Ok(self.rules.row(example, &pieces, &[answer]))
+        self.builder.answered(example, &self.text(user, target, form, example)?, &[answer])
     }
 
-    /// Blank infilling over the newest events that fit.
-    fn blanks(&self, items: &[u32], example: u64, rng: &mut Philox) -> Result<Sample> {
-        // Part A and part B together hold every token once, a mask and [START] per span at most per unit.
-        let mut units: Vec<Unit> = Vec::new();
-        let mut left = self.max_row.saturating_sub(self.rules.frame() + 2);
-        let mut first = items.len();
-        while first > 0 {
-            let cost = self.dataset.item(items[first - 1]).tokens.len() + self.separator.len() + 2;
-            if cost > left {
-                break;
-            }
-            left -= cost;
-            first -= 1;
-        }
-        for (i, &item) in items[first..].iter().enumerate() {
-            if i > 0 {
-                let separate = |&t: &u32| Unit { tokens: vec![t], entity: false, ends_sentence: false };
-                units.extend(self.separator.iter().map(separate));
-            }
-            units.push(Unit {
-                tokens: self.dataset.item(item).tokens.to_vec(),
-                entity: true,
-                ends_sentence: false,
-            });
-        }
-        if units.is_empty() {
-            return Err(Fault::Data.error(format!(
-                "training: expected room for one item in {} rows, got none; raise --max-row",
-                self.max_row
-            )));
-        }
-        let (level, mut spans) = self.masking.draw(&units, rng);
-        if self.masking.shuffle {
-            rng.shuffle(&mut spans);
-        }
-        let special = self.rules.special;
-        let mask = match level {
-            Level::Entity => special.mask,
-            Level::Sentence => special.smask,
-            Level::Document => special.gmask,
-        };
-        let (pieces, answers) = corrupt(&units, &spans, mask);
-        let answers: Vec<&[u32]> = answers.iter().map(Vec::as_slice).collect();
-        Ok(self.rules.row(example, &pieces, &answers))
+    /// Blank infilling over the user's attributes and the newest events that fit (R40).
+    fn blanks(&self, user: u32, items: &[u32], example: u64, masking: &Masking) -> Result<Sample> {
+        let attributes = self.dataset.user_attributes(user);
+        let behaviours: Vec<&[u32]> = items.iter().map(|&i| self.dataset.item(i).tokens).collect();
+        let limit = masking.longest_text(self.builder.options().max_row);
+        let text = behaviour_text(&self.encoder, &attributes, &behaviours, limit)?;
+        let ends = |at: usize| self.sentence_ends[text.tokens[at] as usize];
+        let (level, spans) = masking.draw(&text.units, ends, self.seed, example);
+        self.builder.infilling(example, &text.tokens, &text.units, &spans, level)
     }
 }
 

@@ -42,7 +42,7 @@ impl Trie<'static> {
 
         // Level by level: a node is a range of the sorted sequences that agree so far. Those that end here come
         // first in their range, the rest falls into one range a child.
-        let mut level = vec![0..count];
+        let mut level: Vec<Range<usize>> = std::iter::once(0..count).collect();
         let mut below = Vec::new();
         let mut depth = 0;
         while !level.is_empty() {

@@ -214,7 +214,7 @@ impl Config {
 
     fn check(&self) -> Result<()> {
         let part = if self.positions == Positions::Rotary2d { 4 } else { 1 };
-        if self.hidden % (self.heads * part) != 0 {
+        if !self.hidden.is_multiple_of(self.heads * part) {
             return Err(Fault::Model.error(format!(
                 "hidden_size: expected a multiple of num_attention_heads × {part} = {}, got {}",
                 self.heads * part,

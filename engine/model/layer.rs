@@ -128,7 +128,7 @@ impl Pass<'_> {
         let mut y = self.like(&saved.x)?;
         let site = Site::FeedForwardOutput(layer);
         saved.z[3] =
-            self.into_residual(y.view_mut(), inner, middle, normed, layer, LinearName::Dense4hToH, site)?;
+            self.add_to_residual(y.view_mut(), inner, middle, normed, layer, LinearName::Dense4hToH, site)?;
         Ok(y)
     }
 
@@ -175,7 +175,7 @@ impl Pass<'_> {
             let site = Site::AttentionOutput(layer);
             let x = saved.x.view();
             saved.z[1] =
-                self.into_residual(middle.view_mut(), context, x, normed, layer, LinearName::Dense, site)?;
+                self.add_to_residual(middle.view_mut(), context, x, normed, layer, LinearName::Dense, site)?;
             saved.middle = Some(middle);
         }
         if saved.middle_normed.is_none() {
@@ -209,7 +209,7 @@ impl Pass<'_> {
 
     /// y = residual + dropout(x·Wᵀ + b), the residual being `input` or factor·`normed`.
     #[allow(clippy::too_many_arguments)]
-    pub(super) fn into_residual(
+    pub(super) fn add_to_residual(
         &self,
         mut y: ViewMut,
         x: View,

@@ -35,12 +35,15 @@ pub struct Settings {
     pub fingerprint: u32,
 }
 
+/// Scores a model after a step.
+pub type Validate<'a> = dyn FnMut(u64, &Model) -> Result<(f64, Value)> + 'a;
+
 /// What the loop asks of its surroundings.
 pub struct Hooks<'a> {
     /// The micro-batches of a step (counted from 1); must be a function of the step alone.
     pub batches: &'a mut dyn FnMut(u64) -> Result<Vec<Batch>>,
     /// A score, higher is better, and what else to write down.
-    pub validate: &'a mut dyn FnMut(u64, &Model) -> Result<(f64, Value)>,
+    pub validate: &'a mut Validate<'a>,
     /// Told of every step.
     pub progress: &'a mut dyn FnMut(&Report),
     /// Writes the run's model files: called at each best validation, and at checkpoints while there is none.
@@ -133,7 +136,7 @@ pub fn train(
             }),
         )?;
         let last = step == settings.schedule.total;
-        let due = |every: u64| every > 0 && (step % every == 0 || last);
+        let due = |every: u64| every > 0 && (step.is_multiple_of(every) || last);
         if due(settings.validate_every) {
             let (score, details) = (hooks.validate)(step, model)?;
             state.seconds = before + clock.elapsed().as_secs_f64();

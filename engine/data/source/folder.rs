@@ -2,11 +2,12 @@
 //! users.jsonl and reviews.jsonl.
 
 use super::gather::{Ids, Log, Row};
+use super::rows::{Object, Rows};
 use super::{Clock, Lines, Raw, RawItem, RawReview, Skips};
 use crate::base::Fault;
 use crate::data::record::NO_TIME;
 use anyhow::Result;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,9 @@ pub fn read(folder: &Path, skips: &mut Skips) -> Result<Raw> {
         )));
     }
     let mut raw = Raw::default();
-    let items = read_items(&folder.join("items.jsonl"), &mut raw, skips)?;
+    let items = read_items(Rows::json(&folder.join("items.jsonl"))?, &mut raw, skips, |object| {
+        item(object, &["id"])
+    })?;
 
     let interactions = one_of(folder, &["interactions.tsv", "interactions.tsv.gz"])?;
     let sequences = one_of(folder, &["sequences.txt", "sequences.txt.gz"])?;
@@ -40,7 +43,7 @@ pub fn read(folder: &Path, skips: &mut Skips) -> Result<Raw> {
         agree(interactions, sequences, &raw, other)?;
     }
     if let Some(path) = one_of(folder, &["users.jsonl", "users.jsonl.gz"])? {
-        read_users(&path, &users, &mut raw, skips)?;
+        read_users(Rows::json(&path)?, &path, &["id"], &users, &mut raw, skips)?;
     }
     if let Some(path) = one_of(folder, &["reviews.jsonl", "reviews.jsonl.gz"])? {
         read_reviews(&path, &users, &items, &mut raw, skips)?;
@@ -49,48 +52,49 @@ pub fn read(folder: &Path, skips: &mut Skips) -> Result<Raw> {
 }
 
 /// The one of `names` that is there; two of them are one too many.
-fn one_of(folder: &Path, names: &[&str]) -> Result<Option<PathBuf>> {
+pub(super) fn one_of(folder: &Path, names: &[&str]) -> Result<Option<PathBuf>> {
     let found: Vec<PathBuf> =
         names.iter().map(|name| folder.join(name)).filter(|path| path.exists()).collect();
     match found.as_slice() {
         [] => Ok(None),
         [path] => Ok(Some(path.clone())),
         _ => Err(Fault::Data.error(format!(
-            "{}: expected one of {}, got both; take one away",
+            "{}: expected one of {}, got several; keep one",
             folder.display(),
             names.join(", ")
         ))),
     }
 }
 
-fn read_items(path: &Path, raw: &mut Raw, skips: &mut Skips) -> Result<Ids> {
+/// Items, each id once; `make` turns a row into an item.
+pub(super) fn read_items(
+    mut rows: Rows,
+    raw: &mut Raw,
+    skips: &mut Skips,
+    make: impl Fn(Object) -> Result<RawItem, String>,
+) -> Result<Ids> {
     let mut ids = Ids::new("item");
-    let mut lines = Lines::open(path)?;
-    while let Some((number, line)) = lines.next(skips)? {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let item = super::object::parse(line).and_then(|object| item(object));
-        match item.and_then(|item| ids.add(&item.id, number).map(|()| item)) {
-            Ok(item) => raw.items.push(item),
-            Err(message) => skips.bad(lines.error(message))?,
-        }
+    while let Some(item) = rows.next(skips, |object, line| {
+        let item = make(object)?;
+        ids.add(&item.id, line)?;
+        Ok(item)
+    })? {
+        raw.items.push(item);
     }
     Ok(ids)
 }
 
 /// An item from a JSON object; the fields that are no attributes are named in [`super::object::is_identifier`].
-pub(super) fn item(object: Map<String, Value>) -> Result<RawItem, String> {
+pub(super) fn item(object: Object, id_names: &[&str]) -> Result<RawItem, String> {
     use super::object::*;
-    let mut item = RawItem { id: id(&object, &["id"])?, ..RawItem::default() };
+    let mut item = RawItem { id: id(&object, id_names)?, ..RawItem::default() };
     for (name, value) in object {
         match name.as_str() {
-            "id" => {}
             "title" => item.title = text(&name, value)?,
             "brand" => item.brand = text(&name, value)?,
             "text_id" => item.text_id = text(&name, value)?,
             "categories" | "category" => item.categories = categories(&name, value)?,
-            _ if is_identifier(&name) => {}
+            _ if is_identifier(&name) || id_names.contains(&name.as_str()) => {}
             _ => {
                 if let Some(value) = scalar(&value) {
                     item.attributes.push((name, value));
@@ -243,31 +247,31 @@ fn agree(interactions: &Path, sequences: &Path, raw: &Raw, other: Log) -> Result
     Ok(())
 }
 
-fn read_users(path: &Path, users: &Ids, raw: &mut Raw, skips: &mut Skips) -> Result<()> {
+/// Attributes of users that have events; the others are counted in a note.
+pub(super) fn read_users(
+    mut rows: Rows,
+    path: &Path,
+    id_names: &[&str],
+    users: &Ids,
+    raw: &mut Raw,
+    skips: &mut Skips,
+) -> Result<()> {
     use super::object::*;
-    let mut lines = Lines::open(path)?;
     let mut seen = Ids::new("user");
     let mut idle = 0;
-    while let Some((number, line)) = lines.next(skips)? {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let parsed = parse(line).and_then(|object| {
-            let user = id(&object, &["id"])?;
-            seen.add(&user, number)?;
-            let attributes = object
-                .into_iter()
-                .filter(|(name, _)| !is_identifier(name))
-                .filter_map(|(name, value)| scalar(&value).map(|value| (name, value)))
-                .collect::<Vec<_>>();
-            Ok((user, attributes))
-        });
-        match parsed {
-            Ok((user, attributes)) => match users.index(&user) {
-                Some(index) => raw.users[index as usize].attributes = attributes,
-                None => idle += 1,
-            },
-            Err(message) => skips.bad(lines.error(message))?,
+    while let Some((user, attributes)) = rows.next(skips, |object, line| {
+        let user = id(&object, id_names)?;
+        seen.add(&user, line)?;
+        let attributes: Vec<(String, String)> = object
+            .into_iter()
+            .filter(|(name, _)| !is_identifier(name) && !id_names.contains(&name.as_str()))
+            .filter_map(|(name, value)| scalar(&value).map(|value| (name, value)))
+            .collect();
+        Ok((user, attributes))
+    })? {
+        match users.index(&user) {
+            Some(index) => raw.users[index as usize].attributes = attributes,
+            None => idle += 1,
         }
     }
     if idle > 0 {
@@ -278,30 +282,23 @@ fn read_users(path: &Path, users: &Ids, raw: &mut Raw, skips: &mut Skips) -> Res
 
 fn read_reviews(path: &Path, users: &Ids, items: &Ids, raw: &mut Raw, skips: &mut Skips) -> Result<()> {
     use super::object::*;
-    let mut lines = Lines::open(path)?;
-    while let Some((_, line)) = lines.next(skips)? {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let review = parse(line).and_then(|mut object| {
-            let mut take = |name: &str| text(name, object.remove(name).unwrap_or(Value::Null));
-            let (summary, body) = (take("summary")?, take("text")?);
-            let (explanation, feature, split) = (take("explanation")?, take("feature")?, take("split")?);
-            Ok(RawReview {
-                user: users.find(&id(&object, &["user"])?)?,
-                item: items.find(&id(&object, &["item"])?)?,
-                rating: rating_value(object.get("rating"))?,
-                summary,
-                text: body,
-                explanation,
-                feature,
-                split,
-            })
-        });
-        match review {
-            Ok(review) => raw.reviews.push(review),
-            Err(message) => skips.bad(lines.error(message))?,
-        }
+    let mut rows = Rows::json(path)?;
+    while let Some(review) = rows.next(skips, |mut object, _| {
+        let mut take = |name: &str| text(name, object.remove(name).unwrap_or(Value::Null));
+        let (summary, body) = (take("summary")?, take("text")?);
+        let (explanation, feature, split) = (take("explanation")?, take("feature")?, take("split")?);
+        Ok(RawReview {
+            user: users.find(&id(&object, &["user"])?)?,
+            item: items.find(&id(&object, &["item"])?)?,
+            rating: rating_value(object.get("rating"))?,
+            summary,
+            text: body,
+            explanation,
+            feature,
+            split,
+        })
+    })? {
+        raw.reviews.push(review);
     }
     Ok(())
 }

@@ -1,9 +1,15 @@
 //! Readers of raw formats: files that others wrote become a [`Raw`], or one sentence about the first bad line.
 
+mod amazon;
+mod entities;
+mod events;
 mod folder;
 mod gather;
 mod lines;
+mod literal;
 mod object;
+mod recbole;
+mod rows;
 
 pub use lines::{Lines, Skips};
 
@@ -105,8 +111,9 @@ pub enum Format {
 pub fn read(path: &Path, format: Format, skips: &mut Skips) -> Result<Raw> {
     match format {
         Format::Folder => folder::read(path, skips),
-        Format::Amazon | Format::Recbole | Format::Jsonl | Format::Csv => {
-            anyhow::bail!("format not there yet")
-        }
+        Format::Amazon => amazon::read(path, skips),
+        Format::Recbole => recbole::read(path, skips),
+        Format::Jsonl => events::read(path, events::Shape::Json, skips),
+        Format::Csv => events::read(path, events::Shape::Csv, skips),
     }
 }

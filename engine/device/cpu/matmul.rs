@@ -29,12 +29,13 @@ unsafe impl Send for Operand {}
 unsafe impl Sync for Operand {}
 
 impl Operand {
-    fn from_row(&self, row: usize) -> Operand {
+    fn at_row(&self, row: usize) -> Operand {
         Operand { pointer: self.pointer.wrapping_offset(row as isize * self.row), ..*self }
     }
 }
 
 /// y = y (where `accumulate`) + scale·a·b over `[m, n]`, k long; y row-major with rows `n` apart.
+#[allow(clippy::too_many_arguments)]
 fn product(
     y: &mut [f32],
     m: usize,
@@ -201,7 +202,7 @@ fn matmul_f32(
         let first = i * per;
         let rows = y.len() / n;
         let full = padded(rows, n);
-        let a_block = a_all.from_row(first);
+        let a_block = a_all.at_row(first);
         let direct = rows == full && (!fused || tail.write == Write::Set);
         // Rows that would take another path in `gemm` are computed among zero rows, in scratch.
         let mut scratch = if direct { Vec::new() } else { vec![0f32; full * n] };
@@ -216,7 +217,7 @@ fn matmul_f32(
         };
         let sum: &mut [f32] = if direct { y } else { &mut scratch };
         let accumulate = direct && tail.accumulates();
-        product(sum, count, n, k, a_block, b_all.from_row(0), tail.scale, accumulate, n);
+        product(sum, count, n, k, a_block, b_all.at_row(0), tail.scale, accumulate, n);
         if let Some((z, factor, rank, scale)) = &tail.low_rank {
             low_rank(sum, &z[first * rank..][..rows * rank], factor, n, *rank, *scale, form);
         }
@@ -332,7 +333,7 @@ fn matmul_widened(threads: &Threads, y: ViewMut, a: View, b: View, form: Form, e
         let mut out = vec![0f32; count.max(padded(count, width)) * width];
         let padded_rows = out.len() / width;
         if form == Form::Tn || padded_rows == count {
-            product(&mut out, count, width, k, a_operand.from_row(0), b_operand, tail.scale, false, width);
+            product(&mut out, count, width, k, a_operand.at_row(0), b_operand, tail.scale, false, width);
         } else {
             let mut taller = vec![0f32; padded_rows * k];
             taller[..count * k].copy_from_slice(&a_padded[..count * k]);

@@ -1,0 +1,311 @@
+//! Rows of a table as text: attributes, behaviours, and which behaviours are kept (R3, R6-R9).
+
+use super::sample::Prompt;
+use super::span::{is_sentence_end, Unit};
+use super::vocab::Vocab;
+use crate::base::{Fault, Philox};
+use anyhow::Result;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Stands between members of a list; the blank behind it belongs to the next member (R3, R6, R7).
+pub const SEPARATOR: &str = " ,";
+
+/// A piece of text as tokens, encoded alone (R3): an entity, or plain text of separate tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece<'a> {
+    pub tokens: &'a [u32],
+    pub entity: bool,
+}
+
+impl<'a> Piece<'a> {
+    pub const fn entity(tokens: &'a [u32]) -> Piece<'a> {
+        Piece { tokens, entity: true }
+    }
+
+    pub const fn plain(tokens: &'a [u32]) -> Piece<'a> {
+        Piece { tokens, entity: false }
+    }
+}
+
+impl Prompt {
+    /// Appends a piece: one unit for an entity, one a token for plain text.
+    pub fn push(&mut self, piece: Piece) {
+        let start = self.tokens.len() as u32;
+        self.tokens.extend_from_slice(piece.tokens);
+        let end = self.tokens.len() as u32;
+        if piece.entity {
+            assert!(start < end, "Prompt::push: an entity without tokens (R4)");
+            self.units.push(Unit { start, len: end - start, entity: true });
+        } else {
+            self.units.extend((start..end).map(|start| Unit { start, len: 1, entity: false }));
+        }
+    }
+
+    /// Appends a mask; no blank may stand before it (R20).
+    pub fn push_mask(&mut self, mask: u32) {
+        self.masks.push(self.tokens.len());
+        self.push(Piece::plain(&[mask]));
+    }
+
+    /// Appends pieces with a separator between them.
+    pub fn push_list<'p>(&mut self, pieces: impl IntoIterator<Item = Piece<'p>>, separator: &[u32]) {
+        for (i, piece) in pieces.into_iter().enumerate() {
+            if i > 0 {
+                self.push(Piece::plain(separator));
+            }
+            self.push(piece);
+        }
+    }
+
+    /// Appends another text without masks.
+    pub fn push_text(&mut self, text: &Prompt) {
+        assert!(text.masks.is_empty(), "Prompt::push_text: a text with {} masks", text.masks.len());
+        for unit in &text.units {
+            self.push(Piece { tokens: &text.tokens[unit.range()], entity: unit.entity });
+        }
+    }
+}
+
+/// How many of the newest of `lengths` (oldest first), with `separator` tokens between them, fit into `room` tokens (E26).
+pub(crate) fn newest_that_fit(
+    lengths: impl DoubleEndedIterator<Item = usize>,
+    separator: usize,
+    room: usize,
+) -> usize {
+    let mut used = 0;
+    let fits = |(i, length): &(usize, usize)| {
+        used += length + if *i > 0 { separator } else { 0 };
+        used <= room
+    };
+    lengths.rev().enumerate().take_while(fits).count()
+}
+
+/// Encodes pieces alone and remembers them. Cheap to share: `&self` everywhere.
+pub struct Encoder<'v> {
+    encode: Box<Encode<'v>>,
+    known: RwLock<HashMap<String, Arc<[u32]>>>,
+}
+
+/// Token ids of one piece, nothing added.
+type Encode<'v> = dyn Fn(&str) -> Result<Vec<u32>> + Send + Sync + 'v;
+
+/// A host that feeds ever new profiles must not fill the memory.
+const MOST_KNOWN: usize = 1 << 16;
+
+impl<'v> Encoder<'v> {
+    pub fn new(encode: impl Fn(&str) -> Result<Vec<u32>> + Send + Sync + 'v) -> Encoder<'v> {
+        Encoder { encode: Box::new(encode), known: RwLock::default() }
+    }
+
+    pub fn of(vocab: &'v Vocab) -> Encoder<'v> {
+        Encoder::new(|piece| vocab.encode(piece))
+    }
+
+    /// Tokens of a piece of plain text.
+    pub fn plain(&self, piece: &str) -> Result<Arc<[u32]>> {
+        if let Some(tokens) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(piece) {
+            return Ok(tokens.clone());
+        }
+        let tokens: Arc<[u32]> = (self.encode)(piece)?.into();
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < MOST_KNOWN {
+            known.insert(piece.to_owned(), tokens.clone());
+        }
+        Ok(tokens)
+    }
+
+    /// Tokens of an entity: the blank before it is its own (R3).
+    pub fn entity(&self, value: &str) -> Result<Arc<[u32]>> {
+        let tokens = self.plain(&format!(" {value}"))?;
+        if value.trim().is_empty() || tokens.is_empty() {
+            return Err(Fault::Data.error(format!(
+                "entity: {value:?}: expected a text of at least one token, got none; leave the value out"
+            )));
+        }
+        Ok(tokens)
+    }
+}
+
+/// Attributes as "name : value" pairs joined by " , " in schema order; consecutive values of one name are a list (R6).
+/// Values are entities, names plain text (A2); blank values are missing and skipped.
+pub fn attributes_text(encoder: &Encoder, attributes: &[(&str, &str)]) -> Result<Prompt> {
+    let separator = encoder.plain(SEPARATOR)?;
+    let mut text = Prompt::default();
+    let mut last = None;
+    for &(name, value) in attributes.iter().filter(|(_, value)| !value.trim().is_empty()) {
+        let begins = text.tokens.is_empty();
+        if !begins {
+            text.push(Piece::plain(&separator));
+        }
+        if last != Some(name) {
+            let blank = if begins { "" } else { " " };
+            text.push(Piece::plain(&encoder.plain(&format!("{blank}{name} :"))?));
+            last = Some(name);
+        }
+        text.push(Piece::entity(&encoder.entity(value)?));
+    }
+    Ok(text)
+}
+
+/// The text of blank infilling (R40): a user's attributes, then the behaviours, oldest first, joined by " , " (R7).
+///
+/// `behaviours`: tokens of each item with its leading blank. The oldest are left out until the text has at most `limit`
+/// tokens ([`Masking::longest_text`](super::span::Masking::longest_text)). Refuses a user without attributes and
+/// behaviours, and one whose attributes, or the newest behaviour, do not fit.
+pub fn behaviour_text(
+    encoder: &Encoder,
+    attributes: &[(&str, &str)],
+    behaviours: &[&[u32]],
+    limit: usize,
+) -> Result<Prompt> {
+    let separator = encoder.plain(SEPARATOR)?;
+    let mut text = attributes_text(encoder, attributes)?;
+    let attributed = text.tokens.len();
+    if attributed == 0 && behaviours.is_empty() {
+        return Err(
+            Fault::Data.error("user text: expected attributes or behaviours, got none; leave the user out")
+        );
+    }
+    let between = if attributed > 0 && !behaviours.is_empty() { separator.len() } else { 0 };
+    let room = limit.saturating_sub(attributed + between);
+    let kept = newest_that_fit(behaviours.iter().map(|tokens| tokens.len()), separator.len(), room);
+    if attributed > limit || (kept == 0 && !behaviours.is_empty()) {
+        let newest = behaviours.last().map_or(0, |tokens| tokens.len());
+        return Err(Fault::Data.error(format!(
+            "user text: expected at most {limit} tokens, got {attributed} of attributes and {newest} of the newest \
+             behaviour; raise the row limit or shorten them"
+        )));
+    }
+    text.dropped = behaviours.len() - kept;
+    if between > 0 {
+        text.push(Piece::plain(&separator));
+    }
+    text.push_list(behaviours[text.dropped..].iter().map(|tokens| Piece::entity(tokens)), &separator);
+    Ok(text)
+}
+
+/// The display name among a user's attributes; ids are never shown (A18).
+pub fn display_name<'a>(attributes: &[(&str, &'a str)]) -> Option<&'a str> {
+    let named =
+        |name: &str| ["name", "display_name", "user_name"].contains(&name.to_ascii_lowercase().as_str());
+    attributes.iter().find(|(name, value)| named(name) && !value.trim().is_empty()).map(|(_, value)| *value)
+}
+
+/// A number in shortest decimal form: no exponent, at most four significant decimals (R6). `None` unless finite.
+///
+/// Zeros that lead a fraction of 0 are not significant: 0.00012345 is 0.0001235 (ties as the binary value falls).
+pub fn decimal(x: f64) -> Option<String> {
+    if !x.is_finite() {
+        return None;
+    }
+    // The exponent as printing sees it; logarithms are off by one at some powers of ten.
+    let exponent: i32 = format!("{x:e}").rsplit('e').next()?.parse().ok()?;
+    let decimals = 4 + (-1 - exponent).max(0) as usize;
+    let text = format!("{x:.decimals$}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    Some(if text == "-0" { "0" } else { text }.to_owned())
+}
+
+/// The ISO date of a time in seconds since 1970-01-01 (R6).
+pub fn date(seconds: i64) -> String {
+    // Days in eras of 400 years that begin on the 1st of March, so that the leap day is a year's last.
+    let days = i128::from(seconds.div_euclid(86_400)) + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    format!("{:04}-{month:02}-{day:02}", era * 400 + year + next)
+}
+
+/// By id: whether the token ends a sentence where it stands alone (R12).
+pub fn sentence_ends(vocab: &Vocab) -> Result<Vec<bool>> {
+    (0..vocab.size() as u32).map(|id| Ok(is_sentence_end(&vocab.decode(&[id])?))).collect()
+}
+
+/// Windows of age from which long histories are sampled (R8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    /// Younger than this is short-term.
+    pub short_days: u32,
+    /// This old and older is long-term.
+    pub long_days: u32,
+    /// Percent of the budget for short, medium and long.
+    pub shares: [u32; 3],
+}
+
+impl Default for Windows {
+    fn default() -> Self {
+        Windows { short_days: 14, long_days: 180, shares: [60, 30, 10] }
+    }
+}
+
+impl Windows {
+    /// Refuses windows out of order and shares that are not 100 percent together.
+    pub fn check(&self) -> Result<()> {
+        if self.shares.iter().map(|&s| u64::from(s)).sum::<u64>() != 100 || self.short_days > self.long_days {
+            return Err(Fault::Usage.error(format!(
+                "history windows: expected shares of 100 percent together and short before long, got {self:?}; see \
+                 train --help"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Shares of the budget for short, medium and long, by largest remainder (ties: short, medium, long).
+    fn quotas(&self, budget: usize) -> [usize; 3] {
+        let mut quotas = self.shares.map(|share| budget * share as usize / 100);
+        let mut order = [0, 1, 2];
+        order.sort_by_key(|&w| std::cmp::Reverse(budget * self.shares[w] as usize % 100));
+        let missing = budget - quotas.iter().sum::<usize>();
+        order[..missing].iter().for_each(|&w| quotas[w] += 1);
+        quotas
+    }
+
+    /// Draws at most `budget` of the behaviours, as ascending indices (R8).
+    ///
+    /// `times`: seconds, oldest first; `reference`: the time of the target, or of the last event. Without all of the
+    /// times windows go by rank from the end: the last 20 % are short, the next 30 % medium. A window that has too few
+    /// gives its rest to short, then medium, then long.
+    pub fn sample(&self, times: &[i64], reference: i64, budget: usize, rng: &mut Philox) -> Vec<usize> {
+        let n = times.len();
+        if n <= budget {
+            return (0..n).collect();
+        }
+        let known = reference != super::record::NO_TIME && !times.contains(&super::record::NO_TIME);
+        let day = |days: u32| i128::from(days) * 86_400;
+        let mut windows: [Vec<usize>; 3] = Default::default();
+        for (i, &time) in times.iter().enumerate() {
+            let age = i128::from(reference) - i128::from(time);
+            let rank = n - 1 - i;
+            windows[match known {
+                true if age < day(self.short_days) => 0,
+                true if age < day(self.long_days) => 1,
+                false if rank * 10 < n * 2 => 0,
+                false if rank * 10 < n * 5 => 1,
+                _ => 2,
+            }]
+            .push(i);
+        }
+        let mut take = self.quotas(budget);
+        let mut rest = 0;
+        for (take, window) in take.iter_mut().zip(&windows) {
+            rest += take.saturating_sub(window.len());
+            *take = (*take).min(window.len());
+        }
+        for (take, window) in take.iter_mut().zip(&windows) {
+            let more = rest.min(window.len() - *take);
+            *take += more;
+            rest -= more;
+        }
+        let mut kept = Vec::with_capacity(budget);
+        for (take, mut window) in take.into_iter().zip(windows) {
+            rng.shuffle(&mut window);
+            kept.extend_from_slice(&window[..take]);
+        }
+        kept.sort_unstable();
+        kept
+    }
+}

@@ -1,0 +1,303 @@
+use engine::base::{Fault, Philox, Stream};
+use engine::data::intra::{Intra, IntraMode};
+use engine::data::record::NO_TIME;
+use engine::data::sample::{Prompt, SampleBuilder, SampleOptions};
+use engine::data::span::segment;
+use engine::data::template::{sequential_prompt, Answer, Fields, Form, Templates};
+use engine::data::text::{attributes_text, behaviour_text, date, decimal, display_name, Encoder, Windows};
+use engine::data::Trie;
+use proptest::prelude::*;
+
+use super::sample::SPECIAL;
+
+/// A vocabulary of bytes: what is encoded can be read back.
+fn bytes() -> Encoder<'static> {
+    Encoder::new(|piece| Ok(piece.bytes().map(u32::from).collect()))
+}
+
+fn tokens(text: &str) -> Vec<u32> {
+    text.bytes().map(u32::from).collect()
+}
+
+fn read(prompt: &Prompt) -> String {
+    let text: Vec<u8> =
+        prompt.tokens.iter().map(|&t| if t == SPECIAL.mask { b'_' } else { t as u8 }).collect();
+    String::from_utf8(text).unwrap()
+}
+
+fn entities(prompt: &Prompt) -> Vec<String> {
+    let entity = |u: &engine::data::span::Unit| {
+        String::from_utf8(prompt.tokens[u.range()].iter().map(|&t| t as u8).collect())
+    };
+    prompt.units.iter().filter(|u| u.entity).map(|u| entity(u).unwrap()).collect()
+}
+
+#[test]
+fn attributes_are_pairs_in_schema_order_and_lists_are_joined() {
+    let row =
+        [("age", "25"), ("city", " "), ("likes", "Board Games"), ("likes", "Puzzles, 3D"), ("city", "Paris")];
+    let text = attributes_text(&bytes(), &row).unwrap();
+    assert_eq!(read(&text), "age : 25 , likes : Board Games , Puzzles, 3D , city : Paris");
+    assert_eq!(entities(&text), [" 25", " Board Games", " Puzzles, 3D", " Paris"]);
+    assert!(text.units.iter().filter(|u| !u.entity).all(|u| u.len == 1));
+    assert_eq!(attributes_text(&bytes(), &[]).unwrap(), Prompt::default());
+}
+
+#[test]
+fn behaviours_follow_the_attributes_and_the_oldest_go_first() {
+    let items = [tokens(" Gloom"), tokens(" Carcassonne, Basic"), tokens(" 7 Wonders")];
+    let items: Vec<&[u32]> = items.iter().map(Vec::as_slice).collect();
+    let whole = behaviour_text(&bytes(), &[("city", "Paris")], &items, 1000).unwrap();
+    assert_eq!(read(&whole), "city : Paris , Gloom , Carcassonne, Basic , 7 Wonders");
+    let limit = whole.tokens.len();
+    assert_eq!(behaviour_text(&bytes(), &[("city", "Paris")], &items, limit).unwrap(), whole);
+    let shorter = behaviour_text(&bytes(), &[("city", "Paris")], &items, limit - 1).unwrap();
+    assert_eq!(
+        (read(&shorter).as_str(), shorter.dropped),
+        ("city : Paris , Carcassonne, Basic , 7 Wonders", 1)
+    );
+    assert_eq!(read(&behaviour_text(&bytes(), &[], &items[..1], 100).unwrap()), " Gloom");
+    for (attributes, items, limit) in [(&[][..], &[][..], 100), (&[("city", "Paris")][..], &items[..], 20)] {
+        let error = behaviour_text(&bytes(), attributes, items, limit).unwrap_err();
+        assert_eq!(Fault::of(&error), Some(Fault::Data));
+    }
+}
+
+#[test]
+fn numbers_and_dates() {
+    for (x, text) in [
+        (25.0, "25"),
+        (4.5, "4.5"),
+        (0.1 + 0.2, "0.3"),
+        (12.345678, "12.3457"),
+        (0.00012345678, "0.0001235"),
+        (0.001, "0.001"),
+        (0.99999, "1"),
+        (-0.0, "0"),
+        (-2.50, "-2.5"),
+        (1e21, "1000000000000000000000"),
+        (100.0, "100"),
+    ] {
+        assert_eq!(decimal(x).as_deref(), Some(text), "{x:e}");
+    }
+    assert_eq!((decimal(f64::NAN), decimal(f64::INFINITY)), (None, None));
+    for (seconds, text) in [
+        (0, "1970-01-01"),
+        (-1, "1969-12-31"),
+        (951_782_400, "2000-02-29"),
+        (1_393_632_000, "2014-03-01"),
+        (4_107_542_399, "2100-02-28"),
+        (4_107_542_400, "2100-03-01"),
+    ] {
+        assert_eq!(date(seconds), text);
+    }
+    date(i64::MIN);
+    date(i64::MAX);
+}
+
+#[test]
+fn only_display_names_are_names() {
+    assert_eq!(display_name(&[("user_id", "A1"), ("Name", "Ann")]), Some("Ann"));
+    assert_eq!(display_name(&[("user_id", "A1"), ("name", " ")]), None);
+}
+
+const DAY: i64 = 86_400;
+
+/// Times of `long`, `medium` and `short` behaviours, oldest first, seen from time 0.
+fn times(long: i64, medium: i64, short: i64) -> Vec<i64> {
+    let of = |count: i64, age: i64| (0..count).map(move |i| -age * DAY - (count - i));
+    of(long, 300).chain(of(medium, 50)).chain(of(short, 1)).collect()
+}
+
+/// How many long, medium and short ones were kept.
+fn kept(times: &[i64], budget: usize) -> [usize; 3] {
+    let kept = Windows::default().sample(times, 0, budget, &mut Philox::new(1, Stream::History, 0));
+    assert!(kept.windows(2).all(|w| w[0] < w[1]));
+    let age = |i: &usize| -times[*i] / DAY;
+    let count = |range: std::ops::Range<i64>| kept.iter().filter(|i| range.contains(&age(i))).count();
+    [count(180..1000), count(14..180), count(0..14)]
+}
+
+#[test]
+fn histories_are_sampled_by_age() {
+    assert_eq!(kept(&times(12, 5, 3), 10), [2, 5, 3]);
+    assert_eq!(kept(&times(30, 30, 30), 10), [1, 3, 6]);
+    assert_eq!(kept(&times(30, 30, 30), 7), [1, 2, 4]);
+    assert_eq!(kept(&times(2, 2, 2), 7), [2, 2, 2]);
+    assert_eq!(kept(&times(0, 0, 40), 10), [0, 0, 10]);
+    // The borders: exactly 14 days is medium, exactly 180 long.
+    let times = [vec![-180 * DAY; 5], vec![-14 * DAY; 5], vec![-14 * DAY + 1; 10]].concat();
+    let windows = Windows { shares: [0, 50, 50], ..Windows::default() };
+    let kept = windows.sample(&times, 0, 10, &mut Philox::new(1, Stream::History, 0));
+    assert_eq!(kept, (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn histories_without_times_are_sampled_by_rank() {
+    let mut rng = Philox::new(1, Stream::History, 0);
+    let kept = Windows::default().sample(&[NO_TIME; 100], NO_TIME, 10, &mut rng);
+    let within = |range: std::ops::Range<usize>| kept.iter().filter(|i| range.contains(i)).count();
+    assert_eq!([within(0..50), within(50..80), within(80..100)], [1, 3, 6]);
+    assert!(Windows { shares: [60, 30, 20], ..Windows::default() }.check().is_err());
+    assert!(Windows { short_days: 200, ..Windows::default() }.check().is_err());
+    Windows::default().check().unwrap();
+}
+
+proptest! {
+    #[test]
+    fn sampling_keeps_the_budget_whatever_the_times(
+        mut times in prop::collection::vec(prop_oneof![-400 * DAY..10 * DAY, Just(NO_TIME), any::<i64>()], 0..60),
+        reference in any::<i64>(), budget in 0usize..70, seed in any::<u64>(),
+    ) {
+        times.sort();
+        let kept = Windows::default().sample(&times, reference, budget, &mut Philox::new(seed, Stream::History, 0));
+        prop_assert_eq!(kept.len(), budget.min(times.len()));
+        prop_assert!(kept.windows(2).all(|w| w[0] < w[1]));
+        prop_assert!(kept.iter().all(|&i| i < times.len()));
+    }
+}
+
+fn form(id: &str) -> Form {
+    Templates::builtin().get(id).unwrap().encode(&bytes(), SPECIAL).unwrap()
+}
+
+#[test]
+fn the_builtin_sequential_family_is_complete_and_one_is_held_out() {
+    let templates = Templates::builtin();
+    for n in 1..=13 {
+        let template = templates.get(&format!("2-{n}")).unwrap();
+        assert_eq!(template.seen, n != 13);
+        assert_eq!(template.answer == Answer::YesNo, n == 11 || n == 12);
+        template.encode(&bytes(), SPECIAL).unwrap();
+    }
+    assert!(templates.training("sequential").all(|t| t.id != "2-13"));
+    assert_eq!(templates.training("sequential").count(), 13);
+    let error = templates.get("2-14").unwrap_err();
+    assert!(error.to_string().contains("2-14: expected one of next, 2-1"), "{error}");
+}
+
+#[test]
+fn prompts_are_read_as_they_were_worded() {
+    let items = [tokens(" Gloom"), tokens(" 7 Wonders")];
+    let items: Vec<&[u32]> = items.iter().map(Vec::as_slice).collect();
+    let prompt = sequential_prompt(&form("next"), None, &items, 100).unwrap();
+    assert_eq!(read(&prompt), " Gloom , 7 Wonders ,_");
+    assert_eq!((entities(&prompt), prompt.dropped), (vec![" Gloom".to_owned(), " 7 Wonders".to_owned()], 0));
+    assert_eq!(prompt.masks, [prompt.tokens.len() - 1]);
+
+    let ann = tokens(" Ann");
+    let named = sequential_prompt(&form("2-3"), Some(&ann), &items, 1000).unwrap();
+    assert_eq!(read(&named), "Up to now Ann chose Gloom , 7 Wonders . Which product comes after these?_");
+    assert_eq!(entities(&named), [" Ann", " Gloom", " 7 Wonders"]);
+    let unnamed = sequential_prompt(&form("2-3"), None, &items, 1000).unwrap();
+    assert_eq!(
+        read(&unnamed),
+        "Up to now the customer chose Gloom , 7 Wonders . Which product comes after these?_"
+    );
+    assert_eq!(entities(&unnamed), [" Gloom", " 7 Wonders"]);
+
+    let fields =
+        Fields { history: &items[..1], candidates: &items, item: Some(items[1]), ..Fields::default() };
+    let choice = form("2-10").fill(&fields, 1000).unwrap();
+    assert_eq!(
+        read(&choice),
+        "After Gloom what would the customer take, if the choice lay between Gloom , 7 Wonders ?_"
+    );
+    assert!(read(&form("2-11").fill(&fields, 1000).unwrap()).contains("Is 7 Wonders the order"));
+}
+
+#[test]
+fn the_question_stays_when_the_history_is_too_long() {
+    let items: Vec<Vec<u32>> = (0..200).map(|i| tokens(&format!(" item {i}"))).collect();
+    let items: Vec<&[u32]> = items.iter().map(Vec::as_slice).collect();
+    let form = form("2-13");
+    let builder = SampleBuilder::new(
+        SPECIAL,
+        Intra::new(Trie::build::<Vec<u32>>(&[], &[]), IntraMode::default()),
+        SampleOptions::default(),
+    );
+    let answer = [1; 60];
+    let limit = builder.longest_prompt(answer.len());
+    let prompt = sequential_prompt(&form, None, &items, limit).unwrap();
+    let text = read(&prompt);
+    assert!(text.starts_with("In this order the customer acquired item "));
+    assert!(text.ends_with(" item 198 , item 199 . A good guess for what is bought now would be_"), "{text}");
+    assert_eq!(prompt.dropped, 200 - text.matches(" item ").count());
+    // One more would not have fitted, and the row with the longest answer is exactly within the limit.
+    assert!(prompt.tokens.len() <= limit && prompt.tokens.len() + " item 100 ,".len() > limit);
+    assert!(builder.answered(0, &prompt, &[&answer]).unwrap().rows() <= 1024);
+
+    let long = vec![7; 1000];
+    for (history, words) in
+        [(&[&long[..]][..], "1000 of the newest"), (&[][..], "history: expected a value, got none")]
+    {
+        let error = sequential_prompt(&form, None, history, limit).unwrap_err();
+        assert_eq!(Fault::of(&error), Some(Fault::Data));
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[test]
+fn template_files_are_refused_with_their_line() {
+    let head = "[[template]]\nid = \"a\"\nfamily = \"f\"\nanswer = \"item\"\n";
+    let text = |text: &str| format!("{head}text = \"{text}\"\n");
+    for (file, words) in [
+        (
+            text("{histroy} , [MASK]"),
+            "expected one of {user}, {profile}, {history}, {candidates}, {item}, got {histroy}",
+        ),
+        (text("{history} ,"), "exactly one of [MASK], [sMASK], [gMASK], got 0"),
+        (text("[MASK] {history} , [gMASK]"), "got 2"),
+        (text("{history [MASK]"), "expected `}`"),
+        (text("history} [MASK]"), "expected `{`"),
+        (text("({history}) [MASK]"), "expected a blank before {history}"),
+        (text("{history} {history} [MASK]"), "at most once"),
+        (text("{history} [MASK]") + &text("{history} [MASK]"), "mine.toml:6: a: expected distinct ids"),
+        (text("[MASK]") + "colour = 3", "mine.toml:6: expected a list of templates"),
+        (head.into(), "missing field `text`"),
+        ("[[template]\n".into(), "mine.toml:1:"),
+    ] {
+        let error = Templates::parse(&file, "mine.toml").unwrap_err();
+        assert_eq!(Fault::of(&error), Some(Fault::Usage));
+        let error = error.to_string();
+        assert!(
+            error.contains(words) && error.starts_with("templates: mine.toml:"),
+            "{error} (expected: {words})"
+        );
+        assert!(!error.contains('\n'));
+    }
+    let mut templates = Templates::builtin();
+    templates.extend(Templates::parse(&text("{history} [gMASK]"), "mine.toml").unwrap()).unwrap();
+    assert!(templates.get("a").is_ok());
+    assert!(templates.extend(Templates::builtin()).is_err());
+    assert!(Templates::load("no/such.toml".as_ref()).unwrap_err().to_string().contains("no/such.toml"));
+}
+
+/// Histories of distinct items, the last of them the target.
+fn histories() -> impl Strategy<Value = Vec<u32>> {
+    prop::sample::subsequence((0u32..30).collect::<Vec<_>>(), 2..12).prop_shuffle()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// E25: no field of a prompt holds the target; R3: every item of it is found in the trie, and what is rendered is
+    /// what was meant.
+    #[test]
+    fn a_prompt_never_holds_its_target(events in histories(), template in 0usize..8, limit in 120usize..400) {
+        let surfaces: Vec<Vec<u32>> = (0..30).map(|i| tokens(&format!(" toy {i:02} set"))).collect();
+        let pool = Trie::build(&surfaces, &(0..30).collect::<Vec<_>>());
+        let (target, history) = events.split_last().unwrap();
+        let history: Vec<&[u32]> = history.iter().map(|&i| &surfaces[i as usize][..]).collect();
+        let id = ["next", "2-1", "2-2", "2-3", "2-4", "2-5", "2-6", "2-13"][template];
+        let prompt = sequential_prompt(&form(id), None, &history, limit).unwrap();
+        prop_assert!(prompt.tokens.len() <= limit);
+        let items: Vec<&[u32]> = prompt.units.iter().filter(|u| u.entity).map(|u| &prompt.tokens[u.range()]).collect();
+        prop_assert_eq!(&items, &history[prompt.dropped..]);
+        let target = &surfaces[*target as usize][..];
+        prop_assert!(!prompt.tokens.windows(target.len()).any(|window| window == target));
+        prop_assert!(items.iter().all(|item| pool.is_terminal(pool.find(item).unwrap())));
+        // Free segmentation finds the very units that the renderer knew (R5).
+        prop_assert_eq!(segment(Some(&pool), &prompt.tokens, &[]), prompt.units);
+    }
+}
