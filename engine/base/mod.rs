@@ -1,10 +1,12 @@
 //! Floor 0: what a number is and where randomness comes from. Knows nothing else of ours.
 
+mod atomic;
 mod dtype;
 mod fault;
 mod rng;
 mod shape;
 
+pub use atomic::write_atomically;
 pub use dtype::Dtype;
 pub use fault::Fault;
 pub use rng::{Philox, Stream};

@@ -1,13 +1,18 @@
-//! Intra ids of part B: the automaton over the entity pool (R27-R33), one function for trainer and decoder.
+//! Intra ids: within an entity of part A (R23), and in part B by the automaton over the entity pool (R27-R33),
+//! one function for trainer and decoder.
 
 use super::trie::Trie;
 
+/// Id of [START] (R24).
+pub const START_ID: u32 = 1;
+
 /// Where the automaton stands inside a span. Three small integers; beams fork by copying it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IntraState {
     pub node: u32,
+    /// Whether the unit that counts on from [START] is still being read.
     pub first: bool,
-    /// Length of the current run of separate tokens (`grow` and `glm` only).
+    /// Length of the current run of separate tokens (`grow`), or of the span so far (`glm`); otherwise 0.
     pub run: u32,
 }
 
@@ -15,16 +20,26 @@ pub struct IntraState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IntraMode {
     pub ids: Ids,
+    /// After a failed match look for an entity that begins inside it; otherwise begin anew behind it (R30).
     pub rescan: bool,
-    /// 1 or 2.
+    /// 1 or 2: the id with which the later units of a span begin (R31).
     pub restart: u32,
+    /// A run of separate tokens counts as one unit (R32).
     pub plain_grow: bool,
 }
 
+/// What numbers part B.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ids {
+    /// The automaton.
     Entity,
+    /// 1…l+1 across the span, as GLM was trained (R26).
     Glm,
+}
+
+impl IntraMode {
+    /// GLM's own numbering of part B.
+    pub const GLM: IntraMode = IntraMode { ids: Ids::Glm, rescan: true, restart: 1, plain_grow: false };
 }
 
 impl Default for IntraMode {
@@ -33,21 +48,122 @@ impl Default for IntraMode {
     }
 }
 
+/// Ids of the tokens of an entity in part A; all other tokens there have 0 (R23).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EncIntra {
+    /// 1…n.
+    #[default]
+    One,
+    /// 0…n−1.
+    Zero,
+    /// 0, as GLM.
+    Off,
+}
+
+impl EncIntra {
+    /// The id of token number `k` (from 0) of an entity.
+    pub const fn id(self, k: u32) -> u32 {
+        match self {
+            EncIntra::One => k + 1,
+            EncIntra::Zero => k,
+            EncIntra::Off => 0,
+        }
+    }
+}
+
+/// The automaton that numbers the tokens of a span of part B.
+///
+/// An id depends on the tokens of the span so far and on nothing else: the trainer folds [`Intra::step`] over
+/// the target, the decoder calls it once a produced token. [END] and other special tokens are never fed (R33).
+#[derive(Clone, Debug)]
 pub struct Intra<'a> {
     pub pool: Trie<'a>,
     pub mode: IntraMode,
+    /// [nodes] R27; empty where the mode asks for none.
+    failure: Vec<u32>,
+    /// [nodes]
+    depth: Vec<u32>,
 }
 
 impl<'a> Intra<'a> {
-    pub fn new(_pool: Trie<'a>, _mode: IntraMode) -> Intra<'a> {
-        todo!()
+    /// The automaton over `pool`, which must have passed [`Trie::check`] if it came from a file. `O(nodes)` but for
+    /// pathological pools.
+    pub fn new(pool: Trie<'a>, mode: IntraMode) -> Intra<'a> {
+        assert!((1..=2).contains(&mode.restart), "Intra::new: restart must be 1 or 2, got {}", mode.restart);
+        let (mut depth, mut failure) = (Vec::new(), Vec::new());
+        if mode.ids == Ids::Entity {
+            depth = pool.depths();
+            if mode.rescan {
+                failure = failure_links(&pool);
+            }
+        }
+        Intra { pool, mode, failure, depth }
     }
-    /// The state after [START] (whose id is 1).
+
+    /// The state after [START], whose id is [`START_ID`].
     pub fn start(&self) -> IntraState {
-        todo!()
+        IntraState { node: Trie::ROOT, first: true, run: 0 }
     }
-    /// The id with which `token` is fed back, and the state after it.
-    pub fn step(&self, _state: IntraState, _token: u32) -> (IntraState, u32) {
-        todo!()
+
+    /// The id with which `token` is fed back, and the state after it (R28). Amortised `O(1)` trie look-ups.
+    pub fn step(&self, state: IntraState, token: u32) -> (IntraState, u32) {
+        let IntraState { mut node, mut first, run } = state;
+        if self.mode.ids == Ids::Glm {
+            return (IntraState { run: run + 1, ..state }, run + 1 + START_ID);
+        }
+        loop {
+            // What the first unit counts on from; with restart 2 every unit does as if [START] preceded it.
+            let offset = |first: bool| u32::from(first || self.mode.restart == 2);
+            if let Some(child) = self.pool.child(node, token) {
+                // A run of separate tokens that stood before this was a unit of its own.
+                let first = first && run == 0;
+                let id = self.depth[child as usize] + offset(first);
+                return (IntraState { node: child, first, run: 0 }, id);
+            }
+            if node == Trie::ROOT {
+                if self.mode.plain_grow {
+                    return (IntraState { node, first, run: run + 1 }, run + 1 + offset(first));
+                }
+                return (IntraState { node, first: false, run: 0 }, 1 + offset(first));
+            }
+            first = false;
+            node = if self.mode.rescan { self.failure[node as usize] } else { Trie::ROOT };
+        }
     }
+
+    /// The ids of the tokens of one span (R24): `ids[i]` belongs to `tokens[i]`; [START]'s is not among them.
+    pub fn ids<'t>(&self, tokens: &'t [u32]) -> impl Iterator<Item = u32> + use<'_, 't, 'a> {
+        let mut state = self.start();
+        tokens.iter().map(move |&token| {
+            let (next, id) = self.step(state, token);
+            state = next;
+            id
+        })
+    }
+}
+
+/// R27. For the path p of a node let c be the length of its longest terminal prefix (p itself included), 1 without
+/// one; the link is where the machine gets to from the root on p without its first c tokens.
+fn failure_links(pool: &Trie) -> Vec<u32> {
+    let mut failure = vec![Trie::ROOT; pool.nodes()];
+    for node in 0..pool.nodes() as u32 {
+        for child in pool.children(node) {
+            // A terminal path is its own longest prefix: nothing remains. One token: nothing remains either.
+            if node == Trie::ROOT || pool.is_terminal(child) {
+                continue;
+            }
+            // Otherwise c is the parent's, so the machine goes on from the parent's link. What it asks on its way
+            // is shallower than `child`, hence known.
+            let token = pool.token(child);
+            let mut at = failure[node as usize];
+            failure[child as usize] = loop {
+                match pool.child(at, token) {
+                    Some(next) => break next,
+                    None if at == Trie::ROOT => break Trie::ROOT,
+                    None => at = failure[at as usize],
+                }
+            };
+        }
+    }
+    failure
 }

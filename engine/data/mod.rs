@@ -14,7 +14,7 @@ pub mod vocab;
 
 pub use batch::Batch;
 pub use dataset::Dataset;
-pub use intra::{Intra, IntraMode, IntraState};
-pub use sample::Sample;
+pub use intra::{EncIntra, Intra, IntraMode, IntraState};
+pub use sample::{Piece, Rules, Sample};
 pub use trie::Trie;
 pub use vocab::{Special, Vocab};

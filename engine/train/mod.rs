@@ -1,1 +1,11 @@
+//! Floor 3: the loop that learns. Knows steps, losses and checkpoints; validation is a closure it is given.
 
+pub mod adamw;
+pub mod checkpoint;
+pub mod schedule;
+mod trainer;
+
+pub use adamw::{Hyper, Optimizer};
+pub use checkpoint::State;
+pub use schedule::Schedule;
+pub use trainer::{train, End, Hooks, Report, Settings};

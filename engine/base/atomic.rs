@@ -1,0 +1,49 @@
+use super::Fault;
+use anyhow::{Context, Result};
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+/// Writes a file whole or not at all: a temporary name beside it, synced, renamed. A failure removes what was begun and
+/// leaves what stood there before.
+pub fn write_atomically(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("file");
+    let partial = path.with_file_name(format!(".{name}.{}.partial", std::process::id()));
+    let write = || -> Result<()> {
+        let mut file = BufWriter::new(File::create(&partial)?);
+        fill(&mut file)?;
+        file.flush()?;
+        file.get_ref().sync_all()?;
+        fs::rename(&partial, path)?;
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // The rename itself is on disk only when the folder is.
+        File::open(folder)?.sync_all()?;
+        Ok(())
+    };
+    write().with_context(|| format!("{}: cannot be written", path.display())).map_err(|error| {
+        let _ = fs::remove_file(&partial);
+        match error.downcast_ref::<std::io::Error>() {
+            Some(_) => Fault::Device.wrap(error),
+            None => error,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.txt");
+        write_atomically(&path, |f| Ok(f.write_all(b"old")?)).unwrap();
+        let failed = write_atomically(&path, |f| {
+            f.write_all(b"half")?;
+            anyhow::bail!("stopped")
+        });
+        assert!(failed.is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,95 @@
+//! Recommending: prompts in, scored items out. Several requests run together; each keeps its own search, all share passes.
+
+use super::search::{Finished, Rules, Search, Wanted};
+use crate::data::{Batch, Sample};
+use crate::model::{Extension, KvCache, Model};
+use anyhow::Result;
+
+/// A request: a row that ends with [START], and the inter id with which its answer is fed back.
+#[derive(Clone, Debug)]
+pub struct Prompt {
+    pub sample: Sample,
+    pub mask_position: u32,
+}
+
+/// What a group of requests cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Passes after the prefill.
+    pub passes: usize,
+    /// Rows of these passes.
+    pub rows: usize,
+    pub prompt_rows: usize,
+}
+
+/// The finished sequences of every prompt, best first, by trie-constrained beam search. A prompt's result has the same bits
+/// whatever prompts stand beside it.
+pub fn recommend(model: &Model, rules: Rules, prompts: &[Prompt]) -> Result<(Vec<Vec<Finished>>, Cost)> {
+    let mut cost = Cost::default();
+    if prompts.is_empty() {
+        return Ok((Vec::new(), cost));
+    }
+    let batch = Batch::of(prompts.iter().map(|p| &p.sample));
+    cost.prompt_rows = batch.tokens.len();
+    let (mut cache, ends) = KvCache::prefill(model, &batch, 32 * prompts.len())?;
+    let mut searches: Vec<Search> = prompts.iter().map(|_| Search::new(rules)).collect();
+    // The prompts' last rows answer for the roots.
+    let (mut first, mut ids) = (vec![0], Vec::new());
+    for search in &searches {
+        search.extensions(0, &mut ids);
+        first.push(ids.len() as u32);
+    }
+    let log_probs = model.log_probs_at(ends.view(), &first, &ids)?;
+    for (search, range) in searches.iter_mut().zip(first.windows(2)) {
+        search.supply(0, &log_probs[range[0] as usize..range[1] as usize]);
+    }
+    // Per request: the tail slot of each of its rows; row 0 is the prompt's own.
+    let mut slots: Vec<Vec<u32>> = vec![vec![u32::MAX]; prompts.len()];
+    let mut parents: Vec<Vec<u32>> = vec![vec![0]; prompts.len()];
+    let mut used = 0u32;
+    let mut wanted: Vec<Wanted> = Vec::new();
+    let mut path = Vec::new();
+    loop {
+        let mut extension = Extension::new();
+        let mut rows: Vec<(usize, u32)> = Vec::new();
+        for (request, search) in searches.iter_mut().enumerate() {
+            wanted.clear();
+            search.advance(&mut wanted);
+            slots[request].resize(search.rows(), u32::MAX);
+            parents[request].resize(search.rows(), 0);
+            for want in &wanted {
+                slots[request][want.row as usize] = used;
+                parents[request][want.row as usize] = want.parent;
+                path.clear();
+                let mut at = want.row;
+                while at != 0 {
+                    path.push(slots[request][at as usize]);
+                    at = parents[request][at as usize];
+                }
+                path.reverse();
+                let position =
+                    [prompts[request].mask_position, want.id.min(model.config.max_positions as u32)];
+                extension.push(request as u32, want.token, position, used, &path);
+                rows.push((request, want.row));
+                used += 1;
+            }
+        }
+        if rows.is_empty() {
+            break;
+        }
+        cost.passes += 1;
+        cost.rows += rows.len();
+        cache.reserve(model, used as usize)?;
+        let hidden = cache.extend(model, &extension)?;
+        let (mut first, mut ids) = (vec![0], Vec::new());
+        for &(request, row) in &rows {
+            searches[request].extensions(row, &mut ids);
+            first.push(ids.len() as u32);
+        }
+        let log_probs = model.log_probs_at(hidden.view(), &first, &ids)?;
+        for (&(request, row), range) in rows.iter().zip(first.windows(2)) {
+            searches[request].supply(row, &log_probs[range[0] as usize..range[1] as usize]);
+        }
+    }
+    Ok((searches.iter().map(Search::finish).collect(), cost))
+}

@@ -1,0 +1,261 @@
+//! Trie-constrained beam search, exactly: every step takes every legal extension of every live beam; the best W stay; an
+//! extension by [END] among them moves to the finished pool with score sum/length^alpha; the search ends when no beam is
+//! live (E12b). Knows no model: it asks for log-probabilities and is given them.
+//!
+//! A beam is a node of the trie, so a number once computed is known for good. *Look-ahead* is an order of evaluation, not
+//! another search: when a node is asked for, the run of only-children below it is asked for too, and the rule above is
+//! then replayed on known numbers; a further pass is needed only where a live beam lacks one.
+
+use crate::data::{Intra, IntraState, Trie};
+
+/// What is fixed for all requests.
+#[derive(Clone, Copy)]
+pub struct Rules<'a> {
+    pub trie: &'a Trie<'a>,
+    pub intra: &'a Intra<'a>,
+    /// The token that ends an item.
+    pub end: u32,
+    /// W.
+    pub width: usize,
+    /// alpha of sum/length^alpha.
+    pub length_penalty: f64,
+    /// Whether runs of only-children are evaluated in one pass. The result does not depend on it.
+    pub look_ahead: bool,
+}
+
+/// A node of the trie that was asked for.
+#[derive(Clone, Debug)]
+struct Known {
+    node: u32,
+    parent: u32,
+    state: IntraState,
+    /// The intra id with which the node's token is fed.
+    id: u32,
+    /// Log-probabilities of the legal extensions in token order; empty until supplied.
+    log_probs: Vec<f32>,
+    /// Where in `known` each child stands once it was asked for, in child order; `u32::MAX` before.
+    children: Vec<u32>,
+}
+
+/// A row to be evaluated: the token of a node, fed after its parent's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Number of the row within this search; row 0 is the prompt's last row and is never wanted.
+    pub row: u32,
+    pub parent: u32,
+    pub token: u32,
+    /// Intra id of the token.
+    pub id: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Beam {
+    known: u32,
+    sum: f64,
+}
+
+/// An item's token sequence that ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// Trie node; its members are the items.
+    pub node: u32,
+    /// Sum of log-probabilities / length^alpha.
+    pub score: f64,
+    /// The produced tokens, [END] included.
+    pub tokens: Vec<u32>,
+    /// Intra ids with which the tokens but [END] were fed.
+    pub ids: Vec<u32>,
+    /// One a token, full softmax.
+    pub log_probs: Vec<f32>,
+}
+
+/// The search of one request.
+pub struct Search<'a> {
+    rules: Rules<'a>,
+    known: Vec<Known>,
+    live: Vec<Beam>,
+    /// (row of the node, score)
+    finished: Vec<(u32, f64)>,
+    steps: u32,
+}
+
+/// An extension of a live beam. Orders by sum, then by trie order: at one depth nodes are numbered in the order of their
+/// token sequences, so (node, token) compares paths.
+#[derive(Clone, Copy)]
+struct Candidate {
+    sum: f64,
+    node: u32,
+    token: u32,
+    known: u32,
+    /// Child node, `None` for [END].
+    child: Option<(u32, u32)>,
+}
+
+impl<'a> Search<'a> {
+    /// A search whose row 0, the prompt's last row, still needs its log-probabilities: see [`Search::extensions`].
+    pub fn new(rules: Rules<'a>) -> Search<'a> {
+        let root = Known {
+            node: 0,
+            parent: 0,
+            state: rules.intra.start(),
+            id: 1,
+            log_probs: Vec::new(),
+            children: vec![u32::MAX; rules.trie.children(0).len()],
+        };
+        Search {
+            rules,
+            known: vec![root],
+            live: vec![Beam { known: 0, sum: 0.0 }],
+            finished: Vec::new(),
+            steps: 0,
+        }
+    }
+
+    /// The legal next tokens of `row`, ascending: the children of its node, and [END] where an item ends there.
+    pub fn extensions(&self, row: u32, tokens: &mut Vec<u32>) {
+        let node = self.known[row as usize].node;
+        let trie = self.rules.trie;
+        let start = tokens.len();
+        tokens.extend(trie.children(node).map(|child| trie.token(child)));
+        if trie.is_terminal(node) {
+            let at = start + tokens[start..].partition_point(|&t| t < self.rules.end);
+            tokens.insert(at, self.rules.end);
+        }
+    }
+
+    /// The log-probabilities of [`Search::extensions`] of `row`, in that order.
+    pub fn supply(&mut self, row: u32, log_probs: &[f32]) {
+        self.known[row as usize].log_probs = log_probs.to_vec();
+    }
+
+    /// Replays the rule as far as the numbers go; then appends the rows that must be evaluated. None: the search is over.
+    pub fn advance(&mut self, wanted: &mut Vec<Wanted>) {
+        while !self.live.is_empty() {
+            let before = wanted.len();
+            for beam in self.live.clone() {
+                if self.known[beam.known as usize].log_probs.is_empty() && beam.known != 0 {
+                    self.want(beam.known, wanted);
+                }
+            }
+            if wanted.len() > before {
+                return;
+            }
+            self.step();
+        }
+    }
+
+    /// Asks for `row` and, with look-ahead, for the only-children below it.
+    fn want(&mut self, mut row: u32, wanted: &mut Vec<Wanted>) {
+        loop {
+            let known = &self.known[row as usize];
+            let (node, parent, id) = (known.node, known.parent, known.id);
+            wanted.push(Wanted { row, parent, token: self.rules.trie.token(node), id });
+            let children = self.rules.trie.children(node);
+            if !self.rules.look_ahead || children.len() != 1 || self.rules.trie.is_terminal(node) {
+                return;
+            }
+            row = self.child(row, 0, children.start);
+        }
+    }
+
+    /// The row of the `place`-th child of `row`.
+    fn child(&mut self, row: u32, place: u32, node: u32) -> u32 {
+        let known = &self.known[row as usize];
+        if let Some(&at) = known.children.get(place as usize).filter(|&&at| at != u32::MAX) {
+            return at;
+        }
+        let (state, id) = self.rules.intra.step(known.state, self.rules.trie.token(node));
+        let at = self.known.len() as u32;
+        let children = vec![u32::MAX; self.rules.trie.children(node).len()];
+        self.known.push(Known { node, parent: row, state, id, log_probs: Vec::new(), children });
+        self.known[row as usize].children[place as usize] = at;
+        at
+    }
+
+    /// One step of the rule; every live beam's numbers are known.
+    fn step(&mut self) {
+        let trie = self.rules.trie;
+        self.steps += 1;
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for beam in &self.live {
+            let known = &self.known[beam.known as usize];
+            let children = trie.children(known.node);
+            // [END] stands among the children in token order.
+            let end_place = trie
+                .is_terminal(known.node)
+                .then(|| trie.edges(known.node).partition_point(|&token| token < self.rules.end));
+            for (place, &log_prob) in known.log_probs.iter().enumerate() {
+                let (token, child) = if end_place == Some(place) {
+                    (self.rules.end, None)
+                } else {
+                    let place = place - usize::from(end_place.is_some_and(|end| end < place));
+                    let node = children.start + place as u32;
+                    (trie.token(node), Some((node, place as u32)))
+                };
+                let sum = beam.sum + f64::from(log_prob);
+                candidates.push(Candidate { sum, node: known.node, token, known: beam.known, child });
+            }
+        }
+        let better = |a: &Candidate, b: &Candidate| {
+            b.sum.total_cmp(&a.sum).then(a.node.cmp(&b.node)).then(a.token.cmp(&b.token))
+        };
+        let width = self.rules.width;
+        if candidates.len() > width {
+            candidates.select_nth_unstable_by(width - 1, better);
+            candidates.truncate(width);
+        }
+        candidates.sort_unstable_by(better);
+        self.live.clear();
+        for candidate in candidates {
+            match candidate.child {
+                None => {
+                    let length = f64::from(self.steps);
+                    self.finished
+                        .push((candidate.known, candidate.sum / length.powf(self.rules.length_penalty)));
+                }
+                Some((node, place)) => {
+                    let known = self.child(candidate.known, place, node);
+                    self.live.push(Beam { known, sum: candidate.sum });
+                }
+            }
+        }
+    }
+
+    /// Rows known or asked for so far, the prompt's last row included.
+    pub fn rows(&self) -> usize {
+        self.known.len()
+    }
+
+    /// The best W finished sequences, best first; equal scores in the order of their tokens.
+    pub fn finish(&self) -> Vec<Finished> {
+        let mut all: Vec<Finished> =
+            self.finished.iter().map(|&(row, score)| self.read(row, score)).collect();
+        all.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.tokens.cmp(&b.tokens)));
+        all.truncate(self.rules.width);
+        all
+    }
+
+    fn read(&self, row: u32, score: f64) -> Finished {
+        let mut rows = Vec::new();
+        let mut at = row;
+        while at != 0 {
+            rows.push(at);
+            at = self.known[at as usize].parent;
+        }
+        rows.reverse();
+        let trie = self.rules.trie;
+        let mut tokens: Vec<u32> = rows.iter().map(|&r| trie.token(self.known[r as usize].node)).collect();
+        let ids = rows.iter().map(|&r| self.known[r as usize].id).collect();
+        tokens.push(self.rules.end);
+        let mut log_probs = Vec::with_capacity(tokens.len());
+        let mut legal = Vec::new();
+        let parents = std::iter::once(0).chain(rows.iter().copied());
+        for (parent, &token) in parents.zip(&tokens) {
+            legal.clear();
+            self.extensions(parent, &mut legal);
+            let place = legal.iter().position(|&t| t == token).expect("a produced token is a legal one");
+            log_probs.push(self.known[parent as usize].log_probs[place]);
+        }
+        Finished { node: self.known[row as usize].node, score, tokens, ids, log_probs }
+    }
+}

@@ -1,0 +1,156 @@
+//! Judges answers that are stars or prose (E18–E23).
+
+use super::evaluation::Judge;
+use super::predictions::{self, Family, Prediction};
+use super::report::{Counts, Group, Kind, Metric, Metrics, Part, Row};
+use super::truth::Truth;
+use super::{rating, text};
+use std::collections::HashSet;
+
+/// What a model without a parsable answer is given where not even a mean is known: the middle of the scale.
+const MIDDLE: f64 = 3.0;
+
+impl Judge<'_> {
+    /// The tables of a group of [`Family::Stars`], [`Family::ReviewStars`], [`Family::Text`] or both.
+    ///
+    /// The denominator is the lines of the file, printed as n: which records are asked is the file's choice (E20).
+    pub(super) fn answers(&mut self, group: &predictions::Group) -> Group {
+        let mut result = Group {
+            task: group.task.clone(),
+            template: group.template.clone(),
+            family: group.family,
+            n: 0,
+            counts: Counts {
+                lines: group.predictions.len(),
+                failed: group.predictions.iter().filter(|p| p.failed).count(),
+                seconds: group.predictions.iter().map(|p| p.seconds).sum(),
+                ..Counts::default()
+            },
+            rows: Vec::new(),
+        };
+        if group.family.has_stars() {
+            self.stars(group, &mut result);
+        }
+        if group.family.has_text() {
+            self.prose(group, &mut result);
+        }
+        let Counts { unknown, failed, lines, .. } = result.counts;
+        if unknown > 0 {
+            self.warn(
+                &result,
+                format!("{unknown} of {lines} lines have no rating in the data and are left out"),
+            );
+        }
+        if failed > 0 {
+            self.warn(&result, format!("{failed} of {lines} lines are errors and count as empty answers"));
+        }
+        result
+    }
+
+    fn stars(&mut self, group: &predictions::Group, result: &mut Group) {
+        let asked: HashSet<(u32, u32)> = group.predictions.iter().map(|p| (p.user, p.item)).collect();
+        let constants = rating::Constants::of(training_ratings(self.truth, &asked));
+        let fallback = constants.map_or(MIDDLE, |constants| constants.mean);
+        let mut pairs: Vec<(&str, f64)> = Vec::new();
+        for prediction in &group.predictions {
+            match rating_of(self.truth, prediction.user, prediction.item) {
+                Some(gold) => pairs.push((stars_of(group.family, prediction), gold)),
+                None => result.counts.unknown += 1,
+            }
+        }
+        result.n = pairs.len();
+        let share = |part: usize| part as f64 / pairs.len().max(1) as f64;
+        let row = |method: &str, kind: Kind, differences: &[f64], coverage: Option<f64>| {
+            let mut metrics = self.errors(differences);
+            metrics.0.extend(coverage.map(|coverage| ("coverage", Metric::bare(coverage))));
+            Row { method: method.into(), kind, part: Part::All, n: differences.len(), metrics }
+        };
+        let whole_stars = group.family == Family::ReviewStars;
+        let (own, parsed) = match whole_stars {
+            true => rating::review_differences(&pairs, fallback),
+            false => rating::differences(&pairs, fallback),
+        };
+        let main = row("predictions", Kind::Model, &own, Some(share(parsed)));
+        let (rmse, mae) = (main.metrics.value("rmse"), main.metrics.value("mae"));
+        result.rows.push(main);
+        if !whole_stars {
+            let kept = rating::p5_differences(&pairs);
+            result.rows.push(row("predictions, P5's filter", Kind::Variant, &kept, Some(share(kept.len()))));
+        }
+        let Some(constants) = constants.filter(|_| self.options.baselines.is_some()) else { return };
+        let constant = |value: f64| pairs.iter().map(|&(_, gold)| value - gold).collect::<Vec<_>>();
+        let mean = row("training mean", Kind::Baseline, &constant(constants.mean), None);
+        let median = row("training median", Kind::Baseline, &constant(constants.median), None);
+        let floors = [("RMSE", rmse, mean.metrics.value("rmse")), ("MAE", mae, median.metrics.value("mae"))];
+        result.rows.extend([mean, median]);
+        for (name, own, floor) in floors {
+            if own >= floor && result.n > 0 {
+                self.warn(result, format!("{name} {own:.4} does not beat the best constant, {floor:.4}"));
+            }
+        }
+    }
+
+    fn errors(&self, differences: &[f64]) -> Metrics {
+        let rows: Vec<f64> = differences.iter().flat_map(|d| [d * d, d.abs()]).collect();
+        let errors = |sums: &[f64], n: usize| [(sums[0] / n.max(1) as f64).sqrt(), sums[1] / n.max(1) as f64];
+        self.metrics(&rows, ["rmse", "mae"], 2, errors)
+    }
+
+    fn prose(&mut self, group: &predictions::Group, result: &mut Group) {
+        let lines = &group.predictions;
+        let texts: Vec<&str> = lines.iter().map(|line| prose_of(group.family, line)).collect();
+        let rows: Vec<f64> =
+            texts.iter().zip(lines).flat_map(|(text, line)| text::row(text, &line.reference)).collect();
+        let mut metrics = self.metrics(&rows, text::NAMES, text::WIDTH, text::values);
+        metrics.0.push(("distinct", Metric::bare(text::distinct(&texts))));
+        let with_feature = texts.iter().zip(lines).filter(|(_, line)| !line.feature.is_empty());
+        let features: Vec<_> = with_feature.map(|(text, line)| (*text, line.feature.as_str())).collect();
+        if !features.is_empty() {
+            metrics.0.push(("feature matching", Metric::bare(text::feature_matching(&features))));
+        }
+        result.n = result.n.max(texts.len());
+        let (method, kind) = match result.rows.is_empty() {
+            true => ("predictions", Kind::Model),
+            false => ("predictions, text", Kind::Variant),
+        };
+        result.rows.push(Row { method: method.into(), kind, part: Part::All, n: texts.len(), metrics });
+    }
+}
+
+/// The part of an answer that says stars.
+fn stars_of(family: Family, line: &Prediction) -> &str {
+    match family {
+        Family::StarsAndText => text::split_rating(&line.text).0,
+        _ => &line.text,
+    }
+}
+
+/// The part of an answer that is prose.
+fn prose_of(family: Family, line: &Prediction) -> &str {
+    match family {
+        Family::StarsAndText => text::split_rating(&line.text).1,
+        _ => &line.text,
+    }
+}
+
+/// Stars that a user gave an item at the latest event with it, if known.
+fn rating_of(truth: &Truth<'_>, user: u32, item: u32) -> Option<f64> {
+    let user = &truth.users[user as usize];
+    let place = user.items.iter().rposition(|&other| other == item)?;
+    let stars = user.ratings.get(place).copied().filter(|stars| !stars.is_nan())?;
+    Some(f64::from(stars))
+}
+
+/// Ratings that constants are fitted on: all but each user's last event and what is asked.
+fn training_ratings(truth: &Truth<'_>, asked: &HashSet<(u32, u32)>) -> Vec<f32> {
+    let mut ratings = Vec::new();
+    for (user, u) in truth.users.iter().zip(0..) {
+        let earlier = user.items.len().saturating_sub(1);
+        for (&item, &stars) in user.items.iter().zip(user.ratings).take(earlier) {
+            if !stars.is_nan() && !asked.contains(&(u, item)) {
+                ratings.push(stars);
+            }
+        }
+    }
+    ratings
+}

@@ -1,0 +1,435 @@
+//! From predictions to a report.
+
+use super::baseline::{places, Baseline, LeakProbe, Markov, Place, Popularity};
+use super::bootstrap::Bootstrap;
+use super::grounding::normal;
+use super::law;
+use super::predictions::{self, Family, Prediction};
+use super::ranking::{gain, hit, without_history, Policy, Scores};
+use super::report::{Counts, Group, Kind, Metric, Metrics, Part, Row, Spread};
+use super::text;
+use super::title_neighbours::{TitleNeighbours, Weights};
+use super::truth::{Case, Day, Split, Truth};
+use super::yes_no::TiedRank;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
+
+/// Whom the denominator counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Users {
+    /// All users of the split; those without a line are misses (E8).
+    #[default]
+    All,
+    /// Only those with a line: for files that were made for a sample on purpose.
+    Listed,
+}
+
+/// What the model is shown in place of an item (E1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum ItemRepr {
+    Title,
+    Id,
+}
+
+/// How to judge.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub policy: Policy,
+    pub split: Split,
+    pub users: Users,
+    pub filter_history: bool,
+    /// `None` leaves the baselines out.
+    pub baselines: Option<Weights>,
+    /// `None`: ids if every surface is a number.
+    pub item_repr: Option<ItemRepr>,
+    pub bootstrap: Bootstrap,
+}
+
+/// What [`evaluate`] finds.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    pub groups: Vec<Group>,
+    pub spreads: Vec<Spread>,
+    pub warnings: Vec<String>,
+    pub broken: Vec<String>,
+}
+
+/// Computed metrics hold the laws up to rounding.
+const TOLERANCE: f64 = 1e-9;
+
+/// α of the Markov baseline.
+const ALPHA: f64 = 1.0;
+
+/// Judges every group of predictions, with baselines on the same users beside it.
+pub fn evaluate(truth: &Truth<'_>, groups: &[predictions::Group], options: &Options) -> Findings {
+    let mut judge = Judge { truth, options, baselines: None, findings: Findings::default() };
+    for group in groups {
+        let judged = if group.family.ranks() { judge.ranking(group) } else { judge.answers(group) };
+        judge.check(&judged);
+        judge.findings.groups.push(judged);
+    }
+    judge.findings.spreads = spreads(&judge.findings.groups);
+    judge.findings
+}
+
+pub(super) struct Judge<'a> {
+    pub(super) truth: &'a Truth<'a>,
+    pub(super) options: &'a Options,
+    /// Fitted when the first ranking needs them.
+    baselines: Option<Vec<(Kind, Box<dyn Baseline>)>>,
+    findings: Findings,
+}
+
+/// Ranks that become one row: as they are, and with the history left out where that is another question.
+struct Ranks {
+    ranks: Vec<Option<u32>>,
+    unseen: Option<Vec<Option<u32>>>,
+}
+
+impl Judge<'_> {
+    pub(super) fn warn(&mut self, group: &Group, words: String) {
+        self.findings.warnings.push(format!("{}: {words}", group.title()));
+    }
+
+    /// The ranking families: the predictions under every policy, apart by day, beside the baselines.
+    fn ranking(&mut self, group: &predictions::Group) -> Group {
+        let options = self.options;
+        let of_user: HashMap<u32, &Prediction> = group.predictions.iter().map(|p| (p.user, p)).collect();
+        let mut cases: Vec<Case<'_>> = Vec::new();
+        let mut lines: Vec<Option<&Prediction>> = Vec::new();
+        for (user, u) in self.truth.users.iter().zip(0..) {
+            let line = of_user.get(&u).copied();
+            if let (Some(case), true) =
+                (user.case(options.split), line.is_some() || options.users == Users::All)
+            {
+                cases.push(case);
+                lines.push(line);
+            }
+        }
+        let counts = counts(group, &cases, &lines);
+        let mut result = Group {
+            task: group.task.clone(),
+            template: group.template.clone(),
+            family: group.family,
+            n: cases.len(),
+            counts,
+            rows: Vec::new(),
+        };
+
+        let ranks_of = |rank: &dyn Fn(&Prediction, &Case<'_>, bool) -> Option<u32>| {
+            let all = |filter: bool| {
+                let line = |(line, case): (&Option<&Prediction>, &Case<'_>)| {
+                    line.filter(|line| !line.failed).and_then(|line| rank(line, case, filter))
+                };
+                lines.iter().zip(&cases).map(line).collect::<Vec<_>>()
+            };
+            // Negatives never were in the history, so leaving it out changes nothing there.
+            let unseen = (group.family == Family::Full && !options.filter_history).then(|| all(true));
+            Ranks { ranks: all(options.filter_history), unseen }
+        };
+        let by_policy = |policy: Policy| {
+            ranks_of(&|line, case, filter| match group.family {
+                Family::YesNo => yes_no(line, case.target).map(TiedRank::pessimistic),
+                _ if filter => {
+                    policy.rank(&without_history(&items(line), case.history, case.target), case.target)
+                }
+                _ => policy.rank(&items(line), case.target),
+            })
+        };
+        let main = by_policy(options.policy);
+        self.push(&mut result, "predictions", Kind::Model, &main, &cases);
+        if group.family == Family::YesNo {
+            let row = self.expected(&lines, &cases);
+            result.rows.push(row);
+        } else {
+            for policy in Policy::ALL.into_iter().filter(|&policy| policy != options.policy) {
+                let ranks = by_policy(policy);
+                self.variant(
+                    &mut result,
+                    &format!("predictions, policy {}", policy.name()),
+                    &ranks,
+                    &main,
+                    &cases,
+                );
+            }
+            let classes = title_classes(self.truth);
+            let by_title = ranks_of(&|line, case, _| title_rank(line, &classes, case.target));
+            let by_title = Ranks { ranks: by_title.ranks, unseen: None };
+            self.variant(&mut result, "predictions, right title", &by_title, &main, &cases);
+        }
+        self.beside(&mut result, &cases);
+        self.remark(&result);
+        result
+    }
+
+    /// Adds rows for all users and, where days are known, for both kinds of days.
+    fn push(&self, group: &mut Group, method: &str, kind: Kind, ranks: &Ranks, cases: &[Case<'_>]) {
+        for (part, day) in
+            [(Part::All, None), (Part::SameDay, Some(Day::Same)), (Part::LaterDay, Some(Day::Later))]
+        {
+            let chosen: Vec<usize> =
+                (0..cases.len()).filter(|&i| day.is_none_or(|day| cases[i].day == day)).collect();
+            let apart = group.task == "sequential" && cases.iter().any(|case| case.day != Day::Unknown);
+            if part == Part::All || (apart && !chosen.is_empty() && kind != Kind::Variant) {
+                group.rows.push(self.row(method, kind, part, ranks, &chosen));
+            }
+        }
+    }
+
+    /// Adds the row of another way of counting, if it counts differently.
+    fn variant(&self, group: &mut Group, method: &str, ranks: &Ranks, main: &Ranks, cases: &[Case<'_>]) {
+        if ranks.ranks != main.ranks {
+            self.push(group, method, Kind::Variant, ranks, cases);
+        }
+    }
+
+    fn row(&self, method: &str, kind: Kind, part: Part, ranks: &Ranks, chosen: &[usize]) -> Row {
+        const WIDTH: usize = 8;
+        const NAMES: [&str; WIDTH] =
+            ["hr@1", "hr@5", "ndcg@5", "hr@10", "ndcg@10", "mrr", "hr@10 f", "ndcg@10 f"];
+        let mut rows = Vec::with_capacity(chosen.len() * WIDTH);
+        for &i in chosen {
+            rows.extend(Scores::of_user(ranks.ranks[i]));
+            let unseen = ranks.unseen.as_ref().map_or(ranks.ranks[i], |unseen| unseen[i]);
+            rows.extend([hit(unseen, 10), gain(unseen, 10)]);
+        }
+        let mut metrics = self.means(&rows, NAMES);
+        if ranks.unseen.is_none() {
+            metrics.0.truncate(Scores::NAMES.len());
+        }
+        Row { method: method.into(), kind, part, n: chosen.len(), metrics }
+    }
+
+    /// Means of the columns of `rows`, with intervals.
+    fn means<const W: usize>(&self, rows: &[f64], names: [&'static str; W]) -> Metrics {
+        let means =
+            |sums: &[f64], n: usize| -> [f64; W] { std::array::from_fn(|i| sums[i] / n.max(1) as f64) };
+        self.metrics(rows, names, W, means)
+    }
+
+    /// `statistic(sums, n)` of rows of `width` numbers, with intervals.
+    pub(super) fn metrics<const M: usize>(
+        &self,
+        rows: &[f64],
+        names: [&'static str; M],
+        width: usize,
+        statistic: impl Fn(&[f64], usize) -> [f64; M] + Sync,
+    ) -> Metrics {
+        let mut sums = vec![0.0; width];
+        for row in rows.chunks_exact(width) {
+            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        }
+        let values = statistic(&sums, rows.len() / width);
+        let intervals = self.options.bootstrap.intervals(rows, width, statistic);
+        let metrics = values.into_iter().zip(intervals).map(|(value, interval)| Metric::new(value, interval));
+        Metrics(names.into_iter().zip(metrics).collect())
+    }
+
+    /// The yes/no ranking with ties broken at random, in expectation.
+    fn expected(&self, lines: &[Option<&Prediction>], cases: &[Case<'_>]) -> Row {
+        let mut rows = Vec::with_capacity(cases.len() * Scores::NAMES.len());
+        for (line, case) in lines.iter().zip(cases) {
+            let rank = line.filter(|line| !line.failed).and_then(|line| yes_no(line, case.target));
+            let value = |i: usize| rank.map_or(0.0, |rank| rank.expected(|rank| Scores::of_user(rank)[i]));
+            rows.extend((0..Scores::NAMES.len()).map(value));
+        }
+        let metrics = self.means(&rows, Scores::NAMES);
+        let method = "predictions, ties at random".into();
+        Row { method, kind: Kind::Variant, part: Part::All, n: cases.len(), metrics }
+    }
+
+    /// The baselines' rows on the same cases.
+    fn beside(&mut self, group: &mut Group, cases: &[Case<'_>]) {
+        let Some(weights) = self.options.baselines else { return };
+        let baselines =
+            self.baselines.take().unwrap_or_else(|| fit(self.truth, weights, self.options.item_repr));
+        for (kind, baseline) in &baselines {
+            let places = places(baseline.as_ref(), cases, self.truth.items.len());
+            let of = |place: fn(&Place) -> u32| places.iter().map(|p| Some(place(p))).collect::<Vec<_>>();
+            let ranks = match (group.family, self.options.filter_history) {
+                (Family::Full, false) => Ranks { ranks: of(|p| p.all), unseen: Some(of(|p| p.unseen)) },
+                (Family::Full, true) => Ranks { ranks: of(|p| p.unseen), unseen: None },
+                _ => Ranks { ranks: of(|p| p.sampled), unseen: None },
+            };
+            self.push(group, baseline.name(), *kind, &ranks, cases);
+        }
+        self.baselines = Some(baselines);
+    }
+
+    /// What a reader of a ranking table should know before believing it.
+    fn remark(&mut self, group: &Group) {
+        let Counts { missing, failed, outside, short, lines, .. } = group.counts;
+        if missing > 0 {
+            self.warn(
+                group,
+                format!("{missing} of {} users have no prediction and count as misses", group.n),
+            );
+        }
+        if failed > 0 {
+            self.warn(group, format!("{failed} of {lines} lines are errors and count as misses"));
+        }
+        if short > 0 {
+            self.warn(group, format!("{short} of {lines} lists are shorter than 10, which bounds HR@10"));
+        }
+        if outside > 0 {
+            self.warn(group, format!("{outside} outputs are not among the stored candidates"));
+        }
+        let value = |kind: Kind, name: &str| {
+            let row = group.part(Part::All).find(|row| row.kind == kind);
+            row.map(|row| row.metrics.value(name))
+        };
+        let (model, popular) = (value(Kind::Model, "hr@10"), value(Kind::Baseline, "hr@10"));
+        if let (Some(model), Some(popular)) = (model, popular) {
+            if model <= popular {
+                self.warn(group, format!("HR@10 {model:.4} does not beat popularity, {popular:.4}"));
+            }
+        }
+        if let (Some(probe), Some(popular)) = (value(Kind::Probe, "hr@10"), popular) {
+            if probe > 2.0 * popular {
+                let words = "ids give the next item away: counting up reaches HR@10";
+                self.warn(
+                    group,
+                    format!("{words} {probe:.4}, popularity {popular:.4}; number the items anew"),
+                );
+            }
+        }
+    }
+
+    /// Holds every row against the laws of arithmetic (E27).
+    fn check(&mut self, group: &Group) {
+        for row in &group.rows {
+            let value = |name: &str| row.metrics.value(name);
+            let mut broken = Vec::new();
+            if row.metrics.get("hr@1").is_some() {
+                let [hr1, hr5, ndcg5, hr10, ndcg10, mrr] = Scores::NAMES.map(value);
+                let scores = Scores { hr1, hr5, hr10, ndcg5, ndcg10, mrr, n: row.n };
+                broken.extend(law::of_ranking(&scores, TOLERANCE));
+            }
+            if row.metrics.get("rmse").is_some() {
+                broken.extend(law::of_errors(value("rmse"), value("mae"), TOLERANCE));
+            }
+            if row.metrics.get("bleu-4").is_some() {
+                broken.extend(law::of_text(&text::NAMES.map(value)));
+                // True in practice but no theorem, hence a warning.
+                if value("rouge-l") > value("rouge-1") + TOLERANCE {
+                    let words =
+                        format!("ROUGE-L {:.4} above ROUGE-1 {:.4}", value("rouge-l"), value("rouge-1"));
+                    self.findings.warnings.push(format!("{}: {words}, which is rare", group.title()));
+                }
+            }
+            let place = format!("{}, {}, {}", group.title(), row.method, row.part.name());
+            self.findings.broken.extend(broken.into_iter().map(|law| format!("{place}: {law}")));
+        }
+    }
+}
+
+/// The baselines in the order of their rows, popularity first.
+fn fit(truth: &Truth<'_>, weights: Weights, item_repr: Option<ItemRepr>) -> Vec<(Kind, Box<dyn Baseline>)> {
+    let sequences: Vec<&[u32]> = truth.users.iter().map(|user| user.training()).collect();
+    let items = truth.items.len();
+    let mut baselines: Vec<(Kind, Box<dyn Baseline>)> = vec![
+        (Kind::Baseline, Box::new(Popularity::fit(&sequences, items))),
+        (Kind::Baseline, Box::new(Markov::fit(&sequences, items, ALPHA))),
+        (Kind::Baseline, Box::new(TitleNeighbours::fit(&truth.items, Weights { gamma: 0.0, ..weights }))),
+        (Kind::Baseline, Box::new(TitleNeighbours::fit(&truth.items, weights))),
+    ];
+    let shown = match item_repr {
+        Some(ItemRepr::Title) => None,
+        Some(ItemRepr::Id) => truth.numeric_surfaces().or_else(|| truth.numeric_ids()),
+        None => truth.numeric_surfaces(),
+    };
+    baselines.extend(shown.map(|ids| (Kind::Probe, Box::new(LeakProbe::new(ids)) as Box<dyn Baseline>)));
+    baselines
+}
+
+/// The outputs as one list of items.
+fn items(line: &Prediction) -> Vec<Option<u32>> {
+    let mut list = Vec::with_capacity(line.slots.len());
+    for slot in &line.slots {
+        match slot.as_slice() {
+            [] => list.push(None),
+            items => list.extend(items.iter().copied().map(Some)),
+        }
+    }
+    list
+}
+
+/// Where the target stands by score; `None` if it was not scored.
+fn yes_no(line: &Prediction, target: u32) -> Option<TiedRank> {
+    let positive = line.slots.iter().position(|slot| slot.contains(&target))?;
+    let scored = !line.scores[positive].is_nan();
+    scored.then(|| TiedRank::of(&line.scores, positive))
+}
+
+/// Number of each item's title: equal for items that no title tells apart.
+fn title_classes(truth: &Truth<'_>) -> Vec<u32> {
+    let mut classes: HashMap<String, u32> = HashMap::new();
+    let class = |item: &super::truth::Item<'_>| {
+        let next = classes.len() as u32;
+        let title = if item.title.is_empty() { item.surface } else { item.title };
+        *classes.entry(normal(title)).or_insert(next)
+    };
+    truth.items.iter().map(class).collect()
+}
+
+/// Place of the first output that bears the target's title (E16), outputs of one title counted once.
+fn title_rank(line: &Prediction, classes: &[u32], target: u32) -> Option<u32> {
+    let outputs: Vec<Option<u32>> =
+        line.slots.iter().map(|slot| slot.first().map(|&item| classes[item as usize])).collect();
+    Policy::Strict.rank(&outputs, classes[target as usize])
+}
+
+fn counts(group: &predictions::Group, cases: &[Case<'_>], lines: &[Option<&Prediction>]) -> Counts {
+    let mut counts = Counts { lines: group.predictions.len(), ..Counts::default() };
+    for (line, case) in lines.iter().zip(cases) {
+        let Some(line) = line else {
+            counts.missing += 1;
+            continue;
+        };
+        counts.seconds += line.seconds;
+        counts.failed += usize::from(line.failed);
+        counts.outputs += line.slots.len();
+        counts.invalid += line.slots.iter().filter(|slot| slot.is_empty()).count();
+        let mut seen = HashSet::new();
+        counts.repeated += line.slots.iter().filter(|slot| !slot.is_empty() && !seen.insert(*slot)).count();
+        counts.short += usize::from(!line.failed && line.slots.len() < 10);
+        if group.family != Family::Full {
+            let candidate = |item: &u32| *item == case.target || case.negatives.contains(item);
+            counts.outside += line.slots.iter().flatten().filter(|item| !candidate(item)).count();
+        }
+    }
+    counts
+}
+
+/// Mean, least and greatest of the main rows of tasks with several templates.
+fn spreads(groups: &[Group]) -> Vec<Spread> {
+    let mut spreads = Vec::new();
+    let mut tasks: Vec<(&str, Family)> = Vec::new();
+    for group in groups {
+        if !tasks.contains(&(&group.task, group.family)) {
+            tasks.push((&group.task, group.family));
+        }
+    }
+    for (task, family) in tasks {
+        let of_task = || groups.iter().filter(move |group| group.task == task && group.family == family);
+        let rows: Vec<&Row> = of_task().filter_map(Group::main).collect();
+        if rows.len() < 2 {
+            continue;
+        }
+        for &(metric, _) in &rows[0].metrics.0 {
+            let values: Vec<f64> = rows.iter().map(|row| row.metrics.value(metric)).collect();
+            spreads.push(Spread {
+                task: task.into(),
+                metric,
+                templates: values.len(),
+                mean: values.iter().sum::<f64>() / values.len() as f64,
+                min: values.iter().copied().fold(f64::INFINITY, f64::min),
+                max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            });
+        }
+    }
+    spreads
+}

@@ -1,0 +1,392 @@
+//! Reads what `engine decode` wrote: one JSON object a line (spec of the format: `README`, "Predictions").
+
+use super::grounding::{normal, tie_order, Titles};
+use super::truth::{Split, Truth};
+use crate::base::Fault;
+use anyhow::{bail, Result};
+use serde::Deserialize;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::io::BufRead;
+
+/// What kind of answer a template asks for, hence which metrics apply (E1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// An item of the whole catalogue.
+    Full,
+    /// An item among 100.
+    Sampled,
+    /// Yes or no for each of 100 items, ranked by the answer's score (E9).
+    YesNo,
+    /// Stars from 1 to 5.
+    Stars,
+    /// Stars read off a review, rounded (E20).
+    ReviewStars,
+    /// Prose, compared with a reference.
+    Text,
+    /// Stars and prose in one answer (3-7, 3-8).
+    StarsAndText,
+}
+
+impl Family {
+    /// The family of a task and a template id such as "2-3"; refuses tasks that are none of the five.
+    fn of(task: &str, template: &str, has_reference: bool) -> Result<Family, String> {
+        match (task, template) {
+            ("sequential", "2-7" | "2-8" | "2-9" | "2-10") => Ok(Family::Sampled),
+            ("sequential", "2-11" | "2-12") | ("direct", "5-1" | "5-2" | "5-3" | "5-4") => Ok(Family::YesNo),
+            ("sequential", _) => Ok(Family::Full),
+            ("direct", _) => Ok(Family::Sampled),
+            ("rating", "1-3" | "1-4" | "1-8" | "1-9") => Err(format!(
+                "expected a template whose answer is a number of stars, got {template}; rating metrics are made of \
+                 1-1, 1-2, 1-5, 1-6, 1-7 and 1-10"
+            )),
+            ("rating", _) => Ok(Family::Stars),
+            ("explanation", "3-7" | "3-8") => Ok(Family::StarsAndText),
+            ("explanation", _) | ("review", "4-1" | "4-3") => Ok(Family::Text),
+            ("review", "4-2" | "4-4") => Ok(Family::ReviewStars),
+            ("review", _) if has_reference => Ok(Family::Text),
+            ("review", _) => Ok(Family::ReviewStars),
+            _ => Err(format!(
+                "expected task sequential, direct, rating, explanation or review, got {task:?}; name one of these"
+            )),
+        }
+    }
+
+    /// Whether the answer is a ranking.
+    pub fn ranks(self) -> bool {
+        matches!(self, Family::Full | Family::Sampled | Family::YesNo)
+    }
+
+    pub fn has_stars(self) -> bool {
+        matches!(self, Family::Stars | Family::ReviewStars | Family::StarsAndText)
+    }
+
+    pub fn has_text(self) -> bool {
+        matches!(self, Family::Text | Family::StarsAndText)
+    }
+}
+
+/// One line.
+#[derive(Clone, Debug)]
+pub struct Prediction {
+    pub user: u32,
+    /// The item in question: the held-out one of a ranking, the rated or explained one of the other families.
+    pub item: u32,
+    /// Outputs, best first: the items each names, none for an invalid one, several where items share its title.
+    pub slots: Vec<Vec<u32>>,
+    /// The outputs' scores, as long as `slots`; NaN where the line gives none.
+    pub scores: Vec<f32>,
+    pub text: String,
+    pub reference: String,
+    /// The feature word of an explanation, empty where the line gives none.
+    pub feature: String,
+    /// The line says that the prompt could not be answered.
+    pub failed: bool,
+    pub seconds: f64,
+}
+
+/// All predictions of one template, in file order.
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub task: String,
+    pub template: String,
+    pub family: Family,
+    pub predictions: Vec<Prediction>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Id {
+    Number(serde_json::Number),
+    Text(String),
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Id::Number(number) => number.fmt(f),
+            Id::Text(text) => text.fmt(f),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Output {
+    item: Option<Id>,
+    title: Option<String>,
+    score: Option<f32>,
+    valid: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    id: Id,
+    task: Option<String>,
+    template: Option<String>,
+    target: Option<Id>,
+    items: Option<Vec<Output>>,
+    text: Option<String>,
+    reference: Option<String>,
+    feature: Option<String>,
+    error: Option<String>,
+    seconds: Option<f64>,
+}
+
+/// Turns lines into [`Group`]s for one `.bin` and split.
+pub struct Reader<'a> {
+    truth: &'a Truth<'a>,
+    split: Split,
+    surfaces: Titles,
+    titles: Titles,
+}
+
+impl<'a> Reader<'a> {
+    /// `seed` orders the items of one title (E16b).
+    pub fn new(truth: &'a Truth<'a>, split: Split, seed: u64) -> Reader<'a> {
+        let order = tie_order(truth.items.len(), seed);
+        let of = |text: fn(&super::truth::Item<'a>) -> &'a str| {
+            let pairs = order.iter().map(|&item| (item, text(&truth.items[item as usize])));
+            Titles::new(pairs.filter(|(_, text)| !text.is_empty()))
+        };
+        Reader { truth, split, surfaces: of(|item| item.surface), titles: of(|item| item.title) }
+    }
+
+    /// Reads a whole file; `name` stands for it in messages.
+    ///
+    /// Refuses, with the line's number: what is no prediction, users and items that the `.bin` does not hold, a second
+    /// prediction for the same question, a target other than the `.bin`'s.
+    pub fn read(&self, mut source: impl BufRead, name: &str) -> Result<Vec<Group>> {
+        let mut groups: Vec<Group> = Vec::new();
+        let mut group_of: HashMap<(String, String), usize> = HashMap::new();
+        let mut seen: HashSet<(usize, u32, Option<u32>)> = HashSet::new();
+        let mut bytes = Vec::new();
+        for number in 1.. {
+            bytes.clear();
+            let length = source.read_until(b'\n', &mut bytes);
+            let length =
+                length.map_err(|e| Fault::Data.error(format!("predictions: {name}:{number}: {e}")))?;
+            if length == 0 {
+                break;
+            }
+            if bytes.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            let refuse = |what: &str, problem: String| {
+                Fault::Data.error(format!("{what}: {name}:{number}: {problem}"))
+            };
+            let line: Line = serde_json::from_slice(&bytes).map_err(|e| {
+                let problem = format!("expected a JSON object as `engine decode` writes it, got {e}");
+                refuse("predictions", format!("{problem}; repair the line or decode again with --resume"))
+            })?;
+            let task = line.task.clone().unwrap_or_else(|| "sequential".into());
+            let template = line.template.clone().unwrap_or_default();
+            let family = Family::of(&task, &template, line.reference.is_some());
+            let family = family.map_err(|problem| refuse("task", problem))?;
+            let prediction =
+                self.prediction(line, family).map_err(|(what, problem)| refuse(what, problem))?;
+            let next = groups.len();
+            let group = *group_of.entry((task.clone(), template.clone())).or_insert(next);
+            if group == next {
+                groups.push(Group { task, template, family, predictions: Vec::new() });
+            } else if groups[group].family != family {
+                let got = format!("expected answers of one kind for task {task}, got both kinds");
+                bail!(refuse("task", format!("{got}; give every line its template")));
+            }
+            // A ranking is asked once a user, the other families once a user and item.
+            let question = (group, prediction.user, (!family.ranks()).then_some(prediction.item));
+            if !seen.insert(question) {
+                let id = self.truth.users[prediction.user as usize].id;
+                let got = format!("expected one prediction a question, got a second one for user {id}");
+                bail!(refuse("predictions", format!("{got}; keep one of the two lines")));
+            }
+            groups[group].predictions.push(prediction);
+        }
+        if groups.is_empty() {
+            let problem =
+                "expected a JSON line for each prediction, got none; give a file that `engine decode` wrote";
+            bail!(Fault::Data.error(format!("predictions: {name}: {problem}")));
+        }
+        Ok(groups)
+    }
+
+    fn prediction(&self, line: Line, family: Family) -> Result<Prediction, (&'static str, String)> {
+        let truth = self.truth;
+        let id = line.id.to_string();
+        let user = truth.find_user(&id).ok_or_else(|| {
+            let got = format!("expected a user of {}, got {id:?}", truth.name);
+            ("user", format!("{got}; evaluate with the .bin that the predictions were made with"))
+        })?;
+        let case = truth.users[user as usize].case(self.split);
+        let target = match &line.target {
+            None => None,
+            Some(id) => Some(truth.find_item(&id.to_string()).ok_or_else(|| {
+                let got = format!("expected an item of {}, got \"{id}\"", truth.name);
+                ("target", format!("{got}; evaluate with the .bin that the predictions were made with"))
+            })?),
+        };
+        let held_out = || {
+            case.map(|case| case.target).ok_or_else(|| {
+                let got = format!("expected a user with a {} item, got user {id}", self.split.name());
+                ("user", format!("{got}, whose events are too few; leave the line out"))
+            })
+        };
+        let item = if family.ranks() {
+            let held_out = held_out()?;
+            if let Some(target) = target.filter(|&target| target != held_out) {
+                let name = |item: u32| truth.items[item as usize].id;
+                let expected =
+                    format!("expected item {}, user {id}'s {} item", name(held_out), self.split.name());
+                let advice = "evaluate with the .bin and --split that the predictions were made with";
+                return Err(("target", format!("{expected}, got {}; {advice}", name(target))));
+            }
+            held_out
+        } else {
+            match target {
+                Some(target) => target,
+                None => held_out()?,
+            }
+        };
+        let failed = line.error.is_some();
+        if family.ranks() && !failed && line.items.is_none() {
+            return Err((
+                "predictions",
+                "expected a list `items`, got none; decode with this task again".into(),
+            ));
+        }
+        if family.has_text() && !failed && line.reference.is_none() {
+            let advice = "write the text that the answer is compared with into the line";
+            return Err(("predictions", format!("expected a string `reference`, got none; {advice}")));
+        }
+        let outputs = line.items.unwrap_or_default();
+        let scores = outputs.iter().map(|output| output.score.unwrap_or(f32::NAN)).collect();
+        let slots = outputs.into_iter().map(|output| self.slot(output)).collect::<Result<_, _>>();
+        Ok(Prediction {
+            user,
+            item,
+            slots: slots.map_err(|problem| ("item", problem))?,
+            scores,
+            text: line.text.unwrap_or_default(),
+            reference: line.reference.unwrap_or_default(),
+            feature: line.feature.unwrap_or_default(),
+            failed,
+            seconds: line.seconds.unwrap_or(0.0),
+        })
+    }
+
+    /// The items that an output names: by its id, otherwise by its text, as a surface or else as a title.
+    fn slot(&self, output: Output) -> Result<Vec<u32>, String> {
+        match (output.valid, output.item, output.title) {
+            (Some(false), _, _) | (_, None, None) => Ok(Vec::new()),
+            (_, Some(id), _) => match self.truth.find_item(&id.to_string()) {
+                Some(item) => Ok(vec![item]),
+                None => Err(format!(
+                    "expected an item of {} or \"valid\": false, got \"{id}\"; evaluate with the .bin that the \
+                     predictions were made with",
+                    self.truth.name
+                )),
+            },
+            (_, None, Some(title)) => {
+                let title = normal(&title);
+                let by_surface = self.surfaces.find(&title);
+                Ok(if by_surface.is_empty() { self.titles.find(&title) } else { by_surface }.to_vec())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::truth::{Item, User};
+    use super::*;
+
+    fn truth() -> Truth<'static> {
+        let item = |id, surface, title| Item { id, surface, title, categories: vec![] };
+        let user = |id, items: &'static [u32]| User {
+            id,
+            items,
+            times: &[0; 3][..items.len()],
+            ratings: &[4.0; 3][..items.len()],
+            negatives: &[],
+        };
+        Truth::new(
+            "toys",
+            7,
+            vec![
+                item("10", "Gloom", "Gloom"),
+                item("11", "Gloom #2", "Gloom"),
+                item("12", "Kite", "Kite  X"),
+            ],
+            vec![user("1", &[0, 1, 2]), user("u2", &[2, 0]), user("3", &[1])],
+        )
+    }
+
+    fn read(text: &str) -> Result<Vec<Group>> {
+        let truth = truth();
+        Reader::new(&truth, Split::Test, 0).read(text.as_bytes(), "p.jsonl")
+    }
+
+    #[test]
+    fn outputs_are_found_by_id_surface_and_title() {
+        let line = r#"{"id": 1, "task": "sequential", "template": "2-3", "target": "12", "items": [
+            {"item": 10, "title": "Gloom", "score": -1.5, "valid": true}, {"item": null, "title": " Gloom  #2"},
+            {"title": "Kite X"}, {"title": "Nothing"}, {"item": "12", "valid": false}], "later": "field"}"#;
+        let groups = read(&line.replace('\n', " ")).unwrap();
+        let prediction = &groups[0].predictions[0];
+        assert_eq!(prediction.slots, [vec![0], vec![1], vec![2], vec![], vec![]]);
+        assert_eq!((prediction.item, prediction.scores[0]), (2, -1.5));
+        assert_eq!(groups[0].family, Family::Full);
+    }
+
+    #[test]
+    fn a_shared_title_names_all_its_items() {
+        let mut truth = truth();
+        truth.items[0].surface = "Gloom by A";
+        let reader = Reader::new(&truth, Split::Test, 0);
+        let groups = reader.read(&br#"{"id": 1, "items": [{"title": "Gloom"}]}"#[..], "p").unwrap();
+        let mut slot = groups[0].predictions[0].slots[0].clone();
+        slot.sort_unstable();
+        assert_eq!(slot, [0, 1]);
+    }
+
+    #[test]
+    fn bad_lines_are_refused_with_their_place() {
+        let good = r#"{"id": "u2", "items": []}"#;
+        let cases = [
+            (r#"{"id": 1, "items": ["#, "JSON object"),
+            (r#"[1]"#, "JSON object"),
+            (r#"{"items": []}"#, "id"),
+            (r#"{"id": 99, "items": []}"#, "got \"99\""),
+            (r#"{"id": 1, "target": 10, "items": []}"#, "expected item 12"),
+            (r#"{"id": 1, "target": "zz", "items": []}"#, "zz"),
+            (r#"{"id": 1, "items": [{"item": 77}]}"#, "77"),
+            (r#"{"id": 1}"#, "`items`"),
+            (r#"{"id": 3, "items": []}"#, "too few"),
+            (r#"{"id": "u2", "items": []}"#, "second"),
+            (r#"{"id": 1, "task": "dance", "items": []}"#, "dance"),
+            (r#"{"id": 1, "task": "rating", "template": "1-4", "text": "like"}"#, "1-4"),
+            (r#"{"id": 1, "task": "explanation", "text": "like"}"#, "reference"),
+        ];
+        for (line, part) in cases {
+            let error = read(&format!("{good}\n\n{line}\n")).unwrap_err();
+            let message = error.to_string();
+            assert!(message.contains("p.jsonl:3: ") && message.contains(part), "{message}");
+            assert_eq!(Fault::of(&error), Some(Fault::Data), "{message}");
+            assert!(!message.contains('\n'));
+        }
+        assert!(read("\n").unwrap_err().to_string().contains("got none"));
+        assert_eq!(Fault::of(&read("\u{0}\u{1}").unwrap_err()), Some(Fault::Data));
+    }
+
+    #[test]
+    fn templates_make_groups_and_failures_are_kept() {
+        let groups = read(
+            "{\"id\": 1, \"template\": \"2-3\", \"items\": []}\n{\"id\": 1, \"template\": \"2-13\", \"error\": \"x\"}\n\
+             {\"id\": 1, \"task\": \"rating\", \"template\": \"1-6\", \"target\": 10, \"text\": \"4.0\"}\n",
+        )
+        .unwrap();
+        assert_eq!(groups.len(), 3);
+        assert!(groups[1].predictions[0].failed);
+        assert_eq!((groups[2].predictions[0].item, groups[2].family), (0, Family::Stars));
+    }
+}

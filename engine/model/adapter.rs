@@ -1,0 +1,165 @@
+//! Adapters on disk, in the format of the Python PEFT library: `adapter_config.json` and `adapter_model.safetensors`.
+
+use super::config::LinearName;
+use super::glm::Model;
+use super::lora::{module_name, peft_prefix, Lora, LoraConfig};
+use super::parameters::Layout;
+use super::weights::{Checkpoint, Stored};
+use crate::base::Fault;
+use anyhow::{Context, Result};
+use serde_json::{json, Value};
+use std::path::Path;
+
+/// An adapter folder that was opened but not yet attached to a model.
+pub struct Adapter {
+    pub config: LoraConfig,
+    place: String,
+    tensors: Checkpoint,
+}
+
+impl Adapter {
+    /// Reads the configuration and maps the tensors. Refuses kinds of adapters that are not LoRA.
+    pub fn open(folder: &Path) -> Result<Adapter> {
+        let path = folder.join("adapter_config.json");
+        let text = std::fs::read_to_string(&path)
+            .map_err(|e| Fault::Model.error(format!("adapter: {}: cannot be read: {e}", path.display())))?;
+        let json: Value = serde_json::from_str(&text).map_err(|e| {
+            Fault::Model.error(format!("adapter: {}: expected JSON, got {e}", path.display()))
+        })?;
+        let config =
+            parse(&json).with_context(|| path.display().to_string()).map_err(|e| Fault::Model.wrap(e))?;
+        let tensors = Checkpoint::open_file(&folder.join("adapter_model.safetensors"))?;
+        Ok(Adapter { config, place: folder.display().to_string(), tensors })
+    }
+}
+
+fn parse(json: &Value) -> Result<LoraConfig> {
+    let refuse = |what: String| Fault::Model.error(what);
+    let kind = json["peft_type"].as_str().unwrap_or("absent");
+    if kind != "LORA" {
+        return Err(refuse(format!("peft_type: expected LORA, got {kind}")));
+    }
+    // Fields of newer versions are ignored where they say nothing; where they change the mathematics they are refused.
+    for field in ["use_dora", "fan_in_fan_out", "use_qalora", "lora_bias"] {
+        if json[field].as_bool() == Some(true) {
+            return Err(refuse(format!("{field}: expected false, got true; this variant is not computed")));
+        }
+    }
+    if !matches!(json["bias"].as_str(), None | Some("none")) {
+        return Err(refuse(format!(
+            "bias: expected \"none\", got {}; trained biases are not read",
+            json["bias"]
+        )));
+    }
+    if json["alpha_pattern"].as_object().is_some_and(|p| !p.is_empty()) {
+        return Err(refuse("alpha_pattern: expected none; one alpha for all modules is read".into()));
+    }
+    let rank = json["r"]
+        .as_u64()
+        .filter(|&r| r > 0)
+        .ok_or_else(|| refuse(format!("r: expected a positive rank, got {}", json["r"])))?;
+    let alpha = json["lora_alpha"]
+        .as_f64()
+        .ok_or_else(|| refuse(format!("lora_alpha: expected a number, got {}", json["lora_alpha"])))?;
+    let targets = match &json["target_modules"] {
+        Value::Array(list) => {
+            let words: Vec<String> = list.iter().filter_map(|w| w.as_str().map(str::to_owned)).collect();
+            LoraConfig::targets_of(&words)?
+        }
+        // A pattern or "all-linear": the tensors in the file say what it matched.
+        Value::String(_) => LinearName::ALL.to_vec(),
+        other => return Err(refuse(format!("target_modules: expected a list of module names, got {other}"))),
+    };
+    Ok(LoraConfig {
+        rank: rank as usize,
+        alpha,
+        dropout: json["lora_dropout"].as_f64().unwrap_or(0.0) as f32,
+        targets,
+        rank_stabilised: json["use_rslora"].as_bool().unwrap_or(false),
+    })
+}
+
+/// The `adapter_config.json` that PEFT 0.7 and later load.
+pub fn adapter_config(lora: &LoraConfig, base: &str, saved_modules: &[&str]) -> Value {
+    let targets: Vec<&str> = lora.targets.iter().map(|t| t.name()).collect();
+    let saved = if saved_modules.is_empty() { Value::Null } else { json!(saved_modules) };
+    let mut config = json!({
+        "alpha_pattern": {},
+        "auto_mapping": null,
+        "base_model_name_or_path": base,
+        "bias": "none",
+        "fan_in_fan_out": false,
+        "inference_mode": true,
+        "init_lora_weights": true,
+        "layers_pattern": null,
+        "layers_to_transform": null,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout,
+        "modules_to_save": saved,
+        "peft_type": "LORA",
+        "r": lora.rank,
+        "rank_pattern": {},
+        "revision": null,
+        "target_modules": targets,
+        "task_type": null
+    });
+    if lora.alpha.fract() == 0.0 {
+        config["lora_alpha"] = json!(lora.alpha as i64);
+    }
+    if lora.rank_stabilised {
+        config["use_rslora"] = json!(true);
+    }
+    config
+}
+
+impl Model {
+    /// Attaches a stored adapter; its factors (and position tables saved beside them) become the trained range. Refuses an
+    /// adapter of which any tensor fits nothing in this model, or which matches nothing. Returns the number of adapted linears.
+    pub fn load_adapter(&mut self, adapter: Adapter) -> Result<usize> {
+        let Adapter { config, place, mut tensors } = adapter;
+        let refuse = |what: String| Fault::Model.error(format!("adapter: {place}: {what}"));
+        let family = self.config.family;
+        let mut layout = Layout::default();
+        let mut pending: Vec<(usize, Stored)> = Vec::new();
+        let saved: Vec<String> =
+            tensors.names().filter(|n| !n.contains(".lora_")).map(str::to_owned).collect();
+        for name in saved {
+            let base =
+                name.strip_prefix(peft_prefix(family)).unwrap_or(&name).replace(".modules_to_save", "");
+            let slot = self.retrain_base(&base, &mut layout).ok_or_else(|| {
+                refuse(format!("tensor {name}: expected a LoRA factor or a saved module of this model; is this its base?"))
+            })?;
+            let shape = layout.slots()[slot].shape;
+            pending.push((slot, tensors.take(&name, shape)?));
+        }
+        let rank_of = |layer: usize, linear: LinearName| {
+            let a = format!("{}.lora_A.weight", module_name(family, layer, linear));
+            tensors.dims(&a).map(|dims| dims[0]).filter(|&r| r > 0)
+        };
+        let lora = Lora::lay_out(config.clone(), &self.config, &mut layout, rank_of);
+        let modules = lora.modules.iter().flatten().flatten().count();
+        if modules == 0 {
+            let example = tensors.names().next().map_or("an empty file".to_owned(), str::to_owned);
+            return Err(refuse(format!(
+                "expected factors such as {}.lora_A.weight, got {example}; the adapter matches nothing in this model",
+                module_name(family, 0, LinearName::QueryKeyValue)
+            )));
+        }
+        for slot in layout
+            .slots()
+            .iter()
+            .enumerate()
+            .skip(pending.len())
+            .map(|(i, s)| (i, s.clone()))
+            .collect::<Vec<_>>()
+        {
+            pending.push((slot.0, tensors.take(&slot.1.name, slot.1.shape)?));
+        }
+        tensors.finish().map_err(|e| Fault::Model.wrap(e.context(format!("adapter: {place}"))))?;
+        self.attach(lora, layout)?;
+        for (slot, stored) in pending {
+            self.set_slot(slot, &stored.to_f32())?;
+        }
+        Ok(modules)
+    }
+}

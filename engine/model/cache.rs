@@ -1,0 +1,202 @@
+//! Keys and values of a group of requests: a *prompt* part written once by the prefill and shared by all that continue
+//! it, and a *tail* of slots for produced tokens. A continuation is a path of slots: forking copies integers, never keys.
+
+use super::glm::Model;
+use super::head::answering;
+use super::layer::{Purpose, Saved};
+use super::rows::Rows;
+use crate::base::{Dtype, Shape};
+use crate::data::Batch;
+use crate::device::{CacheRows, Epilogue, Tensor, Turn, View};
+use anyhow::Result;
+use std::ops::Range;
+
+use super::config::LinearName;
+
+/// Keys and values of every layer, `[rows, 2h]` each.
+pub struct KvCache {
+    prompt: Vec<Tensor>,
+    tail: Vec<Tensor>,
+    /// Prompt rows of each request.
+    requests: Vec<Range<u32>>,
+    slots: usize,
+}
+
+/// Produced tokens to run: one row each.
+#[derive(Clone, Debug, Default)]
+pub struct Extension {
+    pub tokens: Vec<u32>,
+    pub positions: [Vec<u32>; 2],
+    /// Which request each row continues.
+    pub requests: Vec<u32>,
+    /// The tail slot each row's keys and values go to.
+    pub slots: Vec<u32>,
+    /// `[R + 1]`: row r sees, after its prompt, the slots `path[path_start[r]..path_start[r + 1]]`, its own last.
+    pub path_start: Vec<u32>,
+    pub path: Vec<u32>,
+}
+
+impl Extension {
+    pub fn new() -> Extension {
+        Extension { path_start: vec![0], ..Extension::default() }
+    }
+
+    /// Adds a row; `path` ends with `slot`.
+    pub fn push(&mut self, request: u32, token: u32, position: [u32; 2], slot: u32, path: &[u32]) {
+        debug_assert_eq!(path.last(), Some(&slot));
+        self.tokens.push(token);
+        self.positions[0].push(position[0]);
+        self.positions[1].push(position[1]);
+        self.requests.push(request);
+        self.slots.push(slot);
+        self.path.extend_from_slice(path);
+        self.path_start.push(self.path.len() as u32);
+    }
+
+    pub fn rows(&self) -> usize {
+        self.tokens.len()
+    }
+}
+
+impl KvCache {
+    /// Runs the prompts of `batch` (one request a sequence) and keeps their keys and values; the tail has room for
+    /// `slots` produced tokens of all requests together. Returns the normed last row of each prompt, `[S, h]`.
+    pub fn prefill(model: &Model, batch: &Batch, slots: usize) -> Result<(KvCache, Tensor)> {
+        KvCache::prefill_observed(model, batch, slots, |_, _| Ok(()))
+    }
+
+    /// As [`KvCache::prefill`]; `observe(i, x)` sees the embedding (0) and each layer's output (i).
+    pub fn prefill_observed(
+        model: &Model,
+        batch: &Batch,
+        slots: usize,
+        mut observe: impl FnMut(usize, View) -> Result<()>,
+    ) -> Result<(KvCache, Tensor)> {
+        let (device, config) = (&model.device, &model.config);
+        model.check(&batch.tokens, [&batch.positions[0], &batch.positions[1]])?;
+        let rows = Rows::upload(device, batch, None)?;
+        let pass = answering(model, &rows);
+        let all: Vec<u32> = (0..batch.tokens.len() as u32).collect();
+        let all = device.upload_u32(&all)?;
+        let mut cache = KvCache { prompt: Vec::new(), tail: Vec::new(), requests: Vec::new(), slots };
+        let mut x = model.embed(&rows)?;
+        observe(0, x.view())?;
+        for layer in 0..config.layers {
+            let mut saved = Saved::new(x);
+            x = pass.layer(&mut saved, layer, Purpose::Inference)?;
+            let qkv = saved.qkv.as_ref().expect("a forward leaves queries, keys and values").view();
+            let mut prompt = device.alloc(Shape::matrix(rows.count(), 2 * config.hidden), model.dtype)?;
+            device.cache_store(prompt.view_mut(), qkv, all.view(), config.heads, config.qkv)?;
+            cache.prompt.push(prompt);
+            cache.tail.push(device.alloc(Shape::matrix(slots.max(1), 2 * config.hidden), model.dtype)?);
+            observe(layer + 1, x.view())?;
+        }
+        cache.requests = batch.starts.windows(2).map(|w| w[0]..w[1]).collect();
+        let last: Vec<u32> = batch.starts[1..].iter().map(|end| end - 1).collect();
+        let last = device.upload_u32(&last)?;
+        let mut ends = device.alloc(Shape::matrix(last.shape().count(), config.hidden), model.dtype)?;
+        device.embed(ends.view_mut(), &[(x.view(), last.view())], crate::device::Write::Set)?;
+        let normed = model.finish(&ends)?;
+        Ok((cache, normed))
+    }
+
+    /// Runs produced tokens: their keys and values are stored first, then each row attends to its prompt and its path, so
+    /// a row may see others of the same call. Returns the normed rows, `[R, h]`.
+    pub fn extend(&mut self, model: &Model, extension: &Extension) -> Result<Tensor> {
+        self.extend_observed(model, extension, |_, _| Ok(()))
+    }
+
+    pub fn extend_observed(
+        &mut self,
+        model: &Model,
+        extension: &Extension,
+        mut observe: impl FnMut(usize, View) -> Result<()>,
+    ) -> Result<Tensor> {
+        let (device, config) = (&model.device, &model.config);
+        let count = extension.rows();
+        assert!(extension.slots.iter().all(|&s| (s as usize) < self.slots.max(1)), "a slot beyond the tail");
+        model.check(&extension.tokens, [&extension.positions[0], &extension.positions[1]])?;
+        // As a batch these rows are sequences of one; only tokens and positions matter outside attention.
+        let ones = Batch {
+            tokens: extension.tokens.clone(),
+            positions: extension.positions.clone(),
+            starts: (0..=count as u32).collect(),
+            contexts: vec![0; count],
+            examples: vec![0; count],
+            ..Batch::default()
+        };
+        let rows = Rows::upload(device, &ones, None)?;
+        let pass = answering(model, &rows);
+        let slots = device.upload_u32(&extension.slots)?;
+        let path_start = device.upload_u32(&extension.path_start)?;
+        let path = device.upload_u32(&extension.path)?;
+        let mut prompt_words = Vec::with_capacity(2 * count);
+        for &request in &extension.requests {
+            let range = &self.requests[request as usize];
+            prompt_words.extend([range.start, range.end]);
+        }
+        let mut prompt = device.alloc(Shape::matrix(count, 2), Dtype::U32)?;
+        device.write_u32(prompt.view_mut(), &prompt_words)?;
+        let cached = CacheRows { prompt: prompt.view(), path_start: path_start.view(), path: path.view() };
+
+        let mut x = model.embed(&rows)?;
+        observe(0, x.view())?;
+        for layer in 0..config.layers {
+            let mut saved = Saved::new(x);
+            let (normed, _) = pass.norm(saved.x.view(), model.input_norm(layer))?;
+            let mut qkv = device.alloc(Shape::matrix(count, 3 * config.hidden), model.dtype)?;
+            pass.linear(
+                qkv.view_mut(),
+                normed.view(),
+                layer,
+                LinearName::QueryKeyValue,
+                Epilogue::default(),
+            )?;
+            pass.rotate(qkv.view_mut(), Turn::Forward)?;
+            let tail = &mut self.tail[layer];
+            device.cache_store(tail.view_mut(), qkv.view(), slots.view(), config.heads, config.qkv)?;
+            let mut context = device.alloc(saved.x.shape(), model.dtype)?;
+            device.cache_attention(
+                context.view_mut(),
+                qkv.view(),
+                self.prompt[layer].view(),
+                tail.view(),
+                cached,
+                config.heads,
+                config.qkv,
+                model.attention_scale(),
+            )?;
+            saved.normed = Some(normed);
+            saved.qkv = Some(qkv);
+            saved.context = Some(context);
+            x = pass.layer(&mut saved, layer, Purpose::Inference)?;
+            observe(layer + 1, x.view())?;
+        }
+        model.finish(&x)
+    }
+
+    /// Makes room for `slots` produced tokens in all; what is stored stays.
+    pub fn reserve(&mut self, model: &Model, slots: usize) -> Result<()> {
+        if slots <= self.slots {
+            return Ok(());
+        }
+        let slots = slots.max(2 * self.slots);
+        for tail in &mut self.tail {
+            let old = tail.shape();
+            let mut larger = model.device.alloc(Shape::matrix(slots, old.cols()), tail.dtype())?;
+            model.device.copy(larger.view_mut().row_range(0..old.rows()), tail.view())?;
+            *tail = larger;
+        }
+        self.slots = slots;
+        Ok(())
+    }
+
+    /// Keys and values of a layer's prompt part, `[rows, 2h]`: keys of all heads, then values.
+    pub fn prompt(&self, layer: usize) -> View<'_> {
+        self.prompt[layer].view()
+    }
+
+    pub fn requests(&self) -> usize {
+        self.requests.len()
+    }
+}

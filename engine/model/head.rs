@@ -1,0 +1,145 @@
+//! From hidden rows to logits, losses and log-probabilities. Logits of many rows exist one chunk at a time.
+
+use super::glm::Model;
+use super::layer::Norm;
+use super::linear::Pass;
+use super::parameters::Flat;
+use super::rows::Rows;
+use crate::base::{Dtype, Shape};
+use crate::data::Batch;
+use crate::device::{Epilogue, Form, Tensor, View, Write};
+use anyhow::Result;
+
+/// Bytes of f32 logits that may exist at once.
+const CHUNK_BYTES: usize = 16 << 20;
+
+impl Model {
+    /// Rows whose logits exist at once.
+    fn chunk_rows(&self) -> usize {
+        (CHUNK_BYTES / (4 * self.config.vocabulary)).max(8)
+    }
+
+    /// The last layer norm: `[R, h]` and its statistics.
+    pub(super) fn final_norm(&self, x: View) -> Result<(Tensor, Tensor)> {
+        let (weight, bias) = self.norm(Norm::Final);
+        let mut y = self.device.alloc(x.shape(), x.dtype())?;
+        let mut statistics = self.device.alloc(Shape::matrix(x.rows(), 2), Dtype::F32)?;
+        let epsilon = self.config.layernorm_epsilon;
+        self.device.layernorm(y.view_mut(), statistics.view_mut(), x, weight, bias, epsilon)?;
+        Ok((y, statistics))
+    }
+
+    /// The output of the last layer norm for every row.
+    pub fn finish(&self, x: &Tensor) -> Result<Tensor> {
+        self.final_norm(x.view()).map(|(y, _)| y)
+    }
+
+    /// logits = y·Eᵀ, `[R, V]` f32, of normed rows; for few rows, or where all are wanted.
+    pub fn logits(&self, y: View) -> Result<Tensor> {
+        let mut logits = self.device.alloc(Shape::matrix(y.rows(), self.config.vocabulary), Dtype::F32)?;
+        self.device.matmul(logits.view_mut(), y, self.head(), Form::Nt, Epilogue::default())?;
+        Ok(logits)
+    }
+
+    /// Log-softmax over the full vocabulary of normed rows, read at `ids[first[r]..first[r + 1]]` of each row r.
+    pub fn log_probs_at(&self, y: View, first: &[u32], ids: &[u32]) -> Result<Vec<f32>> {
+        let mut values = Vec::with_capacity(ids.len());
+        let chunk = self.chunk_rows();
+        for start in (0..y.rows()).step_by(chunk) {
+            let end = (start + chunk).min(y.rows());
+            let (from, to) = (first[start], first[end]);
+            if from == to {
+                continue;
+            }
+            let logits = self.logits(y.row_range(start..end))?;
+            let local: Vec<u32> = first[start..=end].iter().map(|f| f - from).collect();
+            let local = self.device.upload_u32(&local)?;
+            let wanted = self.device.upload_u32(&ids[from as usize..to as usize])?;
+            let mut out = self.device.alloc(Shape::vector((to - from) as usize), Dtype::F32)?;
+            self.device.log_probs_at(out.view_mut(), logits.view(), local.view(), wanted.view())?;
+            values.extend(self.device.download_f32(out.view())?);
+        }
+        Ok(values)
+    }
+
+    /// The loss of the target rows of `x` (the last layer's output) and, with `gradients`, the gradient of `x`.
+    pub(super) fn head_loss(
+        &self,
+        x: View,
+        batch: &Batch,
+        divisor: f64,
+        gradients: Option<&mut Flat>,
+    ) -> Result<(f64, Option<Tensor>)> {
+        let device = &self.device;
+        let targets = batch.target_rows.len();
+        let mut dx = match gradients {
+            Some(_) => Some(device.zeros(x.shape(), x.dtype())?),
+            None => None,
+        };
+        if targets == 0 {
+            return Ok((0.0, dx));
+        }
+        let rows = device.upload_u32(&batch.target_rows)?;
+        let ids = device.upload_u32(&batch.target_ids)?;
+        let scaled: Vec<f32> =
+            batch.target_weights.iter().map(|&w| (f64::from(w) / divisor) as f32).collect();
+        let weights = device.upload_f32(&scaled, Shape::vector(targets), Dtype::F32)?;
+        let mut gathered = device.alloc(Shape::matrix(targets, x.cols()), x.dtype())?;
+        device.embed(gathered.view_mut(), &[(x, rows.view())], Write::Set)?;
+        let (normed, statistics) = self.final_norm(gathered.view())?;
+        let mut losses = device.alloc(Shape::vector(targets), Dtype::F32)?;
+        let chunk = self.chunk_rows();
+        let mut gradients = gradients;
+        let mut d_normed = match gradients {
+            Some(_) => Some(device.alloc(normed.shape(), normed.dtype())?),
+            None => None,
+        };
+        for start in (0..targets).step_by(chunk) {
+            let range = start..(start + chunk).min(targets);
+            let part = Shape::vector(range.len());
+            let y = normed.view().row_range(range.clone());
+            let mut logits = self.logits(y)?;
+            device.cross_entropy(
+                losses.view_mut().part(start, part),
+                logits.view_mut(),
+                ids.view().part(start, part),
+                weights.view().part(start, part),
+            )?;
+            let (Some(gradients), Some(d_normed)) = (gradients.as_deref_mut(), d_normed.as_mut()) else {
+                continue;
+            };
+            // `logits` is its own gradient now.
+            let d = d_normed.view_mut().row_range(range);
+            device.matmul(d, logits.view(), self.head(), Form::Nn, Epilogue::default())?;
+            if let Some(slot) = self.trained_head() {
+                let add = Epilogue { write: Write::Add, ..Epilogue::default() };
+                device.matmul(gradients.view_mut(slot), logits.view(), y, Form::Tn, add)?;
+            }
+        }
+        let losses = device.download_f32(losses.view())?;
+        let loss =
+            losses.iter().zip(&batch.target_weights).map(|(&l, &w)| f64::from(l) * f64::from(w)).sum::<f64>();
+        if let (Some(gradients), Some(d_normed), Some(dx)) = (gradients, d_normed, dx.as_mut()) {
+            let mut d_gathered = device.alloc(gathered.shape(), gathered.dtype())?;
+            let (weight, _) = self.norm(Norm::Final);
+            let parameters = self.trained_norm(Norm::Final).map(|(w, b)| gradients.pair_mut(w, b));
+            device.layernorm_backward(
+                d_gathered.view_mut(),
+                parameters,
+                d_normed.view(),
+                gathered.view(),
+                weight,
+                statistics.view(),
+                Write::Set,
+            )?;
+            // Target rows are distinct, so this scatters.
+            device.embed_backward(dx.view_mut(), d_gathered.view(), rows.view())?;
+        }
+        Ok((loss / divisor, dx))
+    }
+}
+
+/// A pass that only answers, over rows already on the device.
+pub(super) fn answering<'a>(model: &'a Model, rows: &'a Rows) -> Pass<'a> {
+    Pass { model, rows, noise: None }
+}

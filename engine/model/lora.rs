@@ -1,0 +1,139 @@
+//! Low-rank adapters (Hu et al. 2021): y = x·Wᵀ + b + (alpha/r)·(dropout(x)·Aᵀ)·Bᵀ on any of the four linears.
+
+use super::config::{Config, Family, LinearName};
+use super::parameters::{Layout, SlotRole};
+use crate::base::{Fault, Shape};
+use anyhow::Result;
+
+/// What an adapter is, in PEFT's words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoraConfig {
+    pub rank: usize,
+    pub alpha: f64,
+    pub dropout: f32,
+    pub targets: Vec<LinearName>,
+    /// alpha/√r instead of alpha/r.
+    pub rank_stabilised: bool,
+}
+
+impl Default for LoraConfig {
+    /// Rank 8 as the paper states (R36); alpha 16 and dropout 0 are our choice (A10).
+    fn default() -> Self {
+        LoraConfig {
+            rank: 8,
+            alpha: 16.0,
+            dropout: 0.0,
+            targets: LinearName::ALL.to_vec(),
+            rank_stabilised: false,
+        }
+    }
+}
+
+impl LoraConfig {
+    /// The factor of the low-rank product for a module of rank `rank`.
+    pub fn scale(&self, rank: usize) -> f32 {
+        let rank = rank as f64;
+        (self.alpha / if self.rank_stabilised { rank.sqrt() } else { rank }) as f32
+    }
+
+    /// The linears that a list of module names selects: a module matches when its path equals the word or ends in
+    /// "." + word, so "dense" does not match "dense_h_to_4h". Refuses a word that matches nothing.
+    pub fn targets_of(words: &[String]) -> Result<Vec<LinearName>> {
+        let mut targets = Vec::new();
+        for word in words {
+            let hit = LinearName::ALL.into_iter().find(|l| {
+                let path = l.path();
+                path == word || path.strip_suffix(word.as_str()).is_some_and(|rest| rest.ends_with('.'))
+            });
+            match hit {
+                Some(linear) if !targets.contains(&linear) => targets.push(linear),
+                Some(_) => {}
+                None => {
+                    return Err(Fault::Model.error(format!(
+                        "adapter: target module {word:?}: expected one of query_key_value, dense, dense_h_to_4h, dense_4h_to_h; nothing else in a layer takes an adapter"
+                    )))
+                }
+            }
+        }
+        if targets.is_empty() {
+            return Err(Fault::Model.error("adapter: target modules: expected at least one, got none"));
+        }
+        Ok(targets)
+    }
+}
+
+/// One adapted linear: slots of A `[r, in]` and B `[out, r]` in the trained range.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LoraModule {
+    pub a: usize,
+    pub b: usize,
+    pub rank: usize,
+    pub scale: f32,
+}
+
+/// An adapter over a model's layers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lora {
+    pub config: LoraConfig,
+    /// Per layer, in the order of [`LinearName::ALL`].
+    pub modules: Vec<[Option<LoraModule>; 4]>,
+}
+
+impl Lora {
+    /// Lays the factors of every targeted linear out in `layout`; `rank_of` says the rank of a module, `None` leaves it out.
+    pub fn lay_out(
+        config: LoraConfig,
+        model: &Config,
+        layout: &mut Layout,
+        mut rank_of: impl FnMut(usize, LinearName) -> Option<usize>,
+    ) -> Lora {
+        let mut modules = Vec::with_capacity(model.layers);
+        for layer in 0..model.layers {
+            modules.push(LinearName::ALL.map(|linear| {
+                let rank = rank_of(layer, linear)?;
+                let (out, input) = model.linear_shape(linear);
+                let name = module_name(model.family, layer, linear);
+                let a =
+                    layout.push(format!("{name}.lora_A.weight"), Shape::matrix(rank, input), SlotRole::LoraA);
+                let b =
+                    layout.push(format!("{name}.lora_B.weight"), Shape::matrix(out, rank), SlotRole::LoraB);
+                Some(LoraModule { a, b, rank, scale: config.scale(rank) })
+            }));
+        }
+        Lora { config, modules }
+    }
+
+    pub fn module(&self, layer: usize, linear: LinearName) -> Option<LoraModule> {
+        self.modules[layer][linear as usize]
+    }
+}
+
+/// What PEFT puts before a base tensor's name: the wrapper, and GLM's own module prefix.
+pub fn peft_prefix(family: Family) -> &'static str {
+    match family {
+        Family::Glm => "base_model.model.glm.",
+        Family::ChatGlm => "base_model.model.",
+    }
+}
+
+/// The path of an adapted linear in PEFT's files.
+pub fn module_name(family: Family, layer: usize, linear: LinearName) -> String {
+    format!("{}transformer.layers.{layer}.{}", peft_prefix(family), linear.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_a_whole_component() {
+        let words = |list: &[&str]| list.iter().map(|w| w.to_string()).collect::<Vec<_>>();
+        assert_eq!(LoraConfig::targets_of(&words(&["dense"])).unwrap(), [LinearName::Dense]);
+        assert_eq!(
+            LoraConfig::targets_of(&words(&["mlp.dense_4h_to_h", "dense_4h_to_h"])).unwrap(),
+            [LinearName::Dense4hToH]
+        );
+        assert!(LoraConfig::targets_of(&words(&["ense"])).is_err());
+        assert!(LoraConfig::targets_of(&[]).is_err());
+    }
+}

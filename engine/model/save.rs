@@ -1,0 +1,129 @@
+//! Writing safetensors, tensor by tensor, so that a file may be larger than memory.
+
+use super::glm::{Model, HEAD};
+use super::lora::peft_prefix;
+use super::parameters::SlotRole;
+use crate::base::{write_atomically, Dtype, Fault, Shape};
+use anyhow::Result;
+use serde_json::{json, Map, Value};
+use std::io::Write;
+use std::path::Path;
+
+/// A tensor of a file to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub name: String,
+    pub shape: Shape,
+    pub dtype: Dtype,
+}
+
+/// Writes `entries` in their order; `bytes(i)` yields the little-endian bytes of entry i, one at a time.
+/// The file appears whole or not at all.
+pub fn write_safetensors(
+    path: &Path,
+    entries: &[Entry],
+    mut bytes: impl FnMut(usize) -> Result<Vec<u8>>,
+) -> Result<()> {
+    let mut header = Map::new();
+    header.insert("__metadata__".into(), json!({"format": "pt"}));
+    let mut offset = 0;
+    for entry in entries {
+        let size = entry.shape.count() * entry.dtype.size();
+        let dtype = match entry.dtype {
+            Dtype::F32 => "F32",
+            Dtype::F16 => "F16",
+            Dtype::Bf16 => "BF16",
+            Dtype::U32 => "U32",
+        };
+        let info =
+            json!({"dtype": dtype, "shape": entry.shape.dims(), "data_offsets": [offset, offset + size]});
+        header.insert(entry.name.clone(), info);
+        offset += size;
+    }
+    let mut text = Value::Object(header).to_string().into_bytes();
+    // Tensor data begins 8-byte aligned.
+    text.resize(text.len().next_multiple_of(8), b' ');
+    write_atomically(path, |file| {
+        file.write_all(&(text.len() as u64).to_le_bytes())?;
+        file.write_all(&text)?;
+        for (i, entry) in entries.iter().enumerate() {
+            let data = bytes(i)?;
+            assert_eq!(data.len(), entry.shape.count() * entry.dtype.size(), "bytes of {}", entry.name);
+            file.write_all(&data)?;
+        }
+        Ok(())
+    })
+}
+
+/// `values` as little-endian bytes of `dtype`, rounded to nearest even.
+pub fn encode(values: &[f32], dtype: Dtype) -> Vec<u8> {
+    match dtype {
+        Dtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Dtype::F16 => values.iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes()).collect(),
+        Dtype::Bf16 => values.iter().flat_map(|&v| half::bf16::from_f32(v).to_le_bytes()).collect(),
+        Dtype::U32 => unreachable!("weights are floats"),
+    }
+}
+
+impl Model {
+    /// Writes `model.safetensors` of the whole model in `dtype`, adapters merged (W' = W + scale·B·A in f32, rounded
+    /// once), in the published names; a ChatGLM file holds `lm_head.weight` as published files do.
+    pub fn save_weights(&self, path: &Path, dtype: Dtype) -> Result<()> {
+        let specs = self.config.tensors();
+        let mut entries: Vec<Entry> =
+            specs.iter().map(|s| Entry { name: s.name.clone(), shape: s.shape, dtype }).collect();
+        if self.config.family == super::config::Family::ChatGlm {
+            entries.push(Entry { name: HEAD.into(), shape: specs[0].shape, dtype });
+        }
+        write_safetensors(path, &entries, |i| {
+            let values = match specs.get(i) {
+                Some(_) => self.merged_f32(i)?,
+                None => self.device.download_f32(self.head())?,
+            };
+            Ok(encode(&values, dtype))
+        })
+    }
+
+    /// Base tensor `index` with its adapter merged in.
+    fn merged_f32(&self, index: usize) -> Result<Vec<f32>> {
+        let mut values = self.base_f32(index)?;
+        let Some((module, (out, input))) = self.adapter_of_tensor(index) else { return Ok(values) };
+        let a = self.device.download_f32(self.slot(module.a))?;
+        let b = self.device.download_f32(self.slot(module.b))?;
+        for row in 0..out {
+            for (r, &factor) in b[row * module.rank..][..module.rank].iter().enumerate() {
+                let factor = factor * module.scale;
+                let target = &mut values[row * input..][..input];
+                for (w, &x) in target.iter_mut().zip(&a[r * input..][..input]) {
+                    *w += factor * x;
+                }
+            }
+        }
+        Ok(values)
+    }
+
+    /// Writes `adapter_model.safetensors` under the names that PEFT gives them on disk.
+    pub fn save_adapter(&self, path: &Path) -> Result<()> {
+        if self.lora().is_none() {
+            return Err(Fault::Usage.error("adapter: the model has none; train with --tune lora"));
+        }
+        let prefix = peft_prefix(self.config.family);
+        let entries: Vec<Entry> = self
+            .layout()
+            .slots()
+            .iter()
+            .map(|slot| Entry {
+                name: match slot.role {
+                    SlotRole::Base(_) => format!("{prefix}{}", slot.name),
+                    SlotRole::LoraA | SlotRole::LoraB => slot.name.clone(),
+                },
+                shape: slot.shape,
+                dtype: Dtype::F32,
+            })
+            .collect();
+        write_safetensors(path, &entries, |i| {
+            let values = self.device.download_f32(self.values().view(&self.layout().slots()[i]))?;
+            Ok(encode(&values, Dtype::F32))
+        })
+    }
+}

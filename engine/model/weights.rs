@@ -1,0 +1,214 @@
+//! Checkpoints: Hugging Face folders of safetensors, memory-mapped, every tensor taken exactly once.
+
+use crate::base::{Dtype, Fault, Shape};
+use crate::device::{Device, Tensor};
+use anyhow::Result;
+use memmap2::Mmap;
+use safetensors::SafeTensors;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The tensors of one or several safetensors files by name. [`Checkpoint::take`] hands each out once;
+/// [`Checkpoint::finish`] refuses leftovers.
+pub struct Checkpoint {
+    place: String,
+    entries: BTreeMap<String, Entry>,
+}
+
+struct Entry {
+    file: Arc<Mmap>,
+    dtype: safetensors::Dtype,
+    dims: Vec<usize>,
+    /// Byte range inside the file.
+    range: (usize, usize),
+}
+
+/// One tensor of a checkpoint: its bytes stay in the map.
+pub struct Stored {
+    pub name: String,
+    pub dtype: Dtype,
+    pub shape: Shape,
+    file: Arc<Mmap>,
+    range: (usize, usize),
+}
+
+impl Checkpoint {
+    /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` lists, in `folder`.
+    pub fn open(folder: &Path) -> Result<Checkpoint> {
+        let mut checkpoint = Checkpoint { place: folder.display().to_string(), entries: BTreeMap::new() };
+        for file in files(folder)? {
+            checkpoint.add(&file)?;
+        }
+        Ok(checkpoint)
+    }
+
+    /// Opens one safetensors file.
+    pub fn open_file(path: &Path) -> Result<Checkpoint> {
+        let mut checkpoint = Checkpoint { place: path.display().to_string(), entries: BTreeMap::new() };
+        checkpoint.add(path)?;
+        Ok(checkpoint)
+    }
+
+    fn add(&mut self, path: &Path) -> Result<()> {
+        let refuse = |what: String| Fault::Model.error(format!("weights: {}: {what}", path.display()));
+        let file = File::open(path).map_err(|e| refuse(format!("cannot be opened: {e}")))?;
+        // SAFETY: the map is read-only and private to this process; like every mapped checkpoint it relies on
+        // nobody truncating the file while it is in use.
+        let map = unsafe { Mmap::map(&file) }.map_err(|e| refuse(format!("cannot be mapped: {e}")))?;
+        let map = Arc::new(map);
+        let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|e| {
+            refuse(format!(
+                "expected a complete safetensors file, got {} bytes that do not parse ({e}); copy or convert it again",
+                map.len()
+            ))
+        })?;
+        let data = header + 8;
+        for (name, info) in metadata.tensors() {
+            let range = (data + info.data_offsets.0, data + info.data_offsets.1);
+            if range.1 > map.len() {
+                return Err(refuse(format!(
+                    "tensor {name}: expected {} bytes, got a file of {}",
+                    range.1,
+                    map.len()
+                )));
+            }
+            let name = name.strip_prefix("glm.").unwrap_or(&name).to_owned();
+            let entry = Entry { file: map.clone(), dtype: info.dtype, dims: info.shape.clone(), range };
+            if self.entries.insert(name.clone(), entry).is_some() {
+                return Err(refuse(format!("tensor {name} stands in two places; expected each name once")));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn contains(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    /// Names not yet taken, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// Dimensions of a tensor that has not been taken.
+    pub fn dims(&self, name: &str) -> Option<&[usize]> {
+        self.entries.get(name).map(|e| e.dims.as_slice())
+    }
+
+    /// The tensor `name`, which must have `shape` and a float dtype. Refuses what is missing or of another shape.
+    pub fn take(&mut self, name: &str, shape: Shape) -> Result<Stored> {
+        let stored = self.take_any(name)?;
+        if stored.shape.dims() != shape.dims() {
+            return Err(Fault::Model.error(format!(
+                "weights: {}: tensor {name}: expected shape {shape}, got {}; does config.json belong to these weights?",
+                self.place, stored.shape
+            )));
+        }
+        Ok(stored)
+    }
+
+    /// The tensor `name` in whatever shape of one or two dimensions it has.
+    pub fn take_any(&mut self, name: &str) -> Result<Stored> {
+        let refuse =
+            |what: String| Fault::Model.error(format!("weights: {}: tensor {name}: {what}", self.place));
+        let entry = self.entries.remove(name).ok_or_else(|| {
+            let near =
+                self.entries.keys().next().map_or("nothing".to_owned(), |n| format!("for example {n}"));
+            refuse(format!("expected it, but it is not there; the file still holds {near}"))
+        })?;
+        let dtype = match entry.dtype {
+            safetensors::Dtype::F32 => Dtype::F32,
+            safetensors::Dtype::F16 => Dtype::F16,
+            safetensors::Dtype::BF16 => Dtype::Bf16,
+            other => return Err(refuse(format!("expected f32, f16 or bf16, got {other:?}"))),
+        };
+        let shape = Shape::from_dims(&entry.dims)
+            .ok_or_else(|| refuse(format!("expected one or two dimensions, got {:?}", entry.dims)))?;
+        if shape.count() * dtype.size() != entry.range.1 - entry.range.0 {
+            return Err(refuse(format!(
+                "expected {shape} of {dtype}, got {} bytes",
+                entry.range.1 - entry.range.0
+            )));
+        }
+        Ok(Stored { name: name.to_owned(), dtype, shape, file: entry.file, range: entry.range })
+    }
+
+    /// Drops tensors that the original ignores as well (recomputed buffers).
+    pub fn discard(&mut self, unwanted: impl Fn(&str) -> bool) {
+        self.entries.retain(|name, _| !unwanted(name));
+    }
+
+    /// Refuses tensors that nobody took: a checkpoint of another model must not load in part.
+    pub fn finish(self) -> Result<()> {
+        match self.entries.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(Fault::Model.error(format!(
+                "weights: {}: expected no further tensor, got {} more, for example {name}; does config.json belong to these weights?",
+                self.place,
+                self.entries.len()
+            ))),
+        }
+    }
+}
+
+impl Stored {
+    pub fn bytes(&self) -> &[u8] {
+        &self.file[self.range.0..self.range.1]
+    }
+
+    /// On `device` as stored: without a copy where the device reads host memory.
+    pub fn to_device(&self, device: &Device) -> Result<Tensor> {
+        device.share(self.bytes(), self.shape, self.dtype, self.file.clone())
+    }
+
+    /// The values widened to f32.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let bytes = self.bytes();
+        match self.dtype {
+            Dtype::F32 => {
+                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+            }
+            Dtype::F16 => {
+                bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
+            }
+            Dtype::Bf16 => {
+                bytes.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
+            }
+            Dtype::U32 => unreachable!("take refuses integers"),
+        }
+    }
+}
+
+/// The safetensors files of a checkpoint folder, each once.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let refuse = |what: String| Fault::Model.error(format!("weights: {}: {what}", folder.display()));
+    let index = folder.join("model.safetensors.index.json");
+    if !index.is_file() {
+        let single = folder.join("model.safetensors");
+        if single.is_file() {
+            return Ok(vec![single]);
+        }
+        return Err(refuse(
+            "expected model.safetensors or model.safetensors.index.json, got neither; tools/convert_checkpoint.py makes them from PyTorch files".into(),
+        ));
+    }
+    let text = std::fs::read_to_string(&index).map_err(|e| refuse(format!("index cannot be read: {e}")))?;
+    let json: serde_json::Value =
+        serde_json::from_str(&text).map_err(|e| refuse(format!("index: expected JSON, got {e}")))?;
+    let map =
+        json["weight_map"].as_object().ok_or_else(|| refuse("index: expected a weight_map object".into()))?;
+    let mut names: Vec<&str> = Vec::new();
+    for value in map.values() {
+        let name =
+            value.as_str().ok_or_else(|| refuse(format!("index: expected a file name, got {value}")))?;
+        if name.contains('/') || name.contains("..") {
+            return Err(refuse(format!("index: expected a file in this folder, got {name}")));
+        }
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(names.into_iter().map(|n| folder.join(n)).collect())
+}

@@ -1,0 +1,119 @@
+//! A training run on disk: what it takes to go on as if nothing had happened.
+
+use super::adamw::Optimizer;
+use crate::base::{write_atomically, Dtype, Fault};
+use crate::model::{encode, write_safetensors, Checkpoint, Entry, Flat, Model};
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Everything of a run that is neither a weight nor a moment. Data and randomness are functions of the step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Steps done.
+    pub step: u64,
+    /// Training seconds so far, over all resumes.
+    pub seconds: f64,
+    /// Best validation score and its step.
+    pub best: Option<(f64, u64)>,
+    /// Validations since the best.
+    pub without_gain: u32,
+    /// Loss target tokens seen.
+    pub targets: u64,
+    pub tokens: u64,
+    /// crc32 of the settings that decide the numbers: a resume under others is refused.
+    pub settings: u32,
+}
+
+/// `checkpoints/step-N` folders of a run, newest last.
+pub fn list(run: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let folder = run.join("checkpoints");
+    let mut found = Vec::new();
+    if folder.is_dir() {
+        for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+            let path = entry?.path();
+            let step =
+                path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_prefix("step-")?.parse().ok());
+            if let Some(step) = step {
+                found.push((step, path));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Writes `checkpoints/step-N` whole or not at all, then removes all but the newest `keep`.
+pub fn save(run: &Path, model: &Model, optimizer: &Optimizer, state: &State, keep: usize) -> Result<PathBuf> {
+    let folder = run.join("checkpoints");
+    let path = folder.join(format!("step-{}", state.step));
+    let partial = folder.join(format!(".step-{}.partial", state.step));
+    let write = || -> Result<()> {
+        if partial.exists() {
+            fs::remove_dir_all(&partial)?;
+        }
+        fs::create_dir_all(&partial)?;
+        write_flat(&partial.join("values.safetensors"), model, model.values())?;
+        write_flat(&partial.join("moment1.safetensors"), model, &optimizer.moment1)?;
+        write_flat(&partial.join("moment2.safetensors"), model, &optimizer.moment2)?;
+        let text = serde_json::to_string_pretty(state)?;
+        write_atomically(&partial.join("state.json"), |file| Ok(writeln!(file, "{text}")?))?;
+        if path.exists() {
+            fs::remove_dir_all(&path)?;
+        }
+        fs::rename(&partial, &path)?;
+        fs::File::open(&folder)?.sync_all()?;
+        Ok(())
+    };
+    write().map_err(|e| {
+        // What was finished stays; what was not must not look as if it were.
+        let _ = fs::remove_dir_all(&partial);
+        Fault::Device.wrap(e.context(format!("checkpoint: {}: cannot be written", path.display())))
+    })?;
+    let all = list(run)?;
+    for (_, old) in all.iter().rev().skip(keep.max(1)) {
+        fs::remove_dir_all(old).with_context(|| old.display().to_string())?;
+    }
+    Ok(path)
+}
+
+fn write_flat(path: &Path, model: &Model, flat: &Flat) -> Result<()> {
+    let slots = model.layout().slots();
+    let entries: Vec<Entry> =
+        slots.iter().map(|s| Entry { name: s.name.clone(), shape: s.shape, dtype: Dtype::F32 }).collect();
+    write_safetensors(path, &entries, |i| {
+        Ok(encode(&model.device.download_f32(flat.view(&slots[i]))?, Dtype::F32))
+    })
+}
+
+/// The state of the checkpoint in `path`.
+pub fn read_state(path: &Path) -> Result<State> {
+    let file = path.join("state.json");
+    let text = fs::read_to_string(&file)
+        .map_err(|e| Fault::Data.error(format!("checkpoint: {}: cannot be read: {e}", file.display())))?;
+    serde_json::from_str(&text).map_err(|e| {
+        Fault::Data.error(format!("checkpoint: {}: expected a training state, got {e}", file.display()))
+    })
+}
+
+/// Puts the checkpoint in `path` into the model and the optimiser.
+pub fn load(path: &Path, model: &mut Model, optimizer: &mut Optimizer) -> Result<()> {
+    let slots = model.layout().slots().to_vec();
+    let device = model.device.clone();
+    for part in ["values", "moment1", "moment2"] {
+        let mut file = Checkpoint::open_file(&path.join(format!("{part}.safetensors")))?;
+        for slot in &slots {
+            let stored = file.take(&slot.name, slot.shape)?;
+            let target = match part {
+                "values" => model.values_mut(),
+                "moment1" => &mut optimizer.moment1,
+                _ => &mut optimizer.moment2,
+            };
+            device.write_f32(target.view_mut(slot), &stored.to_f32())?;
+        }
+        file.finish()?;
+    }
+    Ok(())
+}
