@@ -113,6 +113,13 @@ pub fn run(args: &Prepare) -> Result<()> {
     if counts.long_titles > 0 {
         eprintln!("warning: {} titles have more than 64 tokens; they are kept whole", counts.long_titles);
     }
+    if counts.named_by_id > 0 {
+        eprintln!(
+            "warning: {} items have no title, category, brand or text_id; their text is their id, and ids may tell \
+             what comes next",
+            counts.named_by_id
+        );
+    }
     print!("{}", table(args, &raw, &vocab, &counts, skips.skipped().len(), trained.as_deref(), begin));
     Ok(())
 }
@@ -146,6 +153,7 @@ fn table(
         ("users with fewer than 3 events (train only)", counts.short_users.to_string()),
         ("reviews", counts.reviews.to_string()),
         ("items without title", counts.untitled.to_string()),
+        ("items named by their id", counts.named_by_id.to_string()),
         ("items that shared a text", counts.collisions.to_string()),
         ("titles of more than 64 tokens", counts.long_titles.to_string()),
         (

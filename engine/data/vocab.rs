@@ -78,12 +78,7 @@ impl Vocab {
 
     /// From the bytes of a tokenizer.json (a `.bin` carries them).
     pub fn from_json(json: &[u8]) -> Result<Vocab> {
-        let mut tokenizer = Tokenizer::from_bytes(json).map_err(|e| {
-            Fault::Model.error(format!(
-                "expected a tokenizer.json in Hugging Face `tokenizers` format, got: {e}; \
-                 tools/ converts other formats"
-            ))
-        })?;
+        let mut tokenizer = read(json)?;
         // Lengths are the sampler's affair: a piece is neither cut nor filled up here.
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(broken)?;
@@ -208,14 +203,9 @@ impl Vocab {
         Ok(ids)
     }
 
-    /// The text of token ids, special ones by their names: `decode(encode(x)) = x` for byte-level tokenizers.
+    /// The text of token ids, special ones by their names: `decode(encode(x)) = x` for byte-level tokenizers. Ids
+    /// from [`Vocab::size`] on (embedding tables are padded with rows that mean nothing) have no text.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        if let Some(id) = ids.iter().find(|&&id| id as usize >= self.size) {
-            return Err(Fault::Model.error(format!(
-                "tokenizer: expected ids below {}, got {id}; is this the tokenizer of the model?",
-                self.size
-            )));
-        }
         self.tokenizer.decode(ids, false).map_err(broken)
     }
 
@@ -262,6 +252,20 @@ impl Vocab {
             return Ok(Vec::new());
         }
         Ok(self.tokenizer.encode_fast(piece, false).map_err(broken)?.get_ids().to_vec())
+    }
+}
+
+/// The crate panics on some files that are no tokenizers, so its reader runs behind a check and a guard.
+fn read(json: &[u8]) -> Result<Tokenizer> {
+    let refuse = |what: String| {
+        Fault::Model.error(format!(
+            "expected a tokenizer.json in Hugging Face `tokenizers` format, got: {what}; tools/ converts other formats"
+        ))
+    };
+    serde_json::from_slice::<serde::de::IgnoredAny>(json).map_err(|e| refuse(e.to_string()))?;
+    match std::panic::catch_unwind(|| Tokenizer::from_bytes(json)) {
+        Ok(read) => read.map_err(|e| refuse(e.to_string())),
+        Err(_) => Err(refuse("a part that cannot be read".to_owned())),
     }
 }
 

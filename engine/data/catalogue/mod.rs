@@ -41,6 +41,8 @@ pub struct Catalogue {
     pub entities: usize,
     pub untitled: usize,
     pub collisions: usize,
+    /// Items whose text is `item <id>`, for want of anything else.
+    pub named_by_id: usize,
     /// Items of more than [`LONG_SURFACE`] tokens.
     pub long: usize,
 }
@@ -58,7 +60,7 @@ impl Catalogue {
             );
         }
         let made = surface::surfaces(&raw.items, duplicates);
-        let (mut surfaces, untitled, collisions) = (made.texts, made.untitled, made.collisions);
+        let mut surfaces = made.texts;
         let mut tokens = encode_all(vocab, surfaces.iter().map(|s| format!(" {s}")).collect())?;
         if duplicates == Duplicates::Apart {
             tell_apart(&mut surfaces, &mut tokens, raw, vocab)?;
@@ -82,8 +84,9 @@ impl Catalogue {
             trie,
             pool,
             entities,
-            untitled,
-            collisions,
+            untitled: made.untitled,
+            collisions: made.collisions,
+            named_by_id: made.named_by_id,
             long,
         })
     }

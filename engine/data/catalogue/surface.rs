@@ -32,6 +32,8 @@ pub struct Surfaces {
     pub untitled: usize,
     /// Items whose first choice of text was also another item's.
     pub collisions: usize,
+    /// Items of which nothing but the id is known, so that it is their text.
+    pub named_by_id: usize,
 }
 
 /// Whether items that share a title are told apart.
@@ -48,13 +50,16 @@ pub enum Duplicates {
 /// then the last category, then " #2", " #3" in the order of ids.
 pub fn surfaces(items: &[RawItem], duplicates: Duplicates) -> Surfaces {
     let mut texts: Vec<String> = Vec::with_capacity(items.len());
-    let mut untitled = 0;
+    let (mut untitled, mut named_by_id) = (0, 0);
     for item in items {
         match filled(item.title.as_deref()) {
             Some(title) => texts.push(title),
             None => {
                 untitled += 1;
-                texts.push(fallback(item));
+                texts.push(fallback(item).unwrap_or_else(|| {
+                    named_by_id += 1;
+                    clean(&format!("item {}", item.id))
+                }));
             }
         }
     }
@@ -65,18 +70,17 @@ pub fn surfaces(items: &[RawItem], duplicates: Duplicates) -> Surfaces {
         let groups = shared(&texts);
         number(&mut texts, groups, items);
     }
-    Surfaces { texts, untitled, collisions }
+    Surfaces { texts, untitled, collisions, named_by_id }
 }
 
-/// The text of an item without a title: brand and last category, the text id, one of brand and category, or
-/// `item <id>`. A category alone says less than a text id, and would need numbers to be unique.
-fn fallback(item: &RawItem) -> String {
+/// The text of an item without a title: brand and last category, the text id, or one of brand and category; `None`
+/// where it has none of these. A category alone says less than a text id, and would need numbers to be unique.
+fn fallback(item: &RawItem) -> Option<String> {
     let (brand, category) = (filled(item.brand.as_deref()), last_category(item));
     match (brand, filled(item.text_id.as_deref()), category) {
-        (Some(brand), _, Some(category)) => format!("{brand} {category}"),
-        (_, Some(text_id), _) => text_id,
-        (Some(one), None, None) | (None, None, Some(one)) => one,
-        (None, None, None) => clean(&format!("item {}", item.id)),
+        (Some(brand), _, Some(category)) => Some(format!("{brand} {category}")),
+        (_, Some(text_id), _) => Some(text_id),
+        (one, None, other) => one.or(other),
     }
 }
 
@@ -206,6 +210,6 @@ mod tests {
         let items = [with_text, both, item("3", None, None, Some("Games")), item("x", None, None, None)];
         let made = surfaces(&items, Duplicates::Apart);
         assert_eq!(made.texts, ["red car", "Lego Games", "Games", "item x"]);
-        assert_eq!(made.untitled, 4);
+        assert_eq!((made.untitled, made.named_by_id), (4, 1));
     }
 }

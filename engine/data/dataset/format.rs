@@ -174,6 +174,8 @@ pub struct Statistics {
     pub untitled: usize,
     /// Items whose text was also another item's before they were told apart.
     pub collisions: usize,
+    /// Items whose text is `item <id>`, for want of anything else.
+    pub named_by_id: usize,
     /// Items of more than 64 tokens.
     pub long_titles: usize,
     /// Tokens per title.

@@ -61,6 +61,7 @@ fn count(raw: &Raw, catalogue: &Catalogue, negatives: &[Vec<u32>]) -> Statistics
         reviews: raw.reviews.len(),
         untitled: catalogue.untitled,
         collisions: catalogue.collisions,
+        named_by_id: catalogue.named_by_id,
         long_titles: catalogue.long,
         tokens_mean: lengths.iter().sum::<usize>() as f64 / lengths.len() as f64,
         tokens_median: quantile(0.5),

@@ -40,7 +40,12 @@ pub fn read(folder: &Path, skips: &mut Skips) -> Result<Raw> {
     let users = log.finish(&mut raw)?;
     if let (Some(interactions), Some(sequences)) = (&interactions, &sequences) {
         let other = read_sequences(sequences, &items, skips)?;
-        agree(interactions, sequences, &raw, other)?;
+        if skips.skipped().is_empty() {
+            agree(interactions, sequences, &raw, other)?;
+        } else {
+            // What was left out of one file is still in the other.
+            raw.notes.push(format!("{}: not compared, because lines were left out", sequences.display()));
+        }
     }
     if let Some(path) = one_of(folder, &["users.jsonl", "users.jsonl.gz"])? {
         read_users(Rows::json(&path)?, &path, &["id"], &users, &mut raw, skips)?;

@@ -13,6 +13,7 @@ mod rows;
 
 pub use lines::{Lines, Skips};
 
+use crate::base::Fault;
 use anyhow::Result;
 use std::path::Path;
 
@@ -108,12 +109,23 @@ pub enum Format {
 }
 
 /// Reads a whole source. `skips` says how many malformed lines may be left out, and lists them afterwards.
+///
+/// Refuses a source without items or without events.
 pub fn read(path: &Path, format: Format, skips: &mut Skips) -> Result<Raw> {
-    match format {
+    let raw = match format {
         Format::Folder => folder::read(path, skips),
         Format::Amazon => amazon::read(path, skips),
         Format::Recbole => recbole::read(path, skips),
         Format::Jsonl => events::read(path, events::Shape::Json, skips),
         Format::Csv => events::read(path, events::Shape::Csv, skips),
+    }?;
+    for (what, count) in [("item", raw.items.len()), ("event", raw.users.len())] {
+        if count == 0 {
+            return Err(Fault::Data.error(format!(
+                "{}: expected at least one {what}, got none; check the source and its --format",
+                path.display()
+            )));
+        }
     }
+    Ok(raw)
 }
