@@ -74,6 +74,7 @@ pub struct Epilogue<'a> {
 impl Default for Epilogue<'_> {
     fn default() -> Self {
         Epilogue {
+            scale: 1.0,
             bias: None,
             gelu: None,
             pre_activation: None,
