@@ -1,29 +1,154 @@
+//! Element by element: GELU, blending, dropout, casting.
+
 use super::super::*;
+use super::element::{by_float, floats, floats_mut, words, Element};
+use super::math::{self, by_gelu};
 use super::Threads;
+use crate::base::Philox;
 use anyhow::Result;
 
-pub(super) fn gelu(_pool: &Threads, _y: ViewMut, _x: View, _form: Gelu) -> Result<()> {
-    todo!()
+pub(super) fn gelu(pool: &Threads, y: ViewMut, x: View, form: Gelu) -> Result<()> {
+    by_float!(x.dtype(), T => by_gelu!(form, ERF => {
+        let x = floats::<T>(x);
+        pool.rows_of(floats_mut::<T>(y), 1, |range, y| {
+            for (y, x) in y.iter_mut().zip(&x[range]) {
+                *y = T::narrow(math::gelu::<ERF>(x.wide()));
+            }
+        });
+    }));
+    Ok(())
 }
 
-pub(super) fn gelu_backward(_pool: &Threads, _dx: ViewMut, _dy: View, _x: View, _form: Gelu) -> Result<()> {
-    todo!()
+pub(super) fn gelu_backward(pool: &Threads, dx: ViewMut, dy: View, x: View, form: Gelu) -> Result<()> {
+    by_float!(x.dtype(), T => by_gelu!(form, ERF => {
+        let (dy, x) = (floats::<T>(dy), floats::<T>(x));
+        pool.rows_of(floats_mut::<T>(dx), 1, |range, dx| {
+            for ((dx, dy), x) in dx.iter_mut().zip(&dy[range.clone()]).zip(&x[range]) {
+                *dx = T::narrow(dy.wide() * math::gelu_slope::<ERF>(x.wide()));
+            }
+        });
+    }));
+    Ok(())
 }
 
-pub(super) fn blend(_pool: &Threads, _y: ViewMut, _x: View, _alpha: f32, _beta: f32) -> Result<()> {
-    todo!()
+pub(super) fn blend(pool: &Threads, y: ViewMut, x: View, alpha: f32, beta: f32) -> Result<()> {
+    by_float!(x.dtype(), T => {
+        let x = floats::<T>(x);
+        pool.rows_of(floats_mut::<T>(y), 1, |range, y| {
+            // With beta zero y may hold anything, not a number included.
+            if beta == 0.0 {
+                for (y, x) in y.iter_mut().zip(&x[range]) {
+                    *y = T::narrow(alpha * x.wide());
+                }
+            } else {
+                for (y, x) in y.iter_mut().zip(&x[range]) {
+                    *y = T::narrow(alpha.mul_add(x.wide(), beta * y.wide()));
+                }
+            }
+        });
+    });
+    Ok(())
 }
 
-pub(super) fn dropout(
-    _pool: &Threads,
-    _y: ViewMut,
-    _x: View,
-    _dropout: Dropout,
-    _write: Write,
-) -> Result<()> {
-    todo!()
+pub(super) fn dropout(pool: &Threads, y: ViewMut, x: View, dropout: Dropout, write: Write) -> Result<()> {
+    let cols = x.cols();
+    let rows = words(dropout.rows);
+    by_float!(x.dtype(), T => {
+        let x = floats::<T>(x);
+        pool.rows_of(floats_mut::<T>(y), cols, |range, y| {
+            let rows = rows[3 * range.start..3 * range.end].chunks_exact(3);
+            let x = x[range.start * cols..range.end * cols].chunks_exact(cols);
+            for ((y, x), row) in y.chunks_exact_mut(cols).zip(x).zip(rows) {
+                let row = Row::new(&dropout, [row[0], row[1], row[2]]);
+                for (i, (y, x)) in y.chunks_mut(Row::WIDTH).zip(x.chunks(Row::WIDTH)).enumerate() {
+                    let factors = row.factors(i * Row::WIDTH);
+                    match write {
+                        Write::Set => {
+                            for ((y, x), factor) in y.iter_mut().zip(x).zip(factors) {
+                                *y = T::narrow(x.wide() * factor);
+                            }
+                        }
+                        Write::Add => {
+                            for ((y, x), factor) in y.iter_mut().zip(x).zip(factors) {
+                                *y = T::narrow(x.wide().mul_add(factor, y.wide()));
+                            }
+                        }
+                    }
+                }
+            }
+        });
+    });
+    Ok(())
 }
 
-pub(super) fn cast(_pool: &Threads, _y: ViewMut, _x: View) -> Result<()> {
-    todo!()
+/// What dropout multiplies the elements of one row with: zero, or 1/(1 - rate).
+pub(super) struct Row {
+    key: [u32; 2],
+    /// Example (low word, high word) and place in it.
+    row: [u32; 3],
+    threshold: u32,
+    kept: f32,
+}
+
+/// Counters computed side by side.
+const LANES: usize = 8;
+
+impl Row {
+    /// Columns whose factors are made at once.
+    pub const WIDTH: usize = 4 * LANES;
+
+    /// `row` as it stands in `dropout.rows`.
+    pub fn new(dropout: &Dropout, row: [u32; 3]) -> Row {
+        Row {
+            key: dropout.key,
+            row,
+            threshold: Dropout::threshold(dropout.rate),
+            kept: 1.0 / (1.0 - dropout.rate),
+        }
+    }
+
+    /// The factors of columns `first..first + WIDTH`; `first` is a multiple of 4. Column c takes word c mod 4 of the counter
+    /// (c / 4, place, example low, example high).
+    #[inline]
+    pub fn factors(&self, first: usize) -> [f32; Self::WIDTH] {
+        debug_assert!(first.is_multiple_of(4));
+        let first = (first / 4) as u32;
+        let [low, high, place] = self.row;
+        // Four arrays of one word each instead of an array of counters: the rounds below become vector code.
+        let mut c = [[0; LANES], [place; LANES], [low; LANES], [high; LANES]];
+        for (i, word) in c[0].iter_mut().enumerate() {
+            *word = first.wrapping_add(i as u32);
+        }
+        philox(self.key, &mut c);
+        let mut factors = [0.0; Self::WIDTH];
+        for (i, four) in factors.chunks_exact_mut(4).enumerate() {
+            for (factor, words) in four.iter_mut().zip(&c) {
+                *factor = if words[i] < self.threshold { 0.0 } else { self.kept };
+            }
+        }
+        factors
+    }
+}
+
+/// [`Philox::block`] of LANES counters, word by word.
+#[inline(always)]
+fn philox(key: [u32; 2], c: &mut [[u32; LANES]; 4]) {
+    for i in 0..LANES {
+        let block = Philox::block(key, [c[0][i], c[1][i], c[2][i], c[3][i]]);
+        for (words, word) in c.iter_mut().zip(block) {
+            words[i] = word;
+        }
+    }
+}
+
+pub(super) fn cast(pool: &Threads, y: ViewMut, x: View) -> Result<()> {
+    by_float!(x.dtype(), S => {
+        let x = floats::<S>(x);
+        by_float!(y.dtype(), T => pool.rows_of(floats_mut::<T>(y), 1, |range, y| {
+            for (y, x) in y.iter_mut().zip(&x[range]) {
+                *y = T::narrow(x.wide());
+            }
+        }));
+    });
+    Ok(())
 }

@@ -5,6 +5,7 @@ mod attention;
 mod element;
 mod embed;
 mod loss;
+mod math;
 mod matmul;
 mod memory;
 mod norm;

@@ -79,10 +79,23 @@ impl Threads {
     /// As [`Threads::ranges`], for rows of `cols` elements: each range is worth waking a thread for.
     /// Only for work where a row's result does not depend on the range it is in.
     pub fn rows(&self, rows: usize, cols: usize, work: impl Fn(Range<usize>) + Sync) {
-        const WORTH: usize = 16 * 1024;
         self.ranges(rows, (WORTH / cols.max(1)).clamp(1, rows.max(1)), work);
     }
+
+    /// As [`Threads::rows`], handing out the rows of `y`, which has `cols` columns.
+    pub fn rows_of<T: Send>(&self, y: &mut [T], cols: usize, work: impl Fn(Range<usize>, &mut [T]) + Sync) {
+        let rows = y.len() / cols.max(1);
+        let y = Scatter::new(y);
+        self.rows(rows, cols, |range| {
+            // SAFETY: `rows` hands out each row once.
+            let part = unsafe { y.range(range.start * cols..range.end * cols) };
+            work(range, part);
+        });
+    }
 }
+
+/// Elements that are worth waking a thread for.
+const WORTH: usize = 16 * 1024;
 
 /// A slice that several threads write in disjoint ranges.
 #[derive(Clone, Copy)]
