@@ -12,9 +12,13 @@ pub(super) trait Element: bytemuck::Pod + Send + Sync {
     fn wide(self) -> f32;
     /// Rounds to nearest even.
     fn narrow(x: f32) -> Self;
-    /// The slice itself where it is f32 already.
-    fn as_f32(_: &[Self]) -> Option<&[f32]> {
-        None
+    /// Runs `work` on the elements as f32: in place where they are, else in `scratch`, rounded back afterwards.
+    fn as_f32<R>(x: &mut [Self], scratch: &mut Vec<f32>, work: impl FnOnce(&mut [f32]) -> R) -> R {
+        scratch.resize(x.len(), 0.0);
+        widen(scratch, x);
+        let result = work(scratch);
+        narrow(x, scratch);
+        result
     }
 }
 
@@ -31,8 +35,8 @@ impl Element for f32 {
         x
     }
 
-    fn as_f32(x: &[f32]) -> Option<&[f32]> {
-        Some(x)
+    fn as_f32<R>(x: &mut [f32], _: &mut Vec<f32>, work: impl FnOnce(&mut [f32]) -> R) -> R {
+        work(x)
     }
 }
 
