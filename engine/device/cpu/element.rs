@@ -1,6 +1,7 @@
 //! Elements of host memory: views as slices, storage dtypes as f32.
 
-use super::super::{View, ViewMut};
+use super::super::{View, ViewMut, Write};
+use super::threads::Scatter;
 use crate::base::Dtype;
 use half::{bf16, f16};
 use std::borrow::Cow;
@@ -161,6 +162,76 @@ macro_rules! by_float {
     };
 }
 pub(super) use by_float;
+
+/// A float view of whatever dtype, read a stretch at a time: for operands whose dtypes do not depend on each other.
+#[derive(Clone, Copy)]
+pub(super) enum Floats<'a> {
+    F32(&'a [f32]),
+    F16(&'a [f16]),
+    Bf16(&'a [bf16]),
+}
+
+impl<'a> Floats<'a> {
+    pub fn new(x: View<'a>) -> Floats<'a> {
+        match x.dtype() {
+            Dtype::F32 => Floats::F32(floats(x)),
+            Dtype::F16 => Floats::F16(floats(x)),
+            Dtype::Bf16 => Floats::Bf16(floats(x)),
+            Dtype::U32 => unreachable!("the door lets floats through only"),
+        }
+    }
+
+    /// y = x\[start..start + y.len()\].
+    pub fn read(self, start: usize, y: &mut [f32]) {
+        let range = start..start + y.len();
+        match self {
+            Floats::F32(x) => y.copy_from_slice(&x[range]),
+            Floats::F16(x) => widen(y, &x[range]),
+            Floats::Bf16(x) => widen(y, &x[range]),
+        }
+    }
+}
+
+/// As [`Floats`], written by several threads in disjoint ranges.
+#[derive(Clone, Copy)]
+pub(super) enum FloatsMut<'a> {
+    F32(Scatter<'a, f32>),
+    F16(Scatter<'a, f16>),
+    Bf16(Scatter<'a, bf16>),
+}
+
+impl<'a> FloatsMut<'a> {
+    pub fn new(y: ViewMut<'a>) -> FloatsMut<'a> {
+        match y.dtype() {
+            Dtype::F32 => FloatsMut::F32(Scatter::new(floats_mut(y))),
+            Dtype::F16 => FloatsMut::F16(Scatter::new(floats_mut(y))),
+            Dtype::Bf16 => FloatsMut::Bf16(Scatter::new(floats_mut(y))),
+            Dtype::U32 => unreachable!("the door lets floats through only"),
+        }
+    }
+
+    /// y\[start..start + x.len()\] = x, or += x.
+    ///
+    /// # Safety
+    /// No other thread reads or writes that range meanwhile.
+    pub unsafe fn write(&self, start: usize, x: &[f32], write: Write) {
+        fn put<T: Element>(y: &mut [T], x: &[f32], write: Write) {
+            match write {
+                Write::Set => narrow(y, x),
+                Write::Add => y.iter_mut().zip(x).for_each(|(y, x)| *y = T::narrow(y.wide() + x)),
+            }
+        }
+        let range = start..start + x.len();
+        // SAFETY: the caller's duty.
+        unsafe {
+            match self {
+                FloatsMut::F32(y) => put(y.range(range), x, write),
+                FloatsMut::F16(y) => put(y.range(range), x, write),
+                FloatsMut::Bf16(y) => put(y.range(range), x, write),
+            }
+        }
+    }
+}
 
 /// A float view of any dtype as f32: borrowed where it is, widened where not. For small things such as a bias.
 pub(super) fn widened<'a>(x: View<'a>) -> Cow<'a, [f32]> {

@@ -10,6 +10,7 @@ mod matmul;
 mod memory;
 mod norm;
 mod optim;
+mod panel;
 mod reduce;
 mod select;
 mod threads;

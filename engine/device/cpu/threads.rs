@@ -115,6 +115,13 @@ impl<'a, T> Scatter<'a, T> {
         Scatter { start: slice.as_mut_ptr(), len: slice.len(), life: std::marker::PhantomData }
     }
 
+    /// Where element `i` is, for writers that take strides.
+    pub fn pointer(&self, i: usize) -> *mut T {
+        assert!(i < self.len, "{i} of {}", self.len);
+        // SAFETY: inside the slice, as just checked.
+        unsafe { self.start.add(i) }
+    }
+
     /// The elements `range`.
     ///
     /// # Safety
