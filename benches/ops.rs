@@ -16,14 +16,14 @@ struct Bench {
 
 /// Best seconds of each of several works, taken in turn.
 fn race(works: &mut [&mut dyn FnMut()]) -> Vec<f64> {
-    const ROUNDS: usize = 7;
+    const ROUNDS: usize = 25;
     let repeats: Vec<usize> = works
         .iter_mut()
         .map(|work| {
             work();
             let start = Instant::now();
             work();
-            (0.05 / start.elapsed().as_secs_f64()).clamp(1.0, 2000.0) as usize
+            (0.01 / start.elapsed().as_secs_f64()).clamp(1.0, 2000.0) as usize
         })
         .collect();
     let mut best = vec![f64::MAX; works.len()];
@@ -66,7 +66,8 @@ impl Bench {
         let (a, b) = (self.random(a_rows, a_cols, Dtype::F32), self.random(b_rows, b_cols, b_dtype));
         let mut y = self.random(m, n, Dtype::F32);
         let (bias, z) = (self.random(1, n, Dtype::F32), self.random(m, 16, Dtype::F32));
-        let factor = if form == Form::Nt { self.random(n, 16, Dtype::F32) } else { self.random(16, n, Dtype::F32) };
+        let factor =
+            if form == Form::Nt { self.random(n, 16, Dtype::F32) } else { self.random(16, n, Dtype::F32) };
         let (a_host, b_host) =
             (self.device.download_f32(a.view()).unwrap(), self.device.download_f32(b.view()).unwrap());
         let mut y_host = vec![0.0f32; m * n];
@@ -80,8 +81,25 @@ impl Bench {
             // SAFETY: the vectors hold these shapes.
             self.pool.install(|| unsafe {
                 gemm::gemm(
-                    m, n, k, y_host.as_mut_ptr(), 1, n as isize, false, a_host.as_ptr(), a_cs, a_rs, b_host.as_ptr(),
-                    b_cs, b_rs, 1.0, 1.0, false, false, false, parallel,
+                    m,
+                    n,
+                    k,
+                    y_host.as_mut_ptr(),
+                    1,
+                    n as isize,
+                    false,
+                    a_host.as_ptr(),
+                    a_cs,
+                    a_rs,
+                    b_host.as_ptr(),
+                    b_cs,
+                    b_rs,
+                    1.0,
+                    1.0,
+                    false,
+                    false,
+                    false,
+                    parallel,
                 )
             });
         };
@@ -122,10 +140,21 @@ fn main() {
     let bench = Bench { device: Device::open("cpu", threads).unwrap(), pool, threads, filter };
     println!("{threads} threads; best of rounds in turn");
     for form in [Form::Nt, Form::Nn, Form::Tn] {
-        for (m, n, k) in
-            [(4096, 256, 256), (4096, 768, 256), (4096, 1024, 256), (4096, 256, 1024), (4096, 8000, 256), (4096, 256, 8000),
-             (4096, 768, 768), (4096, 16, 768), (16, 768, 4096),(4096, 768, 16), (20, 256, 256), (1, 1024, 256), (320, 1024, 256)]
-        {
+        for (m, n, k) in [
+            (4096, 256, 256),
+            (4096, 768, 256),
+            (4096, 1024, 256),
+            (4096, 256, 1024),
+            (4096, 8000, 256),
+            (4096, 256, 8000),
+            (4096, 768, 768),
+            (4096, 16, 768),
+            (16, 768, 4096),
+            (4096, 768, 16),
+            (20, 256, 256),
+            (1, 1024, 256),
+            (320, 1024, 256),
+        ] {
             bench.matmul((m, n, k), form, Dtype::F32, false);
         }
     }
