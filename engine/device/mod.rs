@@ -1,36 +1,48 @@
 //! Floor 1, the chips' side: numbers in memory and the ops on them. Never meets `data`.
 
 mod backend;
+mod checked;
 mod cpu;
-mod door;
 mod tensor;
 
 pub use backend::*;
 pub use tensor::{Tensor, View, ViewMut};
 
 use crate::base::{Dtype, Fault, Shape};
-use anyhow::Result;
-use std::any::Any;
+use anyhow::{ensure, Result};
+use memmap2::Mmap;
 use std::sync::Arc;
 
-/// The one door to a chip: opens it, owns its memory, checks every op's arguments once (see `door.rs`).
+/// The one door to a chip: opens it, owns its memory, checks every op's arguments once.
+///
+/// ```
+/// use engine::base::{Dtype, Shape};
+/// use engine::device::{Device, Epilogue, Form};
+/// let device = Device::open("cpu", 1)?;
+/// let a = device.upload_f32(&[1.0, 2.0], Shape::matrix(1, 2), Dtype::F32)?;
+/// let b = device.upload_f32(&[3.0, 4.0, 5.0, 6.0], Shape::matrix(2, 2), Dtype::F32)?;
+/// let mut y = device.alloc(Shape::matrix(1, 2), Dtype::F32)?;
+/// device.matmul(y.view_mut(), a.view(), b.view(), Form::Nt, Epilogue::default())?;
+/// assert_eq!(device.download_f32(y.view())?, [11.0, 17.0]);
+/// # anyhow::Ok(())
+/// ```
 #[derive(Clone)]
 pub struct Device(Arc<dyn Backend>);
 
 impl Device {
-    /// Opens "cpu" with `threads` worker threads (0 = one a core). Refuses what this binary does not hold.
+    /// Opens "cpu" with `threads` threads, 0 for one per core. Refuses a device that this binary has no kernels for.
     pub fn open(name: &str, threads: usize) -> Result<Device> {
         match name {
             "cpu" => Ok(Device(Arc::new(cpu::Cpu::open(threads)?))),
             "emu" => Err(Fault::Device.error(
-                "device: emu: expected a binary with the emulator, got one without; use --device cpu",
+                "device: emu: expected the emulator of the CUDA kernels, got a binary built without it; `engine doctor` lists what this binary holds",
             )),
-            cuda if cuda.starts_with("cuda") => Err(Fault::Device.error(format!(
-                "device: {cuda}: expected CUDA kernels in this binary, got none; use --device cpu (`engine doctor` says what is there)"
-            ))),
-            other => {
-                Err(Fault::Usage.error(format!("device: expected cpu, cuda:N or emu, got {other:?}; use --device cpu")))
+            _ if name == "cuda" || name.strip_prefix("cuda:").is_some_and(|n| n.parse::<u32>().is_ok()) => {
+                Err(Fault::Device.error(format!(
+                    "device: {name}: expected CUDA kernels, got a binary built without them; use --device cpu, or see `engine doctor`"
+                )))
             }
+            _ => Err(Fault::Device.error(format!("device: expected cpu, cuda:N or emu, got {name:?}"))),
         }
     }
 
@@ -43,145 +55,173 @@ impl Device {
         Arc::as_ptr(&self.0).cast::<u8>() as usize
     }
 
-    pub fn memory(&self) -> MemoryUse {
-        self.0.memory()
-    }
-
-    pub fn reset_peak(&self) {
-        self.0.reset_peak();
-    }
-
-    pub fn synchronize(&self) -> Result<()> {
-        self.0.synchronize()
-    }
-
-    // --- memory -------------------------------------------------------------------------------------------------
-
-    /// A tensor with unspecified contents.
+    /// A new tensor, contents unspecified.
     pub fn alloc(&self, shape: Shape, dtype: Dtype) -> Result<Tensor> {
         let bytes = shape.count() * dtype.size();
         let address = self.0.alloc(bytes)?;
         Ok(Tensor::own(self.clone(), address, bytes, shape, dtype))
     }
 
+    /// A new tensor of zeros.
     pub fn zeros(&self, shape: Shape, dtype: Dtype) -> Result<Tensor> {
-        let mut tensor = self.alloc(shape, dtype)?;
-        self.zero(tensor.view_mut())?;
-        Ok(tensor)
+        let mut y = self.alloc(shape, dtype)?;
+        self.0.zero(y.view_mut())?;
+        Ok(y)
     }
 
-    fn free(&self, address: u64, bytes: usize) {
-        self.0.free(address, bytes);
-    }
-
-    /// A tensor of `dtype` with `values`, rounded to nearest even.
+    /// A new tensor of these values, rounded to `dtype`.
     pub fn upload_f32(&self, values: &[f32], shape: Shape, dtype: Dtype) -> Result<Tensor> {
-        let mut tensor = self.alloc(shape, dtype)?;
-        self.write_f32(tensor.view_mut(), values)?;
-        Ok(tensor)
+        ensure!(
+            values.len() == shape.count(),
+            "upload: expected {} values for {shape}, got {}",
+            shape.count(),
+            values.len()
+        );
+        match dtype {
+            Dtype::F32 => self.upload_bytes(bytemuck::cast_slice(values), shape, dtype),
+            Dtype::F16 => {
+                let narrow: Vec<half::f16> = values.iter().map(|&x| half::f16::from_f32(x)).collect();
+                self.upload_bytes(bytemuck::cast_slice(&narrow), shape, dtype)
+            }
+            Dtype::Bf16 => {
+                let narrow: Vec<half::bf16> = values.iter().map(|&x| half::bf16::from_f32(x)).collect();
+                self.upload_bytes(bytemuck::cast_slice(&narrow), shape, dtype)
+            }
+            Dtype::U32 => anyhow::bail!("upload: expected a float dtype for {shape}, got u32"),
+        }
     }
 
+    /// A new vector of these indices.
     pub fn upload_u32(&self, values: &[u32]) -> Result<Tensor> {
-        let mut tensor = self.alloc(Shape::vector(values.len()), Dtype::U32)?;
-        self.write_u32(tensor.view_mut(), values)?;
-        Ok(tensor)
+        self.upload_bytes(bytemuck::cast_slice(values), Shape::vector(values.len()), Dtype::U32)
     }
 
-    /// Overwrites `y` with `values`. Panics where the counts differ: our fault.
+    /// A new tensor of these bytes, row-major, little-endian.
+    pub fn upload_bytes(&self, bytes: &[u8], shape: Shape, dtype: Dtype) -> Result<Tensor> {
+        let mut y = self.alloc(shape, dtype)?;
+        self.write_bytes(y.view_mut(), bytes)?;
+        Ok(y)
+    }
+
+    /// Overwrites a view with f32 values. shapes: y of any shape with as many elements, f32.
     pub fn write_f32(&self, y: ViewMut, values: &[f32]) -> Result<()> {
-        assert_eq!(
-            y.shape().count(),
-            values.len(),
-            "write_f32 of {} values into {}",
-            values.len(),
-            y.shape()
-        );
-        match y.dtype() {
-            Dtype::F32 => self.0.upload(y, bytemuck::cast_slice(values)),
-            Dtype::F16 => {
-                let half: Vec<half::f16> = values.iter().map(|&v| half::f16::from_f32(v)).collect();
-                self.0.upload(y, bytemuck::cast_slice(&half))
-            }
-            Dtype::Bf16 => {
-                let half: Vec<half::bf16> = values.iter().map(|&v| half::bf16::from_f32(v)).collect();
-                self.0.upload(y, bytemuck::cast_slice(&half))
-            }
-            Dtype::U32 => panic!("write_f32 into u32"),
-        }
+        ensure!(y.dtype() == Dtype::F32, "write: y: expected f32, got {}", y.dtype());
+        self.write_bytes(y, bytemuck::cast_slice(values))
     }
 
+    /// Overwrites a view with indices. shapes: y of any shape with as many elements, u32.
     pub fn write_u32(&self, y: ViewMut, values: &[u32]) -> Result<()> {
-        assert_eq!(
-            (y.shape().count(), y.dtype()),
-            (values.len(), Dtype::U32),
-            "write_u32 into {}",
-            y.shape()
-        );
-        self.0.upload(y, bytemuck::cast_slice(values))
+        ensure!(y.dtype() == Dtype::U32, "write: y: expected u32, got {}", y.dtype());
+        self.write_bytes(y, bytemuck::cast_slice(values))
     }
 
-    /// The values of a float view, widened.
-    pub fn download_f32(&self, x: View) -> Result<Vec<f32>> {
-        let count = x.shape().count();
-        match x.dtype() {
-            Dtype::F32 => {
-                let mut values = vec![0f32; count];
-                self.0.download(bytemuck::cast_slice_mut(&mut values), x)?;
-                Ok(values)
-            }
-            Dtype::F16 => {
-                let mut values = vec![half::f16::ZERO; count];
-                self.0.download(bytemuck::cast_slice_mut(&mut values), x)?;
-                Ok(values.into_iter().map(half::f16::to_f32).collect())
-            }
-            Dtype::Bf16 => {
-                let mut values = vec![half::bf16::ZERO; count];
-                self.0.download(bytemuck::cast_slice_mut(&mut values), x)?;
-                Ok(values.into_iter().map(half::bf16::to_f32).collect())
-            }
-            Dtype::U32 => panic!("download_f32 of u32"),
+    fn write_bytes(&self, y: ViewMut, bytes: &[u8]) -> Result<()> {
+        self.resident("upload", "y", y.as_view())?;
+        let expected = y.as_view().bytes();
+        ensure!(
+            bytes.len() == expected,
+            "upload: expected {expected} bytes for {}, got {}",
+            y.shape(),
+            bytes.len()
+        );
+        match bytes.is_empty() {
+            true => Ok(()),
+            false => self.0.upload(y, bytes),
         }
     }
 
+    /// The values of a float view, widened to f32.
+    pub fn download_f32(&self, x: View) -> Result<Vec<f32>> {
+        Ok(match x.dtype() {
+            Dtype::F32 => {
+                let mut values = vec![0.0f32; x.shape().count()];
+                self.read_bytes(bytemuck::cast_slice_mut(&mut values), x)?;
+                values
+            }
+            Dtype::F16 => {
+                let mut values = vec![half::f16::ZERO; x.shape().count()];
+                self.read_bytes(bytemuck::cast_slice_mut(&mut values), x)?;
+                values.into_iter().map(half::f16::to_f32).collect()
+            }
+            Dtype::Bf16 => {
+                let mut values = vec![half::bf16::ZERO; x.shape().count()];
+                self.read_bytes(bytemuck::cast_slice_mut(&mut values), x)?;
+                values.into_iter().map(half::bf16::to_f32).collect()
+            }
+            Dtype::U32 => anyhow::bail!("download: expected floats, got {} u32", x.shape()),
+        })
+    }
+
+    /// The values of a u32 view.
     pub fn download_u32(&self, x: View) -> Result<Vec<u32>> {
-        assert_eq!(x.dtype(), Dtype::U32, "download_u32 of {}", x.dtype());
+        ensure!(x.dtype() == Dtype::U32, "download: expected u32, got {} {}", x.shape(), x.dtype());
         let mut values = vec![0u32; x.shape().count()];
-        self.0.download(bytemuck::cast_slice_mut(&mut values), x)?;
+        self.read_bytes(bytemuck::cast_slice_mut(&mut values), x)?;
         Ok(values)
     }
 
-    /// A read-only tensor over `bytes`, which `keep` keeps alive; a copy where the device cannot read them in place.
-    pub fn share(
-        &self,
-        bytes: &[u8],
-        shape: Shape,
-        dtype: Dtype,
-        keep: Arc<dyn Any + Send + Sync>,
-    ) -> Result<Tensor> {
-        assert_eq!(bytes.len(), shape.count() * dtype.size(), "share of {shape} {dtype}");
-        if self.0.reads_host_memory() && (bytes.as_ptr() as usize).is_multiple_of(dtype.size()) {
-            return Ok(Tensor::share(self.clone(), bytes.as_ptr() as u64, shape, dtype, keep));
+    fn read_bytes(&self, bytes: &mut [u8], x: View) -> Result<()> {
+        self.resident("download", "x", x)?;
+        match bytes.is_empty() {
+            true => Ok(()),
+            false => self.0.download(bytes, x),
         }
-        let mut tensor = self.alloc(shape, dtype)?;
-        self.0.upload(tensor.view_mut(), bytes)?;
-        Ok(tensor)
     }
 
-    /// The mask of a batch on host and device. Refuses starts that do not ascend and contexts longer than their sequence.
-    pub fn segments(&self, start: &[u32], context: &[u32]) -> Result<Segments> {
-        let lengths_fit = start.len() == context.len() + 1
-            && start.first() == Some(&0)
-            && start.windows(2).zip(context).all(|(w, &c)| w[0] <= w[1] && c <= w[1] - w[0]);
-        if !lengths_fit {
-            return Err(Fault::Data.error(format!(
-                "segments: expected ascending starts from 0 and contexts within their sequences, got starts {start:?} and contexts {context:?}"
-            )));
+    /// A read-only tensor over `bytes`, which lie inside the map `keep`: without a copy where the device reads host
+    /// memory and the elements are aligned, else copied.
+    pub fn share(&self, bytes: &[u8], shape: Shape, dtype: Dtype, keep: Arc<Mmap>) -> Result<Tensor> {
+        let expected = shape.count() * dtype.size();
+        ensure!(
+            bytes.len() == expected,
+            "share: expected {expected} bytes for {shape} {dtype}, got {}",
+            bytes.len()
+        );
+        let (inside, address) = (keep.as_ptr_range(), bytes.as_ptr());
+        let mapped = inside.start <= address && bytes.as_ptr_range().end <= inside.end;
+        if mapped && self.0.reads_host_memory() && (address as usize).is_multiple_of(dtype.size()) {
+            return Ok(Tensor::share(self.clone(), address as u64, shape, dtype, keep));
         }
-        Ok(Segments {
-            start: start.to_vec(),
-            context: context.to_vec(),
-            start_on_device: self.upload_u32(start)?,
-            context_on_device: self.upload_u32(context)?,
-        })
+        self.upload_bytes(bytes, shape, dtype)
+    }
+
+    /// The mask of sequences one after another: `start` counts rows from 0 on, the first `context[s]` rows of sequence s are
+    /// seen by all of it. Refuses starts that descend and contexts longer than their sequence.
+    pub fn segments(&self, start: Vec<u32>, context: Vec<u32>) -> Result<Segments> {
+        ensure!(
+            start.len() == context.len() + 1 && start[0] == 0,
+            "segments: expected 0 and the ends of {} sequences, got {} starts",
+            context.len(),
+            start.len()
+        );
+        for (s, (ends, &context)) in start.windows(2).zip(&context).enumerate() {
+            ensure!(
+                ends[0] <= ends[1] && context <= ends[1] - ends[0],
+                "segments: sequence {s}: expected a context inside rows {}..{}, got {context} rows",
+                ends[0],
+                ends[1]
+            );
+        }
+        let start_on_device = self.upload_u32(&start)?;
+        let context_on_device = self.upload_u32(&context)?;
+        Ok(Segments { start, context, start_on_device, context_on_device })
+    }
+
+    pub fn memory(&self) -> MemoryUse {
+        self.0.memory()
+    }
+
+    /// Starts the peak of [`Device::memory`] anew from what is held now.
+    pub fn reset_peak(&self) {
+        self.0.reset_peak();
+    }
+
+    /// Waits until everything asked for has been done.
+    pub fn synchronize(&self) -> Result<()> {
+        self.0.synchronize()
+    }
+
+    pub(self) fn free(&self, address: u64, bytes: usize) {
+        self.0.free(address, bytes);
     }
 }

@@ -1,109 +1,48 @@
-use super::super::{Dropout, Gelu, View, ViewMut, Write};
-use super::math::{erf, exp, normal_density, tanh};
-use super::slices::{ids, slice, slice_mut, with_float, Float};
-use super::{rows_per_task, Threads};
+//! Element by element: GELU, blending, dropout, casting.
+
+use super::super::*;
+use super::element::{by_float, floats, floats_mut, words, Element};
+use super::math::{self, by_gelu};
+use super::Threads;
 use crate::base::Philox;
 use anyhow::Result;
 
-/// √(2/π)
-const ROOT: f32 = 0.797_884_6;
-const CUBE: f32 = 0.044_715;
-
-#[inline(always)]
-pub(super) fn gelu_of(x: f32, form: Gelu) -> f32 {
-    match form {
-        // 0.5·(1 + tanh u) = 1/(1 + e^(-2u)): one exponential.
-        Gelu::Tanh => x / (1.0 + exp(-2.0 * ROOT * x * (CUBE * x).mul_add(x, 1.0))),
-        Gelu::Erf => 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)),
-    }
-}
-
-#[inline(always)]
-fn gelu_slope(x: f32, form: Gelu) -> f32 {
-    match form {
-        Gelu::Tanh => {
-            let t = tanh(ROOT * x * (CUBE * x).mul_add(x, 1.0));
-            let inner = ROOT * (3.0 * CUBE * x).mul_add(x, 1.0);
-            0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner
-        }
-        Gelu::Erf => 0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)) + x * normal_density(x),
-    }
-}
-
-/// Elements a task takes.
-const TASK: usize = 16_384;
-
-pub(super) fn gelu(threads: &Threads, y: ViewMut, x: View, form: Gelu) -> Result<()> {
-    with_float!(x.dtype(), T => {
-        let x = slice::<T>(x);
-        threads.blocks(slice_mut::<T>(y), 1, TASK, |first, block| {
-            let x = &x[first..];
-            match form {
-                Gelu::Tanh => block.iter_mut().zip(x).for_each(|(y, x)| *y = T::put(gelu_of(x.get(), Gelu::Tanh))),
-                Gelu::Erf => block.iter_mut().zip(x).for_each(|(y, x)| *y = T::put(gelu_of(x.get(), Gelu::Erf))),
+pub(super) fn gelu(pool: &Threads, y: ViewMut, x: View, form: Gelu) -> Result<()> {
+    by_float!(x.dtype(), T => by_gelu!(form, ERF => {
+        let x = floats::<T>(x);
+        pool.rows_of(floats_mut::<T>(y), 1, |range, y| {
+            for (y, x) in y.iter_mut().zip(&x[range]) {
+                *y = T::narrow(math::gelu::<ERF>(x.wide()));
             }
         });
-    });
+    }));
     Ok(())
 }
 
-pub(super) fn gelu_backward(threads: &Threads, dx: ViewMut, dy: View, x: View, form: Gelu) -> Result<()> {
-    with_float!(x.dtype(), T => {
-        let (dy, x) = (slice::<T>(dy), slice::<T>(x));
-        threads.blocks(slice_mut::<T>(dx), 1, TASK, |first, block| {
-            let rows = block.iter_mut().zip(dy[first..].iter().zip(&x[first..]));
-            match form {
-                Gelu::Tanh => rows.for_each(|(y, (d, x))| *y = T::put(d.get() * gelu_slope(x.get(), Gelu::Tanh))),
-                Gelu::Erf => rows.for_each(|(y, (d, x))| *y = T::put(d.get() * gelu_slope(x.get(), Gelu::Erf))),
+pub(super) fn gelu_backward(pool: &Threads, dx: ViewMut, dy: View, x: View, form: Gelu) -> Result<()> {
+    by_float!(x.dtype(), T => by_gelu!(form, ERF => {
+        let (dy, x) = (floats::<T>(dy), floats::<T>(x));
+        pool.rows_of(floats_mut::<T>(dx), 1, |range, dx| {
+            for ((dx, dy), x) in dx.iter_mut().zip(&dy[range.clone()]).zip(&x[range]) {
+                *dx = T::narrow(dy.wide() * math::gelu_slope::<ERF>(x.wide()));
             }
         });
-    });
+    }));
     Ok(())
 }
 
-pub(super) fn blend(threads: &Threads, y: ViewMut, x: View, alpha: f32, beta: f32) -> Result<()> {
-    with_float!(x.dtype(), T => {
-        let x = slice::<T>(x);
-        threads.blocks(slice_mut::<T>(y), 1, TASK, |first, block| {
-            for (y, x) in block.iter_mut().zip(&x[first..]) {
-                *y = T::put(alpha.mul_add(x.get(), beta * y.get()));
-            }
-        });
-    });
-    Ok(())
-}
-
-/// Counters whose words are computed together: enough for the loop over them to be vectorised.
-const COUNTERS: usize = 16;
-
-/// Random words of a row, 4 a counter: word column%4 of counter [column/4 + offset, place, example].
-pub(super) fn row_words(key: [u32; 2], name: &[u32], first_counter: u32, words: &mut [u32]) {
-    for (block, words) in words.chunks_mut(4 * COUNTERS).enumerate() {
-        let base = first_counter.wrapping_add((block * COUNTERS) as u32);
-        let many: [[u32; 4]; COUNTERS] = std::array::from_fn(|i| {
-            Philox::block(key, [base.wrapping_add(i as u32), name[2], name[0], name[1]])
-        });
-        for (word, value) in words.iter_mut().zip(many.iter().flatten()) {
-            *word = *value;
-        }
-    }
-}
-
-pub(super) fn dropout(threads: &Threads, y: ViewMut, x: View, dropout: Dropout, write: Write) -> Result<()> {
-    let cols = x.cols();
-    let names = ids(dropout.rows);
-    let threshold = Dropout::threshold(dropout.rate);
-    let kept = 1.0 / (1.0 - dropout.rate);
-    with_float!(x.dtype(), T => {
-        let x = slice::<T>(x);
-        threads.blocks(slice_mut::<T>(y), cols, rows_per_task(cols), |first, block| {
-            let mut words = vec![0u32; cols];
-            for (r, y) in block.chunks_exact_mut(cols).enumerate() {
-                let r = first + r;
-                row_words(dropout.key, &names[3 * r..][..3], 0, &mut words);
-                for ((y, x), &word) in y.iter_mut().zip(&x[r * cols..][..cols]).zip(&words) {
-                    let value = if word < threshold { 0.0 } else { x.get() * kept };
-                    *y = T::put(if write == Write::Add { y.get() + value } else { value });
+pub(super) fn blend(pool: &Threads, y: ViewMut, x: View, alpha: f32, beta: f32) -> Result<()> {
+    by_float!(x.dtype(), T => {
+        let x = floats::<T>(x);
+        pool.rows_of(floats_mut::<T>(y), 1, |range, y| {
+            // With beta zero y may hold anything, not a number included.
+            if beta == 0.0 {
+                for (y, x) in y.iter_mut().zip(&x[range]) {
+                    *y = T::narrow(alpha * x.wide());
+                }
+            } else {
+                for (y, x) in y.iter_mut().zip(&x[range]) {
+                    *y = T::narrow(alpha.mul_add(x.wide(), beta * y.wide()));
                 }
             }
         });
@@ -111,14 +50,105 @@ pub(super) fn dropout(threads: &Threads, y: ViewMut, x: View, dropout: Dropout, 
     Ok(())
 }
 
-pub(super) fn cast(threads: &Threads, y: ViewMut, x: View) -> Result<()> {
-    with_float!(x.dtype(), T => with_float!(y.dtype(), U => {
-        let x = slice::<T>(x);
-        threads.blocks(slice_mut::<U>(y), 1, TASK, |first, block| {
-            for (y, x) in block.iter_mut().zip(&x[first..]) {
-                *y = U::put(x.get());
+pub(super) fn dropout(pool: &Threads, y: ViewMut, x: View, dropout: Dropout, write: Write) -> Result<()> {
+    let cols = x.cols();
+    let rows = words(dropout.rows);
+    by_float!(x.dtype(), T => {
+        let x = floats::<T>(x);
+        pool.rows_of(floats_mut::<T>(y), cols, |range, y| {
+            let rows = rows[3 * range.start..3 * range.end].chunks_exact(3);
+            let x = x[range.start * cols..range.end * cols].chunks_exact(cols);
+            for ((y, x), row) in y.chunks_exact_mut(cols).zip(x).zip(rows) {
+                let row = Row::new(&dropout, [row[0], row[1], row[2]]);
+                for (i, (y, x)) in y.chunks_mut(Row::WIDTH).zip(x.chunks(Row::WIDTH)).enumerate() {
+                    let factors = row.factors(i * Row::WIDTH);
+                    match write {
+                        Write::Set => {
+                            for ((y, x), factor) in y.iter_mut().zip(x).zip(factors) {
+                                *y = T::narrow(x.wide() * factor);
+                            }
+                        }
+                        Write::Add => {
+                            for ((y, x), factor) in y.iter_mut().zip(x).zip(factors) {
+                                *y = T::narrow(x.wide().mul_add(factor, y.wide()));
+                            }
+                        }
+                    }
+                }
             }
         });
-    }));
+    });
+    Ok(())
+}
+
+/// What dropout multiplies the elements of one row with: zero, or 1/(1 - rate).
+pub(super) struct Row {
+    key: [u32; 2],
+    /// Example (low word, high word) and place in it.
+    row: [u32; 3],
+    threshold: u32,
+    kept: f32,
+}
+
+/// Counters computed side by side.
+const LANES: usize = 8;
+
+impl Row {
+    /// Columns whose factors are made at once.
+    pub const WIDTH: usize = 4 * LANES;
+
+    /// `row` as it stands in `dropout.rows`.
+    pub fn new(dropout: &Dropout, row: [u32; 3]) -> Row {
+        Row {
+            key: dropout.key,
+            row,
+            threshold: Dropout::threshold(dropout.rate),
+            kept: 1.0 / (1.0 - dropout.rate),
+        }
+    }
+
+    /// The factors of columns `first..first + WIDTH`; `first` is a multiple of 4. Column c takes word c mod 4 of the counter
+    /// (c / 4, place, example low, example high).
+    #[inline]
+    pub fn factors(&self, first: usize) -> [f32; Self::WIDTH] {
+        debug_assert!(first.is_multiple_of(4));
+        let first = (first / 4) as u32;
+        let [low, high, place] = self.row;
+        // Four arrays of one word each instead of an array of counters: the rounds below become vector code.
+        let mut c = [[0; LANES], [place; LANES], [low; LANES], [high; LANES]];
+        for (i, word) in c[0].iter_mut().enumerate() {
+            *word = first.wrapping_add(i as u32);
+        }
+        philox(self.key, &mut c);
+        let mut factors = [0.0; Self::WIDTH];
+        for (i, four) in factors.chunks_exact_mut(4).enumerate() {
+            for (factor, words) in four.iter_mut().zip(&c) {
+                *factor = if words[i] < self.threshold { 0.0 } else { self.kept };
+            }
+        }
+        factors
+    }
+}
+
+/// [`Philox::block`] of LANES counters, word by word.
+#[inline(always)]
+fn philox(key: [u32; 2], c: &mut [[u32; LANES]; 4]) {
+    for i in 0..LANES {
+        let block = Philox::block(key, [c[0][i], c[1][i], c[2][i], c[3][i]]);
+        for (words, word) in c.iter_mut().zip(block) {
+            words[i] = word;
+        }
+    }
+}
+
+pub(super) fn cast(pool: &Threads, y: ViewMut, x: View) -> Result<()> {
+    by_float!(x.dtype(), S => {
+        let x = floats::<S>(x);
+        by_float!(y.dtype(), T => pool.rows_of(floats_mut::<T>(y), 1, |range, y| {
+            for (y, x) in y.iter_mut().zip(&x[range]) {
+                *y = T::narrow(x.wide());
+            }
+        }));
+    });
     Ok(())
 }

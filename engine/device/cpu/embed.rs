@@ -1,50 +1,70 @@
-use super::super::{View, ViewMut, Write};
-use super::slices::{ids, slice, slice_mut, with_float, Float};
-use super::{check_ids, rows_per_task, Threads};
+//! Rows of tables: sums of up to three, and their gradients.
+
+use super::super::*;
+use super::element::{by_float, floats, floats_mut, words, Element};
+use super::threads::Scatter;
+use super::Threads;
+use crate::base::Fault;
 use anyhow::Result;
 
-pub(super) fn embed(threads: &Threads, mut y: ViewMut, tables: &[(View, View)], write: Write) -> Result<()> {
-    let cols = y.cols();
-    for (i, &(table, rows)) in tables.iter().enumerate() {
-        let rows = ids(rows);
-        check_ids("embed", rows, table.rows())?;
-        let add = i > 0 || write == Write::Add;
-        let y = y.reborrow();
-        with_float!(y.dtype(), T => with_float!(table.dtype(), U => {
-            let table = slice::<U>(table);
-            threads.blocks(slice_mut::<T>(y), cols, rows_per_task(cols), |first, block| {
-                for (y, &id) in block.chunks_exact_mut(cols).zip(&rows[first..]) {
-                    let x = &table[id as usize * cols..][..cols];
-                    for (y, x) in y.iter_mut().zip(x) {
-                        *y = T::put(if add { y.get() + x.get() } else { x.get() });
-                    }
-                }
-            });
-        }));
+pub(super) fn embed(pool: &Threads, mut y: ViewMut, tables: &[(View, View)], write: Write) -> Result<()> {
+    for &(table, ids) in tables {
+        check("embed", words(ids), table.rows())?;
+    }
+    let mut write = write;
+    for &(table, ids) in tables {
+        add(pool, y.reborrow(), table, words(ids), write);
+        write = Write::Add;
     }
     Ok(())
 }
 
-pub(super) fn embed_backward(threads: &Threads, d_table: ViewMut, dy: View, rows: View) -> Result<()> {
-    let (cols, table_rows) = (d_table.cols(), d_table.rows());
-    let rows = ids(rows);
-    check_ids("embed_backward", rows, table_rows)?;
-    // Each id's rows are added in ascending order by one task; ids are cut into ranges.
-    let mut order: Vec<u32> = (0..rows.len() as u32).collect();
-    order.sort_by_key(|&r| rows[r as usize]);
-    let per = table_rows.div_ceil(8 * threads.count()).max(1);
-    with_float!(d_table.dtype(), T => with_float!(dy.dtype(), U => {
-        let dy = slice::<U>(dy);
-        threads.blocks(slice_mut::<T>(d_table), cols, per, |first, block| {
-            let start = order.partition_point(|&r| (rows[r as usize] as usize) < first);
-            let last = first + block.len() / cols;
-            for &r in order[start..].iter().take_while(|&&r| (rows[r as usize] as usize) < last) {
-                let target = &mut block[(rows[r as usize] as usize - first) * cols..][..cols];
-                for (t, d) in target.iter_mut().zip(&dy[r as usize * cols..][..cols]) {
-                    *t = T::put(t.get() + d.get());
+/// y\[r\] = (or +=) table\[ids\[r\]\].
+fn add(pool: &Threads, y: ViewMut, table: View, ids: &[u32], write: Write) {
+    let cols = y.cols();
+    by_float!(table.dtype(), S => {
+        let table = floats::<S>(table);
+        by_float!(y.dtype(), T => pool.rows_of(floats_mut::<T>(y), cols, |range, y| {
+            for (y, &id) in y.chunks_exact_mut(cols).zip(&ids[range]) {
+                let x = &table[id as usize * cols..][..cols];
+                match write {
+                    Write::Set => y.iter_mut().zip(x).for_each(|(y, x)| *y = T::narrow(x.wide())),
+                    Write::Add => y.iter_mut().zip(x).for_each(|(y, x)| *y = T::narrow(y.wide() + x.wide())),
+                }
+            }
+        }));
+    });
+}
+
+pub(super) fn embed_backward(pool: &Threads, d_table: ViewMut, dy: View, ids: View) -> Result<()> {
+    let ids = words(ids);
+    check("embed_backward", ids, d_table.rows())?;
+    let cols = dy.cols();
+    // Threads own columns, so each element's sum runs over the rows in ascending order whatever their number.
+    let width = cols.div_ceil(pool.count()).next_multiple_of(16);
+    let d_table = Scatter::new(floats_mut::<f32>(d_table));
+    by_float!(dy.dtype(), T => {
+        let dy = floats::<T>(dy);
+        pool.ranges(cols, width, |range| {
+            for (dy, &id) in dy.chunks_exact(cols).zip(ids) {
+                let start = id as usize * cols;
+                // SAFETY: the ranges of columns are disjoint, and one thread visits its rows one after another.
+                let sum = unsafe { d_table.range(start + range.start..start + range.end) };
+                for (sum, dy) in sum.iter_mut().zip(&dy[range.clone()]) {
+                    *sum += dy.wide();
                 }
             }
         });
-    }));
+    });
     Ok(())
+}
+
+/// Refuses ids that are not rows of the table.
+fn check(op: &str, ids: &[u32], rows: usize) -> Result<()> {
+    match ids.iter().position(|&id| id as usize >= rows) {
+        None => Ok(()),
+        Some(r) => {
+            Err(Fault::Data.error(format!("{op}: ids: row {r}: expected an id below {rows}, got {}", ids[r])))
+        }
+    }
 }

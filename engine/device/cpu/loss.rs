@@ -1,88 +1,88 @@
-use super::super::{View, ViewMut};
+//! Softmax against targets: cross-entropy with its gradient, log-probabilities at given columns.
+
+use super::super::*;
+use super::element::{by_float, floats, floats_mut, words, Element};
 use super::math::exp;
-use super::norm::sum;
-use super::slices::{ids, slice, slice_mut, with_float, Float};
-use super::{check_ids, widen, Threads};
-use anyhow::Result;
-
-/// Largest value of a row.
-#[inline(always)]
-fn max(x: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    let chunks = x.chunks_exact(16);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane = if x > *lane { x } else { *lane };
-        }
-    }
-    rest.iter().chain(&lanes).fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m })
-}
-
-/// log Σ eˣ, from the largest value.
-#[inline(always)]
-fn log_sum_exp(x: &[f32]) -> f32 {
-    let m = max(x);
-    m + sum(x, |x| exp(x - m)).ln()
-}
+use super::reduce;
+use super::threads::Scatter;
+use super::Threads;
+use crate::base::Fault;
+use anyhow::{ensure, Result};
 
 pub(super) fn cross_entropy(
-    threads: &Threads,
+    pool: &Threads,
     loss: ViewMut,
     logits: ViewMut,
     targets: View,
     weights: View,
 ) -> Result<()> {
-    let cols = logits.cols();
-    let targets = ids(targets);
-    check_ids("cross_entropy", targets, cols)?;
-    let weights = slice::<f32>(weights);
-    with_float!(logits.dtype(), T => {
-        let logits = slice_mut::<T>(logits);
-        let loss = slice_mut::<f32>(loss);
-        let mut rows: Vec<(&mut [T], &mut f32)> = logits.chunks_exact_mut(cols).zip(loss.iter_mut()).collect();
-        threads.blocks(&mut rows, 1, 4, |first, rows| {
-            let mut row = vec![0f32; cols];
-            for (r, (logits, loss)) in rows.iter_mut().enumerate() {
-                let (target, weight) = (targets[first + r] as usize, weights[first + r]);
-                widen(&mut row, logits);
-                let m = max(&row);
-                let total = sum(&row, |x| exp(x - m));
-                **loss = m + total.ln() - row[target];
-                let scale = weight / total;
-                for (y, &x) in logits.iter_mut().zip(&row) {
-                    *y = T::put(scale * exp(x - m));
-                }
-                logits[target] = T::put(scale * exp(row[target] - m) - weight);
-            }
+    let (rows, cols) = (logits.rows(), logits.cols());
+    let (targets, weights) = (words(targets), floats::<f32>(weights));
+    if let Some(t) = targets.iter().position(|&target| target as usize >= cols) {
+        return Err(Fault::Data.error(format!(
+            "cross_entropy: targets: row {t}: expected a column below {cols}, got {}",
+            targets[t]
+        )));
+    }
+    let loss = Scatter::new(floats_mut::<f32>(loss));
+    by_float!(logits.dtype(), T => {
+        let logits = Scatter::new(floats_mut::<T>(logits));
+        pool.each_with(rows, Vec::new, |scratch, r| {
+            // SAFETY: `each_with` hands out each row once.
+            let (loss, row) = unsafe { (loss.range(r..r + 1), logits.range(r * cols..(r + 1) * cols)) };
+            loss[0] = T::as_f32(row, scratch, |row| softmax_gradient(row, targets[r] as usize, weights[r]));
         });
     });
     Ok(())
 }
 
-pub(super) fn log_probs_at(
-    threads: &Threads,
-    y: ViewMut,
-    logits: View,
-    first: View,
-    wanted: View,
-) -> Result<()> {
+/// Returns log Σ exp(row) - row\[target\]; the row becomes weight·(softmax - one-hot).
+fn softmax_gradient(row: &mut [f32], target: usize, weight: f32) -> f32 {
+    let max = reduce::max(row);
+    let logit = row[target] - max;
+    for x in row.iter_mut() {
+        *x = exp(*x - max);
+    }
+    let sum = reduce::sum(row, |x| x);
+    let scale = weight / sum;
+    for x in row.iter_mut() {
+        *x *= scale;
+    }
+    row[target] -= weight;
+    sum.ln() - logit
+}
+
+pub(super) fn log_probs_at(pool: &Threads, y: ViewMut, logits: View, first: View, ids: View) -> Result<()> {
     let (rows, cols) = (logits.rows(), logits.cols());
-    let (first, wanted) = (ids(first), ids(wanted));
-    check_ids("log_probs_at", wanted, cols)?;
-    let y = slice_mut::<f32>(y);
-    with_float!(logits.dtype(), T => {
-        let logits = slice::<T>(logits);
-        let sums = threads.map(rows, |r| {
-            let mut row = vec![0f32; cols];
-            widen(&mut row, &logits[r * cols..][..cols]);
-            log_sum_exp(&row)
-        });
-        for r in 0..rows {
-            for j in first[r] as usize..first[r + 1] as usize {
-                y[j] = logits[r * cols + wanted[j] as usize].get() - sums[r];
+    let (first, ids) = (words(first), words(ids));
+    let ascending = first.windows(2).all(|ends| ends[0] <= ends[1]);
+    ensure!(
+        ascending && first[0] == 0 && first[rows] as usize == ids.len(),
+        "log_probs_at: first: expected 0 to {} ascending, got {} to {}",
+        ids.len(),
+        first[0],
+        first[rows]
+    );
+    if let Some(&id) = ids.iter().find(|&&id| id as usize >= cols) {
+        return Err(Fault::Data.error(format!("log_probs_at: ids: expected columns below {cols}, got {id}")));
+    }
+    let y = Scatter::new(floats_mut::<f32>(y));
+    by_float!(logits.dtype(), T => {
+        let logits = floats::<T>(logits);
+        pool.each(rows, |r| {
+            let range = first[r] as usize..first[r + 1] as usize;
+            if range.is_empty() {
+                return;
             }
-        }
+            let row = &logits[r * cols..(r + 1) * cols];
+            let max = reduce::max(row);
+            let log_sum = reduce::sum(row, |x| exp(x - max)).ln();
+            // SAFETY: the ranges ascend and do not overlap, as checked above.
+            let y = unsafe { y.range(range.clone()) };
+            for (y, &id) in y.iter_mut().zip(&ids[range]) {
+                *y = row[id as usize].wide() - max - log_sum;
+            }
+        });
     });
     Ok(())
 }

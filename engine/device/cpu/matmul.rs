@@ -1,361 +1,371 @@
-//! The product, through the `gemm` crate block by block of rows, with the epilogue on a block while it is in the cache.
+//! Matrix products: the `gemm` crate on blocks of y, and what follows a product while its block is in the cache.
 //!
-//! `gemm` takes other code paths for few rows (one row; m·n small), which changes bits. Blocks are therefore padded with
-//! zero rows until no such path is taken, and a row's bits do not depend on what stands beside it (tests/invariance.rs).
+//! An element of y is one chain of fused multiply-adds over each stretch of at most [`DEPTH`] columns of k, the
+//! stretches added in order. `gemm` keeps to that whatever the tile, as long as it cuts k nowhere itself (hence
+//! `DEPTH`) and takes neither its matrix-vector nor its dot-product path (hence two rows and two columns at least, and
+//! panels of b whose columns are contiguous). So a row has the same bits beside any other rows, on any number of
+//! threads; `tests/invariance.rs` holds that.
 
-use super::super::{Epilogue, Form, Gelu, View, ViewMut, Write};
-use super::activation::gelu_of;
-use super::slices::{slice, slice_mut, with_float, Float};
-use super::{widen, Threads};
+use super::super::*;
+use super::element::{by_float, floats, floats_mut, widened, Element, Floats, FloatsMut};
+use super::math;
+use super::panel::{pitch, with_scratch, Matrix, Panel};
+use super::threads::Scatter;
+use super::Threads;
 use anyhow::Result;
-use gemm::Parallelism;
+use std::borrow::Cow;
+use std::ops::Range;
 
-/// Rows of y that one task computes: enough to pay for packing b, few enough that y's block stays in the second-level cache.
-const BLOCK: usize = 192;
-/// Columns of a narrow b that are widened at a time.
-const PANEL: usize = 256;
-
-/// A row-major or transposed f32 matrix for `gemm`: element (i, j) at `pointer + i·row + j·column`.
-#[derive(Clone, Copy)]
-struct Operand {
-    pointer: *const f32,
-    row: isize,
-    column: isize,
-}
-
-// SAFETY: operands point into slices that outlive the parallel section and are only read.
-unsafe impl Send for Operand {}
-// SAFETY: as above.
-unsafe impl Sync for Operand {}
-
-impl Operand {
-    fn at_row(&self, row: usize) -> Operand {
-        Operand { pointer: self.pointer.wrapping_offset(row as isize * self.row), ..*self }
-    }
-}
-
-/// y = y (where `accumulate`) + scale·a·b over `[m, n]`, k long; y row-major with rows `n` apart.
-#[allow(clippy::too_many_arguments)]
-fn product(
-    y: &mut [f32],
-    m: usize,
-    n: usize,
-    k: usize,
-    a: Operand,
-    b: Operand,
-    scale: f32,
-    accumulate: bool,
-    stride: usize,
-) {
-    assert!(m == 0 || y.len() >= (m - 1) * stride + n);
-    // SAFETY: y holds m rows of n elements `stride` apart; a and b were built from slices of [m, k] and [k, n].
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            y.as_mut_ptr(),
-            1,
-            stride as isize,
-            accumulate,
-            a.pointer,
-            a.column,
-            a.row,
-            b.pointer,
-            b.column,
-            b.row,
-            1.0,
-            scale,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
-    }
-}
-
-/// Rows to which m is padded so that `gemm` treats every row alike.
-fn padded(m: usize, n: usize) -> usize {
-    let mut rows = m.next_multiple_of(8);
-    while rows * n <= 256 {
-        rows += 8;
-    }
-    rows
-}
+/// Longest stretch of k in one call: `gemm` cuts none so short, on any machine.
+const DEPTH: usize = 512;
+/// Columns of y in one task.
+const WIDTH: usize = 256;
+/// Rows of y that are finished before the next ones begin.
+const HEIGHT: usize = 512;
+/// Depth of panels that are held at once.
+const HELD: usize = 4 * DEPTH;
+/// Multiplications that are worth waking a thread for.
+const WORTH: usize = 1 << 19;
 
 pub(super) fn matmul(
-    threads: &Threads,
+    pool: &Threads,
     y: ViewMut,
     a: View,
     b: View,
     form: Form,
     epilogue: Epilogue,
 ) -> Result<()> {
-    if y.dtype() == crate::base::Dtype::F32
-        && a.dtype() == crate::base::Dtype::F32
-        && b.dtype() == crate::base::Dtype::F32
-    {
-        matmul_f32(threads, y, slice::<f32>(a), slice::<f32>(b), a.shape(), form, epilogue);
-    } else {
-        matmul_widened(threads, y, a, b, form, epilogue);
+    let (m, n) = (y.rows(), y.cols());
+    let bare = epilogue.bias.is_none()
+        && epilogue.gelu.is_none()
+        && epilogue.pre_activation.is_none()
+        && epilogue.low_rank.is_none()
+        && epilogue.residual.is_none();
+    // `gemm` vectorises over the columns of y: where they are few and rows many, the transpose is the faster product.
+    if form == Form::Tn && bare && n < 64 && m >= 2 * n {
+        let mut turned = vec![0.0f32; n * m];
+        let write = epilogue.write;
+        let target = FloatsMut::F32(Scatter::new(&mut turned));
+        Product::new(target, (n, m), b, a, form, Epilogue { write: Write::Set, ..epilogue }).run(pool);
+        let y = FloatsMut::new(y);
+        pool.rows(m, n, |rows| {
+            let mut row = vec![0.0; n];
+            for r in rows {
+                row.iter_mut().zip(turned[r..].iter().step_by(m)).for_each(|(y, x)| *y = *x);
+                // SAFETY: `rows` hands out each row once.
+                unsafe { y.write(r * n, &row, write) };
+            }
+        });
+        return Ok(());
     }
+    Product::new(FloatsMut::new(y), (m, n), a, b, form, epilogue).run(pool);
     Ok(())
 }
 
-/// What the epilogue needs, as f32 slices.
-struct Tail<'a> {
+/// scale · a · b, one summand of y.
+struct Term<'a> {
+    /// Columns are rows of y.
+    a: Matrix<'a>,
+    b: Matrix<'a>,
     scale: f32,
-    bias: Option<Vec<f32>>,
+}
+
+/// Columns `depth` of the inner dimension of a term, small enough for one call of `gemm`.
+struct Stretch {
+    term: usize,
+    depth: Range<usize>,
+}
+
+/// Everything that makes y, shared by the threads.
+struct Product<'a> {
+    m: usize,
+    n: usize,
+    y: FloatsMut<'a>,
+    terms: Vec<Term<'a>>,
+    stretches: Vec<Stretch>,
+    bias: Option<Cow<'a, [f32]>>,
     gelu: Option<Gelu>,
-    low_rank: Option<(Vec<f32>, Vec<f32>, usize, f32)>,
-    residual: Option<(View<'a>, f32)>,
+    pre_activation: Option<FloatsMut<'a>>,
+    residual: Option<(Floats<'a>, f32)>,
     write: Write,
 }
 
-impl Tail<'_> {
-    /// Whether the product may be added to y directly.
-    fn accumulates(&self) -> bool {
-        self.write == Write::Add && self.gelu.is_none() && self.residual.is_none()
-    }
-
-    /// y = residual + gelu(sum + bias) by `write`, over one row.
-    #[inline(always)]
-    fn row<T: Float>(&self, y: &mut [T], sum: &mut [f32], pre: Option<&mut [T]>, residual: Option<&[T]>) {
-        if let Some(bias) = &self.bias {
-            for (s, b) in sum.iter_mut().zip(bias) {
-                *s += b;
-            }
-        }
-        if let Some(pre) = pre {
-            for (p, s) in pre.iter_mut().zip(sum.iter()) {
-                *p = T::put(*s);
-            }
-        }
-        match self.gelu {
-            Some(Gelu::Tanh) => sum.iter_mut().for_each(|s| *s = gelu_of(*s, Gelu::Tanh)),
-            Some(Gelu::Erf) => sum.iter_mut().for_each(|s| *s = gelu_of(*s, Gelu::Erf)),
-            None => {}
-        }
-        if let (Some(residual), Some((_, factor))) = (residual, self.residual) {
-            for (s, r) in sum.iter_mut().zip(residual) {
-                *s = factor.mul_add(r.get(), *s);
-            }
-        }
-        let add = self.write == Write::Add;
-        for (y, s) in y.iter_mut().zip(sum.iter()) {
-            *y = T::put(if add { y.get() + *s } else { *s });
-        }
-    }
-}
-
-fn to_f32(x: View) -> Vec<f32> {
-    with_float!(x.dtype(), T => slice::<T>(x).iter().map(|v| v.get()).collect())
-}
-
-fn tail<'a>(epilogue: &Epilogue<'a>) -> Tail<'a> {
-    Tail {
-        scale: epilogue.scale,
-        bias: epilogue.bias.map(to_f32),
-        gelu: epilogue.gelu,
-        low_rank: epilogue.low_rank.map(|l| (to_f32(l.z), to_f32(l.factor), l.z.cols(), l.scale)),
-        residual: epilogue.residual,
-        write: epilogue.write,
-    }
-}
-
-/// Splits `[rows]` tasks over y and the pre-activation together.
-type Task<'a, T> = (&'a mut [T], Option<&'a mut [T]>);
-
-fn tasks<'a, T: Float>(y: &'a mut [T], pre: Option<&'a mut [T]>, n: usize, per: usize) -> Vec<Task<'a, T>> {
-    let blocks = y.chunks_mut(per * n);
-    match pre {
-        None => blocks.map(|y| (y, None)).collect(),
-        Some(pre) => blocks.zip(pre.chunks_mut(per * n)).map(|(y, p)| (y, Some(p))).collect(),
-    }
-}
-
-fn matmul_f32(
-    threads: &Threads,
-    y: ViewMut,
-    a: &[f32],
-    b: &[f32],
-    a_shape: crate::base::Shape,
-    form: Form,
-    epilogue: Epilogue,
-) {
-    let (m, n) = (y.rows(), y.cols());
-    let k = if form == Form::Tn { a_shape.rows() } else { a_shape.cols() };
-    let tail = tail(&epilogue);
-    let residual = epilogue.residual.map(|(r, _)| slice::<f32>(r));
-    let (a_row, a_column) = if form == Form::Tn { (1, m as isize) } else { (k as isize, 1) };
-    let (b_row, b_column) = if form == Form::Nt { (1, k as isize) } else { (n as isize, 1) };
-    let a_all = Operand { pointer: a.as_ptr(), row: a_row, column: a_column };
-    let b_all = Operand { pointer: b.as_ptr(), row: b_row, column: b_column };
-    // Every thread gets a share, in multiples of 8 rows.
-    let per = BLOCK.min(m.div_ceil(threads.count()).next_multiple_of(8));
-    let pre = epilogue.pre_activation.map(slice_mut::<f32>);
-    let y = slice_mut::<f32>(y);
-    let fused = tail.bias.is_some() || tail.gelu.is_some() || tail.residual.is_some() || pre.is_some();
-    let mut list = tasks(y, pre, n, per);
-    threads.blocks(&mut list, 1, 1, |i, task| {
-        let (y, pre) = &mut task[0];
-        let first = i * per;
-        let rows = y.len() / n;
-        let full = padded(rows, n);
-        let a_block = a_all.at_row(first);
-        let direct = rows == full && (!fused || tail.write == Write::Set);
-        // Rows that would take another path in `gemm` are computed among zero rows, in scratch.
-        let mut scratch = if direct { Vec::new() } else { vec![0f32; full * n] };
-        let padded_a = (rows != full && form != Form::Tn).then(|| {
-            let mut copy = vec![0f32; full * k];
-            copy[..rows * k].copy_from_slice(&a[first * k..][..rows * k]);
-            copy
-        });
-        let (a_block, count) = match &padded_a {
-            Some(copy) => (Operand { pointer: copy.as_ptr(), row: k as isize, column: 1 }, full),
-            None => (a_block, rows),
+impl<'a> Product<'a> {
+    fn new(
+        y: FloatsMut<'a>,
+        (m, n): (usize, usize),
+        a: View<'a>,
+        b: View<'a>,
+        form: Form,
+        epilogue: Epilogue<'a>,
+    ) -> Self {
+        let mut product = Product {
+            m,
+            n,
+            y,
+            terms: Vec::new(),
+            stretches: Vec::new(),
+            bias: epilogue.bias.map(widened),
+            gelu: epilogue.gelu,
+            pre_activation: epilogue.pre_activation.map(FloatsMut::new),
+            residual: epilogue.residual.map(|(x, factor)| (Floats::new(x), factor)),
+            write: epilogue.write,
         };
-        let sum: &mut [f32] = if direct { y } else { &mut scratch };
-        let accumulate = direct && tail.accumulates();
-        product(sum, count, n, k, a_block, b_all.at_row(0), tail.scale, accumulate, n);
-        if let Some((z, factor, rank, scale)) = &tail.low_rank {
-            low_rank(sum, &z[first * rank..][..rows * rank], factor, n, *rank, *scale, form);
+        product.add(a, b, form, epilogue.scale);
+        if let Some(LowRank { z, factor, scale }) = epilogue.low_rank {
+            product.add(z, factor, if form == Form::Nt { Form::Nt } else { Form::Nn }, scale);
         }
-        if direct && !fused {
-            return;
-        }
-        if direct {
-            // `sum` is y itself: finish each row in place.
-            for (r, y) in y.chunks_exact_mut(n).enumerate() {
-                let residual = residual.map(|x| &x[(first + r) * n..][..n]);
-                finish_in_place(&tail, y, pre.as_deref_mut().map(|p| &mut p[r * n..][..n]), residual);
-            }
-        } else {
-            for (r, (y, sum)) in y.chunks_exact_mut(n).zip(scratch.chunks_exact_mut(n)).enumerate() {
-                let residual = residual.map(|x| &x[(first + r) * n..][..n]);
-                tail.row(y, sum, pre.as_deref_mut().map(|p| &mut p[r * n..][..n]), residual);
-            }
-        }
-    });
-}
+        product
+    }
 
-/// The epilogue where the sum stands in y already (`Write::Set`).
-fn finish_in_place(tail: &Tail, y: &mut [f32], pre: Option<&mut [f32]>, residual: Option<&[f32]>) {
-    if let Some(bias) = &tail.bias {
-        for (y, b) in y.iter_mut().zip(bias) {
-            *y += b;
+    fn add(&mut self, a: View<'a>, b: View<'a>, form: Form, scale: f32) {
+        let (depth, a) = match form {
+            Form::Tn => (a.rows(), Matrix::by_depth(Floats::new(a), a.cols())),
+            _ => (a.cols(), Matrix::by_column(Floats::new(a), a.cols())),
+        };
+        let b = match form {
+            Form::Nt => Matrix::by_column(Floats::new(b), b.cols()),
+            _ => Matrix::by_depth(Floats::new(b), b.cols()),
+        };
+        let parts = depth.div_ceil(DEPTH);
+        for i in 0..parts {
+            let depth = depth * i / parts..depth * (i + 1) / parts;
+            self.stretches.push(Stretch { term: self.terms.len(), depth });
         }
+        self.terms.push(Term { a, b, scale });
     }
-    if let Some(pre) = pre {
-        pre.copy_from_slice(y);
-    }
-    match tail.gelu {
-        Some(Gelu::Tanh) => y.iter_mut().for_each(|y| *y = gelu_of(*y, Gelu::Tanh)),
-        Some(Gelu::Erf) => y.iter_mut().for_each(|y| *y = gelu_of(*y, Gelu::Erf)),
-        None => {}
-    }
-    if let (Some(residual), Some((_, factor))) = (residual, tail.residual) {
-        for (y, r) in y.iter_mut().zip(residual) {
-            *y = factor.mul_add(*r, *y);
-        }
-    }
-}
 
-/// sum += scale·z·factorᵀ (Nt, factor [n, r]) or scale·z·factor (Nn, [r, n]), row by row in the order of the rank.
-fn low_rank(sum: &mut [f32], z: &[f32], factor: &[f32], n: usize, rank: usize, scale: f32, form: Form) {
-    let transposed: Vec<f32>;
-    let by_rank = if form == Form::Nt {
-        transposed = (0..rank * n).map(|i| factor[(i % n) * rank + i / n]).collect();
-        &transposed
-    } else {
-        factor
-    };
-    for (sum, z) in sum.chunks_exact_mut(n).zip(z.chunks_exact(rank)) {
-        let mut r = 0;
-        while r + 4 <= rank {
-            let w = [z[r] * scale, z[r + 1] * scale, z[r + 2] * scale, z[r + 3] * scale];
-            let f: [&[f32]; 4] = std::array::from_fn(|i| &by_rank[(r + i) * n..][..n]);
-            for j in 0..n {
-                let mut s = sum[j];
-                s = w[0].mul_add(f[0][j], s);
-                s = w[1].mul_add(f[1][j], s);
-                s = w[2].mul_add(f[2][j], s);
-                sum[j] = w[3].mul_add(f[3][j], s);
-            }
-            r += 4;
-        }
-        for r in r..rank {
-            let w = z[r] * scale;
-            for (s, f) in sum.iter_mut().zip(&by_rank[r * n..][..n]) {
-                *s = w.mul_add(*f, *s);
-            }
+    /// Whether `gemm` may write into y itself: f32, and nothing between the sum and y that is not a sum.
+    fn direct(&self) -> Option<Scatter<'a, f32>> {
+        let summed = self.write == Write::Set || self.gelu.is_none() && self.pre_activation.is_none();
+        match self.y {
+            FloatsMut::F32(y) if summed && self.m > 1 && self.n > 1 => Some(y),
+            _ => None,
         }
     }
-}
 
-/// Narrow storage: a block of a is widened whole, b panel by panel of n, so that no matrix exists in f32.
-fn matmul_widened(threads: &Threads, y: ViewMut, a: View, b: View, form: Form, epilogue: Epilogue) {
-    let (m, n) = (y.rows(), y.cols());
-    let k = if form == Form::Tn { a.rows() } else { a.cols() };
-    let tail = tail(&epilogue);
-    let wide_a = to_f32(a);
-    let mut sums = vec![0f32; padded(m, n.min(PANEL)).max(m) * n];
-    let rows = sums.len() / n;
-    let mut a_padded = wide_a;
-    if form != Form::Tn {
-        a_padded.resize(rows * k, 0.0);
+    fn run(&self, pool: &Threads) {
+        let (m, n) = (self.m, self.n);
+        let tasks = match m * n * self.depth() / WORTH {
+            0 | 1 => 1,
+            worth => worth.min(4 * pool.count()),
+        };
+        // Columns first, since each task makes its own panels of b; rows where there are too few of them.
+        let mut wide = n.div_ceil(WIDTH);
+        let mut high = tasks.div_ceil(wide).min(m.div_ceil(WIDTH));
+        if self.direct().is_none() {
+            high = high.max(m.div_ceil(HEIGHT));
+        }
+        if wide * high < tasks.min(pool.count()) {
+            wide = pool.count().min(n.div_ceil(64));
+        }
+        pool.each(wide * high, |i| {
+            let (row, column) = (i % high, i / high);
+            let edge = |i: usize| if i == wide { n } else { n / 16 * i / wide * 16 };
+            self.block(cut(0..m, row, high), edge(column)..edge(column + 1));
+        });
     }
-    let count = if form == Form::Tn { m } else { rows };
-    let a_operand = match form {
-        Form::Tn => Operand { pointer: a_padded.as_ptr(), row: 1, column: m as isize },
-        _ => Operand { pointer: a_padded.as_ptr(), row: k as isize, column: 1 },
-    };
-    // Panels are independent columns of y: tasks write into disjoint panel buffers, which are then laid side by side.
-    let panels = threads.map(n.div_ceil(PANEL), |panel| {
-        let first = panel * PANEL;
-        let width = PANEL.min(n - first);
-        let mut wide = vec![0f32; k * width];
-        with_float!(b.dtype(), T => {
-            let b = slice::<T>(b);
-            match form {
-                Form::Nt => widen(&mut wide, &b[first * k..(first + width) * k]),
-                _ => {
-                    for (to, from) in wide.chunks_exact_mut(width).zip(b.chunks_exact(n)) {
-                        widen(to, &from[first..first + width]);
+
+    fn depth(&self) -> usize {
+        self.stretches.iter().map(|s| s.depth.len()).sum()
+    }
+
+    /// Computes one block of y: for some stretches at a time all rows, some rows at a time.
+    fn block(&self, rows: Range<usize>, columns: Range<usize>) {
+        let direct = self.direct();
+        let parts = rows.len().div_ceil(HEIGHT);
+        let height = rows.len().div_ceil(parts).max(2);
+        let pitch = pitch(columns.len());
+        let held = HELD.min(self.depth());
+        let a_size = DEPTH.min(self.depth());
+        let sizes = [
+            held * pitch,
+            if direct.is_some() { 0 } else { height * pitch },
+            (height * self::pitch(a_size)).max(a_size * self::pitch(height)),
+            columns.len().next_multiple_of(16),
+        ];
+        with_scratch(sizes.iter().sum(), |scratch| {
+            let (panels, scratch) = scratch.split_at_mut(sizes[0]);
+            let (tile, scratch) = scratch.split_at_mut(sizes[1]);
+            let (a, line) = scratch.split_at_mut(sizes[2]);
+            let mut next = 0;
+            loop {
+                let (first, mut depth) = (next, 0);
+                while next < self.stretches.len() && depth + self.stretches[next].depth.len() <= HELD {
+                    depth += self.stretches[next].depth.len();
+                    next += 1;
+                }
+                let held = self.panels(first..next, &columns, panels, pitch);
+                for part in 0..parts {
+                    let rows = cut(rows.clone(), part, parts);
+                    let (start, stride) = match direct {
+                        Some(y) => (y.pointer(rows.start * self.n + columns.start), self.n),
+                        None => (tile.as_mut_ptr(), pitch),
+                    };
+                    for (i, &panel) in (first..next).zip(&held) {
+                        let read = i > 0 || direct.is_some() && self.write == Write::Add;
+                        let a = self.left(&self.stretches[i], &rows, a);
+                        self.call(start, stride, (rows.len(), columns.len()), a, panel, i, read);
                     }
+                    if next == self.stretches.len() {
+                        self.finish(rows, &columns, direct, tile, pitch, &mut line[..columns.len()]);
+                    }
+                }
+                if next == self.stretches.len() {
+                    break;
                 }
             }
         });
-        let b_operand = match form {
-            Form::Nt => Operand { pointer: wide.as_ptr(), row: 1, column: k as isize },
-            _ => Operand { pointer: wide.as_ptr(), row: width as isize, column: 1 },
+    }
+
+    /// The panels of b for some stretches: in place where their columns are contiguous f32, else copied.
+    fn panels(
+        &self,
+        stretches: Range<usize>,
+        columns: &Range<usize>,
+        mut room: &mut [f32],
+        pitch: usize,
+    ) -> Vec<Panel> {
+        let stretches = self.stretches[stretches].iter();
+        let panel = |stretch: &Stretch| {
+            let b = &self.terms[stretch.term].b;
+            if b.column_stride == 1 && columns.len() > 1 {
+                if let Some(panel) = b.in_place(&stretch.depth, columns) {
+                    return panel;
+                }
+            }
+            let (y, rest) = std::mem::take(&mut room).split_at_mut(stretch.depth.len() * pitch);
+            room = rest;
+            b.columns_contiguous(stretch.depth.clone(), columns.clone(), y, pitch);
+            Panel { start: y.as_ptr(), depth_stride: pitch, column_stride: 1 }
         };
-        let mut out = vec![0f32; count.max(padded(count, width)) * width];
-        let padded_rows = out.len() / width;
-        if form == Form::Tn || padded_rows == count {
-            product(&mut out, count, width, k, a_operand.at_row(0), b_operand, tail.scale, false, width);
-        } else {
-            let mut taller = vec![0f32; padded_rows * k];
-            taller[..count * k].copy_from_slice(&a_padded[..count * k]);
-            let operand = Operand { pointer: taller.as_ptr(), row: k as isize, column: 1 };
-            product(&mut out, padded_rows, width, k, operand, b_operand, tail.scale, false, width);
-        }
-        (first, width, out)
-    });
-    for (first, width, out) in panels {
-        for (sum, row) in sums.chunks_exact_mut(n).zip(out.chunks_exact(width)) {
-            sum[first..first + width].copy_from_slice(row);
+        stretches.map(panel).collect()
+    }
+
+    /// Rows of a: in place where they are f32 and more than one, else copied to where a second row can be read.
+    fn left(&self, stretch: &Stretch, rows: &Range<usize>, room: &mut [f32]) -> Panel {
+        let a = &self.terms[stretch.term].a;
+        let in_place = if rows.len() > 1 { a.in_place(&stretch.depth, rows) } else { None };
+        in_place.unwrap_or_else(|| a.widened(&stretch.depth, rows, room))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn call(
+        &self,
+        y: *mut f32,
+        y_stride: usize,
+        (m, n): (usize, usize),
+        a: Panel,
+        b: Panel,
+        i: usize,
+        read: bool,
+    ) {
+        let Stretch { term, depth } = &self.stretches[i];
+        // A single row or column is computed beside one of leftover numbers, which nobody reads: see the head of the file.
+        // SAFETY: y, a and b hold at least two rows and columns at these strides: in place they were checked against
+        // their slices (and have two, else they would not be in place), in scratch they have a pitch of 16 or more and
+        // room for two. No other thread writes these rows and columns of y: tasks are disjoint.
+        unsafe {
+            gemm::gemm(
+                m.max(2),
+                n.max(2),
+                depth.len(),
+                y,
+                1,
+                y_stride as isize,
+                read,
+                a.start,
+                a.depth_stride as isize,
+                a.column_stride as isize,
+                b.start,
+                b.column_stride as isize,
+                b.depth_stride as isize,
+                1.0,
+                self.terms[*term].scale,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
         }
     }
-    if let Some((z, factor, rank, scale)) = &tail.low_rank {
-        low_rank(&mut sums, z, factor, n, *rank, *scale, form);
-    }
-    with_float!(y.dtype(), T => {
-        let residual = epilogue.residual.map(|(r, _)| slice::<T>(r));
-        let mut pre = epilogue.pre_activation.map(slice_mut::<T>);
-        for (r, (y, sum)) in slice_mut::<T>(y).chunks_exact_mut(n).zip(sums.chunks_exact_mut(n)).enumerate() {
-            let residual = residual.map(|x| &x[r * n..][..n]);
-            tail.row(y, sum, pre.as_deref_mut().map(|p| &mut p[r * n..][..n]), residual);
+
+    /// What comes after the sum, for rows that are complete.
+    fn finish(
+        &self,
+        rows: Range<usize>,
+        columns: &Range<usize>,
+        direct: Option<Scatter<f32>>,
+        tile: &mut [f32],
+        pitch: usize,
+        line: &mut [f32],
+    ) {
+        let nothing = self.stretches.is_empty();
+        let epilogue = self.bias.is_some()
+            || self.gelu.is_some()
+            || self.pre_activation.is_some()
+            || self.residual.is_some();
+        if direct.is_some() && !epilogue && !nothing {
+            return;
         }
+        for (i, r) in rows.enumerate() {
+            let start = r * self.n + columns.start;
+            let sum = match &direct {
+                // SAFETY: this task's columns of this row; nobody else touches them.
+                Some(y) => unsafe { y.range(start..start + columns.len()) },
+                None => &mut tile[i * pitch..][..columns.len()],
+            };
+            if nothing && (direct.is_none() || self.write == Write::Set) {
+                sum.fill(0.0);
+            }
+            if let Some(bias) = &self.bias {
+                sum.iter_mut().zip(&bias[columns.clone()]).for_each(|(y, x)| *y += x);
+            }
+            if let Some(pre_activation) = &self.pre_activation {
+                // SAFETY: as above.
+                unsafe { pre_activation.write(start, sum, Write::Set) };
+            }
+            if let Some(form) = self.gelu {
+                math::gelu_in_place(sum, form);
+            }
+            if let Some((residual, factor)) = self.residual {
+                residual.read(start, line);
+                sum.iter_mut().zip(&*line).for_each(|(y, x)| *y = factor.mul_add(*x, *y));
+            }
+            if direct.is_none() {
+                // SAFETY: as above.
+                unsafe { self.y.write(start, sum, self.write) };
+            }
+        }
+    }
+}
+
+/// Part `i` of `parts` nearly equal ones.
+fn cut(range: Range<usize>, i: usize, parts: usize) -> Range<usize> {
+    let n = range.len();
+    range.start + n * i / parts..range.start + n * (i + 1) / parts
+}
+
+pub(super) fn sum_rows(pool: &Threads, y: ViewMut, x: View) -> Result<()> {
+    /// Rows summed in one go; fixed, so that the order of addition is.
+    const CHUNK: usize = 256;
+    let (rows, cols) = (x.rows(), x.cols());
+    let mut partial = vec![0.0f32; rows.div_ceil(CHUNK) * cols];
+    let sums = Scatter::new(&mut partial);
+    by_float!(x.dtype(), T => {
+        let x = floats::<T>(x);
+        pool.ranges(rows, CHUNK, |range| {
+            let start = range.start / CHUNK * cols;
+            // SAFETY: `ranges` hands out each chunk once.
+            let sums = unsafe { sums.range(start..start + cols) };
+            for x in x[range.start * cols..range.end * cols].chunks_exact(cols) {
+                sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x.wide());
+            }
+        });
     });
+    let y = floats_mut::<f32>(y);
+    for sums in partial.chunks_exact(cols) {
+        y.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum);
+    }
+    Ok(())
 }

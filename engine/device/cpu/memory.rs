@@ -1,91 +1,192 @@
-//! Host memory with free lists: after the first step a training step asks the system for nothing.
+//! Host memory: buffers come back to free lists, so that a training step asks the system for nothing after the first.
 
 use super::super::MemoryUse;
+use crate::base::Fault;
 use anyhow::Result;
+use memmap2::MmapMut;
 use std::alloc::{alloc, dealloc, Layout};
-use std::collections::HashMap;
-use std::sync::Mutex;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
 
-/// Vector width and cache line.
-const ALIGN: usize = 64;
+/// Addresses are multiples of this: a cache line, and the widest vector.
+const ALIGNMENT: usize = 64;
+/// From here on a buffer is a map of its own, in huge pages where the system has them.
+const MAPPED: usize = 4 << 20;
+/// Free buffers beyond the peak of used ones that are kept for reuse.
+const KEPT: usize = 256 << 20;
 
 #[derive(Default)]
-pub struct Memory {
-    inner: Mutex<Inner>,
-}
+pub(super) struct Memory(Mutex<State>);
 
 #[derive(Default)]
-struct Inner {
-    /// Addresses ready for reuse, by rounded size.
-    free: HashMap<usize, Vec<u64>>,
+struct State {
+    /// Free buffers by size class.
+    free: BTreeMap<usize, Vec<Buffer>>,
+    /// Maps in use by address.
+    maps: BTreeMap<u64, MmapMut>,
+    /// Bytes in `free`.
+    cached: usize,
+    /// Classes of buffers in use.
+    held: usize,
     used: MemoryUse,
 }
 
+enum Buffer {
+    /// Address of an allocation of its class' size.
+    Heap(u64),
+    Map(MmapMut),
+}
+
+/// The size that serves `bytes`: eight steps for each doubling, so that batches of changing length share buffers.
+fn class(bytes: usize) -> usize {
+    let bytes = bytes.max(ALIGNMENT);
+    let step = (bytes.next_power_of_two() / 16).max(ALIGNMENT);
+    bytes.next_multiple_of(step)
+}
+
+fn layout(class: usize) -> Layout {
+    Layout::from_size_align(class, ALIGNMENT).expect("a size class is a valid layout")
+}
+
 impl Memory {
-    /// Sizes are rounded up to eighths of their power of two, so that nearly equal batches share blocks.
-    fn rounded(bytes: usize) -> usize {
-        let bytes = bytes.max(ALIGN);
-        let step = (bytes.next_power_of_two() / 8).max(ALIGN);
-        bytes.next_multiple_of(step)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     pub fn alloc(&self, bytes: usize) -> Result<u64> {
-        let size = Memory::rounded(bytes);
-        let mut inner = self.inner.lock().expect("no panic under this lock");
-        inner.used.now += bytes;
-        inner.used.peak = inner.used.peak.max(inner.used.now);
-        if let Some(address) = inner.free.get_mut(&size).and_then(Vec::pop) {
-            return Ok(address);
+        if bytes > isize::MAX as usize / 2 {
+            return Err(refuse(bytes, "no host has that much"));
         }
-        let layout = Layout::from_size_align(size, ALIGN).expect("a size below isize::MAX");
-        // SAFETY: the layout's size is at least ALIGN, so not zero.
-        let mut pointer = unsafe { alloc(layout) };
-        if pointer.is_null() {
-            inner.release();
-            // SAFETY: as above.
-            pointer = unsafe { alloc(layout) };
-        }
-        if pointer.is_null() {
-            inner.used.now -= bytes;
-            return Err(crate::base::Fault::Device
-                .error(format!("memory: cpu: expected {size} bytes, got none; use a smaller --batch-rows")));
-        }
-        Ok(pointer as u64)
+        let mut state = self.state();
+        let class = class(bytes);
+        let buffer = match state.free.get_mut(&class).and_then(Vec::pop) {
+            Some(buffer) => {
+                state.cached -= class;
+                buffer
+            }
+            None => {
+                if state.cached + state.held + class > state.used.peak + state.used.peak / 4 + KEPT {
+                    state.release();
+                }
+                match new(class) {
+                    Ok(buffer) => buffer,
+                    Err(_) => {
+                        state.release();
+                        new(class).map_err(|why| refuse(bytes, why))?
+                    }
+                }
+            }
+        };
+        state.held += class;
+        state.used.now += bytes;
+        state.used.peak = state.used.peak.max(state.used.now);
+        Ok(match buffer {
+            Buffer::Heap(address) => address,
+            Buffer::Map(mut map) => {
+                let address = map.as_mut_ptr() as u64;
+                state.maps.insert(address, map);
+                address
+            }
+        })
     }
 
     pub fn free(&self, address: u64, bytes: usize) {
-        let mut inner = self.inner.lock().expect("no panic under this lock");
-        inner.used.now -= bytes;
-        inner.free.entry(Memory::rounded(bytes)).or_default().push(address);
+        let mut state = self.state();
+        let class = class(bytes);
+        let buffer = match state.maps.remove(&address) {
+            Some(map) => Buffer::Map(map),
+            None => Buffer::Heap(address),
+        };
+        state.free.entry(class).or_default().push(buffer);
+        state.cached += class;
+        state.held -= class;
+        state.used.now -= bytes;
     }
 
     pub fn used(&self) -> MemoryUse {
-        self.inner.lock().expect("no panic under this lock").used
+        self.state().used
     }
 
     pub fn reset_peak(&self) {
-        let mut inner = self.inner.lock().expect("no panic under this lock");
-        inner.used.peak = inner.used.now;
+        let mut state = self.state();
+        state.used.peak = state.used.now;
     }
 }
 
-impl Inner {
-    /// Gives everything unused back to the system.
+impl State {
+    /// Gives all free buffers back to the system.
     fn release(&mut self) {
-        for (size, addresses) in self.free.drain() {
-            let layout = Layout::from_size_align(size, ALIGN).expect("a size that was allocated");
-            for address in addresses {
-                // SAFETY: the block was allocated with this layout and nobody holds it.
-                unsafe { dealloc(address as *mut u8, layout) };
+        for (class, buffers) in std::mem::take(&mut self.free) {
+            for buffer in buffers {
+                if let Buffer::Heap(address) = buffer {
+                    // SAFETY: allocated by `new` with this layout, and in no one's use: it was in the free list.
+                    unsafe { dealloc(address as *mut u8, layout(class)) };
+                }
             }
         }
+        self.cached = 0;
     }
 }
 
-impl Drop for Memory {
+impl Drop for State {
     fn drop(&mut self) {
-        if let Ok(inner) = self.inner.get_mut() {
-            inner.release();
+        self.release();
+    }
+}
+
+fn new(class: usize) -> std::result::Result<Buffer, String> {
+    if class >= MAPPED {
+        let map = MmapMut::map_anon(class).map_err(|e| e.to_string())?;
+        // Fewer address translations for matrix products; where the system declines, nothing is lost.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
+        return Ok(Buffer::Map(map));
+    }
+    // SAFETY: the layout's size is a class, never zero.
+    let address = unsafe { alloc(layout(class)) } as u64;
+    match address {
+        0 => Err("out of memory".into()),
+        address => Ok(Buffer::Heap(address)),
+    }
+}
+
+fn refuse(bytes: usize, why: impl std::fmt::Display) -> anyhow::Error {
+    Fault::Device.error(format!(
+        "cpu: memory: {bytes} bytes cannot be had: {why}; use fewer rows a step or a smaller model"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_aligned_counted_and_used_again() {
+        let memory = Memory::default();
+        let mut held = Vec::new();
+        for bytes in [1, 63, 64, 65, 4096, 100_000, 5 << 20] {
+            let address = memory.alloc(bytes).unwrap();
+            assert_eq!(address % ALIGNMENT as u64, 0);
+            held.push((address, bytes));
+        }
+        let total: usize = held.iter().map(|h| h.1).sum();
+        assert_eq!(memory.used(), MemoryUse { now: total, peak: total });
+        for &(address, bytes) in &held {
+            memory.free(address, bytes);
+        }
+        assert_eq!(memory.used(), MemoryUse { now: 0, peak: total });
+        assert_eq!(memory.alloc(5 << 20).unwrap(), held[6].0);
+        memory.reset_peak();
+        assert_eq!(memory.used().peak, 5 << 20);
+        memory.free(held[6].0, 5 << 20);
+        assert!(memory.alloc(usize::MAX).is_err());
+    }
+
+    #[test]
+    fn a_class_wastes_at_most_an_eighth() {
+        for bytes in (1024..1_000_000).step_by(77) {
+            let class = class(bytes);
+            assert!(class >= bytes && class - bytes <= bytes / 8, "{bytes} -> {class}");
         }
     }
 }

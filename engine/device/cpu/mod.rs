@@ -1,10 +1,8 @@
-//! The CPU backend: the law that other devices are compared with.
-//!
-//! Work is cut over outputs, or into chunks of a fixed size whose partial sums are added in order, so that the number of
-//! threads never changes a bit.
+//! The CPU backend: host memory and the ops on it. A family is a file; [`Threads`] cuts work, `element` reads memory.
 
 mod activation;
 mod attention;
+mod element;
 mod embed;
 mod loss;
 mod math;
@@ -12,71 +10,25 @@ mod matmul;
 mod memory;
 mod norm;
 mod optim;
+mod panel;
+mod reduce;
 mod select;
-mod slices;
+mod threads;
 
-use super::backend::*;
-use super::tensor::{View, ViewMut};
-use crate::base::Fault;
+use super::*;
 use anyhow::Result;
-use rayon::prelude::*;
-use slices::Float;
+use memory::Memory;
+use threads::Threads;
 
-pub struct Cpu {
+pub(super) struct Cpu {
     threads: Threads,
-    memory: memory::Memory,
-}
-
-/// The worker threads of one device.
-pub struct Threads {
-    pool: rayon::ThreadPool,
-}
-
-impl Threads {
-    pub fn count(&self) -> usize {
-        self.pool.current_num_threads()
-    }
-
-    /// Calls `f(first_row, rows)` on blocks of `per` rows of `y` in parallel.
-    pub fn blocks<T: Send>(&self, y: &mut [T], cols: usize, per: usize, f: impl Fn(usize, &mut [T]) + Sync) {
-        if y.len() <= cols * per || self.count() == 1 {
-            y.chunks_mut(cols * per).enumerate().for_each(|(i, block)| f(i * per, block));
-        } else {
-            self.pool.install(|| {
-                y.par_chunks_mut(cols * per).enumerate().for_each(|(i, block)| f(i * per, block))
-            });
-        }
-    }
-
-    /// Calls `f(i)` for every i below `n` in parallel and collects the results in order.
-    pub fn map<T: Send>(&self, n: usize, f: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
-        self.pool.install(|| (0..n).into_par_iter().map(f).collect())
-    }
-}
-
-/// Rows a task takes at least, so that small rows do not drown in scheduling.
-fn rows_per_task(cols: usize) -> usize {
-    (16_384 / cols.max(1)).max(1)
+    memory: Memory,
 }
 
 impl Cpu {
+    /// `threads` of them, 0 for one per core.
     pub fn open(threads: usize) -> Result<Cpu> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("cpu-{i}"))
-            .build()
-            .map_err(|e| {
-                Fault::Device.error(format!("device: cpu: {threads} threads cannot be started: {e}"))
-            })?;
-        Ok(Cpu { threads: Threads { pool }, memory: memory::Memory::default() })
-    }
-}
-
-/// `ids` are all below `limit`; a bad one is named rather than read out of bounds.
-fn check_ids(op: &str, ids: &[u32], limit: usize) -> Result<()> {
-    match ids.iter().find(|&&id| id as usize >= limit) {
-        None => Ok(()),
-        Some(id) => Err(Fault::Data.error(format!("{op}: expected ids below {limit}, got {id}"))),
+        Ok(Cpu { threads: Threads::open(threads)?, memory: Memory::default() })
     }
 }
 
@@ -94,22 +46,22 @@ impl Backend for Cpu {
     }
 
     fn upload(&self, y: ViewMut, bytes: &[u8]) -> Result<()> {
-        bytes_mut(y).copy_from_slice(bytes);
+        element::bytes_mut(y).copy_from_slice(bytes);
         Ok(())
     }
 
     fn download(&self, bytes: &mut [u8], x: View) -> Result<()> {
-        bytes.copy_from_slice(bytes_of(x));
+        bytes.copy_from_slice(element::bytes(x));
         Ok(())
     }
 
     fn copy(&self, y: ViewMut, x: View) -> Result<()> {
-        bytes_mut(y).copy_from_slice(bytes_of(x));
+        element::bytes_mut(y).copy_from_slice(element::bytes(x));
         Ok(())
     }
 
     fn zero(&self, y: ViewMut) -> Result<()> {
-        self.threads.blocks(bytes_mut(y), 1, 1 << 20, |_, block| block.fill(0));
+        element::bytes_mut(y).fill(0);
         Ok(())
     }
 
@@ -149,6 +101,7 @@ impl Backend for Cpu {
         norm::layernorm(&self.threads, y, statistics, x, weight, bias, epsilon)
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn layernorm_backward(
         &self,
         dx: ViewMut,
@@ -167,13 +120,14 @@ impl Backend for Cpu {
     }
 
     fn sum_rows(&self, y: ViewMut, x: View) -> Result<()> {
-        norm::sum_rows(&self.threads, y, x)
+        matmul::sum_rows(&self.threads, y, x)
     }
 
     fn rotate(&self, x: ViewMut, rotary: Rotary, heads: usize, layout: Qkv, turn: Turn) -> Result<()> {
         attention::rotate(&self.threads, x, rotary, heads, layout, turn)
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn attention(
         &self,
         y: ViewMut,
@@ -188,6 +142,7 @@ impl Backend for Cpu {
         attention::attention(&self.threads, y, log_sum_exp, qkv, segments, heads, layout, scale, dropout)
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn attention_backward(
         &self,
         d_qkv: ViewMut,
@@ -217,9 +172,10 @@ impl Backend for Cpu {
     }
 
     fn cache_store(&self, cache: ViewMut, qkv: View, slots: View, heads: usize, layout: Qkv) -> Result<()> {
-        attention::cache_store(cache, qkv, slots, heads, layout)
+        attention::cache_store(&self.threads, cache, qkv, slots, heads, layout)
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn cache_attention(
         &self,
         y: ViewMut,
@@ -279,23 +235,5 @@ impl Backend for Cpu {
 
     fn sum_squares(&self, y: ViewMut, x: View) -> Result<()> {
         optim::sum_squares(&self.threads, y, x)
-    }
-}
-
-fn bytes_of<'a>(x: View<'a>) -> &'a [u8] {
-    // SAFETY: a view covers `bytes()` bytes of its tensor for 'a; any byte is a u8.
-    unsafe { std::slice::from_raw_parts(x.address() as *const u8, x.bytes()) }
-}
-
-fn bytes_mut<'a>(y: ViewMut<'a>) -> &'a mut [u8] {
-    let bytes = y.as_view().bytes();
-    // SAFETY: as in `bytes_of`; a ViewMut borrows its range exclusively.
-    unsafe { std::slice::from_raw_parts_mut(y.address() as *mut u8, bytes) }
-}
-
-/// Widens a row into f32 scratch.
-fn widen<T: Float>(to: &mut [f32], from: &[T]) {
-    for (t, f) in to.iter_mut().zip(from) {
-        *t = f.get();
     }
 }

@@ -1,47 +1,14 @@
-use super::super::{View, ViewMut, Write};
-use super::slices::{slice, slice_mut, with_float, Float};
-use super::{rows_per_task, widen, Threads};
+//! Layer normalisation and its backward.
+
+use super::super::*;
+use super::element::{by_float, floats, floats_mut, widened, Element};
+use super::reduce;
+use super::threads::Scatter;
+use super::Threads;
 use anyhow::Result;
 
-/// Independent partial sums, so that the loop is vectorised in one fixed order.
-const LANES: usize = 16;
-
-/// Σ f(xᵢ) in a fixed order.
-#[inline(always)]
-pub(super) fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
-    let mut lanes = [0f32; LANES];
-    let chunks = x.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane += f(x);
-        }
-    }
-    for (lane, &x) in lanes.iter_mut().zip(rest) {
-        *lane += f(x);
-    }
-    lanes.iter().sum()
-}
-
-/// Σ xᵢ·yᵢ in a fixed order.
-#[inline(always)]
-pub(super) fn dot(x: &[f32], y: &[f32]) -> f32 {
-    let mut lanes = [0f32; LANES];
-    let (xs, ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
-    let (x_rest, y_rest) = (xs.remainder(), ys.remainder());
-    for (x, y) in xs.zip(ys) {
-        for i in 0..LANES {
-            lanes[i] = x[i].mul_add(y[i], lanes[i]);
-        }
-    }
-    for (lane, (&x, &y)) in lanes.iter_mut().zip(x_rest.iter().zip(y_rest)) {
-        *lane = x.mul_add(y, *lane);
-    }
-    lanes.iter().sum()
-}
-
 pub(super) fn layernorm(
-    threads: &Threads,
+    pool: &Threads,
     y: ViewMut,
     statistics: ViewMut,
     x: View,
@@ -50,28 +17,21 @@ pub(super) fn layernorm(
     epsilon: f32,
 ) -> Result<()> {
     let cols = x.cols();
-    let (weight, bias) = (slice::<f32>(weight), slice::<f32>(bias));
-    with_float!(x.dtype(), T => {
-        let x = slice::<T>(x);
-        let per = rows_per_task(cols);
-        let y = slice_mut::<T>(y);
-        let statistics = slice_mut::<f32>(statistics);
-        let tasks: Vec<(&mut [T], &mut [f32])> =
-            y.chunks_mut(cols * per).zip(statistics.chunks_mut(2 * per)).collect();
-        let mut tasks = tasks;
-        threads.blocks(&mut tasks, 1, 1, |i, task| {
-            let (y, statistics) = &mut task[0];
-            let mut row = vec![0f32; cols];
-            let rows = x[i * per * cols..].chunks_exact(cols);
-            for ((y, s), x) in y.chunks_exact_mut(cols).zip(statistics.chunks_exact_mut(2)).zip(rows) {
-                widen(&mut row, x);
-                let mean = sum(&row, |x| x) / cols as f32;
-                let variance = sum(&row, |x| (x - mean) * (x - mean)) / cols as f32;
+    let (weight, bias) = (widened(weight), widened(bias));
+    let statistics = Scatter::new(floats_mut::<f32>(statistics));
+    by_float!(x.dtype(), T => {
+        let x = floats::<T>(x);
+        pool.rows_of(floats_mut::<T>(y), cols, |range, y| {
+            // SAFETY: `rows_of` hands out each row once.
+            let statistics = unsafe { statistics.range(2 * range.start..2 * range.end) };
+            let x = x[range.start * cols..range.end * cols].chunks_exact(cols);
+            for ((y, x), statistics) in y.chunks_exact_mut(cols).zip(x).zip(statistics.chunks_exact_mut(2)) {
+                let mean = reduce::sum(x, |x| x) / cols as f32;
+                let variance = reduce::sum(x, |x| (x - mean) * (x - mean)) / cols as f32;
                 let inverse = 1.0 / (variance + epsilon).sqrt();
-                s[0] = mean;
-                s[1] = inverse;
-                for (((y, &x), &w), &b) in y.iter_mut().zip(&row).zip(weight).zip(bias) {
-                    *y = T::put(((x - mean) * inverse).mul_add(w, b));
+                statistics.copy_from_slice(&[mean, inverse]);
+                for (((y, x), weight), bias) in y.iter_mut().zip(x).zip(&*weight).zip(&*bias) {
+                    *y = T::narrow(((x.wide() - mean) * inverse).mul_add(*weight, *bias));
                 }
             }
         });
@@ -79,12 +39,12 @@ pub(super) fn layernorm(
     Ok(())
 }
 
-/// Rows whose parameter gradients are summed together before they are added in order.
+/// Rows whose parameter gradients are summed in one go; fixed, so that the order of addition is.
 const CHUNK: usize = 64;
 
 #[allow(clippy::too_many_arguments)]
 pub(super) fn layernorm_backward(
-    threads: &Threads,
+    pool: &Threads,
     dx: ViewMut,
     parameters: Option<(ViewMut, ViewMut)>,
     dy: View,
@@ -93,72 +53,95 @@ pub(super) fn layernorm_backward(
     statistics: View,
     write: Write,
 ) -> Result<()> {
-    let cols = x.cols();
-    let (weight, statistics) = (slice::<f32>(weight), slice::<f32>(statistics));
-    with_float!(x.dtype(), T => {
-        let (x, dy) = (slice::<T>(x), slice::<T>(dy));
-        threads.blocks(slice_mut::<T>(dx), cols, rows_per_task(cols), |first, block| {
-            let (mut normed, mut scaled) = (vec![0f32; cols], vec![0f32; cols]);
-            for (r, dx) in block.chunks_exact_mut(cols).enumerate() {
-                let r = first + r;
+    let (rows, cols) = (x.rows(), x.cols());
+    let weight = widened(weight);
+    let statistics = floats::<f32>(statistics);
+    // Per chunk: d_weight, then d_bias.
+    let mut partial = match parameters {
+        Some(_) => vec![0.0f32; rows.div_ceil(CHUNK) * 2 * cols],
+        None => Vec::new(),
+    };
+    let sums = parameters.is_some().then(|| Scatter::new(&mut partial));
+    by_float!(x.dtype(), T => {
+        let (x, dy) = (floats::<T>(x), floats::<T>(dy));
+        let dx = Scatter::new(floats_mut::<T>(dx));
+        pool.ranges(rows, CHUNK, |range| {
+            let elements = range.start * cols..range.end * cols;
+            // SAFETY: `ranges` hands out each row, and so each chunk, once.
+            let dx = unsafe { dx.range(elements.clone()) };
+            let mut sums = sums.as_ref().map(|sums| {
+                let start = range.start / CHUNK * 2 * cols;
+                // SAFETY: as above.
+                unsafe { sums.range(start..start + 2 * cols) }.split_at_mut(cols)
+            });
+            let rows = dx.chunks_exact_mut(cols).zip(dy[elements.clone()].chunks_exact(cols)).zip(x[elements].chunks_exact(cols));
+            for (((dx, dy), x), r) in rows.zip(range) {
                 let (mean, inverse) = (statistics[2 * r], statistics[2 * r + 1]);
-                let rows = x[r * cols..][..cols].iter().zip(&dy[r * cols..][..cols]).zip(weight);
-                for ((n, s), ((x, d), w)) in normed.iter_mut().zip(&mut scaled).zip(rows) {
-                    *n = (x.get() - mean) * inverse;
-                    *s = d.get() * w;
-                }
-                let a = sum(&scaled, |s| s) / cols as f32;
-                let b = dot(&scaled, &normed) / cols as f32;
-                for ((dx, &n), &s) in dx.iter_mut().zip(&normed).zip(&scaled) {
-                    let d = (s - a - n * b) * inverse;
-                    *dx = T::put(if write == Write::Add { dx.get() + d } else { d });
-                }
-            }
-        });
-        if let Some((d_weight, d_bias)) = parameters {
-            let rows = x.len() / cols;
-            let partial = threads.map(rows.div_ceil(CHUNK), |chunk| {
-                let mut sums = vec![0f32; 2 * cols];
-                let (dw, db) = sums.split_at_mut(cols);
-                for r in chunk * CHUNK..((chunk + 1) * CHUNK).min(rows) {
-                    let (mean, inverse) = (statistics[2 * r], statistics[2 * r + 1]);
-                    let row = x[r * cols..][..cols].iter().zip(&dy[r * cols..][..cols]);
-                    for ((dw, db), (x, d)) in dw.iter_mut().zip(db.iter_mut()).zip(row) {
-                        *dw = d.get().mul_add((x.get() - mean) * inverse, *dw);
-                        *db += d.get();
+                if let Some((d_weight, d_bias)) = &mut sums {
+                    for (((d_weight, d_bias), dy), x) in d_weight.iter_mut().zip(d_bias.iter_mut()).zip(dy).zip(x) {
+                        *d_weight = ((x.wide() - mean) * inverse).mul_add(dy.wide(), *d_weight);
+                        *d_bias += dy.wide();
                     }
                 }
-                sums
-            });
-            add_in_order(slice_mut::<f32>(d_weight), partial.iter().map(|p| &p[..cols]));
-            add_in_order(slice_mut::<f32>(d_bias), partial.iter().map(|p| &p[cols..]));
-        }
-    });
-    Ok(())
-}
-
-pub(super) fn sum_rows(threads: &Threads, y: ViewMut, x: View) -> Result<()> {
-    let (rows, cols) = (x.rows(), x.cols());
-    with_float!(x.dtype(), T => {
-        let x = slice::<T>(x);
-        let partial = threads.map(rows.div_ceil(CHUNK), |chunk| {
-            let mut sums = vec![0f32; cols];
-            for r in chunk * CHUNK..((chunk + 1) * CHUNK).min(rows) {
-                for (s, x) in sums.iter_mut().zip(&x[r * cols..][..cols]) {
-                    *s += x.get();
-                }
+                let row = Row { mean, inverse, weight: &weight };
+                row.backward(dx, dy, x, write);
             }
-            sums
         });
-        add_in_order(slice_mut::<f32>(y), partial.iter().map(Vec::as_slice));
     });
+    if let Some((d_weight, d_bias)) = parameters {
+        let (d_weight, d_bias) = (floats_mut::<f32>(d_weight), floats_mut::<f32>(d_bias));
+        for sums in partial.chunks_exact(2 * cols) {
+            let (weights, biases) = sums.split_at(cols);
+            d_weight.iter_mut().zip(weights).for_each(|(d, s)| *d += s);
+            d_bias.iter_mut().zip(biases).for_each(|(d, s)| *d += s);
+        }
+    }
     Ok(())
 }
 
-fn add_in_order<'a>(y: &mut [f32], partial: impl Iterator<Item = &'a [f32]>) {
-    for part in partial {
-        for (y, p) in y.iter_mut().zip(part) {
-            *y += p;
+struct Row<'a> {
+    mean: f32,
+    inverse: f32,
+    weight: &'a [f32],
+}
+
+impl Row<'_> {
+    /// dx = inverse·(g - mean(g) - x̂·mean(g·x̂)) with g = dy·weight and x̂ = (x - mean)·inverse.
+    #[inline(always)]
+    fn backward<T: Element>(&self, dx: &mut [T], dy: &[T], x: &[T], write: Write) {
+        let Row { mean, inverse, weight } = *self;
+        let (mean_g, mean_gx) = self.means(dy, x);
+        let rows = dx.iter_mut().zip(dy).zip(x).zip(weight);
+        let value = |dy: &T, x: &T, weight: &f32| {
+            let normed = (x.wide() - mean) * inverse;
+            inverse * (-normed).mul_add(mean_gx, dy.wide().mul_add(*weight, -mean_g))
+        };
+        match write {
+            Write::Set => rows.for_each(|(((dx, dy), x), weight)| *dx = T::narrow(value(dy, x, weight))),
+            Write::Add => {
+                rows.for_each(|(((dx, dy), x), weight)| *dx = T::narrow(dx.wide() + value(dy, x, weight)))
+            }
         }
+    }
+
+    /// mean(g) and mean(g·x̂), in the fixed order of [`reduce`].
+    #[inline(always)]
+    fn means<T: Element>(&self, dy: &[T], x: &[T]) -> (f32, f32) {
+        let Row { mean, inverse, weight } = *self;
+        let (mut g, mut gx) = ([0.0f32; 32], [0.0f32; 32]);
+        let add = |g: &mut [f32; 32], gx: &mut [f32; 32], dy: &[T], x: &[T], weight: &[f32]| {
+            for ((((g, gx), dy), x), weight) in g.iter_mut().zip(gx).zip(dy).zip(x).zip(weight) {
+                let product = dy.wide() * weight;
+                *g += product;
+                *gx = ((x.wide() - mean) * inverse).mul_add(product, *gx);
+            }
+        };
+        let (mut dy, mut x, mut w) = (dy.chunks_exact(32), x.chunks_exact(32), weight.chunks_exact(32));
+        for ((dy, x), w) in (&mut dy).zip(&mut x).zip(&mut w) {
+            add(&mut g, &mut gx, dy, x, w);
+        }
+        add(&mut g, &mut gx, dy.remainder(), x.remainder(), w.remainder());
+        let n = weight.len() as f32;
+        (reduce::tree(&mut g, |a, b| a + b) / n, reduce::tree(&mut gx, |a, b| a + b) / n)
     }
 }

@@ -1,33 +1,65 @@
-use super::super::{View, ViewMut};
-use super::slices::{ids_mut, slice, slice_mut, with_float, Float};
+//! The largest elements of rows.
+
+use super::super::*;
+use super::element::{by_float, floats, floats_mut, words_mut, Element};
+use super::reduce;
+use super::threads::Scatter;
 use super::Threads;
 use anyhow::Result;
 
-pub(super) fn top_k(threads: &Threads, values: ViewMut, columns: ViewMut, x: View) -> Result<()> {
-    let (k, cols) = (values.cols(), x.cols());
-    let values = slice_mut::<f32>(values);
-    let columns = ids_mut(columns);
-    with_float!(x.dtype(), T => {
-        let x = slice::<T>(x);
-        let best = threads.map(x.len() / cols, |r| {
-            let row = &x[r * cols..][..cols];
-            let order = |a: &u32, b: &u32| {
-                row[*b as usize].get().total_cmp(&row[*a as usize].get()).then(a.cmp(b))
-            };
-            let mut all: Vec<u32> = (0..cols as u32).collect();
-            if k < cols {
-                all.select_nth_unstable_by(k - 1, order);
-                all.truncate(k);
-            }
-            all.sort_unstable_by(order);
-            all
+pub(super) fn top_k(pool: &Threads, values: ViewMut, columns: ViewMut, x: View) -> Result<()> {
+    let (rows, cols, k) = (x.rows(), x.cols(), values.cols());
+    let values = Scatter::new(floats_mut::<f32>(values));
+    let columns = Scatter::new(words_mut(columns));
+    by_float!(x.dtype(), T => {
+        let x = floats::<T>(x);
+        pool.each(rows, |r| {
+            // SAFETY: `each` hands out each row once.
+            let (values, columns) = unsafe { (values.range(r * k..(r + 1) * k), columns.range(r * k..(r + 1) * k)) };
+            largest(values, columns, &x[r * cols..(r + 1) * cols]);
         });
-        for (r, best) in best.iter().enumerate() {
-            for (i, &column) in best.iter().enumerate() {
-                columns[r * k + i] = column;
-                values[r * k + i] = x[r * cols + column as usize].get();
-            }
-        }
     });
     Ok(())
+}
+
+/// The `values.len()` largest of x, descending, ties by smaller column; not a number counts as -∞.
+fn largest<T: Element>(values: &mut [f32], columns: &mut [u32], x: &[T]) {
+    const BLOCK: usize = 64;
+    let k = values.len();
+    let mut found = 0;
+    for (block, x) in x.chunks(BLOCK).enumerate() {
+        // Most blocks hold nothing better than what was found. Equal is not better: its column is larger.
+        if found == k && reduce::max(x) <= values[k - 1] {
+            continue;
+        }
+        for (i, x) in x.iter().enumerate() {
+            let x = x.wide();
+            let x = if x.is_nan() { f32::NEG_INFINITY } else { x };
+            if found == k && x <= values[k - 1] {
+                continue;
+            }
+            let place = values[..found].partition_point(|&value| value >= x);
+            let end = (found + 1).min(k);
+            values.copy_within(place..end - 1, place + 1);
+            columns.copy_within(place..end - 1, place + 1);
+            values[place] = x;
+            columns[place] = (block * BLOCK + i) as u32;
+            found = end;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ties_and_what_is_not_a_number() {
+        let (mut values, mut columns) = ([0.0; 4], [0; 4]);
+        largest(&mut values, &mut columns, &[f32::NAN, 1.0, 2.0, 1.0, f32::NEG_INFINITY, 2.0]);
+        assert_eq!((values, columns), ([2.0, 2.0, 1.0, 1.0], [2, 5, 1, 3]));
+        let (mut values, mut columns) = ([0.0; 3], [0; 3]);
+        largest(&mut values, &mut columns, &[f32::NAN, f32::NEG_INFINITY, 0.0]);
+        assert_eq!((values, columns), ([0.0, f32::NEG_INFINITY, f32::NEG_INFINITY], [2, 0, 1]));
+    }
 }

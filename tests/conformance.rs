@@ -1,0 +1,75 @@
+//! Every op on every device of this binary against the ops in f64, over dtypes and awkward shapes.
+//!
+//! A case is a function of a device; [`CASES`] and [`attention::CASES`] name the op each is for, and a test holds the
+//! names against the methods of the trait, so an op without a case does not pass.
+
+#[path = "conformance/attention.rs"]
+mod attention;
+#[path = "conformance/cases.rs"]
+mod cases;
+#[path = "conformance/judge.rs"]
+mod judge;
+#[path = "conformance/matmul.rs"]
+mod matmul;
+mod oracle;
+
+use engine::device::Device;
+
+/// Op and case.
+type Case = (&'static str, fn(&Device));
+
+/// Devices to test; a GPU joins when the binary holds kernels for it.
+fn devices() -> Vec<Device> {
+    vec![Device::open("cpu", 2).unwrap(), Device::open("cpu", 1).unwrap()]
+}
+
+fn run(cases: &[Case]) {
+    for device in devices() {
+        for (op, case) in cases {
+            println!("{} {op}", device.name());
+            case(&device);
+        }
+    }
+}
+
+#[test]
+fn simple_ops() {
+    run(cases::CASES);
+}
+
+#[test]
+fn products() {
+    run(matmul::CASES);
+}
+
+#[test]
+fn attention_ops() {
+    run(attention::CASES);
+}
+
+#[test]
+fn every_op_has_a_case() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/engine/device/backend.rs");
+    let source = std::fs::read_to_string(path).unwrap();
+    let methods = &source[source.find("pub trait Backend").expect("the trait is in backend.rs")..];
+    // `fn name(&self` on one line or, where rustfmt broke it, on two.
+    let ops: Vec<&str> = methods
+        .split("fn ")
+        .skip(1)
+        .filter_map(|rest| {
+            let (name, arguments) = rest.split_once('(')?;
+            let returns = rest.split_once(';')?.0.ends_with("Result<()>");
+            (returns && arguments.trim_start().starts_with("&self")).then_some(name)
+        })
+        .filter(|name| !["upload", "download", "synchronize"].contains(name))
+        .collect();
+    assert!(ops.len() >= 20, "the trait was not understood: {ops:?}");
+    let cases: Vec<&str> =
+        [cases::CASES, matmul::CASES, attention::CASES].concat().iter().map(|c| c.0).collect();
+    for op in &ops {
+        assert!(cases.contains(op), "op {op} has no case in tests/conformance");
+    }
+    for case in &cases {
+        assert!(ops.contains(case), "case {case} names no op of the trait");
+    }
+}
