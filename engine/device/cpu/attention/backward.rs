@@ -159,8 +159,8 @@ fn head<T: Element>(
                     *d = scale * p * d.mul_add(*factor, -weighted);
                     *s = p * factor;
                 }
-                probability[seen..].fill(0.0);
-                d_score[seen..].fill(0.0);
+                probability[seen..].fill(-0.0);
+                ();
             }
             let left = Left { elements: &d_score[at..], row: stride, step: 1 };
             for (p, key) in key_along.chunks_exact(WIDE * rows).enumerate() {

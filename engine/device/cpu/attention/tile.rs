@@ -90,16 +90,16 @@ pub(super) fn along(y: &mut [f32], x: &[f32], cols: usize) {
         return;
     }
     for (p, y) in y.chunks_exact_mut(WIDE * rows).enumerate() {
-        let part = p * WIDE..cols.min((p + 1) * WIDE);
-        if part.len() == WIDE {
-            for (y, x) in y.chunks_exact_mut(WIDE).zip(x.chunks_exact(cols)) {
-                y.copy_from_slice(&x[part.clone()]);
-            }
-        } else {
-            for (y, x) in y.chunks_exact_mut(WIDE).zip(x.chunks_exact(cols)) {
-                let (y, zeros) = y.split_at_mut(part.len());
-                y.copy_from_slice(&x[part.clone()]);
-                zeros.fill(0.0);
+        let (y, _) = y.as_chunks_mut::<WIDE>();
+        for (y, x) in y.iter_mut().zip(x.chunks_exact(cols)) {
+            let x = &x[p * WIDE..];
+            // Sixteen at once is a move of two registers, fewer a call.
+            match x.first_chunk::<WIDE>() {
+                Some(x) => *y = *x,
+                None => {
+                    y[..x.len()].copy_from_slice(x);
+                    y[x.len()..].fill(0.0);
+                }
             }
         }
     }
@@ -156,21 +156,17 @@ fn tile<const M: usize, const ADD: bool>(c: &mut [f32], stride: usize, a: Left, 
 /// The sum runs in sixteen lanes by column. `scores` are whole panels.
 pub(super) fn softmax(scores: &mut [f32], visible: usize, scale: f32) -> (f32, f32) {
     debug_assert!(visible <= scores.len() && scores.len().is_multiple_of(WIDE));
+    scores.iter_mut().for_each(|s| *s *= scale);
     scores[visible..].fill(f32::NEG_INFINITY);
     let (panels, _) = scores.as_chunks_mut::<WIDE>();
+    let greater = |a: f32, b: f32| if b > a { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; WIDE];
-    for (p, panel) in panels.iter_mut().enumerate() {
-        // Minus infinity times a scale of zero would be no number.
-        let inside = visible.saturating_sub(p * WIDE).min(WIDE);
-        match inside {
-            WIDE => panel.iter_mut().for_each(|s| *s *= scale),
-            _ => panel[..inside].iter_mut().for_each(|s| *s *= scale),
-        }
-        for (lane, &s) in lanes.iter_mut().zip(&*panel) {
-            *lane = if s > *lane { s } else { *lane };
+    for panel in &*panels {
+        for (lane, &s) in lanes.iter_mut().zip(panel) {
+            *lane = greater(*lane, s);
         }
     }
-    let maximum = lanes.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
+    let maximum = fold(lanes, greater);
     let mut lanes = [0.0; WIDE];
     for panel in panels {
         for (lane, s) in lanes.iter_mut().zip(panel) {
@@ -178,16 +174,16 @@ pub(super) fn softmax(scores: &mut [f32], visible: usize, scale: f32) -> (f32, f
             *lane += *s;
         }
     }
-    (maximum, total(lanes))
+    (maximum, fold(lanes, |a, b| a + b))
 }
 
-/// Sum of the lanes, halves added to halves.
+/// The lanes as one, halves joined to halves.
 #[inline(always)]
-fn total(mut lanes: [f32; WIDE]) -> f32 {
+fn fold(mut lanes: [f32; WIDE], join: impl Fn(f32, f32) -> f32) -> f32 {
     let mut half = WIDE / 2;
     while half > 0 {
         for i in 0..half {
-            lanes[i] += lanes[i + half];
+            lanes[i] = join(lanes[i], lanes[i + half]);
         }
         half /= 2;
     }
@@ -207,7 +203,7 @@ pub(super) fn dot<S: Element, T: Element>(x: &[S], y: &[T]) -> f32 {
     for ((lane, x), y) in lanes.iter_mut().zip(x_rest).zip(y_rest) {
         *lane = x.wide().mul_add(y.wide(), *lane);
     }
-    total(lanes)
+    fold(lanes, |a, b| a + b)
 }
 
 #[cfg(test)]
