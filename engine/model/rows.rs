@@ -73,7 +73,7 @@ impl Rows {
         Ok(Rows {
             tokens: device.upload_u32(&batch.tokens)?,
             positions: [device.upload_u32(&batch.positions[0])?, device.upload_u32(&batch.positions[1])?],
-            segments: device.segments(&batch.starts, &batch.contexts)?,
+            segments: device.segments(batch.starts.clone(), batch.contexts.clone())?,
             names,
         })
     }

@@ -1,5 +1,601 @@
-//! Rotary positions, attention and its cache.
+//! Rotary positions, attention and its cache against an oracle in f64: values, gradients, dropout, caches, and the promise
+//! that a row's bits depend on nothing beside its own sequence.
 
-use crate::Case;
+use engine::base::{Dtype, Philox, Shape, Stream};
+use engine::device::{CacheRows, Device, Dropout, Qkv, Rotary, Tensor, Turn};
 
-pub const CASES: &[Case] = &[];
+pub const CASES: &[crate::Case] = &[
+    ("rotate", rotation_turns_each_half_by_its_own_position),
+    ("attention", values_and_gradients_follow_the_oracle),
+    ("attention_backward", values_and_gradients_follow_the_oracle),
+    ("cache_store", a_cache_gives_what_the_whole_sequence_gives),
+    ("cache_attention", a_cache_gives_what_the_whole_sequence_gives),
+];
+
+const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
+
+fn epsilon(dtype: Dtype) -> f64 {
+    match dtype {
+        Dtype::F16 => 2f64.powi(-10),
+        Dtype::Bf16 => 2f64.powi(-7),
+        _ => f64::from(f32::EPSILON),
+    }
+}
+
+/// Rounding of the storage once, and of f32 sums of `terms`, at the scale of the largest value.
+fn assert_close(what: &str, got: &[f32], expected: &[f64], dtype: Dtype, terms: usize) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    let scale = expected.iter().fold(1e-30f64, |a, b| a.max(b.abs()));
+    let bound = scale * (2.0 * epsilon(dtype) + 4.0 * epsilon(Dtype::F32) * (terms as f64).sqrt());
+    for (i, (&got, &expected)) in got.iter().zip(expected).enumerate() {
+        let error = (f64::from(got) - expected).abs();
+        assert!(
+            error <= bound,
+            "{what}: element {i}: expected {expected}, got {got}, error {error:.2e} above {bound:.2e}"
+        );
+    }
+}
+
+fn normals(count: usize, index: u64) -> Vec<f32> {
+    let mut random = Philox::new(5, Stream::Synthetic, index);
+    (0..count).map(|_| random.normal() as f32).collect()
+}
+
+fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| x.to_bits()).collect()
+}
+
+/// Sequences with their contexts, and how a row is divided.
+#[derive(Clone, Debug)]
+struct Case {
+    sequences: Vec<(usize, usize)>,
+    heads: usize,
+    size: usize,
+    layout: Qkv,
+    scale: f32,
+    /// Rate and key.
+    dropout: Option<(f32, [u32; 2])>,
+}
+
+impl Case {
+    fn new(sequences: &[(usize, usize)], heads: usize, size: usize, layout: Qkv) -> Case {
+        let scale = 1.0 / (size as f32).sqrt();
+        Case { sequences: sequences.to_vec(), heads, size, layout, scale, dropout: None }
+    }
+
+    fn dropping(self, rate: f32) -> Case {
+        Case { dropout: Some((rate, Dropout::key(3, 1 << 33, 7))), ..self }
+    }
+
+    fn rows(&self) -> usize {
+        self.sequences.iter().map(|s| s.0).sum()
+    }
+
+    fn width(&self) -> usize {
+        self.heads * self.size
+    }
+
+    fn longest(&self) -> usize {
+        self.sequences.iter().map(|s| s.0).max().unwrap_or(0)
+    }
+
+    /// Example and place of each row: what dropout's counters are made of.
+    fn examples(&self) -> Vec<u32> {
+        let mut rows = Vec::new();
+        for (s, &(length, _)) in self.sequences.iter().enumerate() {
+            (0..length).for_each(|i| rows.extend([100 + s as u32, 9, i as u32 + 2]));
+        }
+        rows
+    }
+
+    fn column(&self, part: usize, head: usize) -> usize {
+        match self.layout {
+            Qkv::Thirds => part * self.width() + head * self.size,
+            Qkv::PerHead => (head * 3 + part) * self.size,
+        }
+    }
+
+    /// The sequence `s` as a case of its own, and its rows in this one.
+    fn alone(&self, s: usize) -> (Case, std::ops::Range<usize>) {
+        let first: usize = self.sequences[..s].iter().map(|s| s.0).sum();
+        (Case { sequences: vec![self.sequences[s]], ..self.clone() }, first..first + self.sequences[s].0)
+    }
+}
+
+/// Factor of the probability of `key` for one query row.
+fn factor(case: &Case, example: &[u32], head: usize, key: usize) -> f64 {
+    let Some((rate, words)) = case.dropout else { return 1.0 };
+    let counter = [(head as u32) << 16 | (key / 4) as u32, example[2], example[0], example[1]];
+    match Philox::block(words, counter)[key % 4] < Dropout::threshold(rate) {
+        true => 0.0,
+        false => 1.0 / f64::from(1.0 - rate),
+    }
+}
+
+#[derive(Default)]
+struct Oracle {
+    y: Vec<f64>,
+    log_sum_exp: Vec<f64>,
+    d_qkv: Vec<f64>,
+}
+
+/// The definition, and its derivative by the chain rule.
+fn oracle(case: &Case, qkv: &[f64], dy: &[f64]) -> Oracle {
+    let (rows, width, size, scale) = (case.rows(), case.width(), case.size, f64::from(case.scale));
+    let examples = case.examples();
+    let mut o = Oracle {
+        y: vec![0.0; rows * width],
+        log_sum_exp: vec![0.0; rows * case.heads],
+        d_qkv: vec![0.0; rows * 3 * width],
+    };
+    let mut start = 0;
+    for &(length, context) in &case.sequences {
+        for head in 0..case.heads {
+            let [q, k, v] = [0, 1, 2].map(|part| case.column(part, head));
+            let at = |row: usize, column: usize, t: usize| row * 3 * width + column + t;
+            for i in start..start + length {
+                let keys: Vec<usize> =
+                    (start..start + length).filter(|&j| j <= i || j < start + context).collect();
+                let scores: Vec<f64> = keys
+                    .iter()
+                    .map(|&j| scale * (0..size).map(|t| qkv[at(i, q, t)] * qkv[at(j, k, t)]).sum::<f64>())
+                    .collect();
+                let maximum = scores.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
+                let sum: f64 = scores.iter().map(|s| (s - maximum).exp()).sum();
+                let p: Vec<f64> = scores.iter().map(|s| (s - maximum).exp() / sum).collect();
+                let m: Vec<f64> =
+                    keys.iter().map(|j| factor(case, &examples[3 * i..3 * i + 3], head, j - start)).collect();
+                o.log_sum_exp[i * case.heads + head] = maximum + sum.ln();
+                let y = i * width + head * size;
+                for (n, &j) in keys.iter().enumerate() {
+                    (0..size).for_each(|t| o.y[y + t] += p[n] * m[n] * qkv[at(j, v, t)]);
+                }
+                let dp: Vec<f64> = keys
+                    .iter()
+                    .zip(&m)
+                    .map(|(&j, m)| m * (0..size).map(|t| dy[y + t] * qkv[at(j, v, t)]).sum::<f64>())
+                    .collect();
+                let mean: f64 = p.iter().zip(&dp).map(|(p, dp)| p * dp).sum();
+                for (n, &j) in keys.iter().enumerate() {
+                    let ds = scale * p[n] * (dp[n] - mean);
+                    for t in 0..size {
+                        o.d_qkv[at(i, q, t)] += ds * qkv[at(j, k, t)];
+                        o.d_qkv[at(j, k, t)] += ds * qkv[at(i, q, t)];
+                        o.d_qkv[at(j, v, t)] += p[n] * m[n] * dy[y + t];
+                    }
+                }
+            }
+        }
+        start += length;
+    }
+    o
+}
+
+/// What the device makes of a case; everything widened.
+struct Made {
+    y: Vec<f32>,
+    log_sum_exp: Vec<f32>,
+    d_qkv: Vec<f32>,
+}
+
+fn made(device: &Device, case: &Case, qkv: &[f32], dy: &[f32], dtype: Dtype) -> Made {
+    let (rows, width) = (case.rows(), case.width());
+    let mut start = vec![0];
+    case.sequences.iter().for_each(|s| start.push(start[start.len() - 1] + s.0 as u32));
+    let segments = device.segments(start, case.sequences.iter().map(|s| s.1 as u32).collect()).unwrap();
+    let qkv = device.upload_f32(qkv, Shape::matrix(rows, 3 * width), dtype).unwrap();
+    let dy = device.upload_f32(dy, Shape::matrix(rows, width), dtype).unwrap();
+    let examples =
+        device.upload_bytes(as_bytes(&case.examples()), Shape::matrix(rows, 3), Dtype::U32).unwrap();
+    let dropout = case.dropout.map(|(rate, key)| Dropout { rate, key, rows: examples.view() });
+    // Outputs begin as numbers that would show, were they read or left.
+    let stale = |cols: usize, dtype| {
+        device.upload_f32(&vec![f32::NAN; rows * cols], Shape::matrix(rows, cols), dtype).unwrap()
+    };
+    let (mut y, mut log_sum_exp) = (stale(width, dtype), stale(case.heads, Dtype::F32));
+    let mut d_qkv = stale(3 * width, dtype);
+    device
+        .attention(
+            y.view_mut(),
+            log_sum_exp.view_mut(),
+            qkv.view(),
+            &segments,
+            case.heads,
+            case.layout,
+            case.scale,
+            dropout,
+        )
+        .unwrap();
+    device
+        .attention_backward(
+            d_qkv.view_mut(),
+            dy.view(),
+            y.view(),
+            log_sum_exp.view(),
+            qkv.view(),
+            &segments,
+            case.heads,
+            case.layout,
+            case.scale,
+            dropout,
+        )
+        .unwrap();
+    let read = |x: &Tensor| device.download_f32(x.view()).unwrap();
+    Made { y: read(&y), log_sum_exp: read(&log_sum_exp), d_qkv: read(&d_qkv) }
+}
+
+fn as_bytes(words: &[u32]) -> &[u8] {
+    bytemuck::cast_slice(words)
+}
+
+/// Values as `dtype` holds them.
+fn rounded(device: &Device, x: &[f32], dtype: Dtype) -> Vec<f32> {
+    let x = device.upload_f32(x, Shape::vector(x.len()), dtype).unwrap();
+    device.download_f32(x.view()).unwrap()
+}
+
+fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&x| f64::from(x)).collect()
+}
+
+/// One row; causal; all seen; contexts that end inside tiles; nothing between two; several blocks; every head's size.
+fn cases() -> Vec<Case> {
+    use Qkv::{PerHead, Thirds};
+    let ragged = [(1, 0), (1, 1), (7, 3), (0, 0), (33, 33), (17, 0), (90, 41), (6, 6), (23, 20)];
+    vec![
+        Case::new(&[(1, 0)], 1, 8, Thirds),
+        Case::new(&[(1, 1)], 3, 12, PerHead),
+        Case::new(&[(64, 0)], 2, 32, Thirds),
+        Case::new(&[(64, 64)], 2, 32, PerHead),
+        Case::new(&ragged, 2, 8, Thirds),
+        Case::new(&ragged, 1, 20, PerHead),
+        Case::new(&ragged, 4, 64, Thirds),
+        Case::new(&ragged, 1, 128, PerHead),
+        Case::new(&[(300, 130), (97, 0), (200, 200)], 1, 16, Thirds),
+        Case::new(&ragged, 3, 32, Thirds).dropping(0.1),
+        Case::new(&[(130, 50), (98, 0)], 2, 64, PerHead).dropping(0.5),
+    ]
+}
+
+fn values_and_gradients_follow_the_oracle(device: &Device) {
+    for (index, case) in cases().iter().enumerate() {
+        let qkv = normals(case.rows() * 3 * case.width(), 2 * index as u64);
+        let dy = normals(case.rows() * case.width(), 2 * index as u64 + 1);
+        for dtype in DTYPES {
+            let (qkv, dy) = (rounded(device, &qkv, dtype), rounded(device, &dy, dtype));
+            let expected = oracle(case, &wide(&qkv), &wide(&dy));
+            let made = made(device, case, &qkv, &dy, dtype);
+            let terms = case.size + case.longest();
+            assert_close(&format!("y {case:?} {dtype}"), &made.y, &expected.y, dtype, terms);
+            let what = format!("log_sum_exp {case:?} {dtype}");
+            assert_close(&what, &made.log_sum_exp, &expected.log_sum_exp, Dtype::F32, terms);
+            assert_close(&format!("d_qkv {case:?} {dtype}"), &made.d_qkv, &expected.d_qkv, dtype, terms);
+        }
+    }
+}
+
+#[test]
+fn the_oracle_is_its_own_derivative() {
+    let sequences = [(5, 2), (1, 0), (9, 0), (4, 4)];
+    for case in
+        [Case::new(&sequences, 2, 4, Qkv::Thirds), Case::new(&sequences, 2, 4, Qkv::PerHead).dropping(0.3)]
+    {
+        let mut qkv = wide(&normals(case.rows() * 3 * case.width(), 50));
+        let dy = wide(&normals(case.rows() * case.width(), 51));
+        let d_qkv = oracle(&case, &qkv, &dy).d_qkv;
+        let loss =
+            |qkv: &[f64]| -> f64 { oracle(&case, qkv, &dy).y.iter().zip(&dy).map(|(y, dy)| y * dy).sum() };
+        const STEP: f64 = 1e-5;
+        for i in 0..qkv.len() {
+            let x = qkv[i];
+            qkv[i] = x + STEP;
+            let above = loss(&qkv);
+            qkv[i] = x - STEP;
+            let difference = (above - loss(&qkv)) / (2.0 * STEP);
+            qkv[i] = x;
+            assert!(
+                (difference - d_qkv[i]).abs() < 1e-8,
+                "{case:?} element {i}: {difference} and {}",
+                d_qkv[i]
+            );
+        }
+    }
+}
+
+#[test]
+fn threads_and_neighbours_change_no_bit() {
+    for case in cases() {
+        let (width, heads) = (case.width(), case.heads);
+        let qkv = normals(case.rows() * 3 * width, 60);
+        let dy = normals(case.rows() * width, 61);
+        for dtype in [Dtype::F32, Dtype::Bf16] {
+            let [one, others @ ..] = [1, 2, 5].map(|threads| {
+                let device = Device::open("cpu", threads).unwrap();
+                made(&device, &case, &qkv, &dy, dtype)
+            });
+            for other in others {
+                assert_eq!(bits(&one.y), bits(&other.y), "{case:?}");
+                assert_eq!(bits(&one.log_sum_exp), bits(&other.log_sum_exp), "{case:?}");
+                assert_eq!(bits(&one.d_qkv), bits(&other.d_qkv), "{case:?}");
+            }
+            // Examples are numbered by sequence, so a sequence with dropout would be another one alone: see below.
+            if case.dropout.is_some() {
+                continue;
+            }
+            let device = Device::open("cpu", 2).unwrap();
+            for s in 0..case.sequences.len() {
+                let (alone, rows) = case.alone(s);
+                let of = |cols: usize| rows.start * cols..rows.end * cols;
+                let made = made(&device, &alone, &qkv[of(3 * width)], &dy[of(width)], dtype);
+                assert_eq!(bits(&made.y), bits(&one.y[of(width)]), "{case:?} sequence {s}");
+                assert_eq!(
+                    bits(&made.log_sum_exp),
+                    bits(&one.log_sum_exp[of(heads)]),
+                    "{case:?} sequence {s}"
+                );
+                assert_eq!(bits(&made.d_qkv), bits(&one.d_qkv[of(3 * width)]), "{case:?} sequence {s}");
+            }
+        }
+    }
+}
+
+#[test]
+fn dropout_follows_the_example_wherever_it_is_packed() {
+    let device = Device::open("cpu", 2).unwrap();
+    let case = Case::new(&[(40, 11)], 2, 16, Qkv::Thirds).dropping(0.25);
+    let packed = Case { sequences: vec![(40, 11), (13, 0), (50, 50)], ..case.clone() };
+    let (qkv, dy) = (normals(packed.rows() * 96, 70), normals(packed.rows() * 32, 71));
+    let alone = made(&device, &case, &qkv[..40 * 96], &dy[..40 * 32], Dtype::F32);
+    let beside = made(&device, &packed, &qkv, &dy, Dtype::F32);
+    assert_eq!(bits(&alone.y), bits(&beside.y[..40 * 32]));
+    assert_eq!(bits(&alone.d_qkv), bits(&beside.d_qkv[..40 * 96]));
+    let kept = made(&device, &Case { dropout: None, ..case }, &qkv[..40 * 96], &dy[..40 * 32], Dtype::F32);
+    assert_ne!(bits(&alone.y), bits(&kept.y));
+    assert_eq!(bits(&alone.log_sum_exp), bits(&kept.log_sum_exp));
+}
+
+#[test]
+fn what_comes_later_is_not_seen() {
+    let device = Device::open("cpu", 1).unwrap();
+    let case = Case::new(&[(70, 9)], 2, 16, Qkv::Thirds);
+    let (mut qkv, dy) = (normals(70 * 96, 80), normals(70 * 32, 81));
+    let before = made(&device, &case, &qkv, &dy, Dtype::F32).y;
+    qkv[37 * 96..].iter_mut().for_each(|x| *x *= -3.0);
+    let after = made(&device, &case, &qkv, &dy, Dtype::F32).y;
+    assert_eq!(bits(&before[..37 * 32]), bits(&after[..37 * 32]));
+    assert!((37..70).all(|i| bits(&before[i * 32..][..32]) != bits(&after[i * 32..][..32])));
+}
+
+#[test]
+fn scores_far_apart_stay_finite() {
+    let device = Device::open("cpu", 1).unwrap();
+    let case = Case { scale: 100.0, ..Case::new(&[(50, 20)], 2, 8, Qkv::Thirds) };
+    let (qkv, dy) = (normals(50 * 48, 90), normals(50 * 16, 91));
+    let expected = oracle(&case, &wide(&qkv), &wide(&dy));
+    let made = made(&device, &case, &qkv, &dy, Dtype::F32);
+    // Scores reach a thousand: an f32 rounding of them is 1e-4 of a probability.
+    for (got, expected) in made.y.iter().zip(&expected.y) {
+        assert!((f64::from(*got) - expected).abs() < 1e-2, "expected {expected}, got {got}");
+    }
+    assert!(made.d_qkv.iter().all(|x| x.is_finite()));
+}
+
+/// Tables of `positions` rows for heads of `size`, and two position ids for each of `rows`.
+struct Angles {
+    cos: Tensor,
+    sin: Tensor,
+    ids: [Vec<u32>; 2],
+    positions: [Tensor; 2],
+}
+
+fn angles(device: &Device, rows: usize, size: usize) -> Angles {
+    const POSITIONS: usize = 40;
+    let pairs = size / 4;
+    let angle = |i: usize| (i / pairs) as f64 * 10_000f64.powf(-2.0 * (i % pairs) as f64 / (size / 2) as f64);
+    let table = |f: fn(f64) -> f64| {
+        let values: Vec<f32> = (0..POSITIONS * pairs).map(|i| f(angle(i)) as f32).collect();
+        device.upload_f32(&values, Shape::matrix(POSITIONS, pairs), Dtype::F32).unwrap()
+    };
+    let ids = [7, 11].map(|step| (0..rows).map(|i| (i * step % POSITIONS) as u32).collect::<Vec<u32>>());
+    let positions = [0, 1].map(|i: usize| device.upload_u32(&ids[i]).unwrap());
+    Angles { cos: table(f64::cos), sin: table(f64::sin), ids, positions }
+}
+
+fn rotated(device: &Device, case: &Case, x: &[f32], angles: &Angles, dtype: Dtype, turn: Turn) -> Vec<f32> {
+    let mut y = device.upload_f32(x, Shape::matrix(case.rows(), 3 * case.width()), dtype).unwrap();
+    let rotary = Rotary {
+        cos: angles.cos.view(),
+        sin: angles.sin.view(),
+        positions: [angles.positions[0].view(), angles.positions[1].view()],
+    };
+    device.rotate(y.view_mut(), rotary, case.heads, case.layout, turn).unwrap();
+    device.download_f32(y.view()).unwrap()
+}
+
+fn rotation_turns_each_half_by_its_own_position(device: &Device) {
+    for (rows, heads, size, layout) in [
+        (1, 1, 8, Qkv::Thirds),
+        (19, 3, 12, Qkv::PerHead),
+        (5, 2, 128, Qkv::PerHead),
+        (300, 4, 64, Qkv::Thirds),
+    ] {
+        let case = Case::new(&[(rows, 0)], heads, size, layout);
+        let angles = angles(device, rows, size);
+        for dtype in DTYPES {
+            let x = rounded(device, &normals(rows * 3 * case.width(), 100), dtype);
+            let mut expected = wide(&x);
+            let (pairs, row) = (size / 4, 3 * case.width());
+            for i in 0..rows {
+                for (part, head, half) in
+                    (0..heads).flat_map(|h| [(0, h, 0), (0, h, 1), (1, h, 0), (1, h, 1)])
+                {
+                    let first = i * row + case.column(part, head) + half * 2 * pairs;
+                    for j in 0..pairs {
+                        let frequency = 10_000f64.powf(-2.0 * j as f64 / (size / 2) as f64);
+                        let angle = f64::from(angles.ids[half][i]) * frequency;
+                        let (a, b) = (f64::from(x[first + j]), f64::from(x[first + pairs + j]));
+                        expected[first + j] = a * angle.cos() - b * angle.sin();
+                        expected[first + pairs + j] = b * angle.cos() + a * angle.sin();
+                    }
+                }
+            }
+            let y = rotated(device, &case, &x, &angles, dtype, Turn::Forward);
+            assert_close(&format!("rotate {rows} {heads} {size} {dtype}"), &y, &expected, dtype, 2);
+            let back = rotated(device, &case, &y, &angles, dtype, Turn::Backward);
+            assert_close(&format!("rotate back {rows} {heads} {size} {dtype}"), &back, &wide(&x), dtype, 2);
+        }
+    }
+}
+
+/// Prompts one after another in one cache, slots of the tail, and rows that see parts of both.
+struct Cached {
+    prompt: Vec<f32>,
+    tail: Vec<f32>,
+    qkv: Vec<f32>,
+    ranges: Vec<[u32; 2]>,
+    paths: Vec<Vec<u32>>,
+}
+
+fn cached(device: &Device, case: &Case, x: &Cached, dtype: Dtype) -> Vec<f32> {
+    let width = case.width();
+    let matrix =
+        |x: &[f32], cols: usize| device.upload_f32(x, Shape::matrix(x.len() / cols, cols), dtype).unwrap();
+    let (prompt, tail, qkv) =
+        (matrix(&x.prompt, 2 * width), matrix(&x.tail, 2 * width), matrix(&x.qkv, 3 * width));
+    let (rows, ranges) = (x.ranges.len(), x.ranges.concat());
+    let ranges = device.upload_bytes(as_bytes(&ranges), Shape::matrix(rows, 2), Dtype::U32).unwrap();
+    let mut start = vec![0];
+    x.paths.iter().for_each(|p| start.push(start[start.len() - 1] + p.len() as u32));
+    let (start, path) = (device.upload_u32(&start).unwrap(), device.upload_u32(&x.paths.concat()).unwrap());
+    let mut y = device.zeros(Shape::matrix(rows, width), dtype).unwrap();
+    let rows = CacheRows { prompt: ranges.view(), path_start: start.view(), path: path.view() };
+    device
+        .cache_attention(
+            y.view_mut(),
+            qkv.view(),
+            prompt.view(),
+            tail.view(),
+            rows,
+            case.heads,
+            case.layout,
+            case.scale,
+        )
+        .unwrap();
+    device.download_f32(y.view()).unwrap()
+}
+
+/// Rows of three requests: many beams of one prompt, one without a prompt, one with nothing of its own.
+fn beams(case: &Case, dtype: Dtype) -> Cached {
+    let width = case.width();
+    let device = Device::open("cpu", 1).unwrap();
+    let mut random = Philox::new(9, Stream::Synthetic, 3);
+    let ranges = [vec![[0, 37]; 110], vec![[37, 37]; 2], vec![[37, 45]; 9], vec![[0, 37]; 1]].concat();
+    let paths = ranges
+        .iter()
+        .map(|range| {
+            let length = if range[0] == range[1] { 3 } else { random.below(20) };
+            (0..length).map(|_| random.below(50) as u32).collect()
+        })
+        .collect();
+    let values = |count, index| rounded(&device, &normals(count, index), dtype);
+    Cached {
+        prompt: values(45 * 2 * width, 110),
+        tail: values(50 * 2 * width, 111),
+        qkv: values(ranges.len() * 3 * width, 112),
+        ranges,
+        paths,
+    }
+}
+
+#[test]
+fn cached_rows_follow_the_oracle_alone_and_together() {
+    let devices = [1, 2, 5].map(|threads| Device::open("cpu", threads).unwrap());
+    for (heads, size, layout) in
+        [(2, 8, Qkv::Thirds), (3, 20, Qkv::PerHead), (2, 64, Qkv::Thirds), (1, 128, Qkv::PerHead)]
+    {
+        let case = Case::new(&[], heads, size, layout);
+        let width = case.width();
+        for dtype in DTYPES {
+            let x = beams(&case, dtype);
+            let y = cached(&devices[0], &case, &x, dtype);
+            for device in &devices[1..] {
+                assert_eq!(bits(&y), bits(&cached(device, &case, &x, dtype)));
+            }
+            for row in 0..x.ranges.len() {
+                // The row as the last of a sequence of its own.
+                let prompt = (x.ranges[row][0]..x.ranges[row][1]).map(|i| (&x.prompt, i));
+                let keys: Vec<_> = prompt.chain(x.paths[row].iter().map(|&i| (&x.tail, i))).collect();
+                let own = &x.qkv[row * 3 * width..][..3 * width];
+                let mut expected = Vec::new();
+                for head in 0..heads {
+                    let query = &own[case.column(0, head)..][..size];
+                    let part = |n: usize, first: usize, t: usize| {
+                        let (cache, i) = keys[n];
+                        f64::from(cache[i as usize * 2 * width + first + head * size + t])
+                    };
+                    let scores: Vec<f64> = (0..keys.len())
+                        .map(|n| (0..size).map(|t| f64::from(query[t]) * part(n, 0, t)).sum::<f64>())
+                        .map(|s| s * f64::from(case.scale))
+                        .collect();
+                    let maximum = scores.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
+                    let sum: f64 = scores.iter().map(|s| (s - maximum).exp()).sum();
+                    expected.extend((0..size).map(|t| {
+                        (0..keys.len())
+                            .map(|n| (scores[n] - maximum).exp() / sum * part(n, width, t))
+                            .sum::<f64>()
+                    }));
+                }
+                let what = format!("cache_attention {heads} {size} {dtype} row {row}");
+                assert_close(&what, &y[row * width..][..width], &expected, dtype, size + keys.len());
+                if row % 7 == 0 {
+                    let alone = Cached {
+                        prompt: x.prompt.clone(),
+                        tail: x.tail.clone(),
+                        qkv: own.to_vec(),
+                        ranges: vec![x.ranges[row]],
+                        paths: vec![x.paths[row].clone()],
+                    };
+                    let alone = cached(&devices[1], &case, &alone, dtype);
+                    assert_eq!(bits(&alone), bits(&y[row * width..][..width]), "row {row}");
+                }
+            }
+        }
+    }
+}
+
+fn a_cache_gives_what_the_whole_sequence_gives(device: &Device) {
+    for (heads, size, layout) in [(2, 32, Qkv::Thirds), (2, 64, Qkv::PerHead)] {
+        let (context, length) = (53, 71);
+        let case = Case::new(&[(length, context)], heads, size, layout);
+        let (width, rows) = (case.width(), length - context);
+        let qkv = normals(length * 3 * width, 120);
+        let whole = made(device, &case, &qkv, &normals(length * width, 121), Dtype::F32).y;
+
+        let stored = |part: &[f32], slots: &[u32], capacity: usize| {
+            let part = device
+                .upload_f32(part, Shape::matrix(part.len() / (3 * width), 3 * width), Dtype::F32)
+                .unwrap();
+            let mut cache = device.zeros(Shape::matrix(capacity, 2 * width), Dtype::F32).unwrap();
+            let slots = device.upload_u32(slots).unwrap();
+            device.cache_store(cache.view_mut(), part.view(), slots.view(), heads, layout).unwrap();
+            device.download_f32(cache.view()).unwrap()
+        };
+        let prompt_slots: Vec<u32> = (0..context as u32).collect();
+        // Slots of the tail in disorder: the path tells the order.
+        let slots: Vec<u32> = (0..rows as u32).map(|i| (i * 7 + 3) % (rows as u32 + 1)).collect();
+        let tail_qkv = &qkv[context * 3 * width..];
+        let x = Cached {
+            prompt: stored(&qkv[..context * 3 * width], &prompt_slots, context),
+            tail: stored(tail_qkv, &slots, rows + 1),
+            qkv: tail_qkv.to_vec(),
+            ranges: vec![[0, context as u32]; rows],
+            paths: (0..rows).map(|i| slots[..=i].to_vec()).collect(),
+        };
+        let y = cached(device, &case, &x, Dtype::F32);
+        let expected = &whole[context * width..];
+        let scale = expected.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+        for (got, expected) in y.iter().zip(expected) {
+            assert!((got - expected).abs() <= 1e-5 * scale, "expected {expected}, got {got}");
+        }
+    }
+}

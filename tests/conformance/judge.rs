@@ -48,6 +48,13 @@ pub struct Bound {
     pub scale: f64,
 }
 
+impl Bound {
+    /// For sums of `terms` products of values in ±1: partial sums are of size √terms/√3.
+    pub fn sums(terms: usize) -> Bound {
+        Bound { terms, scale: (terms as f64 / 3.0).sqrt().max(1.0) }
+    }
+}
+
 /// Panics with the first element beyond 4·(ε(f32)·√terms·scale + ε(stored)·|expected|).
 pub fn judge(label: &str, device: &Device, got: View, expected: &[f64], bound: Bound) {
     let got_values = device.download_f32(got).unwrap();

@@ -76,7 +76,7 @@ fn forms(device: &Device) {
 fn plain(device: &Device, shape: (usize, usize, usize), form: Form) {
     let problem = Problem::new(device, shape, form, [Dtype::F32; 2]);
     let expected = problem.product();
-    let bound = Bound { terms: problem.k, scale: 1.0 };
+    let bound = Bound::sums(problem.k);
     let mut y = Given::noise(device, problem.m, problem.n, Dtype::F32, 7);
     let sum: Vec<f64> = y.values.iter().zip(&expected).map(|(y, x)| y + x).collect();
     for (write, expected) in [(Write::Add, sum), (Write::Set, expected)] {
@@ -94,7 +94,7 @@ fn dtypes(device: &Device) {
                     for y in FLOATS {
                         let problem = Problem::new(device, shape, form, [a, b]);
                         let expected = problem.product();
-                        let bound = Bound { terms: problem.k, scale: 1.0 };
+                        let bound = Bound::sums(problem.k);
                         let mut y = Given::noise(device, problem.m, problem.n, y, 7);
                         let (a, b) = (problem.a.view(), problem.b.view());
                         device.matmul(y.tensor.view_mut(), a, b, form, Epilogue::default()).unwrap();
@@ -169,7 +169,7 @@ fn fused(device: &Device, shape: (usize, usize, usize), form: Form, dtype: Dtype
         write,
     };
     device.matmul(y.tensor.view_mut(), problem.a.view(), problem.b.view(), form, epilogue).unwrap();
-    let bound = Bound { terms: problem.k + RANK + 4, scale: 1.25 };
+    let bound = Bound::sums(problem.k + RANK + 4);
     let label = format!("{} choice {choice:06b}", problem.label());
     judge(&label, device, y.view(), &expected, bound);
     if gelu.is_some() {
@@ -187,7 +187,7 @@ fn sum_rows(device: &Device) {
                 expected[i % cols] += x;
             }
             device.sum_rows(y.tensor.view_mut(), x.view()).unwrap();
-            judge("sum_rows", device, y.view(), &expected, Bound { terms: rows, scale: 1.0 });
+            judge("sum_rows", device, y.view(), &expected, Bound::sums(rows));
         }
     }
 }

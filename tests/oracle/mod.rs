@@ -158,7 +158,7 @@ pub fn cross_entropy(logits: &[f64], targets: &[u32], weights: &[f64]) -> (Vec<f
 /// Columns of the k largest, descending, ties by smaller column.
 pub fn top_k(row: &[f64], k: usize) -> Vec<u32> {
     let mut columns: Vec<u32> = (0..row.len() as u32).collect();
-    columns.sort_by(|&a, &b| row[b as usize].total_cmp(&row[a as usize]).then(a.cmp(&b)));
+    columns.sort_by(|&a, &b| row[b as usize].partial_cmp(&row[a as usize]).expect("no NaN").then(a.cmp(&b)));
     columns.truncate(k);
     columns
 }

@@ -53,7 +53,7 @@ pub(super) fn erf(x: f32) -> f32 {
     let p = s.mul_add(p, -2.685_444_4e-2);
     let p = s.mul_add(p, 1.128_36e-1);
     let p = s.mul_add(p, -3.761_262_6e-1);
-    let small = z * s.mul_add(p, 1.128_379_1);
+    let small = z * s.mul_add(p, std::f32::consts::FRAC_2_SQRT_PI);
     // 1 < |x| ≤ 4: 1 - exp(polynomial), minimax of ln(1 - erf(x)); from 4 on the result rounds to one.
     let t = if z > 4.0 { 4.0 } else { z };
     let q = t.mul_add(1.855_740_7e-4, -2.939_608e-3);
@@ -95,7 +95,7 @@ pub(super) fn gelu_slope<const ERF: bool>(x: f32) -> f32 {
 }
 
 /// 2·√(2/π) and that times 0.044715: logistic(2u) = 0.5·(1 + tanh u).
-const LINEAR: f32 = 1.595_769_1;
+const LINEAR: f32 = 1.595_769;
 const CUBIC: f32 = 0.071_354_82;
 
 #[inline(always)]

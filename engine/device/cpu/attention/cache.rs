@@ -1,0 +1,214 @@
+//! Keys and values that are kept, and attention over them.
+
+use super::super::super::*;
+use super::super::element::{by_float, floats, floats_mut, words, Element};
+use super::super::threads::Scatter;
+use super::super::Threads;
+use super::tile::{
+    across, across_len, along, along_len, dot, product, softmax, HeadRows, Left, Scratch, WIDE,
+};
+use super::{groups, strip, together, Heads, Part, TALL};
+use anyhow::Result;
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// Rows that share one layout of their prompt's keys and values.
+const BLOCK: usize = 16 * TALL;
+
+#[derive(Default)]
+struct Memory {
+    plain: Scratch,
+    query: Scratch,
+    key: Scratch,
+    value: Scratch,
+    strip: Scratch,
+    sum: Scratch,
+}
+
+thread_local! {
+    static MEMORY: RefCell<Memory> = RefCell::default();
+}
+
+pub(in super::super) fn cache_store(
+    pool: &Threads,
+    cache: ViewMut,
+    qkv: View,
+    slots: View,
+    heads: usize,
+    layout: Qkv,
+) -> Result<()> {
+    let (rows, columns) = (qkv.rows(), qkv.cols());
+    let heads = Heads::new(columns, heads, layout);
+    let (size, width, slots) = (heads.size, heads.width(), words(slots));
+    by_float!(qkv.dtype(), T => {
+        let qkv = floats::<T>(qkv);
+        let cache = Scatter::new(floats_mut::<T>(cache));
+        // Cut by columns and not by rows: should a slot be named twice, its later row stays, on every thread count.
+        pool.ranges(2 * heads.count, together(rows * size), |range| {
+            for (row, &slot) in qkv.chunks_exact(columns).zip(slots) {
+                for i in range.clone() {
+                    let part = if i < heads.count { Part::Key } else { Part::Value };
+                    let column = heads.column(part, i % heads.count);
+                    let first = slot as usize * 2 * width + i * size;
+                    // SAFETY: columns i·size.. of all slots are written for this i alone.
+                    unsafe { cache.range(first..first + size) }.copy_from_slice(&row[column..][..size]);
+                }
+            }
+        });
+    });
+    Ok(())
+}
+
+#[allow(clippy::too_many_arguments)]
+pub(in super::super) fn cache_attention(
+    pool: &Threads,
+    y: ViewMut,
+    qkv: View,
+    prompt: View,
+    tail: View,
+    rows: CacheRows,
+    heads: usize,
+    layout: Qkv,
+    scale: f32,
+) -> Result<()> {
+    let heads = Heads::new(qkv.cols(), heads, layout);
+    let paths = Paths { prompt: words(rows.prompt), start: words(rows.path_start), slots: words(rows.path) };
+    let blocks = paths.blocks();
+    let seen = (0..qkv.rows()).map(|row| paths.prompt(row).len() + paths.path(row).len()).sum::<usize>();
+    let products = 2 * heads.size * (seen / blocks.len().max(1));
+    by_float!(qkv.dtype(), T => {
+        let inputs = Inputs { qkv: floats::<T>(qkv), prompt: floats::<T>(prompt), tail: floats::<T>(tail) };
+        let y = Scatter::new(floats_mut::<T>(y));
+        pool.ranges(blocks.len() * heads.count, together(products), |range| MEMORY.with_borrow_mut(|memory| {
+            for unit in range {
+                let (block, head) = (&blocks[unit / heads.count], unit % heads.count);
+                attend(memory, y, &inputs, &paths, block, heads, head, scale);
+            }
+        }));
+    });
+    Ok(())
+}
+
+/// [`CacheRows`] on the host.
+struct Paths<'a> {
+    prompt: &'a [u32],
+    start: &'a [u32],
+    slots: &'a [u32],
+}
+
+impl Paths<'_> {
+    fn prompt(&self, row: usize) -> Range<usize> {
+        self.prompt[2 * row] as usize..self.prompt[2 * row + 1] as usize
+    }
+
+    fn path(&self, row: usize) -> &[u32] {
+        &self.slots[self.start[row] as usize..self.start[row + 1] as usize]
+    }
+
+    /// Neighbouring rows that see the same prompt, at most [`BLOCK`] together.
+    fn blocks(&self) -> Vec<Range<usize>> {
+        let mut blocks: Vec<Range<usize>> = Vec::new();
+        for row in 0..self.prompt.len() / 2 {
+            match blocks.last_mut() {
+                Some(last) if last.len() < BLOCK && self.prompt(last.start) == self.prompt(row) => {
+                    last.end += 1
+                }
+                _ => blocks.push(row..row + 1),
+            }
+        }
+        blocks
+    }
+}
+
+struct Inputs<'a, T> {
+    qkv: &'a [T],
+    prompt: &'a [T],
+    tail: &'a [T],
+}
+
+/// One head of the rows of a block: keys of the prompt once for all of them, then each row's own path.
+#[allow(clippy::too_many_arguments)]
+fn attend<T: Element>(
+    memory: &mut Memory,
+    y: Scatter<T>,
+    inputs: &Inputs<T>,
+    paths: &Paths,
+    block: &Range<usize>,
+    heads: Heads,
+    head: usize,
+    scale: f32,
+) {
+    let (size, width) = (heads.size, heads.width());
+    let columns = size.next_multiple_of(WIDE);
+    let shared = paths.prompt(block.start);
+    let keys = shared.len();
+    let cached = |elements, row: usize, column| HeadRows {
+        elements,
+        first: row * 2 * width + column,
+        stride: 2 * width,
+        size,
+    };
+    let (key_column, value_column) = (head * size, width + head * size);
+
+    let plain = memory.plain.take(keys * size);
+    cached(inputs.prompt, shared.start, key_column).plain(plain);
+    let key = memory.key.take(across_len(keys, size));
+    across(key, plain, size);
+    cached(inputs.prompt, shared.start, value_column).plain(plain);
+    let value = memory.value.take(along_len(keys, size));
+    along(value, plain, size);
+    let (key_tail, value_tail) = (cached(inputs.tail, 0, key_column), cached(inputs.tail, 0, value_column));
+    let query = memory.query.take(block.len() * size);
+    HeadRows {
+        elements: inputs.qkv,
+        first: block.start * 3 * width + heads.column(Part::Query, head),
+        stride: 3 * width,
+        size,
+    }
+    .plain(query);
+
+    let longest = block.clone().map(|row| paths.path(row).len()).max().unwrap_or(0);
+    let stride = strip(keys + longest);
+    let scores = memory.strip.take(TALL * stride);
+    let sums = memory.sum.take(TALL * columns);
+    for group in groups(block.clone()) {
+        let query = &query[(group.start - block.start) * size..];
+        let left = Left { elements: query, row: size, step: 1 };
+        for (p, key) in key.chunks_exact(WIDE * size).enumerate() {
+            product::<false>(&mut scores[p * WIDE..], stride, left, key, group.len());
+        }
+        let mut inverse = [0.0; TALL];
+        for (i, row) in group.clone().enumerate() {
+            let (scores, path) = (&mut scores[i * stride..][..stride], paths.path(row));
+            let seen = keys + path.len();
+            assert!(seen > 0, "cache_attention: row {row} sees nothing");
+            for (score, &slot) in scores[keys..].iter_mut().zip(path) {
+                *score = dot(&query[i * size..][..size], key_tail.row(slot as usize));
+            }
+            let (_, sum) = softmax(&mut scores[..seen.next_multiple_of(WIDE)], seen, scale);
+            inverse[i] = 1.0 / sum;
+        }
+        let left = Left { elements: scores, row: stride, step: 1 };
+        match keys {
+            0 => sums.fill(0.0),
+            _ => {
+                for (p, value) in value.chunks_exact(WIDE * keys).enumerate() {
+                    product::<false>(&mut sums[p * WIDE..], columns, left, value, group.len());
+                }
+            }
+        }
+        for (i, row) in group.enumerate() {
+            let sums = &mut sums[i * columns..][..size];
+            for (p, &slot) in scores[i * stride + keys..].iter().zip(paths.path(row)) {
+                for (sum, value) in sums.iter_mut().zip(value_tail.row(slot as usize)) {
+                    *sum = p.mul_add(value.wide(), *sum);
+                }
+            }
+            let first = row * width + head * size;
+            // SAFETY: the columns of one row and head, which are in this unit alone.
+            for (y, sum) in unsafe { y.range(first..first + size) }.iter_mut().zip(sums) {
+                *y = T::narrow(*sum * inverse[i]);
+            }
+        }
+    }
+}
