@@ -1,5 +1,6 @@
 //! What `train` and `decode` share: a data set under the rules of rows, and a loaded model.
 
+use super::paths::find_weights;
 use super::Global;
 use crate::base::{Dtype, Fault};
 use crate::data::intra::Ids;
@@ -7,13 +8,13 @@ use crate::data::sample::{PartAEos, SampleOptions};
 use crate::data::task::Tasks;
 use crate::data::template::{Template, Templates};
 use crate::data::{Dataset, EncIntra, Intra, IntraMode, SampleBuilder};
-use crate::device::{Device, Gelu};
+use crate::device::Gelu;
 use crate::model::{Adapter, Checkpoint, Config, Model, Tune};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
 /// How rows are made; the same for training and decoding, so that what was learnt is what is asked.
-#[derive(Clone, Debug, clap::Args, serde::Serialize)]
+#[derive(Clone, Debug, clap::Args, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RowFlags {
     /// Ids of the prompt templates; training draws among them, decoding asks with the first
@@ -97,20 +98,6 @@ pub enum Purpose {
     Decoding,
 }
 
-/// A path, or a name under `$ENGINE_WEIGHTS` or `weights/`.
-pub fn find_weights(name: &Path) -> Result<PathBuf> {
-    let roots =
-        std::env::var_os("ENGINE_WEIGHTS").map(PathBuf::from).into_iter().chain([PathBuf::from("weights")]);
-    let candidates: Vec<PathBuf> =
-        std::iter::once(name.to_path_buf()).chain(roots.map(|r| r.join(name))).collect();
-    candidates.iter().find(|p| p.is_dir()).cloned().ok_or_else(|| {
-        Fault::Usage.error(format!(
-            "--weights: {}: expected a folder here, in $ENGINE_WEIGHTS or in weights/, got none; see weights/README.md",
-            name.display()
-        ))
-    })
-}
-
 /// Opens device and model.
 pub fn open_model(
     global: &Global,
@@ -120,7 +107,7 @@ pub fn open_model(
     gelu: Option<&str>,
     seed: u64,
 ) -> Result<Model> {
-    let device = Device::open(&global.device, global.threads)?;
+    let device = global.open_device()?;
     let folder = find_weights(weights)?;
     let mut config = Config::read(&folder.join("config.json"))?;
     if let Some(form) = gelu {
@@ -129,9 +116,7 @@ pub fn open_model(
     let mut model = Model::load(&device, config, Checkpoint::open(&folder)?, Dtype::F32, tune, seed)?;
     if let Some(adapter) = adapter {
         let modules = model.load_adapter(Adapter::open(adapter)?)?;
-        if !global.quiet {
-            eprintln!("adapter: {}: {modules} linears adapted", adapter.display());
-        }
+        global.note(&format!("adapter: {}: {modules} linears adapted", adapter.display()));
     }
     Ok(model)
 }

@@ -1,4 +1,5 @@
 use super::data::{check_fit, open_model, Purpose, RowFlags};
+use super::progress::Progress;
 use super::{interrupt, Global};
 use crate::base::{write_atomically, Fault};
 use crate::data::task::{sampled_users, Split};
@@ -6,15 +7,17 @@ use crate::data::Dataset;
 use crate::decode::{recommend, Prompt, Rules};
 use crate::model::Tune;
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+/// Recommends: the best items for every user, one JSON line each, as they are done.
+///
 /// Example: engine decode --weights glm-10b --adapter runs/toys-lora-1 --data toys.bin --out predictions.jsonl
-#[derive(Clone, Debug, clap::Args, Serialize)]
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Decode {
     #[arg(long, value_name = "DIR")]
@@ -96,9 +99,8 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
         length_penalty: args.length_penalty,
         look_ahead: true,
     };
-    let started = Instant::now();
-    let mut last_line = Instant::now();
-    let mut finished = 0;
+    let mut progress = Progress::new("decode", users.len() as u64, "users", global.quiet);
+    progress.resume_at(done as u64);
     for group in users[done..].chunks(args.batch) {
         let begun = Instant::now();
         let mut prompts = Vec::with_capacity(group.len());
@@ -146,21 +148,16 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
             }
         }
         out.flush()?;
-        finished += group.len();
-        if !global.quiet && (last_line.elapsed().as_secs_f64() >= 5.0 || done + finished == users.len()) {
-            last_line = Instant::now();
-            let rate = finished as f64 / started.elapsed().as_secs_f64();
-            let left = (users.len() - done - finished) as f64 / rate;
-            eprintln!("{}/{} users  {rate:.1} users/s  {left:.0} s left", done + finished, users.len());
-        }
+        progress.advance(group.len() as u64);
         if interrupt::signal().is_some() {
             break;
         }
     }
+    progress.finish();
     if let Some(trace) = &mut trace {
         trace.flush()?;
     }
-    Ok(())
+    interrupt::check()
 }
 
 /// A source id as JSON: a number where it is one.

@@ -5,6 +5,8 @@ use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The whole tour on a synthetic shop: makes data, trains, recommends, compares with popularity; about a minute.
+///
 /// Example: engine demo --out demo
 #[derive(Clone, Debug, clap::Args)]
 pub struct Demo {
@@ -51,15 +53,18 @@ pub fn run(args: &Demo, global: &Global) -> Result<()> {
     });
     fs::write(&config, model.to_string())?;
     let weights = args.out.join("weights");
-    init::run(&parse::<init::Init>(&[
-        "--model",
-        &config.display().to_string(),
-        "--tokenizer",
-        &args.out.join("tokenizer.json").display().to_string(),
-        "--vocab-from-tokenizer",
-        "--out",
-        &weights.display().to_string(),
-    ])?)?;
+    init::run(
+        &parse::<init::Init>(&[
+            "--model",
+            &config.display().to_string(),
+            "--tokenizer",
+            &args.out.join("tokenizer.json").display().to_string(),
+            "--vocab-from-tokenizer",
+            "--out",
+            &weights.display().to_string(),
+        ])?,
+        global,
+    )?;
     let run = args.out.join("run");
     if run.exists() {
         fs::remove_dir_all(&run)?;

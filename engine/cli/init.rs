@@ -1,75 +1,228 @@
+//! `engine init`: a randomly initialised checkpoint folder.
+
+use super::progress::Progress;
+use super::{interrupt, settings, Global};
 use crate::base::{write_atomically, Dtype, Fault, Philox, Stream};
 use crate::data::Vocab;
-use crate::model::{encode, write_safetensors, Config, Entry, Role};
+use crate::model::{encode, write_safetensors, Config, Entry, Family, Role, TensorSpec, HEAD};
 use anyhow::{Context, Result};
+use clap::ValueEnum;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Example: engine init --model weights/tiny-glm/config.json --out tiny
-#[derive(Clone, Debug, clap::Args)]
+/// A randomly initialised checkpoint folder from a config.
+///
+/// Example: engine init --model weights/glm-10b/config.json --tokenizer tokenizer.json --out glm-new
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Init {
-    /// The config.json of the model
+    /// The config.json that says what model it is
     #[arg(long, value_name = "CONFIG.json")]
     pub model: PathBuf,
     /// A tokenizer.json to put beside the weights
     #[arg(long, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,
-    /// Take the vocabulary size from the tokenizer, rounded up to a multiple of 64
+    /// Set vocab_size to the number of the tokenizer's ids, rounded up to --vocab-multiple
     #[arg(long, requires = "tokenizer")]
+    #[serde(default)]
     pub vocab_from_tokenizer: bool,
+    /// What --vocab-from-tokenizer rounds up to
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    pub vocab_multiple: u32,
+    /// How the weights are stored
+    #[arg(long, value_enum, default_value_t)]
+    #[serde(default)]
+    pub dtype: Storage,
     /// The checkpoint folder to make
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Decides every weight
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
 }
 
-/// Writes config.json, model.safetensors and tokenizer.json: embeddings and linears N(0, range), those that write into the
-/// residual N(0, range/√(2L)), biases 0, layer norms 1 and 0 (the original's own start).
-pub fn run(args: &Init) -> Result<()> {
-    let text = std::fs::read_to_string(&args.model)
-        .map_err(|e| Fault::Model.error(format!("config: {}: cannot be read: {e}", args.model.display())))?;
-    let mut json: Value = serde_json::from_str(&text).map_err(|e| {
-        Fault::Model.error(format!("config: {}: expected JSON, got {e}", args.model.display()))
-    })?;
-    let tokenizer = args.tokenizer.as_deref().map(Vocab::open).transpose()?;
-    if let (Some(vocab), true) = (&tokenizer, args.vocab_from_tokenizer) {
-        json["vocab_size"] = json!(vocab.size().next_multiple_of(64));
+/// How weights are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Storage {
+    #[default]
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Storage {
+    fn dtype(self) -> Dtype {
+        match self {
+            Storage::F32 => Dtype::F32,
+            Storage::F16 => Dtype::F16,
+            Storage::Bf16 => Dtype::Bf16,
+        }
     }
-    json["torch_dtype"] = json!("float32");
-    let config = Config::from_json(&json).with_context(|| args.model.display().to_string())?;
-    if let Some(vocab) = tokenizer.as_ref().filter(|v| v.size() > config.vocabulary) {
+
+    /// What `torch_dtype` of a config calls it.
+    fn torch(self) -> &'static str {
+        match self {
+            Storage::F32 => "float32",
+            Storage::F16 => "float16",
+            Storage::Bf16 => "bfloat16",
+        }
+    }
+}
+
+/// Writes `config.json`, `model.safetensors`, `init.toml` (the settings) and, where one is given, `tokenizer.json`.
+///
+/// With L layers and σ = `initializer_range` (0.02): embeddings, query_key_value and dense_h_to_4h N(0, σ²); what writes into
+/// the residual, dense and dense_4h_to_h, N(0, σ²/2L); biases 0; layer norms 1 and 0. Source: spec/glm.md §4 (the original's
+/// own start). A weight is a function of seed, tensor and place; at most one tensor is in memory.
+/// Refuses a vocabulary with fewer ids than the tokenizer.
+pub fn run(args: &Init, global: &Global) -> Result<()> {
+    interrupt::install();
+    let mut json = read_json(&args.model)?;
+    let vocab = args.tokenizer.as_deref().map(Vocab::open).transpose()?;
+    if let (Some(vocab), true) = (&vocab, args.vocab_from_tokenizer) {
+        json["vocab_size"] = json!(vocab.size().next_multiple_of(args.vocab_multiple as usize));
+    }
+    json["torch_dtype"] = json!(args.dtype.torch());
+    let place = || format!("config: {}", args.model.display());
+    let config = Config::from_json(&json).with_context(place).map_err(|e| Fault::Model.wrap(e))?;
+    if let Some(vocab) = vocab.as_ref().filter(|vocab| vocab.size() > config.vocabulary) {
         return Err(Fault::Model.error(format!(
-            "config: {}: vocab_size: expected at least the tokenizer's {}, got {}; use --vocab-from-tokenizer",
-            args.model.display(),
+            "{}: vocab_size: expected at least the {} ids of the tokenizer, got {}; add --vocab-from-tokenizer",
+            place(),
             vocab.size(),
             config.vocabulary
         )));
     }
-    std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
-    let specs = config.tensors();
-    let entries: Vec<Entry> =
-        specs.iter().map(|s| Entry { name: s.name.clone(), shape: s.shape, dtype: Dtype::F32 }).collect();
-    let range = f64::from(config.initializer_range);
-    write_safetensors(&args.out.join("model.safetensors"), &entries, |i| {
-        let count = specs[i].shape.count();
-        let deviation = match specs[i].role {
-            Role::Embedding | Role::Linear => range,
-            Role::LinearOut => range / (2.0 * config.layers as f64).sqrt(),
-            Role::Bias | Role::NormBias => return Ok(encode(&vec![0.0; count], Dtype::F32)),
-            Role::NormWeight => return Ok(encode(&vec![1.0; count], Dtype::F32)),
-        };
-        let mut rng = Philox::new(args.seed, Stream::Init, i as u64);
-        let values: Vec<f32> = (0..count).map(|_| (deviation * rng.normal()) as f32).collect();
-        Ok(encode(&values, Dtype::F32))
+    std::fs::create_dir_all(&args.out).with_context(|| {
+        format!("--out: {}: expected a folder that can be made; choose another", args.out.display())
     })?;
-    if let Some(vocab) = &tokenizer {
-        write_atomically(&args.out.join("tokenizer.json"), |f| Ok(f.write_all(vocab.json())?))?;
+    let write =
+        |name: &str, bytes: &[u8]| write_atomically(&args.out.join(name), |file| Ok(file.write_all(bytes)?));
+    // The weights last: a folder that has them has all.
+    write("config.json", format!("{}\n", serde_json::to_string_pretty(&json)?).as_bytes())?;
+    write("init.toml", settings::resolved_toml(args)?.as_bytes())?;
+    if let Some(vocab) = &vocab {
+        write("tokenizer.json", vocab.json())?;
     }
-    let text = serde_json::to_string_pretty(&json)?;
-    write_atomically(&args.out.join("config.json"), |f| Ok(writeln!(f, "{text}")?))?;
-    println!("{}: {} parameters", args.out.display(), config.parameters());
+    write_weights(args, &config, global)?;
+    println!("{}: {} parameters, {}", args.out.display(), config.parameters(), args.dtype.torch());
     Ok(())
+}
+
+fn read_json(path: &Path) -> Result<Value> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        Fault::Model.error(format!("config: {shown}: expected a readable file, got {e}; check --model"))
+    })?;
+    let json: Value = serde_json::from_str(&text)
+        .map_err(|e| Fault::Model.error(format!("config: {shown}:{}: expected JSON, got {e}", e.line())))?;
+    if !json.is_object() {
+        return Err(Fault::Model.error(format!("config: {shown}: expected a JSON object, got another value")));
+    }
+    Ok(json)
+}
+
+fn write_weights(args: &Init, config: &Config, global: &Global) -> Result<()> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(global.threads).build().map_err(|e| {
+        Fault::Device
+            .error(format!("--threads: expected threads that can be started, got {e}; ask for fewer"))
+    })?;
+    let dtype = args.dtype.dtype();
+    let mut specs: Vec<(usize, TensorSpec)> = config.tensors().into_iter().enumerate().collect();
+    if config.family == Family::ChatGlm {
+        // Published files hold the tied output matrix a second time.
+        specs.push((0, TensorSpec { name: HEAD.to_owned(), ..specs[0].1.clone() }));
+    }
+    let entries: Vec<Entry> =
+        specs.iter().map(|(_, s)| Entry { name: s.name.clone(), shape: s.shape, dtype }).collect();
+    let total: usize = specs.iter().map(|(_, s)| s.shape.count()).sum();
+    let mut progress = Progress::new("init", total as u64, "weights", global.quiet);
+    write_safetensors(&args.out.join("model.safetensors"), &entries, |i| {
+        interrupt::check()?;
+        let (number, spec) = &specs[i];
+        progress.message(spec.name.clone());
+        let start = Start::of(spec.role, config);
+        let bytes = pool.install(|| start.bytes(spec.shape.count(), dtype, args.seed, *number as u64));
+        progress.advance(spec.shape.count() as u64);
+        Ok(bytes)
+    })?;
+    progress.finish();
+    Ok(())
+}
+
+/// How a tensor begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Start {
+    Constant(f32),
+    /// Normal around 0 with this standard deviation.
+    Normal(f64),
+}
+
+impl Start {
+    fn of(role: Role, config: &Config) -> Start {
+        let range = f64::from(config.initializer_range);
+        match role {
+            Role::Embedding | Role::Linear => Start::Normal(range),
+            Role::LinearOut => Start::Normal(range / (2.0 * config.layers as f64).sqrt()),
+            Role::Bias | Role::NormBias => Start::Constant(0.0),
+            Role::NormWeight => Start::Constant(1.0),
+        }
+    }
+
+    /// The values as stored. Blocks are drawn on several threads, each from its own sequence.
+    fn bytes(self, count: usize, dtype: Dtype, seed: u64, tensor: u64) -> Vec<u8> {
+        const BLOCK: usize = 1 << 16;
+        let mut bytes = vec![0; count * dtype.size()];
+        bytes.par_chunks_mut(BLOCK * dtype.size()).enumerate().for_each(|(block, bytes)| {
+            let mut rng = Philox::new(seed, Stream::Init, (block as u64) << 40 | tensor);
+            let values: Vec<f32> = (0..bytes.len() / dtype.size())
+                .map(|_| match self {
+                    Start::Constant(value) => value,
+                    Start::Normal(deviation) => (deviation * rng.normal()) as f32,
+                })
+                .collect();
+            bytes.copy_from_slice(&encode(&values, dtype));
+        });
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(start: Start, count: usize, threads: usize) -> Vec<f32> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let bytes = pool.install(|| start.bytes(count, Dtype::F32, 3, 5));
+        bytes.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+
+    #[test]
+    fn weights_have_their_deviation_and_do_not_depend_on_threads() {
+        let count = 150_001;
+        let one = values(Start::Normal(0.02), count, 1);
+        assert!(one == values(Start::Normal(0.02), count, 3));
+        let mean = one.iter().map(|&x| f64::from(x)).sum::<f64>() / count as f64;
+        let square = one.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / count as f64;
+        // Four standard errors of each.
+        assert!(mean.abs() < 4.0 * 0.02 / (count as f64).sqrt(), "{mean}");
+        assert!((square.sqrt() / 0.02 - 1.0).abs() < 4.0 / (2.0 * count as f64).sqrt(), "{square}");
+    }
+
+    #[test]
+    fn each_role_has_its_start() {
+        let json = json!({"model_type": "glm", "num_layers": 8, "hidden_size": 8, "num_attention_heads": 2});
+        let config = Config::from_json(&json).unwrap();
+        let range = f64::from(0.02f32);
+        assert_eq!(Start::of(Role::Embedding, &config), Start::Normal(range));
+        assert_eq!(Start::of(Role::Linear, &config), Start::Normal(range));
+        assert_eq!(Start::of(Role::LinearOut, &config), Start::Normal(range / 4.0));
+        assert_eq!(Start::of(Role::Bias, &config), Start::Constant(0.0));
+        assert_eq!(Start::of(Role::NormWeight, &config), Start::Constant(1.0));
+        assert_eq!(Start::of(Role::NormBias, &config), Start::Constant(0.0));
+    }
 }

@@ -1,133 +1,174 @@
-//! Floor 4: words for people. One file a verb: a struct of flags and `run`.
+//! Floor 4: words for people. Flags, settings, progress, exit codes; one file a verb.
+//!
+//! # How a verb plugs in
+//!
+//! 1. A file `engine/cli/VERB.rs` with its flags, `#[derive(clap::Args, Serialize, Deserialize, Clone, Debug)]` under
+//!    `#[serde(rename_all = "kebab-case")]`, so that a key of a settings file is the long flag. The struct's doc comment is
+//!    the verb's help: what it does, an empty line, `Example: engine VERB …`. Fields that another run must not inherit
+//!    (`--resume`) bear `#[serde(skip)]`.
+//! 2. `pub fn run(args: &Verb, global: &Global) -> Result<()>`. Results go to standard output, all else to standard error:
+//!    [`progress::Progress`] while it runs, [`Global::note`] for a remark. It fails with an `anyhow` error that bears a
+//!    [`crate::base::Fault`]; see [`exit`] for what becomes of it.
+//! 3. A line in [`Verb`] and one in [`Verb::run`].
+//!
+//! The rest comes by itself: `--config FILE.toml` (see [`settings`]), `--threads`, `--quiet`, the printed settings, exit
+//! codes. A verb that computes opens its device first of all, with [`Global::open_device`]. One that saves calls
+//! [`interrupt::install`] and asks [`interrupt::signal`] between steps; one that has nothing to save calls
+//! [`interrupt::check`] there. `--seed` is global; a verb whose results depend on it declares its own field `seed: u64`
+//! (`#[arg(long, default_value_t = 0)]`), which then is what was typed on either side of the verb and stands in its settings.
 
 pub mod data;
 pub mod decode;
 pub mod demo;
+pub mod doctor;
 pub mod eval;
+pub mod exit;
 pub mod init;
-mod interrupt;
+pub mod interrupt;
+pub mod paths;
 pub mod prepare;
-mod settings;
+pub mod progress;
+pub mod settings;
 pub mod train;
 
-use crate::base::Fault;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use std::io::Write;
+use crate::device::Device;
+use anyhow::Result;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use serde::Serialize;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Trains and runs GLM models as recommenders.
+/// Trains GLM models as recommenders and recommends with them.
 #[derive(Parser, Debug)]
-#[command(name = "engine", version, about, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "engine", version, subcommand_required = true, arg_required_else_help = true)]
 struct Engine {
-    /// Where to compute: cpu
-    #[arg(long, global = true, default_value = "cpu", value_name = "DEVICE")]
-    device: String,
-    /// Worker threads; 0 = one a core
-    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
-    threads: usize,
-    /// Flags of the verb from a TOML file; flags on the command line win
-    #[arg(long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// No progress on standard error
-    #[arg(long, global = true)]
-    quiet: bool,
-    /// Errors with the chain of what led to them
-    #[arg(long, global = true)]
-    verbose: bool,
+    #[command(flatten)]
+    global: Global,
     #[command(subcommand)]
     verb: Verb,
 }
 
+/// What every verb may know of the command line around it.
+#[derive(Args, Clone, Debug)]
+pub struct Global {
+    /// Where to compute: cpu, cuda:N, emu [default: cuda:0 where driver and kernels are there, otherwise cpu]
+    #[arg(long, global = true, value_name = "DEVICE", help_heading = "Everywhere")]
+    device: Option<String>,
+    /// Worker threads; 0 = one a core
+    #[arg(long, global = true, value_name = "N", default_value_t = 0, help_heading = "Everywhere")]
+    pub threads: usize,
+    /// Decides everything that is random
+    #[arg(long, global = true, value_name = "N", default_value_t = 0, help_heading = "Everywhere")]
+    pub seed: u64,
+    /// Flags of the verb from a TOML file; flags that are typed win
+    #[arg(long, global = true, value_name = "FILE.toml", help_heading = "Everywhere")]
+    config: Option<PathBuf>,
+    /// No progress and no remarks on standard error
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub quiet: bool,
+    /// Errors with the chain of what led to them
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub verbose: bool,
+}
+
+impl Global {
+    /// The device to open: the one that was asked for, otherwise the best that this binary and this machine have.
+    pub fn device(&self) -> &str {
+        match &self.device {
+            Some(name) => name,
+            None if !kernels::IMAGES.is_empty() && doctor::driver().is_some() => "cuda:0",
+            None => "cpu",
+        }
+    }
+
+    /// Opens the device, saying which where nobody named one.
+    pub fn open_device(&self) -> Result<Device> {
+        let device = Device::open(self.device(), self.threads)?;
+        if self.device.is_none() {
+            self.note(&format!("device: {}", device.name()));
+        }
+        Ok(device)
+    }
+
+    /// A remark on standard error, unless `--quiet`.
+    pub fn note(&self, words: &str) {
+        if !self.quiet {
+            eprintln!("{words}");
+        }
+    }
+}
+
 #[derive(Subcommand, Debug)]
 enum Verb {
-    /// The whole tour on a synthetic shop in about a minute
     Demo(demo::Demo),
-    /// Raw data into one .bin
     Prepare(prepare::Prepare),
-    /// A randomly initialised checkpoint folder from a config
     Init(init::Init),
-    /// Trains an adapter or all weights
     Train(train::Train),
-    /// Scores items for every user: one JSON line each
     Decode(decode::Decode),
-    /// Metrics from a predictions file; needs no model
     Eval(eval::Eval),
+    Doctor(doctor::Doctor),
 }
 
-/// What every verb may know of the command line around it.
-#[derive(Clone, Debug)]
-pub struct Global {
-    pub device: String,
-    pub threads: usize,
-    pub quiet: bool,
-}
-
-/// Parses the command line, runs the verb and turns its error into a sentence and an exit code.
-pub fn main() -> ExitCode {
-    if let Some(missing) = missing_instructions() {
-        eprintln!("engine: processor: expected AVX2, FMA and F16C, got none of {missing}; this binary needs an x86-64-v3 machine");
-        return ExitCode::from(5);
-    }
-    let arguments: Vec<String> = std::env::args().collect();
-    let arguments = match settings::with_config(Engine::command(), arguments) {
-        Ok(arguments) => arguments,
-        Err(error) => return fail(&error, false),
-    };
-    let matches = match Engine::command().try_get_matches_from(arguments) {
-        Ok(matches) => matches,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+impl Verb {
+    fn run(&self, global: &Global) -> Result<()> {
+        match self {
+            Verb::Demo(args) => demo::run(args, global),
+            Verb::Prepare(args) => said(args, global, || prepare::run(args)),
+            Verb::Init(args) => said(args, global, || init::run(args, global)),
+            Verb::Train(args) => said(args, global, || train::run(args, global)),
+            Verb::Decode(args) => said(args, global, || decode::run(args, global)),
+            Verb::Eval(args) => said(args, global, || eval::run(args)),
+            Verb::Doctor(args) => doctor::run(args, global),
         }
-    };
-    let engine = Engine::from_arg_matches(&matches).expect("clap checked these arguments");
-    let global = Global { device: engine.device, threads: engine.threads, quiet: engine.quiet };
-    let result = match engine.verb {
-        Verb::Demo(args) => demo::run(&args, &global),
-        Verb::Prepare(args) => prepare::run(&args),
-        Verb::Init(args) => init::run(&args),
-        Verb::Train(args) => train::run(&args, &global),
-        Verb::Decode(args) => decode::run(&args, &global),
-        Verb::Eval(args) => eval::run(&args),
-    };
-    match result {
-        Ok(()) => match interrupt::signal() {
-            Some(signal) => ExitCode::from(128 + signal as u8),
-            None => ExitCode::SUCCESS,
-        },
-        Err(error) => fail(&error, engine.verbose),
     }
 }
 
-fn fail(error: &anyhow::Error, verbose: bool) -> ExitCode {
-    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
-    if io.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
-        return ExitCode::SUCCESS;
-    }
-    let words = if verbose { format!("{error:?}") } else { format!("{error:#}").replace('\n', " ") };
-    let _ = writeln!(std::io::stderr(), "engine: {words}");
-    let full = io.is_some_and(|e| e.kind() == std::io::ErrorKind::StorageFull);
-    ExitCode::from(match Fault::of(error) {
-        Some(Fault::Usage) => 2,
-        Some(Fault::Data) => 3,
-        Some(Fault::Model) => 4,
-        Some(Fault::Device) => 5,
-        Some(Fault::Check) => 6,
-        None if full => 5,
-        None => 1,
+/// Runs a verb after its settings were printed.
+fn said(args: &impl Serialize, global: &Global, run: impl FnOnce() -> Result<()>) -> Result<()> {
+    global.note(settings::resolved_toml(args)?.trim_end());
+    run()
+}
+
+/// The whole command line, as `--help` describes it.
+pub fn command() -> clap::Command {
+    Engine::command()
+}
+
+/// Parses the command line, runs the verb and turns its end into a sentence and an exit code.
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // Before anything is parsed, so that a refused command line obeys as well.
+    let verbose = arguments.iter().any(|a| a == "--verbose");
+    exit::guard(verbose, || {
+        let matches = settings::parse(command(), arguments)?;
+        let engine = Engine::from_arg_matches(&matches)?;
+        engine.verb.run(&engine.global)
     })
 }
 
-fn missing_instructions() -> Option<&'static str> {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let all = std::is_x86_feature_detected!("avx2")
-            && std::is_x86_feature_detected!("fma")
-            && std::is_x86_feature_detected!("f16c");
-        if !all {
-            return Some("avx2, fma, f16c together");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn engine(words: &[&str]) -> Engine {
+        Engine::try_parse_from([&["engine"], words].concat()).unwrap()
+    }
+
+    #[test]
+    fn the_command_line_has_no_clashes() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn a_verbs_seed_may_stand_on_either_side_of_it() {
+        for words in [
+            ["--seed", "7", "init", "--model", "c.json", "--out", "x"],
+            ["init", "--model", "c.json", "--out", "x", "--seed", "7"],
+        ] {
+            let engine = engine(&words);
+            let Verb::Init(init) = &engine.verb else { panic!("expected init, got {:?}", engine.verb) };
+            assert_eq!((init.seed, engine.global.seed), (7, 7));
         }
     }
-    None
 }

@@ -1,64 +1,438 @@
-//! `--config FILE.toml`: its keys become flags in front of those that were typed, so that one parser rules and typed flags win.
+//! `--config FILE.toml`: every flag of a verb from a file.
+//!
+//! The keys of the file become flags behind those that were typed, except where the same flag was typed; then the whole is
+//! parsed as if all of it had been typed. So one parser rules, typed flags win over the file, and the file over defaults.
+//! A key is a long flag, with `-` or `_`, or the name of a positional argument. What [`resolved_toml`] writes is such a file.
 
+use super::exit;
 use crate::base::Fault;
 use anyhow::Result;
-use clap::Command;
-use toml::Value;
+use clap::error::{ContextKind, ContextValue};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde::Serialize;
+use std::any::TypeId;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use toml::de::{DeTable, DeValue};
+use toml::Spanned;
 
-/// The arguments with the keys of `--config` put in, except those that were typed. Refuses unknown keys.
-pub fn with_config(command: Command, arguments: Vec<String>) -> Result<Vec<String>> {
-    let Some(path) = value_of(&arguments, "--config") else { return Ok(arguments) };
-    let text = std::fs::read_to_string(&path)
-        .map_err(|e| Fault::Usage.error(format!("config: {path}: cannot be read: {e}")))?;
-    let table: toml::Table = text
-        .parse()
-        .map_err(|e: toml::de::Error| Fault::Usage.error(format!("config: {path}: {}", e.message())))?;
-    let verb = arguments.iter().skip(1).position(|a| command.find_subcommand(a).is_some()).map(|i| i + 1);
-    let Some(verb) = verb else { return Ok(arguments) };
-    let sub = command.find_subcommand(&arguments[verb]).expect("just found");
-    let known: Vec<&str> =
-        sub.get_arguments().chain(command.get_arguments()).filter_map(|a| a.get_long()).collect();
-    let mut added = Vec::new();
-    for (key, value) in &table {
-        let name = key.replace('_', "-");
-        if !known.contains(&name.as_str()) {
-            let near =
-                known.iter().max_by_key(|k| k.chars().zip(name.chars()).take_while(|(a, b)| a == b).count());
-            return Err(Fault::Usage.error(format!(
-                "config: {path}: key {key}: expected a flag of `engine {}`, got none; did you mean {}?",
-                arguments[verb],
-                near.unwrap_or(&"--help")
-            )));
-        }
-        let flag = format!("--{name}");
-        let typed = arguments.iter().any(|a| *a == flag || a.starts_with(&format!("{flag}=")));
-        if typed {
-            continue;
-        }
-        match value {
-            Value::Boolean(true) => added.push(flag),
-            Value::Boolean(false) => {}
-            Value::Array(list) => added.extend(list.iter().map(|v| format!("{flag}={}", plain(v)))),
-            other => added.push(format!("{flag}={}", plain(other))),
-        }
+/// Parses the command line, with the settings of `--config` where it is given. Refuses, with the file's line, a key that is
+/// no flag of the verb and a value of another type. Errors of the parser itself stay [`clap::Error`]s.
+pub fn parse(command: Command, arguments: Vec<OsString>) -> Result<ArgMatches> {
+    if !arguments.iter().any(|a| a.as_encoded_bytes().starts_with(b"--config")) {
+        return Ok(command.try_get_matches_from(arguments)?);
     }
-    let mut all = arguments;
-    all.splice(verb + 1..verb + 1, added);
-    Ok(all)
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(s) => s.clone(),
-        other => other.to_string(),
-    }
-}
-
-fn value_of(arguments: &[String], flag: &str) -> Option<String> {
-    let prefix = format!("{flag}=");
-    arguments.iter().enumerate().find_map(|(i, a)| {
-        a.strip_prefix(&prefix)
-            .map(str::to_owned)
-            .or_else(|| (a == flag).then(|| arguments.get(i + 1).cloned())?)
+    // What is required may stand in the file, so the first look at the command line forgives.
+    let typed = command.clone().ignore_errors(true).try_get_matches_from(&arguments)?;
+    let chosen = typed.subcommand().and_then(|(verb, matches)| {
+        let path = matches.try_get_one::<PathBuf>("config").ok().flatten()?;
+        Some((verb, matches, path))
+    });
+    let Some((verb, matches, path)) = chosen else {
+        return Ok(command.try_get_matches_from(arguments)?);
+    };
+    let mut built = command.clone();
+    built.build();
+    let flags = built.find_subcommand(verb).expect("clap just found this verb");
+    let file = File::read(path)?;
+    let settings = file.settings(flags)?;
+    let missing: Vec<&Setting> = settings.iter().filter(|s| !s.is_typed(matches)).collect();
+    let all = with_settings(arguments, &missing);
+    command.try_get_matches_from(all).map_err(|error| {
+        let culprit = missing.iter().find(|setting| setting.is_named_by(&error));
+        match culprit {
+            Some(setting) => file.refuse(setting.line, &setting.key, &exit::sentence(&error)),
+            None => error.into(),
+        }
     })
+}
+
+/// The settings of a verb as a file that `--config` accepts. Refuses what TOML cannot hold (whole numbers from 2⁶³ on).
+pub fn resolved_toml(settings: &impl Serialize) -> Result<String> {
+    toml::to_string(settings).map_err(|e| {
+        Fault::Usage.error(format!("settings: expected values that TOML can hold, got one it cannot: {e}"))
+    })
+}
+
+/// The command line with what the file adds, in front of a typed `--`.
+fn with_settings(typed: Vec<OsString>, settings: &[&Setting]) -> Vec<OsString> {
+    let (mut flags, mut positionals) = (Vec::new(), Vec::new());
+    for setting in settings {
+        let words = setting.words.iter().map(OsString::from);
+        if setting.positional { &mut positionals } else { &mut flags }.extend(words);
+    }
+    let end = typed.iter().position(|a| a == "--").unwrap_or(typed.len());
+    let mut all = typed;
+    let behind = all.split_off(end);
+    all.extend(flags);
+    if !positionals.is_empty() && behind.is_empty() {
+        all.push("--".into());
+    }
+    all.extend(behind);
+    all.extend(positionals);
+    all
+}
+
+/// A key of the file as words of a command line.
+struct Setting {
+    key: String,
+    line: usize,
+    id: String,
+    /// As the parser names it in its complaints.
+    shown: String,
+    positional: bool,
+    words: Vec<String>,
+}
+
+impl Setting {
+    fn is_typed(&self, matches: &ArgMatches) -> bool {
+        matches.value_source(&self.id) == Some(ValueSource::CommandLine)
+    }
+
+    /// Whether the parser's complaint is about this setting.
+    fn is_named_by(&self, error: &clap::Error) -> bool {
+        match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(name)) => *name == self.shown,
+            Some(ContextValue::Strings(names)) => names.contains(&self.shown),
+            _ => false,
+        }
+    }
+}
+
+struct File<'a> {
+    path: &'a Path,
+    text: String,
+}
+
+impl File<'_> {
+    fn read(path: &Path) -> Result<File<'_>> {
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Fault::Usage.error(format!(
+                "--config: {}: expected a readable TOML file, got {e}; check the path",
+                path.display()
+            ))
+        })?;
+        Ok(File { path, text })
+    }
+
+    fn settings(&self, flags: &Command) -> Result<Vec<Setting>> {
+        let table = DeTable::parse(&self.text).map_err(|e| {
+            let line = self.line(e.span().map_or(0, |span| span.start));
+            let what = e.message().replace('\n', ", ");
+            Fault::Usage.error(format!(
+                "--config: {}:{line}: expected TOML (key = value), got {what}; see `engine {} --help`",
+                self.path.display(),
+                flags.get_name()
+            ))
+        })?;
+        let mut settings = Vec::new();
+        for (key, value) in table.get_ref() {
+            settings.push(self.setting(flags, key, value)?);
+        }
+        // The table is sorted by key; the order of the file is what a reader expects errors in.
+        settings.sort_by_key(|setting| setting.line);
+        for (i, setting) in settings.iter().enumerate() {
+            if settings[..i].iter().any(|before| before.id == setting.id) {
+                return Err(self.refuse(
+                    setting.line,
+                    &setting.key,
+                    "expected it once, got it with - and with _",
+                ));
+            }
+        }
+        Ok(settings)
+    }
+
+    fn setting(
+        &self,
+        flags: &Command,
+        key: &Spanned<std::borrow::Cow<'_, str>>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<Setting> {
+        let line = self.line(key.span().start);
+        let key = key.get_ref().as_ref();
+        let name = key.replace('_', "-");
+        let Some(arg) = flags.get_arguments().find(|arg| key_of(arg).as_deref() == Some(&name)) else {
+            let nearest = flags
+                .get_arguments()
+                .filter_map(key_of)
+                .min_by_key(|known| distance(known, &name))
+                .expect("every verb has global flags");
+            let what =
+                format!("expected a flag of `engine {}`, got none; nearest is {nearest}", flags.get_name());
+            return Err(self.refuse(line, key, &what));
+        };
+        let positional = arg.is_positional();
+        let mut words = Vec::new();
+        match (value.get_ref(), takes_list(arg)) {
+            (DeValue::Array(list), true) => {
+                if list.is_empty() && !arg.get_default_values().is_empty() {
+                    return Err(self.refuse(line, key, "expected at least one value, got an empty list"));
+                }
+                for value in list.iter() {
+                    words.extend(self.word(line, key, arg, value.get_ref())?);
+                }
+            }
+            (value, _) => words.extend(self.word(line, key, arg, value)?),
+        }
+        if !positional && arg.get_action().takes_values() {
+            words.iter_mut().for_each(|word| *word = format!("--{name}={word}"));
+        }
+        let (id, shown) = (arg.get_id().to_string(), arg.to_string());
+        Ok(Setting { key: key.to_owned(), line, id, shown, positional, words })
+    }
+
+    /// One value as what would have been typed; nothing for a switch that is off.
+    fn word(&self, line: usize, key: &str, arg: &Arg, value: &DeValue<'_>) -> Result<Option<String>> {
+        let expected = Kind::of(arg);
+        let word = match (expected, value) {
+            (Kind::Switch, DeValue::Boolean(true)) => Some(format!("--{}", key.replace('_', "-"))),
+            (Kind::Switch, DeValue::Boolean(false)) => None,
+            (Kind::Whole | Kind::Number, DeValue::Integer(n)) => Some(decimal(n)),
+            (Kind::Number, DeValue::Float(x)) => Some(x.as_str().to_owned()),
+            (Kind::Text, DeValue::String(text)) => Some(text.to_string()),
+            (Kind::Bool, DeValue::Boolean(b)) => Some(b.to_string()),
+            (expected, got) => {
+                let what =
+                    format!("expected {}, got {}; see --help", expected.name(takes_list(arg)), name_of(got));
+                return Err(self.refuse(line, key, &what));
+            }
+        };
+        Ok(word)
+    }
+
+    fn refuse(&self, line: usize, key: &str, what: &str) -> anyhow::Error {
+        Fault::Usage.error(format!("--config: {}:{line}: {key}: {what}", self.path.display()))
+    }
+
+    fn line(&self, at: usize) -> usize {
+        1 + self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|&&byte| byte == b'\n').count()
+    }
+}
+
+/// What a file calls an argument; none for those that make no sense in one.
+fn key_of(arg: &Arg) -> Option<String> {
+    if matches!(arg.get_id().as_str(), "help" | "version" | "config") {
+        return None;
+    }
+    match arg.get_long() {
+        Some(long) => Some(long.to_owned()),
+        None => arg.is_positional().then(|| arg.get_id().as_str().replace('_', "-")),
+    }
+}
+
+fn takes_list(arg: &Arg) -> bool {
+    matches!(arg.get_action(), ArgAction::Append)
+}
+
+/// What type of value an argument wants.
+#[derive(Clone, Copy)]
+enum Kind {
+    Switch,
+    Bool,
+    Whole,
+    Number,
+    /// Names, paths and what else is parsed from words.
+    Text,
+}
+
+impl Kind {
+    fn of(arg: &Arg) -> Kind {
+        if !arg.get_action().takes_values() {
+            return Kind::Switch;
+        }
+        let is = |types: &[TypeId]| types.iter().any(|t| arg.get_value_parser().type_id() == *t);
+        macro_rules! ids { ($($t:ty)*) => { &[$(TypeId::of::<$t>()),*] } }
+        if is(ids!(bool)) {
+            Kind::Bool
+        } else if is(ids!(u8 u16 u32 u64 usize i8 i16 i32 i64 isize)) {
+            Kind::Whole
+        } else if is(ids!(f32 f64)) {
+            Kind::Number
+        } else {
+            Kind::Text
+        }
+    }
+
+    fn name(self, list: bool) -> &'static str {
+        match (self, list) {
+            (Kind::Switch | Kind::Bool, _) => "true or false",
+            (Kind::Whole, false) => "a whole number",
+            (Kind::Whole, true) => "a whole number or a list of them",
+            (Kind::Number, false) => "a number",
+            (Kind::Number, true) => "a number or a list of them",
+            (Kind::Text, false) => "a string",
+            (Kind::Text, true) => "a string or a list of them",
+        }
+    }
+}
+
+fn name_of(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("the string {:?}", text.as_ref()),
+        DeValue::Integer(n) => decimal(n),
+        DeValue::Float(x) => x.as_str().to_owned(),
+        DeValue::Boolean(b) => b.to_string(),
+        DeValue::Datetime(_) => "a date".to_owned(),
+        DeValue::Array(_) => "a list".to_owned(),
+        DeValue::Table(_) => "a table".to_owned(),
+    }
+}
+
+/// The digits of a whole number, which TOML also has in base 2, 8 and 16.
+fn decimal(n: &toml::de::DeInteger<'_>) -> String {
+    i128::from_str_radix(n.as_str(), n.radix()).map_or_else(|_| n.as_str().to_owned(), |n| n.to_string())
+}
+
+/// Least number of letters put in, taken out or changed that makes one word the other (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &y) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Args, FromArgMatches};
+    use serde::Deserialize;
+
+    #[derive(Args, Serialize, Deserialize, Clone, Debug, PartialEq)]
+    #[serde(rename_all = "kebab-case")]
+    struct Bake {
+        source: PathBuf,
+        #[arg(long)]
+        oven_name: String,
+        #[arg(long, default_value_t = 20)]
+        minutes: u32,
+        #[arg(long, default_value_t = 1.5)]
+        heat: f64,
+        #[arg(long, value_delimiter = ',', default_value = "0.5,0.5")]
+        mix: Vec<f64>,
+        #[arg(long)]
+        topping: Vec<String>,
+        #[arg(long, value_parser = ["round", "flat"])]
+        form: Option<String>,
+        #[arg(long, requires = "form")]
+        fan: bool,
+    }
+
+    fn bake(file: &str, typed: &[&str]) -> Result<Bake> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bake.toml");
+        std::fs::write(&path, file).unwrap();
+        let config =
+            Arg::new("config").long("config").global(true).value_parser(clap::value_parser!(PathBuf));
+        let command =
+            Command::new("kitchen").arg(config).subcommand(Bake::augment_args(Command::new("bake")));
+        let mut words: Vec<OsString> = ["kitchen", "bake"].map(OsString::from).into();
+        words.extend(typed.iter().map(OsString::from));
+        // In front of a typed `--`, as people would have it.
+        words.splice(2..2, ["--config".into(), path.into_os_string()]);
+        let matches = parse(command, words)?;
+        Ok(Bake::from_arg_matches(matches.subcommand_matches("bake").unwrap())?)
+    }
+
+    const FULL: &str = r#"
+        source = "dough"
+        oven_name = "-big one"
+        minutes = 0x2_0
+        heat = 2
+        mix = [0.25, 1e-1, 3]
+        topping = ["a", "b,c"]
+        form = "flat"
+        fan = true
+    "#;
+
+    fn full() -> Bake {
+        Bake {
+            source: "dough".into(),
+            oven_name: "-big one".into(),
+            minutes: 32,
+            heat: 2.0,
+            mix: vec![0.25, 0.1, 3.0],
+            topping: vec!["a".into(), "b,c".into()],
+            form: Some("flat".into()),
+            fan: true,
+        }
+    }
+
+    #[test]
+    fn a_file_gives_every_kind_of_flag() {
+        assert_eq!(bake(FULL, &[]).unwrap(), full());
+    }
+
+    #[test]
+    fn typed_flags_win_over_the_file_and_the_file_over_defaults() {
+        let typed = ["--minutes", "5", "--mix=1", "--topping", "x", "--", "bread"];
+        let expected =
+            Bake { source: "bread".into(), minutes: 5, mix: vec![1.0], topping: vec!["x".into()], ..full() };
+        assert_eq!(bake(FULL, &typed).unwrap(), expected);
+        // What was typed is kept even where it equals the default.
+        assert_eq!(bake(FULL, &["--minutes", "20"]).unwrap().minutes, 20);
+        let small = bake("source = 's'\noven-name = 'o'", &[]).unwrap();
+        assert_eq!((small.minutes, small.heat, small.mix, small.fan), (20, 1.5, vec![0.5, 0.5], false));
+    }
+
+    #[test]
+    fn resolved_settings_are_a_file_that_gives_the_same() {
+        let small = bake("", &["dough", "--oven-name", "o"]).unwrap();
+        for settings in [full(), small] {
+            let text = resolved_toml(&settings).unwrap();
+            assert_eq!(bake(&text, &[]).unwrap(), settings, "{text}");
+        }
+    }
+
+    #[test]
+    fn wrong_files_are_refused_with_line_and_key() {
+        let cases = [
+            ("# a\nminuets = 3", &["bake.toml:2: minuets: expected a flag of `engine bake`", "minutes"][..]),
+            ("config = 'x'", &["config: expected a flag"]),
+            ("minutes = '3'", &["bake.toml:1: minutes: expected a whole number, got the string \"3\""]),
+            ("minutes = 3.5", &["expected a whole number, got 3.5"]),
+            ("minutes = -3", &["bake.toml:1: minutes: invalid value '-3'"]),
+            ("heat = true", &["expected a number, got true"]),
+            ("oven-name = 3", &["expected a string, got 3"]),
+            ("form = ['flat']", &["expected a string, got a list"]),
+            ("\n\nform = 'square'", &["bake.toml:3: form: invalid value 'square'", "round, flat"]),
+            ("fan = 'yes'", &["expected true or false, got the string"]),
+            ("mix = []", &["expected at least one value"]),
+            ("mix = [[1]]", &["expected a number or a list of them, got a list"]),
+            ("oven_name = 'a'\noven-name = 'b'", &["bake.toml:2: oven-name: expected it once"]),
+            ("[bake]\nminutes = 3", &["bake.toml:1: bake: expected a flag"]),
+            ("minutes 3", &["bake.toml:1: expected TOML (key = value)"]),
+        ];
+        for (file, words) in cases {
+            let error = bake(file, &["dough", "--oven-name", "o"]).unwrap_err();
+            assert_eq!(Fault::of(&error), Some(Fault::Usage), "{file}: {error}");
+            let said = error.to_string();
+            assert!(words.iter().all(|part| said.contains(part)), "{file}: {said}");
+            assert!(!said.contains('\n'), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_in_both_is_the_parsers_to_say() {
+        let error = bake("minutes = 3", &["dough"]).unwrap_err();
+        let refused = error.downcast::<clap::Error>().unwrap();
+        assert_eq!(refused.kind(), clap::error::ErrorKind::MissingRequiredArgument);
+    }
+
+    #[test]
+    fn the_nearest_key_is_the_one_with_the_fewest_changes() {
+        assert_eq!(distance("rank", "rank"), 0);
+        assert_eq!(distance("rnak", "rank"), 2);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
 }

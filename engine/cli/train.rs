@@ -1,4 +1,7 @@
-use super::data::{check_fit, find_weights, open_model, Purpose, RowFlags};
+use super::data::{check_fit, open_model, Purpose, RowFlags};
+use super::paths::find_weights;
+use super::progress::Progress;
+use super::settings::resolved_toml;
 use super::{interrupt, Global};
 use crate::base::{write_atomically, Dtype, Fault};
 use crate::data::span::{Masking, SpanOrder};
@@ -8,14 +11,15 @@ use crate::decode;
 use crate::model::{adapter_config, Keep, LoraConfig, Model, Rates, Tune};
 use crate::train::{self, End, Hooks, Hyper, Report, Schedule, Settings, State};
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
+/// Trains an adapter, or all weights, to name the next item and to fill blanks in histories.
+///
 /// Example: engine train --weights glm-10b --data toys.bin
-#[derive(Clone, Debug, clap::Args, Serialize)]
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Train {
     /// The checkpoint folder to start from
@@ -172,7 +176,7 @@ impl Train {
 
     /// The settings as TOML, without what does not change the numbers.
     fn resolved(&self) -> Result<String> {
-        Ok(toml::to_string(&Train { out: None, ..self.clone() })?)
+        resolved_toml(&Train { out: None, ..self.clone() })
     }
 }
 
@@ -237,16 +241,13 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
     };
     let users = sampled_users(&dataset, Split::Validation, args.validate_users, args.seed);
     println!("run: {}", run.display());
-    if !global.quiet {
-        let trained = model.layout().len();
-        eprintln!(
-            "{} users, {} trained values, {total} steps of {} examples, validation on {} users",
-            learners.len(),
-            trained,
-            args.batch,
-            users.len()
-        );
-    }
+    global.note(&format!(
+        "{} users, {} trained values, {total} steps of {} examples, validation on {} users",
+        learners.len(),
+        model.layout().len(),
+        args.batch,
+        users.len()
+    ));
     let catalogue = dataset.catalogue();
     let mut batches = |step: u64| -> Result<Vec<Batch>> {
         let samples: Vec<Sample> = examples_of_step(&learners, args.batch, args.seed, step)
@@ -290,30 +291,21 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
         let (hr, ndcg) = (hits as f64 / n, gain / n);
         Ok((ndcg, json!({"hr@10": hr, "ndcg@10": ndcg, "users": users.len()})))
     };
-    let started = Instant::now();
-    let mut last_line: Option<Instant> = None;
-    let mut first_step = None;
+    let mut bar = Progress::new("train", total, "steps", global.quiet);
+    let mut begun = false;
     let mut progress = |report: &Report| {
-        let first = *first_step.get_or_insert(report.step - 1);
-        let due = last_line.is_none_or(|t| t.elapsed().as_secs_f64() >= 5.0);
-        if global.quiet || !(due || report.validation.is_some() || report.step == report.total) {
-            return;
+        if !begun {
+            bar.resume_at(report.step - 1);
+            begun = true;
         }
-        last_line = Some(Instant::now());
-        let done = (report.step - first) as f64;
-        let left = started.elapsed().as_secs_f64() / done * (report.total - report.step) as f64;
-        let score = report.validation.map_or(String::new(), |s| format!("  NDCG@10 {s:.4}"));
-        eprintln!(
-            "step {}/{}  loss {:.4}  rate {:.2e}  norm {:.2}  {:.0} tokens/s  {:.0} s, {:.0} s left{score}",
-            report.step,
-            report.total,
-            report.loss,
-            report.learning_rate,
-            report.gradient_norm,
-            report.tokens_per_second,
-            report.seconds,
-            left
-        );
+        bar.message(format!(
+            "loss {:.4}  rate {:.2e}  norm {:.2}  {:.0} tokens/s",
+            report.loss, report.learning_rate, report.gradient_norm, report.tokens_per_second
+        ));
+        bar.advance(1);
+        if let Some(score) = report.validation {
+            bar.note(&format!("step {}: NDCG@10 {score:.4} after {:.0} s", report.step, report.seconds));
+        }
     };
     let mut publish = |model: &Model, state: &State| publish(args, &run, model, &dataset, &resolved, state);
     let mut interrupted = || interrupt::signal().is_some();
@@ -325,6 +317,7 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
         interrupted: &mut interrupted,
     };
     let (state, end) = train::train(&mut model, &settings, args.resume, &mut hooks)?;
+    bar.finish();
     let why = match end {
         End::Done => "done",
         End::NoGain => "no gain for --patience validations",
@@ -334,7 +327,7 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
     let best =
         state.best.map_or(String::new(), |(score, step)| format!(", best NDCG@10 {score:.4} at step {step}"));
     println!("{why}: {} steps, {:.0} s{best}", state.step, state.seconds);
-    Ok(())
+    interrupt::check()
 }
 
 /// The first `runs/<data>-<tune>-<n>` that does not exist.
