@@ -196,3 +196,17 @@ pub struct Statistics {
 pub fn aligned(n: usize) -> usize {
     n.next_multiple_of(ALIGN)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_names_every_section() {
+        let document = include_str!("../../../docs/bin-format.md");
+        for (number, (section, _)) in SECTIONS.iter().enumerate() {
+            let row = format!("| {number} | {section:?} |");
+            assert!(document.contains(&row), "docs/bin-format.md lacks {row}");
+        }
+    }
+}
