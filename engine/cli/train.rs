@@ -85,6 +85,9 @@ pub struct Train {
     /// Share of blank infilling among the examples; the rest asks for the next item
     #[arg(long, default_value_t = 0.5)]
     pub mix: f64,
+    /// Probability that an example begins at a random event instead of the user's first
+    #[arg(long, default_value_t = 0.0)]
+    pub windows: f64,
     /// Weights of entity-, sentence- and document-level masks
     #[arg(long, value_delimiter = ',', default_value = "0.4,0.3,0.3")]
     pub levels: Vec<f64>,
@@ -112,6 +115,9 @@ pub struct Train {
     /// Beams of a validation
     #[arg(long, default_value_t = 10)]
     pub validate_beams: usize,
+    /// alpha of a validation's sum of log-probabilities / length^alpha
+    #[arg(long, default_value_t = 1.0)]
+    pub validate_length_penalty: f64,
     /// Validations without gain after which the run ends; 0 = never
     #[arg(long, default_value_t = 0)]
     pub patience: u32,
@@ -202,7 +208,7 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
     std::fs::create_dir_all(&run).with_context(|| run.display().to_string())?;
     interrupt::install();
     let tasks = args.rows.tasks(&dataset, model.config.max_positions, Purpose::Training, args.seed)?;
-    let mix = Mix { masking: args.masking()?, blanks: args.mix };
+    let mix = Mix { masking: args.masking()?, blanks: args.mix, windows: args.windows };
     let learners = tasks.learners();
     if learners.is_empty() {
         return Err(Fault::Data.error(format!(
@@ -264,7 +270,7 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
             intra: tasks.builder().intra(),
             end: tasks.builder().special().end,
             width: args.validate_beams,
-            length_penalty: 1.0,
+            length_penalty: args.validate_length_penalty,
             look_ahead: true,
         };
         let (mut hits, mut gain) = (0usize, 0f64);

@@ -7,6 +7,7 @@ use super::template::{sequential_prompt, Answer, Form, Template};
 use super::text::{behaviour_text, display_name, sentence_ends, Encoder, Windows};
 use crate::base::{Fault, Philox, Stream};
 use anyhow::Result;
+use std::ops::Range;
 
 /// Which events of a user are shown and which is asked for: leave-one-out, last = test, last but one = validation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Mix {
     pub masking: Masking,
     /// Share of blank infilling; the rest asks for the next item (R40).
     pub blanks: f64,
+    /// Probability that an example begins at a random event instead of the user's first: P5's training windows.
+    pub windows: f64,
 }
 
 /// Builds the rows of a data set under one set of rules.
@@ -85,13 +88,15 @@ impl<'a> Tasks<'a> {
     }
 
     /// Events `shown` of a user as the prompt of template number `form`; ages count to the event after them (R8).
-    fn text(&self, user: u32, shown: usize, form: usize, example: u64) -> Result<Prompt> {
+    fn text(&self, user: u32, shown: Range<usize>, form: usize, example: u64) -> Result<Prompt> {
         let record = self.dataset.user(user);
-        let mut places: Vec<usize> = (0..shown).collect();
-        if self.behaviours > 0 && shown > self.behaviours {
-            let reference = record.times.get(shown).copied().unwrap_or(record.times[shown - 1]);
+        let mut places: Vec<usize> = shown.clone().collect();
+        if self.behaviours > 0 && shown.len() > self.behaviours {
+            let reference = record.times.get(shown.end).copied().unwrap_or(record.times[shown.end - 1]);
             let mut rng = Philox::new(self.seed, Stream::History, example);
-            places = Windows::default().sample(&record.times[..shown], reference, self.behaviours, &mut rng);
+            let times = &record.times[shown.clone()];
+            places = Windows::default().sample(times, reference, self.behaviours, &mut rng);
+            places.iter_mut().for_each(|place| *place += shown.start);
         }
         let history: Vec<&[u32]> =
             places.iter().map(|&at| self.dataset.item(record.items[at]).tokens).collect();
@@ -105,7 +110,7 @@ impl<'a> Tasks<'a> {
 
     /// The prompt that asks for the event after the first `shown` of a user: a row ending in [START].
     pub fn prompt(&self, user: u32, shown: usize) -> Result<Sample> {
-        self.builder.prompt(0, &self.text(user, shown, 0, u64::MAX)?)
+        self.builder.prompt(0, &self.text(user, 0..shown, 0, u64::MAX)?)
     }
 
     /// Users with something to learn from: two events or more before the validation item.
@@ -123,13 +128,17 @@ impl<'a> Tasks<'a> {
     pub fn training(&self, user: u32, example: u64, mix: &Mix) -> Result<Sample> {
         let items = self.training_events(user);
         let mut rng = Philox::new(self.seed, Stream::Templates, example);
+        let window = rng.uniform() < mix.windows;
         if rng.uniform() < mix.blanks {
-            return self.blanks(user, items, example, &mix.masking);
+            // Two events or more stay.
+            let first = if window { rng.below(items.len() - 1) } else { 0 };
+            return self.blanks(user, &items[first..], example, &mix.masking);
         }
         let target = 1 + rng.below(items.len() - 1);
+        let first = if window { rng.below(target) } else { 0 };
         let form = rng.below(self.forms.len());
         let answer = self.dataset.item(items[target]).tokens;
-        self.builder.answered(example, &self.text(user, target, form, example)?, &[answer])
+        self.builder.answered(example, &self.text(user, first..target, form, example)?, &[answer])
     }
 
     /// Blank infilling over the user's attributes and the newest events that fit (R40).
