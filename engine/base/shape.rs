@@ -16,9 +16,10 @@ impl Shape {
         Shape { rank: 2, dims: [rows, cols] }
     }
 
-    /// The shape as stored in a file; `None` for other than one or two dimensions.
+    /// The shape as stored in a file; `None` for more than two dimensions.
     pub fn from_dims(dims: &[usize]) -> Option<Shape> {
         match *dims {
+            [] => Some(Shape { rank: 0, dims: [1, 1] }),
             [n] => Some(Shape::vector(n)),
             [rows, cols] => Some(Shape::matrix(rows, cols)),
             _ => None,
@@ -41,6 +42,7 @@ impl Shape {
     /// The dimensions as a file lists them: one for a vector, two for a matrix.
     pub fn dims(&self) -> &[usize] {
         match self.rank {
+            0 => &[],
             1 => &self.dims[1..],
             _ => &self.dims,
         }

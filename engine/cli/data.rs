@@ -98,7 +98,7 @@ pub enum Purpose {
     Decoding,
 }
 
-/// Opens device and model.
+/// Opens device and model in f32.
 pub fn open_model(
     global: &Global,
     weights: &Path,
@@ -107,13 +107,26 @@ pub fn open_model(
     gelu: Option<&str>,
     seed: u64,
 ) -> Result<Model> {
+    load_model(global, weights, adapter, tune, gelu, Dtype::F32, seed)
+}
+
+/// Opens device and model, activations stored as `dtype`.
+pub fn load_model(
+    global: &Global,
+    weights: &Path,
+    adapter: Option<&Path>,
+    tune: &Tune,
+    gelu: Option<&str>,
+    dtype: Dtype,
+    seed: u64,
+) -> Result<Model> {
     let device = global.open_device()?;
     let folder = find_weights(weights)?;
     let mut config = Config::read(&folder.join("config.json"))?;
     if let Some(form) = gelu {
         config.gelu = if form == "erf" { Gelu::Erf } else { Gelu::Tanh };
     }
-    let mut model = Model::load(&device, config, Checkpoint::open(&folder)?, Dtype::F32, tune, seed)?;
+    let mut model = Model::load(&device, config, Checkpoint::open(&folder)?, dtype, tune, seed)?;
     if let Some(adapter) = adapter {
         let modules = model.load_adapter(Adapter::open(adapter)?)?;
         global.note(&format!("adapter: {}: {modules} linears adapted", adapter.display()));

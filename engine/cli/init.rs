@@ -55,7 +55,7 @@ pub enum Storage {
 }
 
 impl Storage {
-    fn dtype(self) -> Dtype {
+    pub fn dtype(self) -> Dtype {
         match self {
             Storage::F32 => Dtype::F32,
             Storage::F16 => Dtype::F16,
@@ -64,7 +64,7 @@ impl Storage {
     }
 
     /// What `torch_dtype` of a config calls it.
-    fn torch(self) -> &'static str {
+    pub fn torch(self) -> &'static str {
         match self {
             Storage::F32 => "float32",
             Storage::F16 => "float16",

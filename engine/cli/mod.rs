@@ -23,8 +23,10 @@ pub mod demo;
 pub mod doctor;
 pub mod eval;
 pub mod exit;
+pub mod forward;
 pub mod init;
 pub mod interrupt;
+pub mod merge;
 pub mod paths;
 pub mod prepare;
 pub mod progress;
@@ -107,6 +109,8 @@ enum Verb {
     Train(train::Train),
     Decode(decode::Decode),
     Eval(eval::Eval),
+    Forward(forward::Forward),
+    Merge(merge::Merge),
     Doctor(doctor::Doctor),
 }
 
@@ -118,7 +122,9 @@ impl Verb {
             Verb::Init(args) => said(args, global, || init::run(args, global)),
             Verb::Train(args) => said(args, global, || train::run(args, global)),
             Verb::Decode(args) => said(args, global, || decode::run(args, global)),
+            Verb::Forward(args) => said(args, global, || forward::run(args, global)),
             Verb::Eval(args) => said(args, global, || eval::run(args)),
+            Verb::Merge(args) => said(args, global, || merge::run(args, global)),
             Verb::Doctor(args) => doctor::run(args, global),
         }
     }
