@@ -86,6 +86,12 @@ pub(super) fn read_items(
     })? {
         raw.items.push(item);
     }
+    if raw.items.is_empty() {
+        let path = rows.path().display();
+        return Err(
+            Fault::Data.error(format!("{path}: expected at least one item, got none; add the catalogue"))
+        );
+    }
     Ok(ids)
 }
 

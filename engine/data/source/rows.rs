@@ -64,6 +64,10 @@ impl Rows {
         }
     }
 
+    pub fn path(&self) -> &Path {
+        self.lines.path()
+    }
+
     /// Column names; empty for JSON lines, whose rows name their own.
     pub fn columns(&self) -> &[String] {
         self.table.as_ref().map_or(&[], |(columns, _)| columns)
