@@ -375,6 +375,22 @@ mod tests {
     }
 
     #[test]
+    fn every_config_that_comes_with_the_engine_is_read() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights");
+        let table = std::fs::read_to_string(folder.join("README.md")).unwrap().replace(',', "");
+        let mut read = 0;
+        for entry in std::fs::read_dir(&folder).unwrap().map(Result::unwrap).filter(|e| e.path().is_dir()) {
+            let config = Config::read(&entry.path().join("config.json")).unwrap();
+            let row = format!("| `{}` | {} |", entry.file_name().to_string_lossy(), config.layers);
+            let row =
+                table.lines().find(|line| line.starts_with(&row)).unwrap_or_else(|| panic!("no row {row}"));
+            assert!(row.contains(&format!("| {} |", config.parameters())), "{row}: {}", config.parameters());
+            read += 1;
+        }
+        assert_eq!(read, 13);
+    }
+
+    #[test]
     fn nonsense_is_refused() {
         for bad in [
             json!({}),
