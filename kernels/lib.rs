@@ -1,10 +1,82 @@
-//! The CUDA kernels of `engine`: the images that were built and the table of their entry points.
-//!
-//! This build holds none: the CPU backend is the only device. The crate exists so that a CUDA
-//! backend has its place, and so that `engine doctor` can say what the binary contains.
+//! The CUDA kernels of `engine`: the images that were built, the table of their entry points, and the launch of the same
+//! sources on the host.
 
-/// The images embedded in this build, by op family. Empty: no CUDA kernel has been built in.
-pub const IMAGES: &[(&str, &[u8])] = &[];
+include!(concat!(env!("OUT_DIR"), "/built.rs"));
 
-/// Whether the host emulator of the kernels is part of this build.
-pub const EMULATED: bool = false;
+/// An entry point on the host: takes pointers to its arguments, as a driver does.
+#[cfg(feature = "emulated")]
+type Body = unsafe extern "C" fn(*mut *mut std::ffi::c_void);
+
+/// The kernels run by the emulator (`host/emulator.h`).
+pub mod emulated {
+    use std::ffi::c_void;
+
+    /// The size of a launch: blocks, threads a block, bytes of dynamic shared memory.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Grid {
+        pub blocks: [u32; 3],
+        pub threads: u32,
+        pub shared: usize,
+    }
+
+    /// Runs an entry point over a grid; `seed` decides in which order threads and blocks run. The error names kernel, block and
+    /// thread.
+    ///
+    /// # Safety
+    ///
+    /// `arguments` point to values of exactly the types that the entry point has, and addresses among these lie in memory that
+    /// is either accessible as the kernel uses it or not accessible at all: an access outside is then caught.
+    #[cfg(feature = "emulated")]
+    pub unsafe fn launch(
+        entry: &str,
+        grid: Grid,
+        arguments: &mut [*mut c_void],
+        seed: u64,
+    ) -> Result<(), String> {
+        extern "C" {
+            fn engine_emulator_launch(
+                kernel: *const std::ffi::c_char,
+                entry: super::Body,
+                grid: *const u32,
+                block: *const u32,
+                shared: usize,
+                arguments: *mut *mut c_void,
+                seed: u64,
+                words: *mut std::ffi::c_char,
+                words_bytes: usize,
+            ) -> i32;
+        }
+        let Some((name, body)) = super::bodies::ALL.iter().find(|(name, _)| *name == entry) else {
+            return Err(format!("{entry}: expected an entry point of kernels/*.cu, got none of that name"));
+        };
+        let kernel = std::ffi::CString::new(*name).expect("names have no zero byte");
+        let block = [grid.threads, 1, 1];
+        let mut words = [0u8; 1024];
+        let failed = engine_emulator_launch(
+            kernel.as_ptr(),
+            *body,
+            grid.blocks.as_ptr(),
+            block.as_ptr(),
+            grid.shared,
+            arguments.as_mut_ptr(),
+            seed,
+            words.as_mut_ptr().cast(),
+            words.len(),
+        );
+        if failed == 0 {
+            return Ok(());
+        }
+        let length = words.iter().position(|&b| b == 0).unwrap_or(words.len());
+        Err(String::from_utf8_lossy(&words[..length]).into_owned())
+    }
+
+    /// This build has no emulator: [`super::EMULATED`] says so.
+    ///
+    /// # Safety
+    ///
+    /// None is needed: it only refuses.
+    #[cfg(not(feature = "emulated"))]
+    pub unsafe fn launch(entry: &str, _: Grid, _: &mut [*mut c_void], _: u64) -> Result<(), String> {
+        Err(format!("{entry}: this build has no emulator; build with --features emulated"))
+    }
+}

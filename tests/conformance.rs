@@ -18,16 +18,32 @@ use engine::device::Device;
 /// Op and case.
 type Case = (&'static str, fn(&Device));
 
-/// Devices to test; a GPU joins when the binary holds kernels for it.
+/// Devices to test: the CPU, and the emulator under several orders of threads. `ENGINE_DEVICES` (comma-separated) names others.
 fn devices() -> Vec<Device> {
-    vec![Device::open("cpu", 2).unwrap(), Device::open("cpu", 1).unwrap()]
+    let names = match std::env::var("ENGINE_DEVICES") {
+        Ok(names) => names,
+        Err(_) if kernels::EMULATED => "cpu,emu:1,emu:2,emu:3".to_owned(),
+        Err(_) => {
+            println!("skipped: the emulator: this build has none, a C++ compiler is missing");
+            "cpu".to_owned()
+        }
+    };
+    let mut devices: Vec<Device> = names.split(',').map(|name| Device::open(name, 2).unwrap()).collect();
+    if names.contains("cpu") {
+        devices.push(Device::open("cpu", 1).unwrap());
+    }
+    devices
 }
 
+/// `ENGINE_OPS` (comma-separated) narrows the run to some ops while one works on them.
 fn run(cases: &[Case]) {
+    let chosen = std::env::var("ENGINE_OPS").ok();
     for device in devices() {
         for (op, case) in cases {
-            println!("{} {op}", device.name());
-            case(&device);
+            if chosen.as_ref().is_none_or(|ops| ops.split(',').any(|o| o == *op)) {
+                println!("{} {op}", device.name());
+                case(&device);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 mod backend;
 mod checked;
 mod cpu;
+mod cuda;
 mod tensor;
 
 pub use backend::*;
@@ -30,13 +31,15 @@ use std::sync::Arc;
 pub struct Device(Arc<dyn Backend>);
 
 impl Device {
-    /// Opens "cpu" with `threads` threads, 0 for one per core. Refuses a device that this binary has no kernels for.
+    /// Opens "cpu" with `threads` threads, 0 for one per core, or "emu" ("emu:SEED" draws another order of threads). Refuses a device that this binary has no kernels for.
     pub fn open(name: &str, threads: usize) -> Result<Device> {
         match name {
             "cpu" => Ok(Device(Arc::new(cpu::Cpu::open(threads)?))),
-            "emu" => Err(Fault::Device.error(
-                "device: emu: expected the emulator of the CUDA kernels, got a binary built without it; `engine doctor` lists what this binary holds",
-            )),
+            "emu" => Ok(Device(Arc::new(cuda::Cuda::emulated(0)?))),
+            _ if name.strip_prefix("emu:").is_some_and(|n| n.parse::<u64>().is_ok()) => {
+                let seed = name["emu:".len()..].parse().expect("just parsed");
+                Ok(Device(Arc::new(cuda::Cuda::emulated(seed)?)))
+            }
             _ if name == "cuda" || name.strip_prefix("cuda:").is_some_and(|n| n.parse::<u32>().is_ok()) => {
                 Err(Fault::Device.error(format!(
                     "device: {name}: expected CUDA kernels, got a binary built without them; use --device cpu, or see `engine doctor`"

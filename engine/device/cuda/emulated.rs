@@ -1,0 +1,119 @@
+//! The driver of the emulator: device memory is host memory in which every buffer ends against a page that nobody may touch,
+//! and begins poisoned; a launch runs the kernel on the host under a drawn order of its threads.
+
+use super::driver::{Arg, Driver, Facts, Grid};
+use crate::base::Fault;
+use anyhow::{anyhow, Result};
+use memmap2::MmapMut;
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+const PAGE: usize = 4096;
+/// What a device guarantees at least for the accesses that kernels make.
+const ALIGNMENT: usize = 16;
+/// All bits one: a NaN as f32, f16 and bf16, and an index that no table has.
+const POISON: u8 = 0xff;
+
+pub struct Emulated {
+    facts: Facts,
+    /// Draws the order of threads and blocks, another one for each launch.
+    seed: u64,
+    launches: AtomicU64,
+    buffers: Mutex<BTreeMap<u64, MmapMut>>,
+}
+
+impl Emulated {
+    /// Refuses a binary without the emulator.
+    pub fn open(seed: u64) -> Result<Emulated> {
+        if !kernels::EMULATED {
+            return Err(Fault::Device.error(
+                "device: emu: expected the emulator of the CUDA kernels, got a binary built without it; build with --features emulated",
+            ));
+        }
+        // A small device: grids that depend on the number of processors then have several waves in tests.
+        let facts = Facts { name: "emu".into(), processors: 4, shared: 163 << 10, recycles: false };
+        Ok(Emulated { facts, seed, launches: AtomicU64::new(0), buffers: Mutex::default() })
+    }
+
+    fn buffers(&self) -> MutexGuard<'_, BTreeMap<u64, MmapMut>> {
+        self.buffers.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Driver for Emulated {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn alloc(&self, bytes: usize) -> Result<u64> {
+        let room = bytes.next_multiple_of(PAGE);
+        let refuse = |e: std::io::Error| {
+            Fault::Device.error(format!("device: emu: expected {bytes} bytes of host memory, got: {e}"))
+        };
+        let mut map = MmapMut::map_anon(room + PAGE).map_err(refuse)?;
+        map[..room].fill(POISON);
+        let start = map.as_ptr() as u64;
+        // SAFETY: the last page of a map of our own, to which no reference exists; it stays inaccessible until the map goes.
+        let guarded =
+            unsafe { libc::mprotect((start as usize + room) as *mut c_void, PAGE, libc::PROT_NONE) };
+        if guarded != 0 {
+            return Err(refuse(std::io::Error::last_os_error()));
+        }
+        let address = start + (room - bytes.next_multiple_of(ALIGNMENT)) as u64;
+        self.buffers().insert(address, map);
+        Ok(address)
+    }
+
+    fn free(&self, address: u64, _: usize) {
+        self.buffers().remove(&address).expect("a buffer is freed once, by its tensor");
+    }
+
+    fn upload(&self, to: u64, bytes: &[u8]) -> Result<()> {
+        // SAFETY: the door checked that a tensor of this device has as many bytes there; launches end before they return.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to as *mut u8, bytes.len()) };
+        Ok(())
+    }
+
+    fn download(&self, bytes: &mut [u8], from: u64) -> Result<()> {
+        // SAFETY: as in `upload`.
+        unsafe { std::ptr::copy_nonoverlapping(from as *const u8, bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<()> {
+        // SAFETY: as in `upload`, for both; two views of which one is mutable do not overlap.
+        unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, bytes) };
+        Ok(())
+    }
+
+    fn zero(&self, address: u64, bytes: usize) -> Result<()> {
+        // SAFETY: as in `upload`.
+        unsafe { std::ptr::write_bytes(address as *mut u8, 0, bytes) };
+        Ok(())
+    }
+
+    fn launch(&self, entry: &str, grid: Grid, arguments: &[Arg]) -> Result<()> {
+        let number = self.launches.fetch_add(1, Ordering::Relaxed);
+        let mut words: Vec<u64> = arguments.iter().map(|a| a.word()).collect();
+        let mut pointers: Vec<*mut c_void> = words.iter_mut().map(|w| (w as *mut u64).cast()).collect();
+        let Grid { blocks, threads, shared } = grid;
+        let grid = kernels::emulated::Grid { blocks, threads, shared };
+        // SAFETY: the wrapper beside each kernel gives its arguments in its order and types (x86-64 is little-endian, so the first
+        // bytes of a word are the value); addresses are of buffers of this device, which end against inaccessible pages.
+        let end = unsafe {
+            kernels::emulated::launch(
+                entry,
+                grid,
+                &mut pointers,
+                self.seed.wrapping_mul(1_000_003).wrapping_add(number),
+            )
+        };
+        end.map_err(|words| anyhow!("{words}; grid {blocks:?} of {threads} threads, seed {}", self.seed))
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,300 @@
+//! The CUDA backend: device memory and the ops on it. A family is a file here and a `.cu` file of the same name in `kernels/`;
+//! a driver runs both on a GPU or on the emulator, and nothing above [`driver::Driver`] knows which.
+
+mod driver;
+mod emulated;
+mod memory;
+
+mod activation;
+mod attention;
+mod embed;
+mod loss;
+mod matmul;
+mod norm;
+mod optim;
+mod select;
+
+use super::*;
+use anyhow::Result;
+use driver::{Arg, Driver, Grid};
+use memory::Memory;
+
+pub(super) struct Cuda {
+    driver: Box<dyn Driver>,
+    memory: Memory,
+}
+
+impl Cuda {
+    /// The emulator; `seed` draws the order of threads.
+    pub fn emulated(seed: u64) -> Result<Cuda> {
+        Ok(Cuda { driver: Box::new(emulated::Emulated::open(seed)?), memory: Memory::default() })
+    }
+
+    /// Runs an entry point of `kernels/*.cu`. Arguments stand in the order of the kernel: outputs, inputs, scalars.
+    fn launch(&self, entry: &str, grid: Grid, arguments: &[Arg]) -> Result<()> {
+        self.driver.launch(entry, grid, arguments)
+    }
+
+    /// Streaming multiprocessors.
+    fn processors(&self) -> usize {
+        self.driver.facts().processors as usize
+    }
+
+    /// Working memory of an op, given back when dropped: later launches may have it, this op's are before them.
+    fn scratch(&self, bytes: usize) -> Result<Scratch<'_>> {
+        Ok(Scratch { cuda: self, address: self.memory.alloc(&*self.driver, bytes)?, bytes })
+    }
+}
+
+struct Scratch<'a> {
+    cuda: &'a Cuda,
+    address: u64,
+    bytes: usize,
+}
+
+impl Scratch<'_> {
+    fn arg(&self) -> Arg {
+        Arg::Address(self.address)
+    }
+}
+
+impl Drop for Scratch<'_> {
+    fn drop(&mut self) {
+        self.cuda.memory.free(&*self.cuda.driver, self.address, self.bytes);
+    }
+}
+
+impl Drop for Cuda {
+    fn drop(&mut self) {
+        self.memory.release(&*self.driver);
+    }
+}
+
+impl From<View<'_>> for Arg {
+    fn from(x: View) -> Arg {
+        Arg::Address(x.address())
+    }
+}
+
+impl From<&ViewMut<'_>> for Arg {
+    fn from(y: &ViewMut) -> Arg {
+        Arg::Address(y.as_view().address())
+    }
+}
+
+/// A size as a kernel takes it. Panics beyond 32 bits: no tensor has so many rows or columns.
+fn count(n: usize) -> Arg {
+    Arg::U32(u32::try_from(n).expect("rows and columns are below 2^32"))
+}
+
+/// The suffix of entry points for a storage dtype.
+fn suffix(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::F32 => "f32",
+        Dtype::F16 => "f16",
+        Dtype::Bf16 => "bf16",
+        Dtype::U32 => "u32",
+    }
+}
+
+impl Backend for Cuda {
+    fn name(&self) -> &str {
+        &self.driver.facts().name
+    }
+
+    fn alloc(&self, bytes: usize) -> Result<u64> {
+        self.memory.alloc(&*self.driver, bytes)
+    }
+
+    fn free(&self, address: u64, bytes: usize) {
+        self.memory.free(&*self.driver, address, bytes);
+    }
+
+    fn upload(&self, y: ViewMut, bytes: &[u8]) -> Result<()> {
+        self.driver.upload(y.as_view().address(), bytes)
+    }
+
+    fn download(&self, bytes: &mut [u8], x: View) -> Result<()> {
+        self.driver.download(bytes, x.address())
+    }
+
+    fn copy(&self, y: ViewMut, x: View) -> Result<()> {
+        self.driver.copy(y.as_view().address(), x.address(), x.bytes())
+    }
+
+    fn zero(&self, y: ViewMut) -> Result<()> {
+        self.driver.zero(y.as_view().address(), y.as_view().bytes())
+    }
+
+    fn reads_host_memory(&self) -> bool {
+        false
+    }
+
+    fn memory(&self) -> MemoryUse {
+        self.memory.used()
+    }
+
+    fn reset_peak(&self) {
+        self.memory.reset_peak();
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        self.driver.synchronize()
+    }
+
+    fn embed(&self, y: ViewMut, tables: &[(View, View)], write: Write) -> Result<()> {
+        embed::embed(self, y, tables, write)
+    }
+
+    fn embed_backward(&self, d_table: ViewMut, dy: View, ids: View) -> Result<()> {
+        embed::embed_backward(self, d_table, dy, ids)
+    }
+
+    fn layernorm(
+        &self,
+        y: ViewMut,
+        statistics: ViewMut,
+        x: View,
+        weight: View,
+        bias: View,
+        epsilon: f32,
+    ) -> Result<()> {
+        norm::layernorm(self, y, statistics, x, weight, bias, epsilon)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn layernorm_backward(
+        &self,
+        dx: ViewMut,
+        parameters: Option<(ViewMut, ViewMut)>,
+        dy: View,
+        x: View,
+        weight: View,
+        statistics: View,
+        write: Write,
+    ) -> Result<()> {
+        norm::layernorm_backward(self, dx, parameters, dy, x, weight, statistics, write)
+    }
+
+    fn matmul(&self, y: ViewMut, a: View, b: View, form: Form, epilogue: Epilogue) -> Result<()> {
+        matmul::matmul(self, y, a, b, form, epilogue)
+    }
+
+    fn sum_rows(&self, y: ViewMut, x: View) -> Result<()> {
+        matmul::sum_rows(self, y, x)
+    }
+
+    fn rotate(&self, x: ViewMut, rotary: Rotary, heads: usize, layout: Qkv, turn: Turn) -> Result<()> {
+        attention::rotate(self, x, rotary, heads, layout, turn)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn attention(
+        &self,
+        y: ViewMut,
+        log_sum_exp: ViewMut,
+        qkv: View,
+        segments: &Segments,
+        heads: usize,
+        layout: Qkv,
+        scale: f32,
+        dropout: Option<Dropout>,
+    ) -> Result<()> {
+        attention::attention(self, y, log_sum_exp, qkv, segments, heads, layout, scale, dropout)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn attention_backward(
+        &self,
+        d_qkv: ViewMut,
+        dy: View,
+        y: View,
+        log_sum_exp: View,
+        qkv: View,
+        segments: &Segments,
+        heads: usize,
+        layout: Qkv,
+        scale: f32,
+        dropout: Option<Dropout>,
+    ) -> Result<()> {
+        attention::attention_backward(
+            self,
+            d_qkv,
+            dy,
+            y,
+            log_sum_exp,
+            qkv,
+            segments,
+            heads,
+            layout,
+            scale,
+            dropout,
+        )
+    }
+
+    fn cache_store(&self, cache: ViewMut, qkv: View, slots: View, heads: usize, layout: Qkv) -> Result<()> {
+        attention::cache_store(self, cache, qkv, slots, heads, layout)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn cache_attention(
+        &self,
+        y: ViewMut,
+        qkv: View,
+        prompt: View,
+        tail: View,
+        rows: CacheRows,
+        heads: usize,
+        layout: Qkv,
+        scale: f32,
+    ) -> Result<()> {
+        attention::cache_attention(self, y, qkv, prompt, tail, rows, heads, layout, scale)
+    }
+
+    fn gelu(&self, y: ViewMut, x: View, form: Gelu) -> Result<()> {
+        activation::gelu(self, y, x, form)
+    }
+
+    fn gelu_backward(&self, dx: ViewMut, dy: View, x: View, form: Gelu) -> Result<()> {
+        activation::gelu_backward(self, dx, dy, x, form)
+    }
+
+    fn blend(&self, y: ViewMut, x: View, alpha: f32, beta: f32) -> Result<()> {
+        activation::blend(self, y, x, alpha, beta)
+    }
+
+    fn dropout(&self, y: ViewMut, x: View, dropout: Dropout, write: Write) -> Result<()> {
+        activation::dropout(self, y, x, dropout, write)
+    }
+
+    fn cast(&self, y: ViewMut, x: View) -> Result<()> {
+        activation::cast(self, y, x)
+    }
+
+    fn cross_entropy(&self, loss: ViewMut, logits: ViewMut, targets: View, weights: View) -> Result<()> {
+        loss::cross_entropy(self, loss, logits, targets, weights)
+    }
+
+    fn log_probs_at(&self, y: ViewMut, logits: View, first: View, ids: View) -> Result<()> {
+        loss::log_probs_at(self, y, logits, first, ids)
+    }
+
+    fn top_k(&self, values: ViewMut, columns: ViewMut, x: View) -> Result<()> {
+        select::top_k(self, values, columns, x)
+    }
+
+    fn adamw(
+        &self,
+        parameter: ViewMut,
+        moment1: ViewMut,
+        moment2: ViewMut,
+        gradient: View,
+        numbers: AdamW,
+    ) -> Result<()> {
+        optim::adamw(self, parameter, moment1, moment2, gradient, numbers)
+    }
+
+    fn sum_squares(&self, y: ViewMut, x: View) -> Result<()> {
+        optim::sum_squares(self, y, x)
+    }
+}

@@ -1,0 +1,83 @@
+// What a CUDA block is, on a CPU. Included before every kernel source when it is compiled for the host.
+//
+// The threads of a block are fibers on one thread of the operating system. A barrier, a shuffle, an ldmatrix or an mma is a
+// rendezvous: a fiber that arrives gives way to another, drawn from a seed, until all have arrived. So every run of a block
+// is one legal order of its threads, another seed is another order, and a result that depends on the order is a bug of the
+// kernel. Blocks run one after another, in an order drawn from the same seed.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __restrict__ __restrict
+#define __launch_bounds__(...)
+#define __align__(n) alignas(n)
+
+namespace emulator {
+
+struct Dim3 {
+  uint32_t x, y, z;
+};
+
+/// A thread of the block that is being run.
+struct Thread {
+  Dim3 thread, block, block_size, grid;
+  uint32_t number;  // in the block, x fastest
+};
+
+/// What is being run now. Only meaningful inside a kernel.
+extern thread_local Thread *current;
+inline const Thread &self() { return *current; }
+
+/// Ends the kernel with an error: kernel, block, thread and these words.
+[[noreturn]] void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/// Dynamic shared memory of the block. Poisoned (all bits one) when the block begins.
+char *shared_memory();
+
+/// __syncthreads: every thread of the block, at the same line. A thread that has returned never arrives.
+void block_barrier(const char *file, int line);
+
+/// A rendezvous of the lanes of `mask` in the caller's warp. Each brings `bytes` bytes (at most SLOT); the answer holds those of
+/// lane i at i * SLOT, for the lanes of the mask, until the caller's next rendezvous. `kind` names what the lanes are doing: all must agree.
+constexpr size_t SLOT = 64;
+const unsigned char *exchange(const void *mine, size_t bytes, uint32_t mask, const char *kind);
+
+/// cp.async: arrives as late as allowed. Until then the destination is poisoned.
+void copy_later(void *shared, const void *global, int bytes, int bytes_read);
+void commit_copies();
+/// Carries out all but the newest `pending` committed groups of this thread.
+void wait_copies(int pending);
+
+/// Refuses an address that is no multiple of `alignment`.
+inline void aligned(const void *address, size_t alignment, const char *what) {
+  if (reinterpret_cast<uintptr_t>(address) % alignment != 0)
+    fail("%s: expected an address that is a multiple of %zu, got %p", what, alignment, address);
+}
+
+/// One entry point with its arguments unpacked from an array of pointers, as a driver receives them.
+template <class... A, size_t... I>
+inline void call(void (*kernel)(A...), void **arguments, std::integer_sequence<size_t, I...>) {
+  kernel(*static_cast<std::remove_const_t<A> *>(arguments[I])...);
+}
+
+
+template <class... A>
+inline void invoke(void (*kernel)(A...), void **arguments) {
+  call(kernel, arguments, std::make_integer_sequence<size_t, sizeof...(A)>{});
+}
+}  // namespace emulator
+
+#define threadIdx (emulator::self().thread)
+#define blockIdx (emulator::self().block)
+#define blockDim (emulator::self().block_size)
+#define gridDim (emulator::self().grid)
+#define __syncthreads() emulator::block_barrier(__FILE__, __LINE__)

@@ -1,0 +1,123 @@
+// What the tensor cores and the copy engine of sm_80 do, each with its plain meaning beside it.
+//
+// Fragments of mma.sync.m16n8k16, for lane = 4·group + place (PTX ISA, "Matrix Fragments for mma.m16n8k16"):
+//   a[0] row group, columns 2·place, +1     a[1] row group + 8, same columns     a[2], a[3] the same, columns + 8
+//   b[0] column group, rows (k) 2·place, +1      b[1] the same, rows + 8
+//   d[0], d[1] row group, columns 2·place, +1    d[2], d[3] row group + 8
+#pragma once
+
+#include "reduce.cuh"
+
+/// d += a·b for a 16×16 (row-major), b 16×8 (column-major), T f16 or bf16, sums in f32.
+template <class T>
+static __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+
+#if defined(__CUDACC__)
+
+template <>
+__device__ __forceinline__ void mma<bf16>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+template <>
+__device__ __forceinline__ void mma<f16>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+static __device__ __forceinline__ uint32_t shared_address(const void *p) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+
+/// Four 8×8 matrices of 16-bit elements. Lane l gives the address of row l % 8 of matrix l / 8 (16 bytes, aligned); r[i] of lane l
+/// receives the elements 2·(l % 4) and + 1 of row l / 4 of matrix i.
+static __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], const void *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+
+/// The same, each matrix transposed: r[i] receives the elements l / 4 of rows 2·(l % 4) and + 1.
+static __device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], const void *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+
+/// Begins to copy 16 bytes from global to shared memory, past L1; `bytes` (0 to 16) of them are read, the rest becomes zero.
+static __device__ __forceinline__ void copy16_later(void *shared, const void *global, int bytes = 16) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(bytes) : "memory");
+}
+
+/// Closes the group of copies begun since the last one.
+static __device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+/// Waits until at most PENDING groups of this thread are under way. Others see what arrived after a barrier.
+template <int PENDING>
+static __device__ __forceinline__ void wait_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+
+#else
+
+template <class T>
+static inline void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  static_assert(sizeof(T) == 2, "mma takes 16-bit elements");
+  const uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
+  const unsigned char *slots = emulator::exchange(mine, sizeof mine, ALL_LANES, "mma");
+  const uint32_t lane = lane_id(), group = lane >> 2, place = lane & 3;
+  const auto words = [&](uint32_t of) { return reinterpret_cast<const uint32_t *>(slots + of * emulator::SLOT); };
+  for (int i = 0; i < 4; ++i) {
+    const uint32_t row = i / 2;                        // 0: group, 1: group + 8
+    const uint32_t column = 2 * place + (i & 1);       // of 8: the group that holds it
+    float sum = d[i];
+    for (uint32_t half = 0; half < 2; ++half) {        // k 0..8, 8..16
+      for (uint32_t p = 0; p < 4; ++p) {
+        const uint32_t x = words(4 * group + p)[2 * half + row], y = words(4 * column + p)[4 + half];
+        sum = fmaf(low_half<T>(x), low_half<T>(y), sum);
+        sum = fmaf(high_half<T>(x), high_half<T>(y), sum);
+      }
+    }
+    d[i] = sum;
+  }
+}
+
+/// Every lane brings the 16 bytes of its row, as they are at this moment.
+static inline const unsigned char *matrix_rows(const void *row) {
+  emulator::aligned(row, 16, "ldmatrix");
+  return emulator::exchange(row, 16, ALL_LANES, "ldmatrix");
+}
+
+static inline uint16_t matrix_element(const unsigned char *slots, uint32_t matrix, uint32_t row, uint32_t column) {
+  uint16_t x;
+  memcpy(&x, slots + (8 * matrix + row) * emulator::SLOT + 2 * column, sizeof x);
+  return x;
+}
+
+static inline void load_matrices(uint32_t (&r)[4], const void *row) {
+  const unsigned char *slots = matrix_rows(row);
+  const uint32_t at = lane_id() / 4, column = 2 * (lane_id() % 4);
+  for (uint32_t i = 0; i < 4; ++i)
+    r[i] = matrix_element(slots, i, at, column) | uint32_t(matrix_element(slots, i, at, column + 1)) << 16;
+}
+
+static inline void load_matrices_transposed(uint32_t (&r)[4], const void *row) {
+  const unsigned char *slots = matrix_rows(row);
+  const uint32_t column = lane_id() / 4, at = 2 * (lane_id() % 4);
+  for (uint32_t i = 0; i < 4; ++i)
+    r[i] = matrix_element(slots, i, at, column) | uint32_t(matrix_element(slots, i, at + 1, column)) << 16;
+}
+
+static inline void copy16_later(void *shared, const void *global, int bytes = 16) { emulator::copy_later(shared, global, 16, bytes); }
+static inline void commit_copies() { emulator::commit_copies(); }
+template <int PENDING>
+static inline void wait_copies() {
+  emulator::wait_copies(PENDING);
+}
+
+#endif
