@@ -39,6 +39,7 @@ fn main() {
     }
     table.push_str("];\n\n/// The images embedded in this build, by family; empty where no nvcc was found.\npub const IMAGES: &[(&str, &[u8])] = &[\n");
     let nvcc = find_nvcc(&folder, &out);
+    let compiler = nvcc.as_deref().map_or_else(|| "no nvcc".to_owned(), version);
     match &nvcc {
         Some(nvcc) => {
             for (family, image) in images(nvcc, &folder, &families, &cache) {
@@ -50,6 +51,8 @@ fn main() {
         ),
     }
     table.push_str("];\n\n");
+    writeln!(table, "/// What compiled the images.\npub const COMPILER: &str = {compiler:?};\n")
+        .expect("a string takes it");
 
     let emulated =
         env::var_os("CARGO_FEATURE_EMULATED").is_some() && emulate(&folder, &families, &cache, &out);
@@ -118,6 +121,14 @@ fn find_nvcc(folder: &Path, out: &Path) -> Option<PathBuf> {
         places.push(root.join("nvcc/bin/nvcc"));
     }
     places.into_iter().find(|p| p.is_file())
+}
+
+/// "CUDA 13.0", as nvcc says it.
+fn version(nvcc: &Path) -> String {
+    let said = Command::new(nvcc).arg("--version").output().map(|o| o.stdout).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    let release = said.split("release ").nth(1).and_then(|rest| rest.split(',').next());
+    release.map_or_else(|| "an unknown nvcc".to_owned(), |release| format!("CUDA {release}"))
 }
 
 /// A hash over what a compilation reads and how it is asked.

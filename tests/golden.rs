@@ -161,7 +161,7 @@ const LEARNING_RATE: f64 = 1e-3;
 
 fn step(model: &mut Model, optimizer: &mut Optimizer, rows: &Rows, number: u64) -> f64 {
     let (loss, gradients) = gradients_of(model, rows, Keep::All);
-    optimizer.step(model, &gradients, LEARNING_RATE, number).unwrap();
+    optimizer.step(model, &gradients, 1.0, LEARNING_RATE, number).unwrap();
     loss
 }
 

@@ -1,5 +1,6 @@
 //! What `train` and `decode` share: a data set under the rules of rows, and a loaded model.
 
+use super::init::Storage;
 use super::paths::find_weights;
 use super::Global;
 use crate::base::{Dtype, Fault};
@@ -98,16 +99,14 @@ pub enum Purpose {
     Decoding,
 }
 
-/// Opens device and model in f32.
-pub fn open_model(
-    global: &Global,
-    weights: &Path,
-    adapter: Option<&Path>,
-    tune: &Tune,
-    gelu: Option<&str>,
-    seed: u64,
-) -> Result<Model> {
-    load_model(global, weights, adapter, tune, gelu, Dtype::F32, seed)
+/// Storage where none was asked for: bf16 on a GPU and its emulator, f32 on the CPU and for full fine-tuning, whose weights are
+/// the masters.
+pub fn storage(asked: Option<Storage>, global: &Global, tune: &Tune) -> Storage {
+    asked.unwrap_or(match global.device() {
+        "cpu" => Storage::F32,
+        _ if *tune == Tune::Full => Storage::F32,
+        _ => Storage::Bf16,
+    })
 }
 
 /// Opens device and model, activations stored as `dtype`.

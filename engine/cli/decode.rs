@@ -1,4 +1,5 @@
-use super::data::{check_fit, open_model, Purpose, RowFlags};
+use super::data::{check_fit, load_model, storage, Purpose, RowFlags};
+use super::init::Storage;
 use super::progress::Progress;
 use super::{interrupt, Global};
 use crate::base::{write_atomically, Fault};
@@ -60,6 +61,9 @@ pub struct Decode {
     pub trace: Option<PathBuf>,
     #[arg(long, value_parser = ["tanh", "erf"])]
     pub gelu: Option<String>,
+    /// Storage of weights and activations [default: f32 on the CPU, otherwise bf16]
+    #[arg(long, value_enum)]
+    pub dtype: Option<Storage>,
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
 }
@@ -69,12 +73,15 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
     if args.beams == 0 || args.batch == 0 {
         return Err(Fault::Usage.error("decode: expected --beams and --batch above 0"));
     }
-    let model = open_model(
+    let storage = storage(args.dtype, global, &Tune::Nothing);
+    let args = &Decode { dtype: Some(storage), ..args.clone() };
+    let model = load_model(
         global,
         &args.weights,
         args.adapter.as_deref(),
         &Tune::Nothing,
         args.gelu.as_deref(),
+        storage.dtype(),
         args.seed,
     )?;
     let dataset = Dataset::open(&args.data)?;

@@ -1,4 +1,5 @@
-use super::data::{check_fit, open_model, Purpose, RowFlags};
+use super::data::{check_fit, load_model, storage, Purpose, RowFlags};
+use super::init::Storage;
 use super::paths::find_weights;
 use super::progress::Progress;
 use super::settings::resolved_toml;
@@ -133,6 +134,9 @@ pub struct Train {
     pub max_minutes: f64,
     #[arg(long, value_parser = ["tanh", "erf"])]
     pub gelu: Option<String>,
+    /// Storage of weights and activations [default: f32 on the CPU and with --tune full, otherwise bf16]
+    #[arg(long, value_enum)]
+    pub dtype: Option<Storage>,
     /// Decides order, spans and dropout
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -192,7 +196,11 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
         return Err(Fault::Usage.error("train: expected --batch, --epochs and --learning-rate above 0"));
     }
     let tune = args.tune()?;
-    let mut model = open_model(global, &args.weights, None, &tune, args.gelu.as_deref(), args.seed)?;
+    // The device decides the default, and the default decides the numbers: a resume must ask for the same.
+    let storage = storage(args.dtype, global, &tune);
+    let args = &Train { dtype: Some(storage), ..args.clone() };
+    let mut model =
+        load_model(global, &args.weights, None, &tune, args.gelu.as_deref(), storage.dtype(), args.seed)?;
     let dataset = Dataset::open(&args.data)?;
     check_fit(&model, &dataset)?;
     let run = match &args.out {

@@ -40,11 +40,11 @@ impl Device {
                 let seed = name["emu:".len()..].parse().expect("just parsed");
                 Ok(Device(Arc::new(cuda::Cuda::emulated(seed)?)))
             }
-            _ if name == "cuda" || name.strip_prefix("cuda:").is_some_and(|n| n.parse::<u32>().is_ok()) => {
-                Err(Fault::Device.error(format!(
-                    "device: {name}: expected CUDA kernels, got a binary built without them; use --device cpu, or see `engine doctor`"
-                )))
+            _ if name.strip_prefix("cuda:").is_some_and(|n| n.parse::<usize>().is_ok()) => {
+                let ordinal = name["cuda:".len()..].parse().expect("just parsed");
+                Ok(Device(Arc::new(cuda::Cuda::open(ordinal)?)))
             }
+            "cuda" => Ok(Device(Arc::new(cuda::Cuda::open(0)?))),
             _ => Err(Fault::Device.error(format!("device: expected cpu, cuda:N or emu, got {name:?}"))),
         }
     }

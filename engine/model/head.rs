@@ -72,11 +72,8 @@ impl Model {
     ) -> Result<(f64, Option<Tensor>)> {
         let device = &self.device;
         let targets = batch.target_rows.len();
-        let mut dx = match gradients {
-            Some(_) => Some(device.zeros(x.shape(), x.dtype())?),
-            None => None,
-        };
         if targets == 0 {
+            let dx = gradients.map(|_| device.zeros(x.shape(), x.dtype())).transpose()?;
             return Ok((0.0, dx));
         }
         let rows = device.upload_u32(&batch.target_rows)?;
@@ -108,9 +105,18 @@ impl Model {
             let (Some(gradients), Some(d_normed)) = (gradients.as_deref_mut(), d_normed.as_mut()) else {
                 continue;
             };
-            // `logits` is its own gradient now.
+            // `logits` is its own gradient now; the product wants it as the head is stored.
+            let narrow = match x.dtype() {
+                Dtype::F32 => None,
+                dtype => {
+                    let mut narrow = device.alloc(logits.shape(), dtype)?;
+                    device.cast(narrow.view_mut(), logits.view())?;
+                    Some(narrow)
+                }
+            };
+            let d_logits = narrow.as_ref().map_or(logits.view(), Tensor::view);
             let d = d_normed.view_mut().row_range(range);
-            device.matmul(d, logits.view(), self.head(), Form::Nn, Epilogue::default())?;
+            device.matmul(d, d_logits, self.head(), Form::Nn, Epilogue::default())?;
             if let Some(slot) = self.trained_head() {
                 let add = Epilogue { write: Write::Add, ..Epilogue::default() };
                 device.matmul(gradients.view_mut(slot), logits.view(), y, Form::Tn, add)?;
@@ -119,23 +125,31 @@ impl Model {
         let losses = device.download_f32(losses.view())?;
         let loss =
             losses.iter().zip(&batch.target_weights).map(|(&l, &w)| f64::from(l) * f64::from(w)).sum::<f64>();
-        if let (Some(gradients), Some(d_normed), Some(dx)) = (gradients, d_normed, dx.as_mut()) {
-            let mut d_gathered = device.alloc(gathered.shape(), gathered.dtype())?;
-            let (weight, _) = self.norm(Norm::Final);
-            let parameters = self.trained_norm(Norm::Final).map(|(w, b)| gradients.pair_mut(w, b));
-            device.layernorm_backward(
-                d_gathered.view_mut(),
-                parameters,
-                d_normed.view(),
-                gathered.view(),
-                weight,
-                statistics.view(),
-                Write::Set,
-            )?;
-            // Target rows are distinct, so this scatters.
-            device.embed_backward(dx.view_mut(), d_gathered.view(), rows.view())?;
+        let (Some(gradients), Some(d_normed)) = (gradients, d_normed) else {
+            return Ok((loss / divisor, None));
+        };
+        // One row more than targets: zeros, for all rows that are none. So the scatter is a gather, in any dtype.
+        let mut d_gathered = device.alloc(Shape::matrix(targets + 1, x.cols()), x.dtype())?;
+        device.zero(d_gathered.view_mut().row_range(targets..targets + 1))?;
+        let (weight, _) = self.norm(Norm::Final);
+        let parameters = self.trained_norm(Norm::Final).map(|(w, b)| gradients.pair_mut(w, b));
+        device.layernorm_backward(
+            d_gathered.view_mut().row_range(0..targets),
+            parameters,
+            d_normed.view(),
+            gathered.view(),
+            weight,
+            statistics.view(),
+            Write::Set,
+        )?;
+        let mut sources = vec![targets as u32; x.rows()];
+        for (target, &row) in batch.target_rows.iter().enumerate() {
+            sources[row as usize] = target as u32;
         }
-        Ok((loss / divisor, dx))
+        let sources = device.upload_u32(&sources)?;
+        let mut dx = device.alloc(x.shape(), x.dtype())?;
+        device.embed(dx.view_mut(), &[(d_gathered.view(), sources.view())], Write::Set)?;
+        Ok((loss / divisor, Some(dx)))
     }
 }
 

@@ -51,21 +51,23 @@ impl Optimizer {
         })
     }
 
-    /// One step, counted from 1, with the gradient of the whole step. Returns the gradient's norm before clipping.
+    /// One step, counted from 1, with the gradient of the whole step, which bears the factor `scaled`. Returns the gradient's
+    /// norm before clipping, without that factor; where it is not finite nothing was changed.
     pub fn step(
         &mut self,
         model: &mut Model,
         gradients: &Flat,
+        scaled: f64,
         learning_rate: f64,
         step: u64,
     ) -> Result<f64> {
         let device = model.device.clone();
         device.sum_squares(self.norm.view_mut(), gradients.all())?;
-        let norm = f64::from(device.download_f32(self.norm.view())?[0]).sqrt();
+        let norm = f64::from(device.download_f32(self.norm.view())?[0]).sqrt() / scaled;
         let clip = f64::from(self.hyper.clip);
-        let gradient_scale = if clip > 0.0 && norm > clip { (clip / norm) as f32 } else { 1.0 };
+        let clipped = if clip > 0.0 && norm > clip { clip / norm } else { 1.0 };
+        let gradient_scale = (clipped / scaled) as f32;
         if !norm.is_finite() {
-            // The caller reports it; the weights stay as they were.
             return Ok(norm);
         }
         for &(offset, len, decays) in &self.ranges {

@@ -1,6 +1,7 @@
 //! A training run on disk: what it takes to go on as if nothing had happened.
 
 use super::adamw::Optimizer;
+use super::scale::LossScale;
 use crate::base::{write_atomically, Dtype, Fault};
 use crate::model::{encode, write_safetensors, Checkpoint, Entry, Flat, Model};
 use anyhow::{Context, Result};
@@ -25,6 +26,9 @@ pub struct State {
     pub tokens: u64,
     /// crc32 of the settings that decide the numbers: a resume under others is refused.
     pub settings: u32,
+    /// Of f16 runs: what losses are multiplied by, and the steps since it changed.
+    #[serde(default)]
+    pub loss_scale: LossScale,
 }
 
 /// `checkpoints/step-N` folders of a run, newest last.

@@ -2,10 +2,12 @@
 
 pub mod adamw;
 pub mod checkpoint;
+mod scale;
 pub mod schedule;
 mod trainer;
 
 pub use adamw::{Hyper, Optimizer};
 pub use checkpoint::State;
+pub use scale::LossScale;
 pub use schedule::Schedule;
 pub use trainer::{train, End, Hooks, Report, Settings};

@@ -2,6 +2,7 @@
 
 use super::adamw::{Hyper, Optimizer};
 use super::checkpoint::{self, State};
+use super::scale::{LossScale, Verdict};
 use super::schedule::Schedule;
 use crate::base::Fault;
 use crate::data::Batch;
@@ -84,7 +85,8 @@ pub fn train(
     hooks: &mut Hooks,
 ) -> Result<(State, End)> {
     let mut optimizer = Optimizer::new(model, settings.hyper)?;
-    let mut state = State { settings: settings.fingerprint, ..State::default() };
+    let loss_scale = LossScale::start(model.dtype);
+    let mut state = State { settings: settings.fingerprint, loss_scale, ..State::default() };
     let mut saved_step = None;
     if resume {
         let (_, path) = checkpoint::list(&settings.run)?.pop().ok_or_else(|| {
@@ -110,8 +112,9 @@ pub fn train(
         let step = state.step + 1;
         let started = Instant::now();
         let batches = (hooks.batches)(step)?;
-        let loss_and_norm = one_step(model, &mut optimizer, &mut gradients, settings, step, &batches)?;
-        let (loss, gradient_norm, learning_rate) = loss_and_norm;
+        let scale = &mut state.loss_scale;
+        let (loss, gradient_norm, learning_rate) =
+            one_step(model, &mut optimizer, &mut gradients, settings, scale, step, &batches)?;
         let tokens: usize = batches.iter().map(|b| b.tokens.len()).sum();
         state.step = step;
         state.tokens += tokens as u64;
@@ -179,12 +182,14 @@ pub fn train(
     Ok((state, end))
 }
 
-/// Loss, gradient norm and learning rate of one optimiser step. The divisor is the number of targets of all its batches.
+/// Loss, gradient norm and learning rate of one optimiser step. The divisor is the number of targets of all its batches. A step
+/// whose f16 gradients overflow is done again with a smaller scale: the randomness is that of the step, so nothing else differs.
 fn one_step(
     model: &mut Model,
     optimizer: &mut Optimizer,
     gradients: &mut Flat,
     settings: &Settings,
+    scale: &mut LossScale,
     step: u64,
     batches: &[Batch],
 ) -> Result<(f64, f64, f64)> {
@@ -195,11 +200,6 @@ fn one_step(
         );
     }
     let noise = Noise { seed: settings.seed, step, rates: settings.rates, lora: settings.lora_dropout };
-    model.device.zero(gradients.all_mut())?;
-    let mut loss = 0.0;
-    for batch in batches {
-        loss += model.loss_and_gradients(batch, divisor, Some(&noise), settings.keep, gradients)?;
-    }
     let learning_rate = settings.schedule.rate(step);
     let stop = |what: &str, value: f64| {
         let examples: Vec<u64> = batches.iter().flat_map(|b| b.examples.iter().copied()).take(8).collect();
@@ -207,14 +207,25 @@ fn one_step(
             "training: step {step}: expected a finite {what}, got {value} at learning rate {learning_rate:e} (examples {examples:?} …); lower --learning-rate or --clip"
         ))
     };
-    if !loss.is_finite() {
-        return Err(stop("loss", loss));
+    loop {
+        let factor = scale.factor;
+        model.device.zero(gradients.all_mut())?;
+        let mut loss = 0.0;
+        for batch in batches {
+            let scaled =
+                model.loss_and_gradients(batch, divisor / factor, Some(&noise), settings.keep, gradients)?;
+            loss += scaled / factor;
+        }
+        if !loss.is_finite() {
+            return Err(stop("loss", loss));
+        }
+        let norm = optimizer.step(model, gradients, factor, learning_rate, step)?;
+        match scale.judge(model.dtype, norm) {
+            Verdict::Took => return Ok((loss, norm, learning_rate)),
+            Verdict::Again => {}
+            Verdict::Hopeless => return Err(stop("gradient", norm)),
+        }
     }
-    let norm = optimizer.step(model, gradients, learning_rate, step)?;
-    if !norm.is_finite() {
-        return Err(stop("gradient", norm));
-    }
-    Ok((loss, norm, learning_rate))
 }
 
 /// `metrics.jsonl`, appended to; cut back to `resumed` steps where a run goes on.

@@ -4,6 +4,7 @@
 mod driver;
 mod emulated;
 mod memory;
+mod real;
 
 mod activation;
 mod attention;
@@ -25,6 +26,11 @@ pub(super) struct Cuda {
 }
 
 impl Cuda {
+    /// GPU number `ordinal`.
+    pub fn open(ordinal: usize) -> Result<Cuda> {
+        Ok(Cuda { driver: Box::new(real::Gpu::open(ordinal)?), memory: Memory::default() })
+    }
+
     /// The emulator; `seed` draws the order of threads.
     pub fn emulated(seed: u64) -> Result<Cuda> {
         Ok(Cuda { driver: Box::new(emulated::Emulated::open(seed)?), memory: Memory::default() })

@@ -1,0 +1,316 @@
+//! The driver of a GPU, through cudarc's thin layer over libcuda: one context, one stream, kernels resolved when it is opened.
+//! libcuda is opened at run time, so the same binary starts where there is no driver.
+
+use super::driver::{Arg, Driver, Facts, Grid};
+use crate::base::Fault;
+use anyhow::{Context as _, Result};
+use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::sys;
+use std::collections::HashMap;
+use std::ffi::{c_void, CString};
+use std::sync::{Mutex, MutexGuard};
+
+/// Bytes of one pinned slot; longer copies go through several.
+const SLOT: usize = 4 << 20;
+/// Slots that may be under way at once.
+const SLOTS: usize = 8;
+/// Oldest compute capability that the kernels are written for.
+const OLDEST: i32 = 8;
+
+pub struct Gpu {
+    facts: Facts,
+    device: sys::CUdevice,
+    context: sys::CUcontext,
+    stream: sys::CUstream,
+    modules: Vec<sys::CUmodule>,
+    kernels: HashMap<&'static str, sys::CUfunction>,
+    staging: Mutex<Staging>,
+}
+
+// SAFETY: handles of the driver may be used from any thread once the context is made current there, which `enter` does first
+// in every call; what is not a handle is behind a lock.
+unsafe impl Send for Gpu {}
+// SAFETY: as above.
+unsafe impl Sync for Gpu {}
+
+/// Page-locked host memory through which bytes go, in turn.
+struct Staging {
+    slots: Vec<Slot>,
+    next: usize,
+}
+
+struct Slot {
+    memory: *mut u8,
+    /// Recorded behind the last copy out of the slot.
+    done: sys::CUevent,
+}
+
+fn refuse(what: &str, error: DriverError) -> anyhow::Error {
+    let name = error.error_name().map_or("unknown".into(), |n| n.to_string_lossy().into_owned());
+    let words = error.error_string().map_or(String::new(), |s| format!(": {}", s.to_string_lossy()));
+    Fault::Device.error(format!("cuda: {what}: {name}{words}"))
+}
+
+impl Gpu {
+    /// Opens device `ordinal`. Refuses, with what to do: no driver, no kernels in this binary, no such device, a device older than
+    /// compute capability 8.0, a driver too old for the kernels.
+    pub fn open(ordinal: usize) -> Result<Gpu> {
+        let name = format!("cuda:{ordinal}");
+        if kernels::IMAGES.is_empty() {
+            return Err(Fault::Device.error(format!(
+                "device: {name}: expected CUDA kernels, got a binary built without nvcc; run tools/get-nvcc and build again, or use --device cpu"
+            )));
+        }
+        // SAFETY: only asks the dynamic linker; without this cudarc would panic where the library is missing.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(Fault::Device.error(format!(
+                "device: {name}: expected the NVIDIA driver's libcuda.so.1, got none; install the driver (in a container: start it with GPUs), or use --device cpu"
+            )));
+        }
+        result::init().map_err(|e| refuse("the driver does not start", e))?;
+        let devices = result::device::get_count().map_err(|e| refuse("counting devices", e))?;
+        if ordinal >= devices as usize {
+            return Err(Fault::Device.error(format!(
+                "device: {name}: expected a device below {devices}, the number that the driver shows, got {ordinal}; see CUDA_VISIBLE_DEVICES"
+            )));
+        }
+        let device = result::device::get(ordinal as i32).map_err(|e| refuse("opening the device", e))?;
+        use sys::CUdevice_attribute_enum as Attribute;
+        let ask = |attribute| {
+            // SAFETY: `device` is a handle that the driver just gave.
+            unsafe { result::device::get_attribute(device, attribute) }
+                .map_err(|e| refuse("asking the device", e))
+        };
+        let major = ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+        let minor = ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+        if major < OLDEST {
+            let model = result::device::get_name(device).unwrap_or_default();
+            return Err(Fault::Device.error(format!(
+                "device: {name}: expected compute capability {OLDEST}.0 or later (A100, H100 …), got {model} with {major}.{minor}; use --device cpu"
+            )));
+        }
+        // SAFETY: as above; released in `drop`.
+        let context =
+            unsafe { result::primary_ctx::retain(device) }.map_err(|e| refuse("making a context", e))?;
+        let mut gpu = Gpu {
+            facts: Facts {
+                name,
+                processors: ask(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32,
+                shared: ask(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)? as usize,
+                recycles: true,
+            },
+            device,
+            context,
+            stream: std::ptr::null_mut(),
+            modules: Vec::new(),
+            kernels: HashMap::new(),
+            staging: Mutex::new(Staging { slots: Vec::new(), next: 0 }),
+        };
+        gpu.enter()?;
+        gpu.stream = result::stream::create(result::stream::StreamKind::NonBlocking)
+            .map_err(|e| refuse("making a stream", e))?;
+        gpu.load()?;
+        gpu.pin()?;
+        Ok(gpu)
+    }
+
+    /// Resolves every entry point: one that is missing is an error now, not in the middle of a run.
+    fn load(&mut self) -> Result<()> {
+        let mut families = HashMap::new();
+        for (family, image) in kernels::IMAGES {
+            // SAFETY: a fatbin as nvcc wrote it, which says its own length.
+            let module = unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(|e| {
+                refuse(
+                    &format!(
+                        "loading the kernels of {family}: is the driver recent enough for {}?",
+                        kernels::COMPILER
+                    ),
+                    e,
+                )
+            })?;
+            self.modules.push(module);
+            families.insert(*family, module);
+        }
+        for &(entry, family) in kernels::ENTRIES {
+            let module =
+                families.get(family).with_context(|| format!("kernels: {entry}: no image of {family}"))?;
+            let name = CString::new(entry).expect("entry points have no zero byte");
+            // SAFETY: a module loaded above.
+            let function = unsafe { result::module::get_function(*module, name) }
+                .map_err(|e| refuse(&format!("finding kernel {entry}"), e))?;
+            use sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as MOST;
+            // SAFETY: a function of that module.
+            unsafe { result::function::set_function_attribute(function, MOST, self.facts.shared as i32) }
+                .map_err(|e| refuse(&format!("giving kernel {entry} its shared memory"), e))?;
+            self.kernels.insert(entry, function);
+        }
+        Ok(())
+    }
+
+    fn pin(&mut self) -> Result<()> {
+        let staging = self.staging.get_mut().expect("nobody held it yet");
+        for _ in 0..SLOTS {
+            // SAFETY: freed in `drop`.
+            let memory =
+                unsafe { result::malloc_host(SLOT, 0) }.map_err(|e| refuse("page-locking host memory", e))?;
+            let done = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
+                .map_err(|e| refuse("making an event", e))?;
+            staging.slots.push(Slot { memory: memory.cast(), done });
+        }
+        Ok(())
+    }
+
+    /// Makes the context current on the calling thread.
+    fn enter(&self) -> Result<()> {
+        // SAFETY: the context lives until `drop`.
+        unsafe { result::ctx::set_current(self.context) }.map_err(|e| refuse("entering the context", e))
+    }
+
+    fn staging(&self) -> MutexGuard<'_, Staging> {
+        self.staging.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Waits for everything; an error of an earlier launch comes out here.
+    fn wait(&self) -> Result<()> {
+        // SAFETY: the stream lives until `drop`.
+        unsafe { result::stream::synchronize(self.stream) }.map_err(|e| refuse("a kernel failed", e))
+    }
+}
+
+impl Driver for Gpu {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn alloc(&self, bytes: usize) -> Result<u64> {
+        self.enter()?;
+        // SAFETY: freed by `free`, once, by the tensor that owns it.
+        unsafe { result::malloc_sync(bytes) }.map_err(|e| {
+            let (free, total) = result::mem_get_info().unwrap_or_default();
+            let gib = |b: usize| b as f64 / (1u64 << 30) as f64;
+            refuse(
+                &format!(
+                    "memory: {bytes} bytes cannot be had ({:.2} of {:.2} GiB free); use fewer --batch-rows or a leaner --keep, and see `engine inspect --plan`",
+                    gib(free),
+                    gib(total)
+                ),
+                e,
+            )
+        })
+    }
+
+    fn free(&self, address: u64, _: usize) {
+        // Nothing that uses the buffer may be under way; an error was or will be said by the call that caused it.
+        let _ = self.enter().and_then(|()| self.wait());
+        // SAFETY: an address from `alloc`, freed once.
+        let _ = unsafe { result::free_sync(address) };
+    }
+
+    fn upload(&self, to: u64, bytes: &[u8]) -> Result<()> {
+        self.enter()?;
+        let mut staging = self.staging();
+        for (i, part) in bytes.chunks(SLOT).enumerate() {
+            let turn = staging.next;
+            staging.next = (turn + 1) % SLOTS;
+            let slot = &staging.slots[turn];
+            // SAFETY: the event is recorded behind the slot's last copy; after it nobody reads the slot, which has SLOT bytes. The
+            // destination has `bytes.len()` bytes: the door checked that.
+            unsafe {
+                result::event::synchronize(slot.done).map_err(|e| refuse("a kernel failed", e))?;
+                std::ptr::copy_nonoverlapping(part.as_ptr(), slot.memory, part.len());
+                let pinned = std::slice::from_raw_parts(slot.memory, part.len());
+                result::memcpy_htod_async(to + (i * SLOT) as u64, pinned, self.stream)
+                    .and_then(|()| result::event::record(slot.done, self.stream))
+                    .map_err(|e| refuse("copying to the device", e))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn download(&self, bytes: &mut [u8], from: u64) -> Result<()> {
+        self.enter()?;
+        let mut staging = self.staging();
+        for (i, part) in bytes.chunks_mut(SLOT).enumerate() {
+            let turn = staging.next;
+            staging.next = (turn + 1) % SLOTS;
+            let slot = &staging.slots[turn];
+            // SAFETY: as in `upload`; the bytes are read only after the stream has done the copy.
+            unsafe {
+                result::event::synchronize(slot.done).map_err(|e| refuse("a kernel failed", e))?;
+                let pinned = std::slice::from_raw_parts_mut(slot.memory, part.len());
+                result::memcpy_dtoh_async(pinned, from + (i * SLOT) as u64, self.stream)
+                    .map_err(|e| refuse("copying from the device", e))?;
+                self.wait()?;
+                std::ptr::copy_nonoverlapping(slot.memory, part.as_mut_ptr(), part.len());
+            }
+        }
+        Ok(())
+    }
+
+    fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<()> {
+        self.enter()?;
+        // SAFETY: both are buffers of this device with as many bytes: the door checked that.
+        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream) }
+            .map_err(|e| refuse("copying on the device", e))
+    }
+
+    fn zero(&self, address: u64, bytes: usize) -> Result<()> {
+        self.enter()?;
+        // SAFETY: a buffer of this device with as many bytes.
+        unsafe { result::memset_d8_async(address, 0, bytes, self.stream) }
+            .map_err(|e| refuse("clearing memory", e))
+    }
+
+    fn launch(&self, entry: &str, grid: Grid, arguments: &[Arg]) -> Result<()> {
+        self.enter()?;
+        let function = *self
+            .kernels
+            .get(entry)
+            .with_context(|| format!("kernels: {entry}: expected an entry point, got none of that name"))?;
+        let mut words: Vec<u64> = arguments.iter().map(|a| a.word()).collect();
+        let mut pointers: Vec<*mut c_void> = words.iter_mut().map(|w| (w as *mut u64).cast()).collect();
+        let [x, y, z] = grid.blocks;
+        // SAFETY: the wrapper beside each kernel gives its arguments in its order and types; the driver copies them before this
+        // returns. Buffers outlive the launch: memory freed earlier is only used again by later work of the same stream.
+        unsafe {
+            result::launch_kernel(
+                function,
+                (x, y, z),
+                (grid.threads, 1, 1),
+                grid.shared as u32,
+                self.stream,
+                &mut pointers,
+            )
+        }
+        .map_err(|e| refuse(&format!("launching {entry}, {grid:?}"), e))
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        self.enter()?;
+        self.wait()
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        if self.enter().is_err() {
+            return;
+        }
+        let _ = self.wait();
+        let staging = self.staging.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // SAFETY: everything below was made by this value, is given back once, and nothing is under way any more.
+        unsafe {
+            for slot in staging.slots.drain(..) {
+                let _ = result::event::destroy(slot.done);
+                let _ = result::free_host(slot.memory.cast());
+            }
+            for module in self.modules.drain(..) {
+                let _ = result::module::unload(module);
+            }
+            if !self.stream.is_null() {
+                let _ = result::stream::destroy(self.stream);
+            }
+            let _ = result::primary_ctx::release(self.device);
+        }
+    }
+}
