@@ -184,6 +184,16 @@ pub struct MemoryUse {
     pub peak: usize,
 }
 
+/// What a device can do at most, measured on it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ceilings {
+    /// Operations a second of tensor-core products of registers alone.
+    pub bf16: f64,
+    pub f16: f64,
+    /// Bytes a second that a copy reads and writes.
+    pub memory: f64,
+}
+
 pub trait Backend: Send + Sync {
     /// "cpu", "cuda:0", "emu".
     fn name(&self) -> &str;
@@ -205,6 +215,10 @@ pub trait Backend: Send + Sync {
     /// Starts `peak` anew from `now`.
     fn reset_peak(&self);
     fn synchronize(&self) -> Result<()>;
+    /// Measures what the device can do at most; `None` on a device that has no such yardstick.
+    fn ceilings(&self) -> Result<Option<Ceilings>> {
+        Ok(None)
+    }
 
     // --- embed --------------------------------------------------------------------------------------------------
 

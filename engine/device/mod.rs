@@ -224,6 +224,11 @@ impl Device {
         self.0.synchronize()
     }
 
+    /// See [`Backend::ceilings`].
+    pub fn ceilings(&self) -> Result<Option<Ceilings>> {
+        self.0.ceilings()
+    }
+
     pub(self) fn free(&self, address: u64, bytes: usize) {
         self.0.free(address, bytes);
     }

@@ -29,7 +29,7 @@ pub struct Model {
 }
 
 /// Where a base tensor lives.
-enum Base {
+pub(super) enum Base {
     Frozen(Tensor),
     /// In slot `.0` of the trained range.
     Trained(usize),
@@ -128,7 +128,7 @@ impl Model {
         Ok(model)
     }
 
-    fn assemble(
+    pub(super) fn assemble(
         device: &Device,
         config: Config,
         dtype: Dtype,
@@ -163,7 +163,7 @@ impl Model {
         Some(slot)
     }
 
-    fn start_adapter(&mut self, seed: u64) -> Result<()> {
+    pub(super) fn start_adapter(&mut self, seed: u64) -> Result<()> {
         use crate::base::{Philox, Stream};
         let slots: Vec<(usize, Slot)> = self.layout.slots().iter().cloned().enumerate().collect();
         for (number, slot) in slots {

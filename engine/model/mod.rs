@@ -12,6 +12,7 @@ mod parameters;
 mod rotary;
 mod rows;
 mod save;
+mod synthetic;
 mod weights;
 
 pub use adapter::{adapter_config, Adapter};

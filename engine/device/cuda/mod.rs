@@ -8,6 +8,7 @@ mod real;
 
 mod activation;
 mod attention;
+mod ceiling;
 mod embed;
 mod loss;
 mod matmul;
@@ -146,6 +147,10 @@ impl Backend for Cuda {
 
     fn synchronize(&self) -> Result<()> {
         self.driver.synchronize()
+    }
+
+    fn ceilings(&self) -> Result<Option<Ceilings>> {
+        ceiling::ceilings(self).map(Some)
     }
 
     fn embed(&self, y: ViewMut, tables: &[(View, View)], write: Write) -> Result<()> {
