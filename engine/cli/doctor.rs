@@ -28,6 +28,8 @@ pub fn run(_: &Doctor, global: &Global) -> Result<()> {
         ("driver", driver_line()),
         ("device used", format!("{} unless --device says otherwise", global.device())),
     ];
+    let gpus = crate::device::gpus().unwrap_or_else(|why| vec![format!("none: {why}")]);
+    lines.extend(gpus.into_iter().enumerate().map(|(i, gpu)| (if i == 0 { "gpus" } else { "" }, gpu)));
     for (i, folder) in paths::weights_folders().iter().enumerate() {
         lines.push((if i == 0 { "weights" } else { "" }, weights_in(folder)));
     }

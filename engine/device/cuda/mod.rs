@@ -21,6 +21,8 @@ use anyhow::Result;
 use driver::{Arg, Driver, Grid};
 use memory::Memory;
 
+pub use real::gpus;
+
 pub(super) struct Cuda {
     driver: Box<dyn Driver>,
     memory: Memory,

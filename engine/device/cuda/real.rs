@@ -51,6 +51,47 @@ fn refuse(what: &str, error: DriverError) -> anyhow::Error {
     Fault::Device.error(format!("cuda: {what}: {name}{words}"))
 }
 
+/// One line for each GPU that the driver shows: name, compute capability, memory, and why it is not used if it is not. An error says
+/// why none can be asked.
+pub fn gpus() -> Result<Vec<String>> {
+    // SAFETY: only asks the dynamic linker; without this cudarc would panic where the library is missing.
+    if !unsafe { sys::is_culib_present() } {
+        return Err(Fault::Device.error("no libcuda.so.1"));
+    }
+    result::init().map_err(|e| refuse("the driver does not start", e))?;
+    let count = result::device::get_count().map_err(|e| refuse("counting devices", e))?;
+    (0..count)
+        .map(|ordinal| {
+            let device = result::device::get(ordinal).map_err(|e| refuse("opening a device", e))?;
+            let name = result::device::get_name(device).map_err(|e| refuse("asking a device", e))?;
+            let (major, minor) = capability(device)?;
+            // SAFETY: a handle that the driver just gave.
+            let bytes =
+                unsafe { result::device::total_mem(device) }.map_err(|e| refuse("asking a device", e))?;
+            let verdict = if major < OLDEST {
+                format!("; not used: the kernels need compute capability {OLDEST}.0")
+            } else {
+                String::new()
+            };
+            let gib = bytes as f64 / (1u64 << 30) as f64;
+            Ok(format!("cuda:{ordinal} {name}, compute capability {major}.{minor}, {gib:.1} GiB{verdict}"))
+        })
+        .collect()
+}
+
+fn capability(device: sys::CUdevice) -> Result<(i32, i32)> {
+    use sys::CUdevice_attribute_enum as Attribute;
+    let ask = |attribute| {
+        // SAFETY: `device` is a handle that the driver gave.
+        unsafe { result::device::get_attribute(device, attribute) }
+            .map_err(|e| refuse("asking the device", e))
+    };
+    Ok((
+        ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+        ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+    ))
+}
+
 impl Gpu {
     /// Opens device `ordinal`. Refuses, with what to do: no driver, no kernels in this binary, no such device, a device older than
     /// compute capability 8.0, a driver too old for the kernels.
@@ -81,8 +122,7 @@ impl Gpu {
             unsafe { result::device::get_attribute(device, attribute) }
                 .map_err(|e| refuse("asking the device", e))
         };
-        let major = ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
-        let minor = ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+        let (major, minor) = capability(device)?;
         if major < OLDEST {
             let model = result::device::get_name(device).unwrap_or_default();
             return Err(Fault::Device.error(format!(
