@@ -272,8 +272,8 @@ fn free_answers_are_rows_of_training_and_a_batch_is_its_members() {
         assert_eq!(tokens, greedy_literally(&model, &rows, text, limits.tokens, &specials));
         for answer in answers {
             assert_eq!(answer.ids, rows.intra().ids(&answer.tokens).collect::<Vec<_>>());
-            full += usize::from(!answer.ended);
         }
+        full += answers[..answers.len() - 1].iter().filter(|answer| !answer.ended).count();
     }
     assert!(full > 0, "some answer reaches the limit with a mask behind it");
 }

@@ -355,6 +355,8 @@ fn a_run_cut_off_anywhere_goes_on_without_loss() {
     refused(shop(), &command("--resume --top 3"), 2, &["settings.json", "top was 10 and is 3"]);
     fs::write(own.path("p.jsonl"), "{\"id\": 9}\n").unwrap();
     refused(shop(), &command("--resume"), 3, &["p.jsonl:1", "answer to 1"]);
+    fs::remove_file(own.path("settings.json")).unwrap();
+    refused(shop(), &command("--resume"), 2, &["settings.json", "got none"]);
 }
 
 #[test]

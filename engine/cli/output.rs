@@ -113,7 +113,14 @@ fn whole_line(reader: &mut impl BufRead) -> Result<Option<(Value, u64)>> {
 /// Refuses to go on under other settings, naming the first that differs.
 fn same_settings(path: &Path, side: &Path, settings: &Value) -> Result<()> {
     let before = std::fs::read_to_string(side).unwrap_or_default();
-    let before = serde_json::from_str(before.lines().next().unwrap_or_default()).unwrap_or(Value::Null);
+    let before = before.lines().next().and_then(|line| serde_json::from_str(line).ok());
+    let Some(before) = before else {
+        return Err(Fault::Usage.error(format!(
+            "--resume: {}: expected its settings in the first line of {}, got none; use another --out",
+            path.display(),
+            side.display()
+        )));
+    };
     match difference("settings", &before, settings) {
         None => Ok(()),
         Some(what) => Err(Fault::Usage.error(format!(
