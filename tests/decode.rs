@@ -3,8 +3,8 @@
 use engine::base::{Dtype, Philox, Stream};
 use engine::data::sample::SampleOptions;
 use engine::data::text::Piece;
-use engine::data::{Batch, Intra, IntraMode, SampleBuilder, Special, Trie};
-use engine::decode::{recommend, Finished, Prompt, Rules, Search};
+use engine::data::{Batch, Intra, IntraMode, Sample, SampleBuilder, Special, Trie};
+use engine::decode::{greedy, recommend, score_all, Blanks, Finished, Limits, Prompt, Rules, Search};
 use engine::device::Device;
 use engine::model::{Checkpoint, Config, Model, Tune};
 use std::path::Path;
@@ -166,6 +166,116 @@ fn a_batch_of_n_is_n_batches_of_one_bit_for_bit() {
     // Nor does the order of evaluation matter.
     let (stepwise, _) = recommend(&model, world.search(8, 1.0, false), &prompts).unwrap();
     assert_eq!(stepwise, together);
+}
+
+#[test]
+fn scoring_all_is_a_beam_as_wide_as_the_catalogue_bit_for_bit() {
+    let model = model();
+    // More rows than one pass takes, and requests that share passes.
+    let (large, small) = (World::new(900, 40, 7), World::new(12, 9, 8));
+    let rows = large.rows();
+    let prompts = prompts(&rows, &large.titles, 3, &mut Philox::new(8, Stream::Synthetic, 1));
+    for length_penalty in [0.0, 1.0] {
+        let rules = [&small, &large, &small].map(|world| Rules {
+            intra: &large.intra,
+            ..world.search(world.trie.nodes(), length_penalty, true)
+        });
+        let asked: Vec<(Rules, &Prompt)> = rules.into_iter().zip(&prompts).collect();
+        let scored = score_all(&model, &asked).unwrap();
+        for (&(rules, prompt), scored) in asked.iter().zip(&scored) {
+            let (beamed, _) = recommend(&model, rules, std::slice::from_ref(prompt)).unwrap();
+            assert_eq!(*scored, beamed[0]);
+        }
+        // Only the best are kept, and they are the same ones.
+        let fewer: Vec<(Rules, &Prompt)> =
+            asked.iter().map(|&(rules, prompt)| (Rules { width: 5, ..rules }, prompt)).collect();
+        for (fewer, all) in score_all(&model, &fewer).unwrap().iter().zip(&scored) {
+            assert_eq!(fewer, &all[..5]);
+        }
+    }
+}
+
+/// Greedy answers by whole teacher-forced passes: no cache, one row of training after another.
+fn greedy_literally(
+    model: &Model,
+    rows: &SampleBuilder,
+    prompt: &engine::data::sample::Prompt,
+    limit: usize,
+    specials: &[u32],
+) -> Vec<Vec<u32>> {
+    let mut answers: Vec<Vec<u32>> = Vec::new();
+    for _ in &prompt.masks {
+        let before: Vec<&[u32]> = answers.iter().map(Vec::as_slice).collect();
+        let mut sample = rows.prompt_after(0, prompt, &before).unwrap();
+        let mut answer = Vec::new();
+        let mask = sample.mask_inter();
+        let next = |sample: &Sample| {
+            let last = model.hidden(&Batch::of([sample]), |_, _| Ok(())).unwrap();
+            let normed = model.finish(&last).unwrap();
+            let end = sample.tokens.len();
+            let logits = model.logits(normed.view().row_range(end - 1..end)).unwrap();
+            let logits = model.device.download_f32(logits.view()).unwrap();
+            (0..logits.len() as u32)
+                .rev()
+                .max_by(|&a, &b| logits[a as usize].total_cmp(&logits[b as usize]))
+                .unwrap()
+        };
+        while answer.len() < limit {
+            let token = next(&sample);
+            if specials.contains(&token) {
+                break;
+            }
+            answer.push(token);
+            sample.tokens.push(token);
+            sample.positions[0].push(mask);
+            sample.positions[1].push(rows.intra().ids(&answer).last().unwrap());
+        }
+        answers.push(answer);
+    }
+    answers
+}
+
+#[test]
+fn free_answers_are_rows_of_training_and_a_batch_is_its_members() {
+    let model = model();
+    let world = World::new(200, 300, 11);
+    let rows = world.rows();
+    let mut rng = Philox::new(12, Stream::Synthetic, 1);
+    let specials: Vec<u32> = (500..509).collect();
+    let limits =
+        Limits { intra: rows.intra(), start: SPECIAL.start, end: END, specials: &specials, tokens: 7 };
+    let texts: Vec<engine::data::sample::Prompt> = (0..6)
+        .map(|text| {
+            let mut prompt = engine::data::sample::Prompt::default();
+            for _ in 0..1 + text % 3 {
+                for _ in 0..1 + rng.below(4) {
+                    prompt.push(Piece::entity(&world.titles[rng.below(world.titles.len())]));
+                }
+                prompt.push_mask([SPECIAL.mask, SPECIAL.gmask][rng.below(2)]);
+            }
+            prompt
+        })
+        .collect();
+    let blanks: Vec<Blanks> = texts
+        .iter()
+        .map(|text| {
+            let (part_a, masks) = rows.part_a(0, text).unwrap();
+            assert_eq!(part_a.rows(), part_a.context);
+            Blanks { part_a, masks }
+        })
+        .collect();
+    let together = greedy(&model, &blanks.iter().collect::<Vec<_>>(), limits).unwrap();
+    let mut full = 0;
+    for ((text, blanks), answers) in texts.iter().zip(&blanks).zip(&together) {
+        assert_eq!(greedy(&model, &[blanks], limits).unwrap()[0], *answers);
+        let tokens: Vec<Vec<u32>> = answers.iter().map(|answer| answer.tokens.clone()).collect();
+        assert_eq!(tokens, greedy_literally(&model, &rows, text, limits.tokens, &specials));
+        for answer in answers {
+            assert_eq!(answer.ids, rows.intra().ids(&answer.tokens).collect::<Vec<_>>());
+        }
+        full += answers[..answers.len() - 1].iter().filter(|answer| !answer.ended).count();
+    }
+    assert!(full > 0, "some answer reaches the limit with a mask behind it");
 }
 
 /// A random scorer: the log-probability of a token after a path is a hash of both; coarse, so that ties are common.

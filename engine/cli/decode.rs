@@ -1,21 +1,27 @@
+use super::answer::{id, Answerer, Question};
 use super::data::{check_fit, load_model, storage, Purpose, RowFlags};
+use super::filter::Filter;
 use super::init::Storage;
+use super::output::Output;
 use super::progress::Progress;
+use super::prompts::{self, RawLines};
 use super::{interrupt, Global};
-use crate::base::{write_atomically, Fault};
+use crate::base::Fault;
 use crate::data::task::{sampled_users, Split};
 use crate::data::Dataset;
-use crate::decode::{recommend, Prompt, Rules};
 use crate::model::Tune;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::Duration;
 
-/// Recommends: the best items for every user, one JSON line each, as they are done.
+/// Recommends: the best items for every user or prompt, one JSON line each, as they are done.
+///
+/// With --prompts, answers JSON lines: {"id": 1, "history": ["title or id", …]} with the next items; with "candidates": […] beside
+/// it, these alone in their order; with "profile": {…}, what is known of the person; and {"id": 2, "text": "… [MASK]"}, a free
+/// prompt, with "text". --prompts - answers them as they come, in their order, until the input ends; a line that cannot be
+/// answered yields {"id": …, "error": "…"}.
 ///
 /// Example: engine decode --weights glm-10b --adapter runs/toys-lora-1 --data toys.bin --out predictions.jsonl
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
@@ -26,12 +32,21 @@ pub struct Decode {
     /// A PEFT folder or a run folder
     #[arg(long, value_name = "RUN")]
     pub adapter: Option<PathBuf>,
+    /// The prepared .bin: catalogue, tokenizer and tries, with --prompts as well
     #[arg(long, value_name = "FILE")]
-    pub data: PathBuf,
-    #[arg(long, default_value = "sequential", value_parser = ["sequential"])]
+    pub data: Option<PathBuf>,
+    /// JSON lines to answer instead of the data's users; - = standard input, answered as they come
+    #[arg(long, value_name = "FILE|-")]
+    pub prompts: Option<String>,
+    /// What is asked about users; of prompts, the task of a line that names none
+    #[arg(long, default_value = "sequential", value_parser = TASKS)]
     pub task: String,
+    /// Which event of every user is asked for, without --prompts
     #[arg(long, default_value = "test", value_parser = ["test", "validation"])]
     pub split: String,
+    /// Beam search over the trie of the catalogue, or every item's likelihood: the reference for small catalogues
+    #[arg(long, default_value = "trie", value_parser = ["trie", "score-all"])]
+    pub mode: String,
     #[arg(long, default_value_t = 20)]
     pub beams: usize,
     /// Items written a user
@@ -40,12 +55,28 @@ pub struct Decode {
     /// alpha of sum of log-probabilities / length^alpha
     #[arg(long, default_value_t = 1.0)]
     pub length_penalty: f64,
+    /// Leave the history's items out of the lists, but for the target; the beam is wider by as many
+    #[arg(long)]
+    #[serde(default)]
+    pub filter_history: bool,
+    /// What may fill a free prompt of one mask: anything, or items of the catalogue
+    #[arg(long, default_value = "none", value_parser = ["none", "trie"])]
+    pub constrain: String,
+    /// Whether entities are recognised in free prompts
+    #[arg(long, default_value = "trie", value_parser = ["trie", "none"])]
+    pub segment_free_text: String,
+    /// Tokens of a free answer at most
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub max_new_tokens: usize,
     /// Only a seeded sample of this many users; 0 = all
     #[arg(long, default_value_t = 0)]
     pub users: usize,
-    /// Users decoded together; the results do not depend on it
+    /// Users or prompts decoded together; the results do not depend on it
     #[arg(long, default_value_t = 64)]
     pub batch: usize,
+    /// Milliseconds that a prompt from standard input waits for company
+    #[arg(long, default_value_t = 10, value_name = "MS")]
+    pub max_wait: u64,
     #[command(flatten)]
     #[serde(flatten)]
     pub rows: RowFlags,
@@ -68,11 +99,72 @@ pub struct Decode {
     pub seed: u64,
 }
 
-/// Streams the best items of every user, in the order of the users.
-pub fn run(args: &Decode, global: &Global) -> Result<()> {
-    if args.beams == 0 || args.batch == 0 {
-        return Err(Fault::Usage.error("decode: expected --beams and --batch above 0"));
+const TASKS: [&str; 5] = ["sequential", "direct", "rating", "explanation", "review"];
+
+/// Where questions come from.
+enum Source {
+    /// Users of the data set with an event to ask for.
+    Users(Split, Vec<u32>),
+    /// A file that can be read again.
+    File(PathBuf),
+    /// Lines that come when they come: standard input, a pipe.
+    Stream(Option<PathBuf>),
+}
+
+impl Decode {
+    /// Refuses flags that contradict one another.
+    fn check(&self) -> Result<()> {
+        let refuse = |what: &str| Err(Fault::Usage.error(format!("decode: {what}")));
+        if [self.beams, self.batch, self.top, self.max_new_tokens].contains(&0) {
+            return refuse("expected --beams, --batch, --top and --max-new-tokens above 0; raise them");
+        }
+        if self.resume && self.out == "-" {
+            return refuse("--resume: expected --out FILE to go on with, got standard output; name the file");
+        }
+        if self.prompts.is_none() && self.task != "sequential" {
+            return refuse(&format!(
+                "--task {}: expected sequential for the users of --data, got another; ask for it with --prompts and a text \
+                 in every line",
+                self.task
+            ));
+        }
+        Ok(())
     }
+
+    /// The source of questions, but for users.
+    fn source(&self, dataset: &Dataset) -> Result<Source> {
+        let Some(prompts) = &self.prompts else {
+            let split = if self.split == "test" { Split::Test } else { Split::Validation };
+            return Ok(Source::Users(split, sampled_users(dataset, split, self.users, self.seed)));
+        };
+        let stream = match prompts.as_str() {
+            "-" => None,
+            path => match Path::new(path).metadata() {
+                Ok(found) if found.is_file() => return Ok(Source::File(PathBuf::from(path))),
+                Ok(found) if !found.is_dir() => Some(PathBuf::from(path)),
+                Ok(_) => return Err(prompts::refuse_file(path, "a folder")),
+                Err(error) => return Err(prompts::refuse_file(path, &error.to_string())),
+            },
+        };
+        if self.resume {
+            return Err(Fault::Usage.error(format!(
+                "decode: --resume: expected --prompts FILE, whose lines can be read again, got {prompts}; put the prompts \
+                 into a file"
+            )));
+        }
+        Ok(Source::Stream(stream))
+    }
+}
+
+/// Streams the best items of every user or prompt, in the order in which they were asked.
+pub fn run(args: &Decode, global: &Global) -> Result<()> {
+    args.check()?;
+    let Some(data) = &args.data else {
+        return Err(Fault::Usage.error(
+            "--data: expected the prepared .bin, got none; name it: the catalogue, tokenizer and tries are in it, and \
+             prompts need them as well",
+        ));
+    };
     let storage = storage(args.dtype, global, &Tune::Nothing);
     let args = &Decode { dtype: Some(storage), ..args.clone() };
     let model = load_model(
@@ -84,139 +176,91 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
         storage.dtype(),
         args.seed,
     )?;
-    let dataset = Dataset::open(&args.data)?;
+    let dataset = Dataset::open(data)?;
     check_fit(&model, &dataset)?;
     interrupt::install();
     let tasks = args.rows.tasks(&dataset, model.config.max_positions, Purpose::Decoding, args.seed)?;
-    let split = if args.split == "test" { Split::Test } else { Split::Validation };
-    let users = sampled_users(&dataset, split, args.users, args.seed);
-    let settings = serde_json::to_string_pretty(&json!({"decode": args, "data_hash": dataset.hash()}))?;
-    let (mut out, done) = open_out(args, &dataset, &users, &settings)?;
-    let mut trace = match &args.trace {
-        Some(path) => Some(BufWriter::new(File::create(path).with_context(|| path.display().to_string())?)),
-        None => None,
+    let answerer = Answerer::new(args, &model, &dataset, tasks);
+    let source = args.source(&dataset)?;
+
+    let mut settings = json!({
+        "decode": args, "data_hash": dataset.hash(), "device": model.device.name(), "engine": env!("CARGO_PKG_VERSION"),
+    });
+    if let Source::File(path) = &source {
+        settings["prompts_hash"] = json!(prompts::hash(path)?);
+    }
+    let ids: Box<dyn Iterator<Item = Result<Value>>> = match &source {
+        Source::Users(_, users) => Box::new(users.iter().map(|&user| Ok(id(dataset.user(user).id)))),
+        Source::File(path) => Box::new(prompts::ids(path)?),
+        Source::Stream(_) => Box::new(std::iter::empty()),
     };
-    let catalogue = dataset.catalogue();
-    let end = tasks.builder().special().end;
-    let rules = Rules {
-        trie: &catalogue,
-        intra: tasks.builder().intra(),
-        end,
-        width: args.beams,
-        length_penalty: args.length_penalty,
-        look_ahead: true,
+    let (mut output, done) = Output::open(args, &settings, ids)?;
+
+    let (total, unit) = match &source {
+        Source::Users(_, users) => (users.len(), "users"),
+        _ => (0, "prompts"),
     };
-    let mut progress = Progress::new("decode", users.len() as u64, "users", global.quiet);
+    let mut progress = Progress::new("decode", total as u64, unit, global.quiet);
     progress.resume_at(done as u64);
-    for group in users[done..].chunks(args.batch) {
-        let begun = Instant::now();
-        let mut prompts = Vec::with_capacity(group.len());
-        for &user in group {
-            let items = dataset.user(user).items;
-            let shown = split.shown(items.len()).expect("chosen users have a target");
-            let sample = tasks.prompt(user, shown)?;
-            prompts.push(Prompt { mask_position: sample.mask_inter(), sample });
-        }
-        let (found, _) = recommend(&model, rules, &prompts)?;
-        let seconds = begun.elapsed().as_secs_f64() / group.len() as f64;
-        for ((&user, prompt), found) in group.iter().zip(&prompts).zip(&found) {
-            let user = dataset.user(user);
-            let shown = split.shown(user.items.len()).expect("chosen users have a target");
-            let items: Vec<Value> = found
-                .iter()
-                .flat_map(|f| catalogue.members(f.node).iter().map(move |&item| (item, f.score)))
-                .take(args.top)
-                .map(|(item, score)| {
-                    let item = dataset.item(item);
-                    json!({"item": id(item.id), "title": item.surface, "score": score, "valid": true})
-                })
-                .collect();
-            let line = json!({
-                "id": id(user.id), "task": args.task, "template": args.rows.template[0],
-                "target": id(dataset.item(user.items[shown]).id), "items": items,
-                "tokens": prompt.sample.tokens.len(), "seconds": (seconds * 1e6).round() / 1e6,
-            });
-            writeln!(out, "{line}")?;
-            if let Some(trace) = &mut trace {
-                let items: Vec<Value> = found
-                    .iter()
-                    .flat_map(|f| {
-                        let positions = [vec![prompt.mask_position; f.ids.len()], f.ids.clone()];
-                        catalogue.members(f.node).iter().map(move |&item| (item, f, positions.clone()))
-                    })
-                    .take(args.top)
-                    .map(|(item, f, positions)| {
-                        json!({"item": id(dataset.item(item).id), "tokens": f.tokens, "positions": positions, "log_probs": f.log_probs})
-                    })
-                    .collect();
-                let sample = &prompt.sample;
-                let shown = json!({"input_ids": sample.tokens, "positions": sample.positions, "context": sample.context});
-                writeln!(trace, "{}", json!({"id": id(user.id), "prompt": shown, "items": items}))?;
-            }
-        }
-        out.flush()?;
-        progress.advance(group.len() as u64);
-        if interrupt::signal().is_some() {
-            break;
-        }
+    let mut next = groups(args, &answerer, &source, done)?;
+    let mut refused = 0;
+    while let Some(questions) = next()? {
+        let answers = answerer.answer(&questions)?;
+        refused += answers.iter().filter(|answer| answer.refused).count();
+        output.write(&answers)?;
+        progress.advance(questions.len() as u64);
     }
     progress.finish();
-    if let Some(trace) = &mut trace {
-        trace.flush()?;
+    if refused > 0 {
+        global.note(&format!("decode: {refused} prompts could not be answered; their lines say why"));
     }
     interrupt::check()
 }
 
-/// A source id as JSON: a number where it is one.
-fn id(text: &str) -> Value {
-    match text.parse::<i64>() {
-        Ok(n) if n.to_string() == text => json!(n),
-        _ => json!(text),
-    }
-}
+/// Questions of a group, `None` when there are no more or a signal came.
+type Next<'a> = Box<dyn FnMut() -> Result<Option<Vec<Question>>> + 'a>;
 
-/// The output and the number of users that it holds already. A line cut off by the end of a process is taken away.
-fn open_out(
-    args: &Decode,
-    dataset: &Dataset,
-    users: &[u32],
-    settings: &str,
-) -> Result<(Box<dyn Write>, usize)> {
-    if args.out == "-" {
-        return Ok((Box::new(std::io::stdout().lock()), 0));
-    }
-    let path = Path::new(&args.out);
-    let side = path.with_file_name("settings.json");
-    let mut kept = Vec::new();
-    let mut done = 0;
-    if args.resume && path.exists() {
-        let before = std::fs::read_to_string(&side).unwrap_or_default();
-        if before.trim_end() != settings {
-            return Err(Fault::Usage.error(format!(
-                "--resume: {}: expected the settings in {}, got others; use another --out",
-                path.display(),
-                side.display()
-            )));
+/// The questions behind the first `done`, group by group.
+fn groups<'a>(
+    args: &'a Decode,
+    answerer: &'a Answerer<'_>,
+    source: &'a Source,
+    done: usize,
+) -> Result<Next<'a>> {
+    Ok(match source {
+        Source::Users(split, users) => {
+            let mut chunks = users[done..].chunks(args.batch);
+            Box::new(move || match chunks.next() {
+                Some(users) if interrupt::signal().is_none() => {
+                    users.iter().map(|&user| answerer.user(user, *split)).collect::<Result<_>>().map(Some)
+                }
+                _ => Ok(None),
+            })
         }
-        for line in BufReader::new(File::open(path)?).lines() {
-            let line = line?;
-            let Ok(value) = serde_json::from_str::<Value>(&line) else { break };
-            let expected = users.get(done).map(|&u| id(dataset.user(u).id));
-            if Some(&value["id"]) != expected.as_ref() {
-                return Err(Fault::Data.error(format!(
-                    "{}:{}: expected user {expected:?}, got {}; use another --out",
-                    path.display(),
-                    done + 1,
-                    value["id"]
-                )));
+        Source::File(path) => {
+            let mut lines = RawLines::open(path)?;
+            for _ in 0..done {
+                lines.next()?;
             }
-            kept.extend_from_slice(line.as_bytes());
-            kept.push(b'\n');
-            done += 1;
+            Box::new(move || {
+                let mut questions = Vec::new();
+                while questions.len() < args.batch && interrupt::signal().is_none() {
+                    let Some(line) = lines.next()? else { break };
+                    questions.push(answerer.prompt(&line));
+                }
+                Ok(Some(questions).filter(|questions| !questions.is_empty()))
+            })
         }
-    }
-    write_atomically(path, |f| Ok(f.write_all(&kept)?))?;
-    write_atomically(&side, |f| Ok(writeln!(f, "{settings}")?))?;
-    let file = OpenOptions::new().append(true).open(path).with_context(|| path.display().to_string())?;
-    Ok((Box::new(BufWriter::new(file)), done))
+        Source::Stream(path) => {
+            let lines = match path {
+                Some(path) => RawLines::open(path)?,
+                None => RawLines::standard_input()?,
+            };
+            let filter = Filter::start(lines, args.batch, Duration::from_millis(args.max_wait));
+            Box::new(move || {
+                let lines = filter.next()?;
+                Ok(lines.map(|lines| lines.iter().map(|line| answerer.prompt(line)).collect()))
+            })
+        }
+    })
 }

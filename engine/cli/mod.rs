@@ -17,19 +17,23 @@
 //! [`interrupt::check`] there. `--seed` is global; a verb whose results depend on it declares its own field `seed: u64`
 //! (`#[arg(long, default_value_t = 0)]`), which then is what was typed on either side of the verb and stands in its settings.
 
+mod answer;
 pub mod data;
 pub mod decode;
 pub mod demo;
 pub mod doctor;
 pub mod eval;
 pub mod exit;
+mod filter;
 pub mod forward;
 pub mod init;
 pub mod interrupt;
 pub mod merge;
+mod output;
 pub mod paths;
 pub mod prepare;
 pub mod progress;
+mod prompts;
 pub mod settings;
 pub mod train;
 

@@ -3,7 +3,9 @@
 pub mod batch;
 pub mod catalogue;
 pub mod dataset;
+pub mod free;
 pub mod intra;
+pub mod names;
 pub mod record;
 pub mod sample;
 pub mod source;
@@ -17,6 +19,7 @@ pub mod vocab;
 pub use batch::Batch;
 pub use dataset::Dataset;
 pub use intra::{EncIntra, Intra, IntraMode, IntraState};
+pub use names::Names;
 pub use sample::{Sample, SampleBuilder};
 pub use trie::Trie;
 pub use vocab::{Special, Vocab};

@@ -149,6 +149,12 @@ impl<'a> SampleBuilder<'a> {
         self.prompt_after(example, prompt, &[])
     }
 
+    /// Part A alone, of which every mask is still open, and the inter ids of the masks: what free generation fills (R34).
+    pub fn part_a(&self, example: u64, prompt: &Prompt) -> Result<(Sample, Vec<u32>)> {
+        let masks = prompt.masks.iter().map(|&mask| self.clamp(mask as u32 + 1)).collect();
+        Ok((self.row(example, prompt, &[], None)?, masks))
+    }
+
     /// A prompt whose first masks are filled with `answers`, in order, and which asks for the next one (R34).
     pub fn prompt_after(&self, example: u64, prompt: &Prompt, answers: &[&[u32]]) -> Result<Sample> {
         self.row(example, prompt, &numbered(answers), Some(answers.len()))

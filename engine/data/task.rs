@@ -1,10 +1,12 @@
 //! What is asked of the model: the next item of a user, and blanks in the user's own history (R35, R40).
 
 use super::dataset::Dataset;
+use super::free::free_text;
+use super::record::NO_TIME;
 use super::sample::{Prompt, Sample, SampleBuilder};
 use super::span::Masking;
-use super::template::{sequential_prompt, Answer, Form, Template};
-use super::text::{behaviour_text, display_name, sentence_ends, Encoder, Windows};
+use super::template::{Answer, Field, Fields, Form, Template};
+use super::text::{attributes_text, behaviour_text, display_name, sentence_ends, Encoder, Windows};
 use crate::base::{Fault, Philox, Stream};
 use anyhow::Result;
 use std::ops::Range;
@@ -33,6 +35,17 @@ pub struct Mix {
     pub windows: f64,
 }
 
+/// Somebody who is asked about: what was chosen so far, and what is known of the person.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shopper<'a> {
+    /// Items, oldest first.
+    pub history: &'a [u32],
+    /// (name, value), in the order in which a profile shows them.
+    pub attributes: &'a [(&'a str, &'a str)],
+    /// Items that a template with a list of candidates shows.
+    pub candidates: &'a [u32],
+}
+
 /// Builds the rows of a data set under one set of rules.
 pub struct Tasks<'a> {
     dataset: &'a Dataset,
@@ -43,6 +56,8 @@ pub struct Tasks<'a> {
     sentence_ends: Vec<bool>,
     /// Longest prompt text, the same for training and decoding.
     limit: usize,
+    /// Tokens of the longest surface.
+    longest: usize,
     /// Behaviours shown at most, drawn over the age windows of R8; 0 = all that fit.
     behaviours: usize,
     seed: u64,
@@ -80,7 +95,7 @@ impl<'a> Tasks<'a> {
             )));
         }
         let sentence_ends = sentence_ends(dataset.vocab())?;
-        Ok(Tasks { dataset, builder, encoder, forms, sentence_ends, limit, behaviours, seed })
+        Ok(Tasks { dataset, builder, encoder, forms, sentence_ends, limit, longest, behaviours, seed })
     }
 
     pub fn builder(&self) -> &SampleBuilder<'a> {
@@ -90,22 +105,81 @@ impl<'a> Tasks<'a> {
     /// Events `shown` of a user as the prompt of template number `form`; ages count to the event after them (R8).
     fn text(&self, user: u32, shown: Range<usize>, form: usize, example: u64) -> Result<Prompt> {
         let record = self.dataset.user(user);
-        let mut places: Vec<usize> = shown.clone().collect();
-        if self.behaviours > 0 && shown.len() > self.behaviours {
-            let reference = record.times.get(shown.end).copied().unwrap_or(record.times[shown.end - 1]);
+        let reference = record.times.get(shown.end).copied().unwrap_or(record.times[shown.end - 1]);
+        let shopper = Shopper {
+            history: &record.items[shown.clone()],
+            attributes: &self.dataset.user_attributes(user),
+            candidates: &[],
+        };
+        self.fill(shopper, &record.times[shown], reference, form, example)
+    }
+
+    /// The one way from a history to a prompt, for users of the data set and for others.
+    fn fill(
+        &self,
+        shopper: Shopper,
+        times: &[i64],
+        reference: i64,
+        form: usize,
+        example: u64,
+    ) -> Result<Prompt> {
+        let Shopper { history, attributes, candidates } = shopper;
+        let form = &self.forms[form];
+        let mut places: Vec<usize> = (0..history.len()).collect();
+        if self.behaviours > 0 && history.len() > self.behaviours {
             let mut rng = Philox::new(self.seed, Stream::History, example);
-            let times = &record.times[shown.clone()];
             places = Windows::default().sample(times, reference, self.behaviours, &mut rng);
-            places.iter_mut().for_each(|place| *place += shown.start);
         }
-        let history: Vec<&[u32]> =
-            places.iter().map(|&at| self.dataset.item(record.items[at]).tokens).collect();
-        let attributes = self.dataset.user_attributes(user);
-        let name = match display_name(&attributes) {
+        let tokens = |item: u32| self.dataset.item(item).tokens;
+        let history: Vec<&[u32]> = places.iter().map(|&at| tokens(history[at])).collect();
+        let candidates: Vec<&[u32]> = candidates.iter().map(|&item| tokens(item)).collect();
+        let name = match display_name(attributes) {
             Some(name) => Some(self.encoder.entity(name)?),
             None => None,
         };
-        sequential_prompt(&self.forms[form], name.as_deref(), &history, self.limit)
+        let profile = match form.asks(Field::Profile) && !attributes.is_empty() {
+            true => Some(attributes_text(&self.encoder, attributes)?),
+            false => None,
+        };
+        let fields = Fields {
+            user: name.as_deref(),
+            profile: profile.as_ref(),
+            history: &history,
+            candidates: &candidates,
+            item: None,
+        };
+        form.fill(&fields, self.limit)
+    }
+
+    /// The prompt that asks for the next item of somebody whom the data set need not know, by the first template.
+    pub fn ask(&self, shopper: Shopper) -> Result<Sample> {
+        let times = vec![NO_TIME; shopper.history.len()];
+        self.builder.prompt(0, &self.fill(shopper, &times, NO_TIME, 0, u64::MAX)?)
+    }
+
+    /// A text written by hand, in which names of masks stand for blanks (R5, R34). `segmented`: entities in it are recognised.
+    pub fn free(&self, text: &str, segmented: bool) -> Result<Prompt> {
+        free_text(self.dataset.vocab(), segmented.then_some(&self.builder.intra().pool), text)
+    }
+
+    /// Refuses a text that leaves no room in the row for an answer of `answer` tokens to each of its masks.
+    pub fn check_room(&self, prompt: &Prompt, answer: usize) -> Result<()> {
+        // Every answer stands behind its [START]; the first one's is counted with the frame.
+        let answers = prompt.masks.len() * (answer + 1) - 1;
+        let (limit, tokens) = (self.builder.longest_prompt(answers), prompt.tokens.len());
+        if tokens <= limit {
+            return Ok(());
+        }
+        Err(Fault::Data.error(format!(
+            "text: expected at most {limit} tokens beside {} answers of {answer} tokens, got {tokens}; shorten it, ask for \
+             fewer tokens or raise the row limit",
+            prompt.masks.len()
+        )))
+    }
+
+    /// Tokens of the longest surface: room that an item needs as an answer.
+    pub fn longest_item(&self) -> usize {
+        self.longest
     }
 
     /// The prompt that asks for the event after the first `shown` of a user: a row ending in [START].

@@ -33,7 +33,7 @@ const FIELDS: [(&str, Field); 5] = [
     ("item", Field::Item),
 ];
 
-const MASKS: [(&str, Level); 3] =
+pub(super) const MASKS: [(&str, Level); 3] =
     [("[MASK]", Level::Entity), ("[sMASK]", Level::Sentence), ("[gMASK]", Level::Document)];
 
 /// What a template asks for.
@@ -274,6 +274,11 @@ impl Form {
         &self.id
     }
 
+    /// Whether the template takes in a field.
+    pub fn asks(&self, field: Field) -> bool {
+        self.parts.iter().any(|part| matches!(part, FormPart::Field(asked) if *asked == field))
+    }
+
     /// The prompt of one example, at most `limit` tokens long: the oldest of the history are left out first, nothing
     /// else ever (E26).
     ///
@@ -356,17 +361,4 @@ impl Form {
         }
         Ok(prompt)
     }
-}
-
-/// The prompt that asks for the item after `history`: the one function behind training rows and recommendations.
-///
-/// `history`: tokens of the items, oldest first, the target not among them (E25); `name`: tokens of the display name;
-/// `limit`: [`SampleBuilder::longest_prompt`](super::sample::SampleBuilder::longest_prompt) of the longest surface.
-pub fn sequential_prompt(
-    form: &Form,
-    name: Option<&[u32]>,
-    history: &[&[u32]],
-    limit: usize,
-) -> Result<Prompt> {
-    form.fill(&Fields { user: name, history, ..Fields::default() }, limit)
 }

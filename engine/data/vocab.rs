@@ -219,6 +219,11 @@ impl Vocab {
         self.markers.iter().any(|m| m.id == id)
     }
 
+    /// The ids for which [`Vocab::is_special`] holds.
+    pub fn specials(&self) -> Vec<u32> {
+        self.markers.iter().map(|m| m.id).collect()
+    }
+
     /// Number of ids, special ones included: every id is below this.
     pub fn size(&self) -> usize {
         self.size

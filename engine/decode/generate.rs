@@ -1,8 +1,8 @@
 //! Free generation: masks of a text filled one after another, positions by the automaton (R34).
 
-use crate::base::Dtype;
-use crate::base::Shape;
-use crate::data::{Batch, Intra, Sample};
+use crate::base::{Dtype, Shape};
+use crate::data::{Batch, Intra, IntraState, Sample};
+use crate::device::Tensor;
 use crate::model::{Extension, KvCache, Model};
 use anyhow::Result;
 
@@ -13,60 +13,112 @@ pub struct Limits<'a> {
     /// [START] and [END].
     pub start: u32,
     pub end: u32,
+    /// Special tokens: each ends an answer as [END] does, and none is ever fed back (R33).
+    pub specials: &'a [u32],
     /// Tokens of one answer at most, [END] not counted.
     pub tokens: usize,
 }
 
+/// A text to be filled: a row without part B, and the inter ids of its masks in order.
+#[derive(Clone, Debug)]
+pub struct Blanks {
+    pub part_a: Sample,
+    pub masks: Vec<u32>,
+}
+
 /// One answer.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// The produced tokens, without [END].
     pub tokens: Vec<u32>,
-    /// Whether [END] was produced, rather than the limit reached.
+    /// Intra ids with which they were fed back.
+    pub ids: Vec<u32>,
+    /// Whether [END] (or another special token) was produced, rather than the limit reached.
     pub ended: bool,
 }
 
-/// Fills the masks at inter positions `masks` of part A greedily, in order; earlier answers stay visible and each begins
-/// with a fresh automaton. `part_a` is a row without part B.
-pub fn greedy(model: &Model, part_a: &Sample, masks: &[u32], limits: Limits) -> Result<Vec<Answer>> {
-    let batch = Batch::of([part_a]);
-    let room = masks.len() * (limits.tokens + 1);
-    let (mut cache, _) = KvCache::prefill(model, &batch, room)?;
-    let mut path: Vec<u32> = Vec::new();
-    let mut answers = Vec::with_capacity(masks.len());
-    for &mask in masks {
-        let mut state = limits.intra.start();
-        let (mut token, mut id) = (limits.start, 1);
-        let mut answer = Answer::default();
-        while answer.tokens.len() < limits.tokens {
-            path.push(path.len() as u32);
-            let mut extension = Extension::new();
-            extension.push(
-                0,
-                token,
-                [mask, id.min(model.config.max_positions as u32)],
-                path.len() as u32 - 1,
-                &path,
-            );
-            let hidden = cache.extend(model, &extension)?;
-            let logits = model.logits(hidden.view())?;
-            token = best(model, &logits)?;
-            if token == limits.end {
-                answer.ended = true;
-                break;
-            }
-            answer.tokens.push(token);
-            (state, id) = limits.intra.step(state, token);
-        }
-        answers.push(answer);
+/// Fills the masks of every text greedily, in order; earlier answers stay visible and each begins with a fresh automaton.
+/// A text's answers have the same bits whatever texts stand beside it.
+pub fn greedy(model: &Model, texts: &[&Blanks], limits: Limits) -> Result<Vec<Vec<Answer>>> {
+    let mut writers: Vec<Writer> = texts.iter().map(|text| Writer::new(text, limits)).collect();
+    if texts.is_empty() {
+        return Ok(Vec::new());
     }
-    Ok(answers)
+    let batch = Batch::of(texts.iter().map(|text| &text.part_a));
+    let (mut cache, _) = KvCache::prefill(model, &batch, 32 * texts.len())?;
+    let mut used = 0u32;
+    loop {
+        let mut extension = Extension::new();
+        let mut rows = Vec::new();
+        for (request, writer) in writers.iter_mut().enumerate() {
+            let Some(mask) = writer.mask() else { continue };
+            writer.path.push(used);
+            let position = [mask, writer.id.min(model.config.max_positions as u32)];
+            extension.push(request as u32, writer.token, position, used, &writer.path);
+            rows.push(request);
+            used += 1;
+        }
+        if rows.is_empty() {
+            break;
+        }
+        cache.reserve(model, used as usize)?;
+        let hidden = cache.extend(model, &extension)?;
+        let best = best(model, &model.logits(hidden.view())?)?;
+        for (&request, token) in rows.iter().zip(best) {
+            writers[request].take(token);
+        }
+    }
+    Ok(writers.into_iter().map(|writer| writer.answers).collect())
 }
 
-/// The column of the largest logit of a single row, the smaller one on a tie.
-fn best(model: &Model, logits: &crate::device::Tensor) -> Result<u32> {
-    let mut value = model.device.alloc(Shape::matrix(1, 1), Dtype::F32)?;
-    let mut column = model.device.alloc(Shape::matrix(1, 1), Dtype::U32)?;
-    model.device.top_k(value.view_mut(), column.view_mut(), logits.view())?;
-    Ok(model.device.download_u32(column.view())?[0])
+/// A text in the making.
+struct Writer<'a> {
+    limits: Limits<'a>,
+    masks: &'a [u32],
+    answers: Vec<Answer>,
+    answer: Answer,
+    /// What is fed next, and where the automaton stands behind it.
+    token: u32,
+    id: u32,
+    state: IntraState,
+    /// Slots of all that was fed.
+    path: Vec<u32>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(text: &'a Blanks, limits: Limits<'a>) -> Writer<'a> {
+        let (answers, answer, path) = (Vec::new(), Answer::default(), Vec::new());
+        let state = limits.intra.start();
+        Writer { limits, masks: &text.masks, answers, answer, token: limits.start, id: 1, state, path }
+    }
+
+    /// The inter id of the mask being filled; `None` when all are.
+    fn mask(&self) -> Option<u32> {
+        self.masks.get(self.answers.len()).copied()
+    }
+
+    /// What the model says comes next. The last token of an answer was fed by now, so that later answers see all of it, as
+    /// they do in a training row.
+    fn take(&mut self, token: u32) {
+        let Limits { intra, start, end, specials, tokens } = self.limits;
+        self.answer.ended = token == end || specials.contains(&token);
+        if self.answer.ended || self.answer.tokens.len() == tokens {
+            self.answers.push(std::mem::take(&mut self.answer));
+            (self.token, self.id, self.state) = (start, 1, intra.start());
+            return;
+        }
+        (self.state, self.id) = intra.step(self.state, token);
+        self.token = token;
+        self.answer.tokens.push(token);
+        self.answer.ids.push(self.id);
+    }
+}
+
+/// The column of the largest logit of each row, the smaller one on a tie.
+fn best(model: &Model, logits: &Tensor) -> Result<Vec<u32>> {
+    let rows = logits.shape().rows();
+    let mut values = model.device.alloc(Shape::matrix(rows, 1), Dtype::F32)?;
+    let mut columns = model.device.alloc(Shape::matrix(rows, 1), Dtype::U32)?;
+    model.device.top_k(values.view_mut(), columns.view_mut(), logits.view())?;
+    model.device.download_u32(columns.view())
 }

@@ -2,8 +2,10 @@
 
 mod generate;
 mod recommend;
+mod score;
 mod search;
 
-pub use generate::{greedy, Answer, Limits};
-pub use recommend::{recommend, Cost, Prompt};
+pub use generate::{greedy, Answer, Blanks, Limits};
+pub use recommend::{recommend, recommend_each, Cost, Prompt};
+pub use score::score_all;
 pub use search::{Finished, Rules, Search, Wanted};

@@ -25,14 +25,20 @@ pub struct Cost {
 /// The finished sequences of every prompt, best first, by trie-constrained beam search. A prompt's result has the same bits
 /// whatever prompts stand beside it.
 pub fn recommend(model: &Model, rules: Rules, prompts: &[Prompt]) -> Result<(Vec<Vec<Finished>>, Cost)> {
+    let asked: Vec<(Rules, &Prompt)> = prompts.iter().map(|prompt| (rules, prompt)).collect();
+    recommend_each(model, &asked)
+}
+
+/// As [`recommend`], every prompt under its own rules.
+pub fn recommend_each(model: &Model, asked: &[(Rules, &Prompt)]) -> Result<(Vec<Vec<Finished>>, Cost)> {
     let mut cost = Cost::default();
-    if prompts.is_empty() {
+    if asked.is_empty() {
         return Ok((Vec::new(), cost));
     }
-    let batch = Batch::of(prompts.iter().map(|p| &p.sample));
+    let batch = Batch::of(asked.iter().map(|(_, prompt)| &prompt.sample));
     cost.prompt_rows = batch.tokens.len();
-    let (mut cache, ends) = KvCache::prefill(model, &batch, 32 * prompts.len())?;
-    let mut searches: Vec<Search> = prompts.iter().map(|_| Search::new(rules)).collect();
+    let (mut cache, ends) = KvCache::prefill(model, &batch, 32 * asked.len())?;
+    let mut searches: Vec<Search> = asked.iter().map(|(rules, _)| Search::new(*rules)).collect();
     // The prompts' last rows answer for the roots.
     let (mut first, mut ids) = (vec![0], Vec::new());
     for search in &searches {
@@ -44,8 +50,8 @@ pub fn recommend(model: &Model, rules: Rules, prompts: &[Prompt]) -> Result<(Vec
         search.supply(0, &log_probs[range[0] as usize..range[1] as usize]);
     }
     // Per request: the tail slot of each of its rows; row 0 is the prompt's own.
-    let mut slots: Vec<Vec<u32>> = vec![vec![u32::MAX]; prompts.len()];
-    let mut parents: Vec<Vec<u32>> = vec![vec![0]; prompts.len()];
+    let mut slots: Vec<Vec<u32>> = vec![vec![u32::MAX]; asked.len()];
+    let mut parents: Vec<Vec<u32>> = vec![vec![0]; asked.len()];
     let mut used = 0u32;
     let mut wanted: Vec<Wanted> = Vec::new();
     let mut path = Vec::new();
@@ -68,7 +74,7 @@ pub fn recommend(model: &Model, rules: Rules, prompts: &[Prompt]) -> Result<(Vec
                 }
                 path.reverse();
                 let position =
-                    [prompts[request].mask_position, want.id.min(model.config.max_positions as u32)];
+                    [asked[request].1.mask_position, want.id.min(model.config.max_positions as u32)];
                 extension.push(request as u32, want.token, position, used, &path);
                 rows.push((request, want.row));
                 used += 1;

@@ -69,6 +69,11 @@ pub struct Finished {
     pub log_probs: Vec<f32>,
 }
 
+/// The order of results: by score, equal scores by their tokens.
+pub(super) fn best_first(a: &Finished, b: &Finished) -> std::cmp::Ordering {
+    b.score.total_cmp(&a.score).then_with(|| a.tokens.cmp(&b.tokens))
+}
+
 /// The search of one request.
 pub struct Search<'a> {
     rules: Rules<'a>,
@@ -230,7 +235,7 @@ impl<'a> Search<'a> {
     pub fn finish(&self) -> Vec<Finished> {
         let mut all: Vec<Finished> =
             self.finished.iter().map(|&(row, score)| self.read(row, score)).collect();
-        all.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.tokens.cmp(&b.tokens)));
+        all.sort_by(best_first);
         all.truncate(self.rules.width);
         all
     }

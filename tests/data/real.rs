@@ -7,7 +7,7 @@ use engine::cli::prepare::{self, Prepare};
 use engine::data::intra::{Intra, IntraMode};
 use engine::data::sample::{Prompt, SampleBuilder, SampleOptions};
 use engine::data::span::{segment, Level, Masking};
-use engine::data::template::{sequential_prompt, Templates};
+use engine::data::template::{Fields, Templates};
 use engine::data::text::{behaviour_text, sentence_ends, Encoder};
 use engine::data::{batch, Batch, Dataset};
 
@@ -56,7 +56,7 @@ fn every_user_becomes_sound_rows_that_pack_well() {
         let (target, history) = items.split_last().unwrap();
 
         let form = &forms[u as usize % forms.len()];
-        let prompt = sequential_prompt(form, None, history, limit).unwrap();
+        let prompt = form.fill(&Fields { history, ..Fields::default() }, limit).unwrap();
         dropped += usize::from(prompt.dropped > 0);
         assert!(prompt.tokens.len() <= limit);
         // R3, R4: every rendered item is an entity of the pool and a leaf of the catalogue.

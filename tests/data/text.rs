@@ -3,7 +3,7 @@ use engine::data::intra::{Intra, IntraMode};
 use engine::data::record::NO_TIME;
 use engine::data::sample::{Prompt, SampleBuilder, SampleOptions};
 use engine::data::span::segment;
-use engine::data::template::{sequential_prompt, Answer, Fields, Form, Templates};
+use engine::data::template::{Answer, Fields, Form, Templates};
 use engine::data::text::{attributes_text, behaviour_text, date, decimal, display_name, Encoder, Windows};
 use engine::data::Trie;
 use proptest::prelude::*;
@@ -30,6 +30,16 @@ fn entities(prompt: &Prompt) -> Vec<String> {
         String::from_utf8(prompt.tokens[u.range()].iter().map(|&t| t as u8).collect())
     };
     prompt.units.iter().filter(|u| u.entity).map(|u| entity(u).unwrap()).collect()
+}
+
+/// The prompt that asks for the item after `history`.
+fn sequential_prompt(
+    form: &Form,
+    user: Option<&[u32]>,
+    history: &[&[u32]],
+    limit: usize,
+) -> anyhow::Result<Prompt> {
+    form.fill(&Fields { user, history, ..Fields::default() }, limit)
 }
 
 #[test]

@@ -172,7 +172,7 @@ fn item_attributes(item: &RawItem) -> Vec<Attribute> {
 }
 
 /// Values as they become entities: normalised, not empty, each pair once.
-fn cleaned(pairs: &[Attribute]) -> Vec<Attribute> {
+pub fn cleaned(pairs: &[Attribute]) -> Vec<Attribute> {
     let mut out: Vec<Attribute> = Vec::with_capacity(pairs.len());
     for (name, value) in pairs {
         let pair = (clean(name), clean(value));

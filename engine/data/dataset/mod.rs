@@ -158,6 +158,15 @@ impl Dataset {
         ])
     }
 
+    /// The trie of these items alone, to choose among them; members as in [`Dataset::catalogue`].
+    pub fn catalogue_of(&self, items: &[u32]) -> Trie<'static> {
+        let mut items = items.to_vec();
+        items.sort_by_key(|&i| (self.tie(i), i));
+        items.dedup();
+        let tokens: Vec<&[u32]> = items.iter().map(|&i| self.item(i).tokens).collect();
+        Trie::build(&tokens, &items)
+    }
+
     /// Entity pool: items and attribute values in both blank forms; it numbers, through `Intra`. Members are
     /// entities: items by their index, then the distinct attribute values.
     pub fn pool(&self) -> Trie<'_> {

@@ -270,15 +270,11 @@ pub(super) fn read_users(
     use super::object::*;
     let mut seen = Ids::new("user");
     let mut idle = 0;
-    while let Some((user, attributes)) = rows.next(skips, |object, line| {
+    while let Some((user, attributes)) = rows.next(skips, |mut object, line| {
         let user = id(&object, id_names)?;
         seen.add(&user, line)?;
-        let attributes: Vec<(String, String)> = object
-            .into_iter()
-            .filter(|(name, _)| !is_identifier(name) && !id_names.contains(&name.as_str()))
-            .filter_map(|(name, value)| scalar(&value).map(|value| (name, value)))
-            .collect();
-        Ok((user, attributes))
+        object.retain(|name, _| !id_names.contains(&name.as_str()));
+        Ok((user, attributes(object)))
     })? {
         match users.index(&user) {
             Some(index) => raw.users[index as usize].attributes = attributes,

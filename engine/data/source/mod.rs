@@ -12,6 +12,7 @@ mod recbole;
 mod rows;
 
 pub use lines::{Lines, Skips};
+pub use object::attributes;
 
 use crate::base::Fault;
 use anyhow::Result;

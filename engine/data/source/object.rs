@@ -83,6 +83,12 @@ pub fn is_identifier(name: &str) -> bool {
         || matches!(name.as_str(), "imurl" | "reviewerid")
 }
 
+/// The attributes of a user's row: scalars that are no identifiers.
+pub fn attributes(object: Map<String, Value>) -> Vec<(String, String)> {
+    let told = object.into_iter().filter(|(name, _)| !is_identifier(name));
+    told.filter_map(|(name, value)| scalar(&value).map(|value| (name, value))).collect()
+}
+
 /// The text of a scalar attribute: numbers in shortest decimal form without exponent and with at most four
 /// significant decimals (R6); `None` for null, blank texts, lists and objects.
 pub fn scalar(value: &Value) -> Option<String> {

@@ -1,0 +1,166 @@
+//! Where answers go: a file or standard output, the trace and the settings beside it; and going on with them.
+
+use super::answer::Answered;
+use super::decode::Decode;
+use crate::base::{write_atomically, Fault};
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::Path;
+
+/// Answers, one JSON line each, and their trace.
+pub struct Output {
+    out: Box<dyn Write>,
+    trace: Option<BufWriter<File>>,
+}
+
+impl Output {
+    /// Opens the output and says how many answers it holds already: none unless `--resume`. Then lines that the end of a
+    /// process cut off are taken away, and so is what the trace has more or fewer of; `settings` must be those of before,
+    /// and the lines' ids the first of `ids`.
+    pub fn open(
+        args: &Decode,
+        settings: &Value,
+        ids: impl Iterator<Item = Result<Value>>,
+    ) -> Result<(Output, usize)> {
+        let mut done = 0;
+        let mut bytes = [0, 0];
+        let trace = args.trace.as_deref();
+        if args.out == "-" {
+            let trace = trace.map(|path| continued(path, 0)).transpose()?;
+            return Ok((Output { out: Box::new(std::io::stdout().lock()), trace }, 0));
+        }
+        let path = Path::new(&args.out);
+        let side = path.with_file_name("settings.json");
+        if args.resume && path.exists() {
+            same_settings(path, &side, settings)?;
+            // Without its trace no answer is whole.
+            let mut traced: Option<Box<dyn BufRead>> = match trace {
+                Some(path) if path.exists() => Some(Box::new(BufReader::new(named(path, File::open(path))?))),
+                Some(_) => Some(Box::new(std::io::empty())),
+                None => None,
+            };
+            let mut answers = BufReader::new(named(path, File::open(path))?);
+            let mut ids = ids;
+            while let Some((value, length)) = whole_line(&mut answers)? {
+                let traced = traced.as_mut().map(whole_line).transpose()?;
+                if let Some(None) = traced {
+                    break;
+                }
+                let expected = ids.next().transpose()?;
+                if expected.as_ref() != Some(&value["id"]) {
+                    return Err(Fault::Data.error(format!(
+                        "--resume: {}:{}: expected the answer to {}, got one to {}; use another --out",
+                        path.display(),
+                        done + 1,
+                        expected.map_or("nothing".to_owned(), |id| id.to_string()),
+                        value["id"]
+                    )));
+                }
+                done += 1;
+                bytes[0] += length;
+                bytes[1] += traced.flatten().map_or(0, |(_, length)| length);
+            }
+        }
+        let out = Box::new(continued(path, bytes[0])?);
+        let trace = trace.map(|path| continued(path, bytes[1])).transpose()?;
+        if named(path, path.metadata())?.is_file() {
+            write_atomically(&side, |f| Ok(writeln!(f, "{settings}")?))?;
+        }
+        Ok((Output { out, trace }, done))
+    }
+
+    /// Writes answers and hands them on line by line. The trace goes first: a run that ends in between has no answer
+    /// without one.
+    pub fn write(&mut self, answers: &[Answered]) -> Result<()> {
+        if let Some(trace) = &mut self.trace {
+            for answer in answers {
+                writeln!(trace, "{}", answer.trace)?;
+            }
+            trace.flush()?;
+        }
+        for answer in answers {
+            writeln!(self.out, "{}", answer.line)?;
+            self.out.flush()?;
+        }
+        Ok(())
+    }
+}
+
+fn named<T>(path: &Path, result: std::io::Result<T>) -> Result<T> {
+    result.with_context(|| path.display().to_string())
+}
+
+/// A file of which the first `bytes` stay, to be written on.
+fn continued(path: &Path, bytes: u64) -> Result<BufWriter<File>> {
+    let file = named(path, OpenOptions::new().create(true).append(true).open(path))?;
+    // A pipe or a device has no length to set, and nothing to lose.
+    if named(path, file.metadata())?.is_file() {
+        named(path, file.set_len(bytes))?;
+    }
+    Ok(BufWriter::new(file))
+}
+
+/// The next line that ends and is JSON, and its length in bytes.
+fn whole_line(reader: &mut impl BufRead) -> Result<Option<(Value, u64)>> {
+    let mut line = Vec::new();
+    let length = reader.read_until(b'\n', &mut line)? as u64;
+    let whole = line.last() == Some(&b'\n');
+    Ok(serde_json::from_slice(&line).ok().filter(|_| whole).map(|value| (value, length)))
+}
+
+/// Refuses to go on under other settings, naming the first that differs.
+fn same_settings(path: &Path, side: &Path, settings: &Value) -> Result<()> {
+    let before = std::fs::read_to_string(side).unwrap_or_default();
+    let before = before.lines().next().and_then(|line| serde_json::from_str(line).ok());
+    let Some(before) = before else {
+        return Err(Fault::Usage.error(format!(
+            "--resume: {}: expected its settings in the first line of {}, got none; use another --out",
+            path.display(),
+            side.display()
+        )));
+    };
+    match difference("settings", &before, settings) {
+        None => Ok(()),
+        Some(what) => Err(Fault::Usage.error(format!(
+            "--resume: {}: expected the settings in {}, got others: {what}; use these or another --out",
+            path.display(),
+            side.display()
+        ))),
+    }
+}
+
+/// Where two values differ first, and how.
+fn difference(name: &str, before: &Value, now: &Value) -> Option<String> {
+    if let (Value::Object(a), Value::Object(b)) = (before, now) {
+        let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
+        return keys.into_iter().find_map(|key| difference(key, &before[key], &now[key]));
+    }
+    (before != now).then(|| format!("{name} was {before} and is {now}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_setting_that_differs_is_named() {
+        let before = json!({"decode": {"beams": 20, "adapter": null}, "data_hash": 1});
+        assert_eq!(difference("settings", &before, &before), None);
+        let mut now = before.clone();
+        now["decode"]["beams"] = json!(5);
+        assert_eq!(difference("settings", &before, &now).unwrap(), "beams was 20 and is 5");
+        now = before.clone();
+        now["prompts_hash"] = json!("x");
+        assert_eq!(difference("settings", &before, &now).unwrap(), "prompts_hash was null and is \"x\"");
+    }
+
+    #[test]
+    fn only_whole_lines_count() {
+        let mut text = "{\"id\":1}\n{\"id\":2}\n{\"id\":3}".as_bytes();
+        let ids = std::iter::from_fn(|| whole_line(&mut text).unwrap()).map(|(value, _)| value["id"].clone());
+        assert_eq!(ids.collect::<Vec<_>>(), [1, 2]);
+    }
+}

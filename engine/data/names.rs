@@ -1,0 +1,62 @@
+//! Items as people and programs name them: by id or by title.
+
+use super::catalogue::clean;
+use super::dataset::Dataset;
+use crate::base::Fault;
+use anyhow::Result;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+/// Finds the items of a data set by what a caller writes.
+pub struct Names<'a> {
+    dataset: &'a Dataset,
+    /// Built when the first title is asked for: a host that sends ids never pays for it.
+    by_surface: OnceLock<HashMap<&'a str, u32>>,
+}
+
+impl<'a> Names<'a> {
+    pub fn new(dataset: &'a Dataset) -> Names<'a> {
+        Names { dataset, by_surface: OnceLock::new() }
+    }
+
+    /// The item that `name` means. A number is an id. A text is an id or a title; one that looks like a number is a title
+    /// first, since ids that are numbers are written as numbers. Titles are surfaces, compared after NFKC and with white
+    /// space collapsed; where items share one, the first in the order of ties (E16b).
+    ///
+    /// Refuses, naming it, what is neither.
+    pub fn find(&self, name: &Value) -> Result<u32> {
+        let found = match name {
+            Value::Number(number) => self.dataset.find_item(&number.to_string()),
+            Value::String(text) => {
+                let id = || self.dataset.find_item(text.trim());
+                let title = || self.surfaces().get(clean(text).as_str()).copied();
+                match text.trim().parse::<i64>() {
+                    Ok(_) => title().or_else(id),
+                    Err(_) => id().or_else(title),
+                }
+            }
+            _ => None,
+        };
+        found.ok_or_else(|| {
+            Fault::Data.error(format!(
+                "item: {name}: expected the id or the title of an item of {}, got neither; leave it out or prepare the \
+                 data with it",
+                self.dataset.name()
+            ))
+        })
+    }
+
+    fn surfaces(&self) -> &HashMap<&'a str, u32> {
+        self.by_surface.get_or_init(|| {
+            let mut surfaces = HashMap::with_capacity(self.dataset.items());
+            for item in 0..self.dataset.items() as u32 {
+                let first = surfaces.entry(self.dataset.item(item).surface).or_insert(item);
+                if (self.dataset.tie(item), item) < (self.dataset.tie(*first), *first) {
+                    *first = item;
+                }
+            }
+            surfaces
+        })
+    }
+}
