@@ -147,7 +147,8 @@ fn main() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let bench = Bench { device: Device::open("cpu", threads).unwrap(), pool, threads, filter };
     println!("{threads} threads; best of rounds in turn");
-    for form in [Form::Nt, Form::Nn, Form::Tn] {
+    // Linears and the head forward and backward, factors of an adapter, few rows as in decoding.
+    for form in [Form::Nt, Form::Nn] {
         for (m, n, k) in [
             (4096, 256, 256),
             (4096, 768, 256),
@@ -157,7 +158,6 @@ fn main() {
             (4096, 256, 8000),
             (4096, 768, 768),
             (4096, 16, 768),
-            (16, 768, 4096),
             (4096, 768, 16),
             (20, 256, 256),
             (1, 1024, 256),
@@ -165,6 +165,19 @@ fn main() {
         ] {
             bench.matmul((m, n, k), form, Dtype::F32, false);
         }
+    }
+    // Gradients of weights and factors.
+    for (m, n, k) in [
+        (256, 256, 4096),
+        (768, 256, 4096),
+        (1024, 256, 4096),
+        (256, 1024, 4096),
+        (8000, 256, 2048),
+        (768, 768, 4096),
+        (16, 768, 4096),
+        (768, 16, 4096),
+    ] {
+        bench.matmul((m, n, k), Form::Tn, Dtype::F32, false);
     }
     bench.matmul((128, 12288, 4096), Form::Nt, Dtype::F32, false);
     bench.matmul((128, 12288, 4096), Form::Nn, Dtype::F32, false);

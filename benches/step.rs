@@ -78,7 +78,6 @@ fn main() -> Result<()> {
     let lora = || Tune::Lora { config: LoraConfig::default(), positions: false };
     for case in [
         Case { name: "full, dropout 0.1", tune: Tune::Full, dropout: 0.1, keep: Keep::All },
-        Case { name: "full", tune: Tune::Full, dropout: 0.0, keep: Keep::All },
         Case { name: "lora, rank 8", tune: lora(), dropout: 0.0, keep: Keep::Lean },
     ] {
         if wanted.is_empty() || wanted.iter().any(|w| case.name.contains(w.as_str())) {
