@@ -25,6 +25,7 @@ pub mod eval;
 pub mod exit;
 pub mod forward;
 pub mod init;
+pub mod inspect;
 pub mod interrupt;
 pub mod merge;
 pub mod paths;
@@ -110,6 +111,7 @@ enum Verb {
     Decode(decode::Decode),
     Eval(eval::Eval),
     Forward(forward::Forward),
+    Inspect(Box<inspect::Inspect>),
     Merge(merge::Merge),
     Doctor(doctor::Doctor),
 }
@@ -124,6 +126,7 @@ impl Verb {
             Verb::Decode(args) => said(args, global, || decode::run(args, global)),
             Verb::Forward(args) => said(args, global, || forward::run(args, global)),
             Verb::Eval(args) => said(args, global, || eval::run(args)),
+            Verb::Inspect(args) => inspect::run(args, global),
             Verb::Merge(args) => said(args, global, || merge::run(args, global)),
             Verb::Doctor(args) => doctor::run(args, global),
         }
