@@ -16,8 +16,9 @@ use std::path::PathBuf;
 /// Says what a checkpoint, config.json, adapter, run or .bin is; plans the memory of a run on it before anything is loaded.
 ///
 /// A plan counts tensors, as memory_bytes of metrics.jsonl does; what a device needs for itself comes on top. It plans for
-/// the worst: every row a target, every prompt of --max-row rows. Without --device it is made for the device that a run
-/// would take here; the device itself is not opened, so that any machine can plan for any other.
+/// full batches: every row a target, every prompt of --max-row rows, --item-tokens produced by each beam. Without
+/// --device it is made for the device that a run would take here; the device itself is not opened, so that any machine can
+/// plan for any other.
 ///
 /// Example: engine inspect glm-10b --plan train --device cuda:0 --limit 80G
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
