@@ -8,11 +8,11 @@ use engine::base::{Dtype, Philox, Shape, Stream};
 use engine::device::{CacheRows, Device, Dropout, Qkv, Tensor};
 use std::time::{Duration, Instant};
 
-/// Shortest of the runs that fit into half a second, at least three.
+/// Shortest of the runs that fit into a fifth of a second, at least three.
 fn shortest(mut work: impl FnMut()) -> f64 {
     work();
     let (begin, mut best, mut runs) = (Instant::now(), f64::INFINITY, 0);
-    while runs < 3 || begin.elapsed() < Duration::from_millis(500) {
+    while runs < 3 || begin.elapsed() < Duration::from_millis(200) {
         let start = Instant::now();
         work();
         best = best.min(start.elapsed().as_secs_f64());

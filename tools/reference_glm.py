@@ -118,14 +118,17 @@ class Layer(nn.Module):
         self.attention = Attention(config)
         self.post_attention_layernorm = nn.LayerNorm(hidden, eps)
         self.mlp = Mlp(config, gelu)
+        # At rate 0 until someone trains: checks compare what is computed without it.
+        self.dropout = nn.Dropout(0.0)
         # The published blocks are never told the number of layers, so the factor is that of 28 whatever it is.
         self.scaled = math.sqrt(2 * 28) if config["model_type"] == "chatglm" else None
 
     def forward(self, x, rows, rotary, attend):
         a = self.input_layernorm(x)
-        x = (x if self.scaled is None else self.scaled * a) + self.attention(a, rows, rotary, attend)
+        attended = self.dropout(self.attention(a, rows, rotary, attend))
+        x = (x if self.scaled is None else self.scaled * a) + attended
         m = self.post_attention_layernorm(x)
-        return (x if self.scaled is None else self.scaled * m) + self.mlp(m)
+        return (x if self.scaled is None else self.scaled * m) + self.dropout(self.mlp(m))
 
 
 class Transformer(nn.Module):
@@ -140,6 +143,7 @@ class Transformer(nn.Module):
             self.word_embeddings = nn.Embedding(config["vocab_size"], hidden)
         self.layers = nn.ModuleList(Layer(config, gelu) for _ in range(config["num_layers"]))
         self.final_layernorm = nn.LayerNorm(hidden, config.get("layernorm_epsilon", 1e-5))
+        self.embedding_dropout = nn.Dropout(0.0)
 
 
 class Model(nn.Module):
@@ -157,7 +161,7 @@ class Model(nn.Module):
         if rotary is None:
             x = x + transformer.position_embeddings(rows.positions[0])
             x = x + transformer.block_position_embeddings(rows.positions[1])
-        states = [x]
+        states = [transformer.embedding_dropout(x)]
         for layer in transformer.layers:
             states.append(layer(states[-1], rows, rotary, attend))
         return states, transformer.final_layernorm(states[-1])

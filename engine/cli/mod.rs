@@ -27,6 +27,7 @@ pub mod exit;
 mod filter;
 pub mod forward;
 pub mod init;
+pub mod inspect;
 pub mod interrupt;
 pub mod merge;
 mod output;
@@ -114,6 +115,7 @@ enum Verb {
     Decode(decode::Decode),
     Eval(eval::Eval),
     Forward(forward::Forward),
+    Inspect(Box<inspect::Inspect>),
     Merge(merge::Merge),
     Doctor(doctor::Doctor),
 }
@@ -128,6 +130,7 @@ impl Verb {
             Verb::Decode(args) => said(args, global, || decode::run(args, global)),
             Verb::Forward(args) => said(args, global, || forward::run(args, global)),
             Verb::Eval(args) => said(args, global, || eval::run(args)),
+            Verb::Inspect(args) => inspect::run(args, global),
             Verb::Merge(args) => said(args, global, || merge::run(args, global)),
             Verb::Doctor(args) => doctor::run(args, global),
         }

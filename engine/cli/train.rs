@@ -1,15 +1,17 @@
 use super::data::{check_fit, load_model, storage, Purpose, RowFlags};
 use super::init::Storage;
+use super::inspect::memory::{self, VALIDATION_GROUP};
 use super::paths::find_weights;
 use super::progress::Progress;
 use super::settings::resolved_toml;
 use super::{interrupt, Global};
 use crate::base::{write_atomically, Dtype, Fault};
 use crate::data::span::{Masking, SpanOrder};
-use crate::data::task::{examples_of_step, sampled_users, Mix, Split};
+use crate::data::task::{examples_of_step, sampled_users, Mix, Split, Tasks};
 use crate::data::{batch, Batch, Dataset, Sample};
 use crate::decode;
-use crate::model::{adapter_config, Keep, LoraConfig, Model, Rates, Tune};
+use crate::model::plan::{training_plan, Setup};
+use crate::model::{adapter_config, Checkpoint, LoraConfig, Model, Rates, Tune};
 use crate::train::{self, End, Hooks, Hyper, Report, Schedule, Settings, State};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -245,7 +247,7 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
         },
         rates: args.rates(&model),
         lora_dropout: args.lora_dropout,
-        keep: Keep::ALL.into_iter().find(|k| k.name() == args.keep).expect("clap checked the names"),
+        keep: memory::keep_of(&args.keep),
         validate_every: args.validate_every,
         patience: args.patience,
         checkpoint_every: args.checkpoint_every,
@@ -262,6 +264,7 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
         args.batch,
         users.len()
     ));
+    global.note(&planned(args, &model, &tune, &settings, &tasks, &dataset, &users)?);
     let catalogue = dataset.catalogue();
     let mut batches = |step: u64| -> Result<Vec<Batch>> {
         let samples: Vec<Sample> = examples_of_step(&learners, args.batch, args.seed, step)
@@ -282,7 +285,7 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
             look_ahead: true,
         };
         let (mut hits, mut gain) = (0usize, 0f64);
-        for group in users.chunks(64) {
+        for group in users.chunks(VALIDATION_GROUP) {
             let mut prompts = Vec::with_capacity(group.len());
             let mut targets = Vec::with_capacity(group.len());
             for &user in group {
@@ -342,6 +345,45 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
         state.best.map_or(String::new(), |(score, step)| format!(", best NDCG@10 {score:.4} at step {step}"));
     println!("{why}: {} steps, {:.0} s{best}", state.step, state.seconds);
     interrupt::check()
+}
+
+/// The memory that the run will take at most: its largest micro-batch, and its longest prompts where it validates.
+fn planned(
+    args: &Train,
+    model: &Model,
+    tune: &Tune,
+    settings: &Settings,
+    tasks: &Tasks,
+    dataset: &Dataset,
+    users: &[u32],
+) -> Result<String> {
+    let embedding = &model.config.tensors()[0];
+    let stored = Checkpoint::open(&find_weights(&args.weights)?)?.take(&embedding.name, embedding.shape)?;
+    let setup = Setup {
+        config: model.config.clone(),
+        tune: tune.clone(),
+        dtype: model.dtype,
+        stored: stored.dtype,
+        mapped: memory::reads_maps(model.device.name()),
+        own_head: model.has_own_head(),
+    };
+    let rows = args.batch_rows.min(args.batch * tasks.builder().options().max_row);
+    let step = memory::training(settings.keep, rows, settings.rates, settings.lora_dropout);
+    let mut longest = 0;
+    for group in users.chunks(VALIDATION_GROUP) {
+        let rows = group.iter().map(|&user| {
+            let shown = Split::Validation.shown(dataset.user(user).items.len());
+            Ok(tasks.prompt(user, shown.expect("sampled users have a target"))?.rows())
+        });
+        longest = longest.max(rows.sum::<Result<usize>>()?);
+    }
+    let validation = (args.validate_every > 0 && longest > 0).then(|| {
+        let tokens = dataset.statistics().tokens_mean.ceil() as usize + 1;
+        let choices = dataset.catalogue().children(0).len();
+        let prompts = users.len().min(VALIDATION_GROUP);
+        memory::decoding(prompts, longest, args.validate_beams, tokens, choices)
+    });
+    Ok(memory::sentence(&training_plan(&setup, &step, validation.as_ref()), rows))
 }
 
 /// The first `runs/<data>-<tune>-<n>` that does not exist.

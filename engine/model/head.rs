@@ -13,12 +13,12 @@ use anyhow::Result;
 /// Bytes of f32 logits that may exist at once.
 const CHUNK_BYTES: usize = 16 << 20;
 
-impl Model {
-    /// Rows whose logits exist at once.
-    fn chunk_rows(&self) -> usize {
-        (CHUNK_BYTES / (4 * self.config.vocabulary)).max(8)
-    }
+/// Rows whose logits exist at once.
+pub(super) fn chunk_rows(vocabulary: usize) -> usize {
+    (CHUNK_BYTES / (4 * vocabulary)).max(8)
+}
 
+impl Model {
     /// The last layer norm: `[R, h]` and its statistics.
     pub(super) fn final_norm(&self, x: View) -> Result<(Tensor, Tensor)> {
         let (weight, bias) = self.norm(Norm::Final);
@@ -44,7 +44,7 @@ impl Model {
     /// Log-softmax over the full vocabulary of normed rows, read at `ids[first[r]..first[r + 1]]` of each row r.
     pub fn log_probs_at(&self, y: View, first: &[u32], ids: &[u32]) -> Result<Vec<f32>> {
         let mut values = Vec::with_capacity(ids.len());
-        let chunk = self.chunk_rows();
+        let chunk = chunk_rows(self.config.vocabulary);
         for start in (0..y.rows()).step_by(chunk) {
             let end = (start + chunk).min(y.rows());
             let (from, to) = (first[start], first[end]);
@@ -85,7 +85,7 @@ impl Model {
         device.embed(gathered.view_mut(), &[(x, rows.view())], Write::Set)?;
         let (normed, statistics) = self.final_norm(gathered.view())?;
         let mut losses = device.alloc(Shape::vector(targets), Dtype::F32)?;
-        let chunk = self.chunk_rows();
+        let chunk = chunk_rows(self.config.vocabulary);
         let mut gradients = gradients;
         let mut d_normed = match gradients {
             Some(_) => Some(device.alloc(normed.shape(), normed.dtype())?),

@@ -44,34 +44,34 @@ impl Keep {
     }
 }
 
-/// A layer's intermediate values. `None` is computed on demand by [`Pass::complete`].
-pub struct Saved {
+/// A layer's intermediate values. `None` is computed on demand by [`Pass::complete`]. The memory plan holds sizes for tensors.
+pub struct Saved<T = Tensor> {
     /// `[R, h]`, the layer's input.
-    pub x: Tensor,
+    pub x: T,
     /// `[R, h]`, LN1's output.
-    pub normed: Option<Tensor>,
+    pub normed: Option<T>,
     /// `[R, 2]` f32.
-    pub statistics: Option<Tensor>,
+    pub statistics: Option<T>,
     /// `[R, 3h]`, after rotation.
-    pub qkv: Option<Tensor>,
+    pub qkv: Option<T>,
     /// `[R, h]`, attention's output before `dense`.
-    pub context: Option<Tensor>,
+    pub context: Option<T>,
     /// `[R, heads]` f32.
-    pub log_sum_exp: Option<Tensor>,
+    pub log_sum_exp: Option<T>,
     /// `[R, h]`, between the two sub-layers.
-    pub middle: Option<Tensor>,
-    pub middle_normed: Option<Tensor>,
-    pub middle_statistics: Option<Tensor>,
+    pub middle: Option<T>,
+    pub middle_normed: Option<T>,
+    pub middle_statistics: Option<T>,
     /// `[R, inner]`, GELU's argument.
-    pub pre_activation: Option<Tensor>,
+    pub pre_activation: Option<T>,
     /// `[R, inner]`, GELU's value.
-    pub inner: Option<Tensor>,
+    pub inner: Option<T>,
     /// x·Aᵀ of each adapted linear.
-    pub z: [Option<Tensor>; 4],
+    pub z: [Option<T>; 4],
 }
 
-impl Saved {
-    pub fn new(x: Tensor) -> Saved {
+impl<T> Saved<T> {
+    pub fn new(x: T) -> Saved<T> {
         Saved {
             x,
             normed: None,

@@ -9,6 +9,7 @@ mod layer;
 mod linear;
 mod lora;
 mod parameters;
+pub mod plan;
 mod rotary;
 mod rows;
 mod save;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 /// [`Checkpoint::finish`] refuses leftovers.
 pub struct Checkpoint {
     place: String,
+    files: Vec<Arc<Mmap>>,
     entries: BTreeMap<String, Entry>,
 }
 
@@ -37,7 +38,7 @@ pub struct Stored {
 impl Checkpoint {
     /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` lists, in `folder`.
     pub fn open(folder: &Path) -> Result<Checkpoint> {
-        let mut checkpoint = Checkpoint { place: folder.display().to_string(), entries: BTreeMap::new() };
+        let mut checkpoint = Checkpoint::empty(folder);
         for file in files(folder)? {
             checkpoint.add(&file)?;
         }
@@ -46,9 +47,13 @@ impl Checkpoint {
 
     /// Opens one safetensors file.
     pub fn open_file(path: &Path) -> Result<Checkpoint> {
-        let mut checkpoint = Checkpoint { place: path.display().to_string(), entries: BTreeMap::new() };
+        let mut checkpoint = Checkpoint::empty(path);
         checkpoint.add(path)?;
         Ok(checkpoint)
+    }
+
+    fn empty(place: &Path) -> Checkpoint {
+        Checkpoint { place: place.display().to_string(), files: Vec::new(), entries: BTreeMap::new() }
     }
 
     fn add(&mut self, path: &Path) -> Result<()> {
@@ -58,6 +63,7 @@ impl Checkpoint {
         // nobody truncating the file while it is in use.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| refuse(format!("cannot be mapped: {e}")))?;
         let map = Arc::new(map);
+        self.files.push(map.clone());
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|e| {
             refuse(format!(
                 "expected a complete safetensors file, got {} bytes that do not parse ({e}); copy or convert it again",
@@ -81,6 +87,16 @@ impl Checkpoint {
             }
         }
         Ok(())
+    }
+
+    /// Number of files.
+    pub fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Bytes of all files together.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.len() as u64).sum()
     }
 
     pub fn contains(&self, name: &str) -> bool {

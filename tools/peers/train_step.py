@@ -2,20 +2,23 @@
 """A training step of a small GLM in PyTorch on the CPU: the rival that the engine's step is measured against.
 
     python3 tools/peers/train_step.py --threads 2 --save-inputs rows.safetensors
-    python3 tools/peers/train_step.py --threads 2 --inputs rows.safetensors --weights DIR
+    python3 tools/peers/train_step.py --threads 2 --inputs rows.safetensors --weights DIR [--adapter DIR]
 
-One step is forward, loss on the target rows alone, backward, clipping of the gradient norm, and AdamW over all
-weights, in float32 without dropout. The rows come from a file with the inputs of `engine forward` and labels;
-without one they are drawn (seeded), and --save-inputs keeps them for the other side. The same step is timed with
-each attention that PyTorch offers for such rows, after their losses and gradients were found equal:
+One step is forward, loss on the target rows alone, backward, clipping of the gradient norm, and AdamW, in float32:
+over all weights, or with --adapter over a LoRA that the PEFT library loads. The rows come from a file with the
+inputs of `engine forward` and labels; without one they are drawn (seeded), and --save-inputs keeps them for the
+other side. The same step is timed with each attention that PyTorch offers for such rows, after their losses and
+gradients were found equal:
 
-    one_by_one  fused attention on one sequence after another
-    block_mask  one fused attention over all rows with a block-diagonal mask
+    one_by_one  packed rows, fused attention on one sequence after another
+    block_mask  packed rows, one fused attention over all of them with a block-diagonal mask
     regrouped   linears on packed rows, attention on a padded batch of sequences
     padded      everything on a padded batch
 
 The best is the rival's time. Prints one JSON object: milliseconds a step (median, best, all variants), tokens/s
-over real rows, sizes and versions.
+over real rows, sizes and versions. With --serve that object comes on one line after a few steps of each variant
+that is not hopeless, and then a step of the best is taken for every line read and its seconds printed: so another
+program can step in turn.
 """
 
 import argparse
@@ -41,6 +44,8 @@ def main():
     parser.add_argument("--inputs", metavar="X.safetensors", help="rows with labels; drawn where not given")
     parser.add_argument("--save-inputs", metavar="X.safetensors", help="keeps the rows")
     parser.add_argument("--weights", metavar="DIR", help="starts from these weights; their config decides the sizes")
+    parser.add_argument("--adapter", metavar="DIR", help="trains this LoRA adapter alone; needs --weights and peft")
+    parser.add_argument("--dropout", type=float, default=0.0, help="of embeddings, attention and sub-layer outputs")
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--heads", type=int, default=4)
@@ -54,6 +59,7 @@ def main():
     parser.add_argument("--steps", type=int, default=10, help="timed steps of each variant")
     parser.add_argument("--only", choices=list(VARIANTS), help="this variant alone")
     parser.add_argument("--compile", action="store_true", help="torch.compile the forward pass (needs a C++ compiler)")
+    parser.add_argument("--serve", action="store_true", help="steps once for each line of standard input")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -72,21 +78,32 @@ def main():
     if arguments.save_inputs:
         rows.save(arguments.save_inputs)
 
+    trained = model
+    if arguments.adapter:
+        from peft import PeftModel
+
+        trained = PeftModel.from_pretrained(model, arguments.adapter, is_trainable=True)
     chosen = [arguments.only] if arguments.only else list(VARIANTS)
-    steps = {name: Step(model, *VARIANTS[name](rows), arguments) for name in chosen}
-    agree(model, steps)
-    start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    # Probabilities are dropped by a module too, so that one loop sets every rate once the variants were compared.
+    drop = torch.nn.Dropout(0.0)
+    steps = {name: Step(model, *VARIANTS[name](rows, drop), arguments) for name in chosen}
+    loss, gradient, first = agree(model, steps)
+    # Whoever waits for the best should not wait long for the hopeless.
+    chosen = [name for name in chosen if not arguments.serve or first[name] <= 3 * min(first.values())]
+    for module in (drop, *model.modules()):
+        if isinstance(module, torch.nn.Dropout):
+            module.p = arguments.dropout
+    start = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
     times = {name: [] for name in chosen}
-    for name, step in steps.items():
-        model.load_state_dict(start)
+    for name in chosen:
+        step = steps[name]
+        trained.load_state_dict(start)
         step.fresh_optimiser()
-        for _ in range(3):
+        for _ in range(1 if arguments.serve else 3):
             step()
-        # Losses are compared with the engine's after the same number of steps, so both start anew.
-        for _ in range(arguments.steps):
-            begun = time.perf_counter()
-            step()
-            times[name].append(time.perf_counter() - begun)
+        # Each variant starts anew, so that all take the same steps.
+        for _ in range(2 if arguments.serve else arguments.steps):
+            times[name].append(timed(step))
     medians = {name: statistics.median(values) * 1e3 for name, values in times.items()}
     best = min(medians, key=medians.get)
     count = len(rows.input_ids)
@@ -94,12 +111,16 @@ def main():
         "best": best,
         "milliseconds": round(medians[best], 2),
         "tokens_per_second": round(count / medians[best] * 1e3),
-        "variants": {name: round(value, 2) for name, value in medians.items()},
+        "variants": {name: round(medians.get(name, 1e3 * first[name]), 2) for name in steps},
         "fastest_step": {name: round(min(values) * 1e3, 2) for name, values in times.items()},
+        "loss": loss,
+        "gradient": gradient,
         "rows": count,
+        "padded_rows": len(rows.context) * int(rows.starts.diff().max()),
         "sequences": len(rows.context),
         "targets": int((rows.labels >= 0).sum()),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "trained": sum(parameter.numel() for parameter in trainable(model)),
+        "dropout": arguments.dropout,
         "sizes": {name: model.config[name] for name in ("hidden_size", "num_layers", "num_attention_heads", "vocab_size")},
         "threads": arguments.threads,
         "compiled": arguments.compile,
@@ -108,7 +129,22 @@ def main():
         "processor": processor(),
         "kernels": torch.backends.cpu.get_cpu_capability(),
     }
-    print(json.dumps(report, indent=2))
+    if not arguments.serve:
+        print(json.dumps(report, indent=2))
+        return
+    print(json.dumps(report), flush=True)
+    for _ in sys.stdin:
+        print(timed(steps[best]), flush=True)
+
+
+def timed(step):
+    begun = time.perf_counter()
+    step()
+    return time.perf_counter() - begun
+
+
+def trainable(model):
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 class Step:
@@ -123,7 +159,7 @@ class Step:
 
     def fresh_optimiser(self):
         settings = {"lr": self.arguments.lr, "weight_decay": 0.01}
-        self.optimiser = torch.optim.AdamW(self.model.parameters(), fused=True, **settings)
+        self.optimiser = torch.optim.AdamW(trainable(self.model), fused=True, **settings)
 
     def plain_loss(self):
         _, final = self.model.hidden_states(self.rows, self.attend)
@@ -134,12 +170,12 @@ class Step:
         loss = self.loss()
         loss.backward()
         if self.arguments.clip:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.arguments.clip)
+            torch.nn.utils.clip_grad_norm_(trainable(self.model), self.arguments.clip)
         self.optimiser.step()
         return loss
 
 
-def one_by_one(rows):
+def one_by_one(rows, drop):
     bounds = rows.starts.tolist()
     masks = [visible(b - a, c) for a, b, c in zip(bounds, bounds[1:], rows.context.tolist())]
 
@@ -147,19 +183,19 @@ def one_by_one(rows):
         parts = []
         for a, b, mask in zip(bounds, bounds[1:], masks):
             q, k, v = (tensor[a:b].transpose(0, 1)[None] for tensor in (query, key, value))
-            parts.append(F.scaled_dot_product_attention(q, k, v, attn_mask=mask)[0].transpose(0, 1))
+            parts.append(F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop.p)[0].transpose(0, 1))
         return torch.cat(parts)
 
     return rows, attend
 
 
-def block_mask(rows):
+def block_mask(rows, drop):
     bounds = rows.starts.tolist()
     mask = torch.block_diag(*(visible(b - a, c) for a, b, c in zip(bounds, bounds[1:], rows.context.tolist()))).bool()
 
     def attend(query, key, value, _):
         q, k, v = (tensor.transpose(0, 1)[None] for tensor in (query, key, value))
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)[0].transpose(0, 1)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop.p)[0].transpose(0, 1)
 
     return rows, attend
 
@@ -175,19 +211,19 @@ def batch_of(rows):
     return places, real, (mask | torch.eye(longest, dtype=torch.bool))[:, None]
 
 
-def regrouped(rows):
+def regrouped(rows, drop):
     places, real, mask = batch_of(rows)
     back = torch.nonzero(real.flatten()).flatten()
 
     def attend(query, key, value, _):
         q, k, v = (tensor[places].transpose(1, 2) for tensor in (query, key, value))
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop.p)
         return out.transpose(1, 2).flatten(0, 1)[back]
 
     return rows, attend
 
 
-def padded(rows):
+def padded(rows, drop):
     places, real, mask = batch_of(rows)
     sequences, longest = places.shape
     flat, keep = places.flatten(), real.flatten()
@@ -201,7 +237,7 @@ def padded(rows):
 
     def attend(query, key, value, _):
         q, k, v = (tensor.view(sequences, longest, *tensor.shape[1:]).transpose(1, 2) for tensor in (query, key, value))
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(0, 1)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop.p).transpose(1, 2).flatten(0, 1)
 
     return spread, attend
 
@@ -210,19 +246,22 @@ VARIANTS = {"one_by_one": one_by_one, "block_mask": block_mask, "regrouped": reg
 
 
 def agree(model, steps):
-    """Every variant must compute the same step, or its time means nothing."""
-    first = None
+    """Every variant must compute the same step, or its time means nothing; returns loss, gradient norm, seconds of each."""
+    first, seconds = None, {}
     for name, step in steps.items():
         model.zero_grad()
+        begun = time.perf_counter()
         loss = step.plain_loss()
         loss.backward()
-        gradients = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+        seconds[name] = time.perf_counter() - begun
+        gradients = torch.cat([parameter.grad.flatten() for parameter in trainable(model)])
         if first is None:
             first = (name, loss.item(), gradients)
             continue
         apart = ((gradients - first[2]).norm() / first[2].norm()).item()
         if abs(loss.item() - first[1]) > 1e-4 * abs(first[1]) or apart > 1e-3:
             raise Refusal(f"{name}: expected the step of {first[0]}, got loss {loss.item()} for {first[1]}, Δg {apart:.1e}", 6)
+    return first[1], first[2].double().norm().item(), seconds
 
 
 def draw(config, arguments):

@@ -1,0 +1,359 @@
+//! The memory plan of a run as a table, and the flags that decide it.
+
+use super::super::init::Storage;
+use super::kinds::Base;
+use super::sheet::{amount, bytes, grouped, Cell, Sheet};
+use crate::base::{Dtype, Fault};
+use crate::model::plan::{
+    decoding_plan, training_plan, Decoding, Part, Peak, Produced, Setup, Training, TrainingPlan,
+};
+use crate::model::{Keep, LoraConfig, Rates, Tune};
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Requests that a validation during training decodes together.
+pub const VALIDATION_GROUP: usize = 64;
+
+/// What decides the memory of a run, under the names that `train` and `decode` give it.
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[command(next_help_heading = "With --plan")]
+pub struct PlanFlags {
+    /// What is trained: an adapter or every weight
+    #[arg(long, default_value = "lora", value_parser = ["lora", "full"])]
+    pub tune: String,
+    /// Rank of the adapter [default: 8 in training; in decoding that of the adapter, if PATH is one]
+    #[arg(long)]
+    pub rank: Option<usize>,
+    /// Linears that take an adapter
+    #[arg(long, value_delimiter = ',', default_value = "query_key_value,dense,dense_h_to_4h,dense_4h_to_h")]
+    pub targets: Vec<String>,
+    /// Train both position tables beside the adapter
+    #[arg(long)]
+    pub train_positions: bool,
+    #[arg(long, default_value_t = 0.0)]
+    pub lora_dropout: f32,
+    /// Dropout of embeddings and sub-layer outputs [default: the config's with --tune full, otherwise 0]
+    #[arg(long)]
+    pub dropout: Option<f32>,
+    /// Dropout of attention probabilities [default: as --dropout]
+    #[arg(long)]
+    pub attention_dropout: Option<f32>,
+    /// What a layer keeps for its backward; the table below the plan compares all
+    #[arg(long, default_value = "lean", value_parser = ["all", "lean", "no-inner", "no-qkv", "input"])]
+    pub keep: String,
+    /// Examples of a step [default: 128], or users decoded together [default: 64]
+    #[arg(long)]
+    pub batch: Option<usize>,
+    /// Rows computed at once in training
+    #[arg(long, default_value_t = 8192)]
+    pub batch_rows: usize,
+    /// Rows of a sample or prompt at most
+    #[arg(long, default_value_t = 1024)]
+    pub max_row: usize,
+    /// Steps between validations; 0 = none, and none is planned
+    #[arg(long, default_value_t = 200)]
+    pub validate_every: u64,
+    /// Users of a validation; 0 = all
+    #[arg(long, default_value_t = 500)]
+    pub validate_users: usize,
+    /// Beams of a validation
+    #[arg(long, default_value_t = 10)]
+    pub validate_beams: usize,
+    /// Beams in decoding
+    #[arg(long, default_value_t = 20)]
+    pub beams: usize,
+    /// Tokens that a beam produces
+    #[arg(long, default_value_t = 16)]
+    pub item_tokens: usize,
+    /// Storage of weights and activations [default: f32 on the CPU and with --tune full, otherwise bf16]
+    #[arg(long, value_enum)]
+    pub dtype: Option<Storage>,
+    /// Memory that there is: 80G is 80·10⁹ bytes, 80Gi is 80·2³⁰
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub limit: Option<u64>,
+}
+
+/// The bytes that "80G", "512Mi" or "1000" name.
+fn size(text: &str) -> std::result::Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let factor = match text[digits..].trim_end_matches(['b', 'B']) {
+        "" => 1.0,
+        "k" | "K" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        "Ki" => 1024.0,
+        "Mi" => 1048576.0,
+        "Gi" => 1073741824.0,
+        "Ti" => 1099511627776.0,
+        _ => return Err(format!("expected a size such as 80G or 80Gi, got {text}")),
+    };
+    match text[..digits].parse::<f64>() {
+        Ok(number) if number > 0.0 && number * factor < 1e18 => Ok((number * factor) as u64),
+        _ => Err(format!("expected a size such as 80G or 80Gi, got {text}")),
+    }
+}
+
+/// Whether a device reads a memory-mapped checkpoint in place.
+pub fn reads_maps(device: &str) -> bool {
+    device == "cpu"
+}
+
+/// `prompts` requests of together `prompt_rows` rows, each with `beams` beams of `tokens` tokens. Look-ahead may run all
+/// of these tokens in one pass, and room for them grows by doubling: both are planned at their largest.
+pub fn decoding(prompts: usize, prompt_rows: usize, beams: usize, tokens: usize, choices: usize) -> Decoding {
+    let step = prompts * beams;
+    let grown = (1..=tokens).map(|t| Produced { rows: step, path: step * t, used: step * t });
+    let at_once = Produced { rows: step * tokens, path: step * tokens * tokens, used: step * tokens };
+    Decoding { prompts, prompt_rows, slots: 32 * prompts, passes: grown.chain([at_once]).collect(), choices }
+}
+
+/// The largest micro-batch: all rows of the budget that a step can fill, each of them a target and a sequence at worst.
+pub fn training(keep: Keep, rows: usize, rates: Rates, lora_dropout: f32) -> Training {
+    Training { keep, rows, sequences: rows, targets: rows, rates, lora_dropout }
+}
+
+pub fn keep_of(name: &str) -> Keep {
+    Keep::ALL.into_iter().find(|keep| keep.name() == name).expect("clap checked the names")
+}
+
+impl PlanFlags {
+    fn setup(&self, base: &Base, device: &str, train: bool) -> Result<Setup> {
+        let lora = |rank: usize| -> Result<Tune> {
+            let targets = LoraConfig::targets_of(&self.targets)?;
+            let config = LoraConfig { rank, targets, ..LoraConfig::default() };
+            Ok(Tune::Lora { config, positions: self.train_positions })
+        };
+        let tune = match (train, self.rank, &base.adapter) {
+            (true, ..) if self.tune == "full" => Tune::Full,
+            (true, rank, _) => lora(rank.unwrap_or(8))?,
+            (false, Some(rank), _) => lora(rank)?,
+            (false, None, Some((config, positions))) => {
+                Tune::Lora { config: config.clone(), positions: *positions }
+            }
+            (false, None, None) => Tune::Nothing,
+        };
+        let default = if tune == Tune::Full || device == "cpu" { Dtype::F32 } else { Dtype::Bf16 };
+        let dtype = self.dtype.map_or(default, Storage::dtype);
+        if tune == Tune::Full && dtype != Dtype::F32 {
+            return Err(Fault::Usage.error(format!(
+                "--tune full: expected --dtype f32, got {dtype}; all weights are masters then"
+            )));
+        }
+        let named = match base.config.torch_dtype.as_deref() {
+            Some("float16") => Some(Dtype::F16),
+            Some("bfloat16") => Some(Dtype::Bf16),
+            Some("float32") => Some(Dtype::F32),
+            _ => None,
+        };
+        Ok(Setup {
+            config: base.config.clone(),
+            tune,
+            dtype,
+            stored: base.stored.or(named).unwrap_or(dtype),
+            mapped: reads_maps(device),
+            own_head: base.own_head,
+        })
+    }
+
+    fn rates(&self, setup: &Setup) -> Rates {
+        let default = if setup.tune == Tune::Full { setup.config.dropout } else { Rates::default() };
+        let all = self.dropout;
+        Rates {
+            embedding: all.unwrap_or(default.embedding),
+            output: all.unwrap_or(default.output),
+            attention: self.attention_dropout.or(all).unwrap_or(default.attention),
+        }
+    }
+
+    /// The plan of a training or decoding run of `base` on `device`.
+    pub fn plan(&self, base: &Base, device: &str, train: bool) -> Result<Sheet> {
+        let counts = [self.batch_rows, self.max_row, self.beams, self.validate_beams, self.item_tokens];
+        if counts.contains(&0) || self.batch == Some(0) || self.rank == Some(0) {
+            return Err(Fault::Usage.error(
+                "--plan: expected --rank, --batch, --batch-rows, --max-row, --beams, --validate-beams and --item-tokens above 0",
+            ));
+        }
+        let setup = self.setup(base, device, train)?;
+        let mut sheet = Sheet::default();
+        sheet.plain("plan", if train { "train" } else { "decode" });
+        sheet.plain("device", device);
+        sheet.plain("dtype", setup.dtype.name());
+        sheet.fact("weights stored", setup.stored, setup.stored.name());
+        let mapped = setup.frozen().1 as u64;
+        if mapped > 0 {
+            sheet.fact("weights mapped", format!("{}, read in place, not counted", amount(mapped)), mapped);
+        }
+        sheet.count("trained values", setup.trained());
+        if let Some(limit) = self.limit {
+            sheet.bytes("limit", limit);
+        }
+        match train {
+            true => self.train(&setup, &mut sheet),
+            false => self.decode(&setup, &mut sheet),
+        }
+        Ok(sheet)
+    }
+
+    fn longest(&self, setup: &Setup) -> usize {
+        self.max_row.min(setup.config.max_positions)
+    }
+
+    fn train(&self, setup: &Setup, sheet: &mut Sheet) {
+        let rates = self.rates(setup);
+        let rows = self.batch_rows.min(self.batch.unwrap_or(128) * self.longest(setup));
+        let users = if self.validate_users == 0 { VALIDATION_GROUP } else { self.validate_users };
+        let validation = (self.validate_every > 0).then(|| {
+            let prompts = users.min(VALIDATION_GROUP);
+            let rows = prompts * self.longest(setup);
+            decoding(prompts, rows, self.validate_beams, self.item_tokens, setup.config.vocabulary)
+        });
+        let step = |keep: Keep, rows: usize| {
+            training_plan(setup, &training(keep, rows, rates, self.lora_dropout), None).step.usage.total()
+        };
+        let keep = keep_of(&self.keep);
+        let plan = training_plan(setup, &training(keep, rows, rates, self.lora_dropout), validation.as_ref());
+        sheet.plain("keep", keep.name());
+        sheet.fact("rows at once", grouped(rows as u64), rows);
+        sheet.plain("fullest in", plan.step.moment);
+        let total = |name: &str, peak: &Peak, sheet: &mut Sheet| {
+            let total = peak.usage.total();
+            let words = format!("{}{}", amount(total), self.verdict(total));
+            sheet.fact(name, words, total);
+        };
+        total("step", &plan.step, sheet);
+        if let (Some(peak), Some(decoding)) = (&plan.validation, &validation) {
+            sheet.fact(
+                "validation of",
+                format!("{} prompts of {} rows", decoding.prompts, self.longest(setup)),
+                decoding.prompt_rows,
+            );
+            total("validation", peak, sheet);
+        }
+        sheet.table(
+            "parts",
+            parts_columns(plan.validation.is_some()),
+            parts(&plan.step, plan.validation.as_ref()),
+        );
+        let mut columns = vec!["keep", "bytes a row and layer", "saved", "step"];
+        if self.limit.is_some() {
+            columns.extend(["fits", "rows that fit"]);
+        }
+        let rows_of = Keep::ALL.map(|keep| {
+            let plan = training_plan(setup, &training(keep, rows, rates, self.lora_dropout), None);
+            let total = plan.step.usage.total();
+            let each = plan.kept / (rows * setup.config.layers) as u64;
+            let each = Cell(grouped(each), each.into());
+            let mut cells =
+                vec![Cell(keep.name().into(), keep.name().into()), each, bytes(plan.kept), bytes(total)];
+            if let Some(limit) = self.limit {
+                let fits = total <= limit;
+                let most = most(|rows| step(keep, rows) <= limit);
+                cells.push(Cell(if fits { "yes" } else { "no" }.into(), fits.into()));
+                cells.push(Cell(grouped(most as u64), most.into()));
+            }
+            cells
+        });
+        sheet.table("keeps", &columns, rows_of.into());
+    }
+
+    fn decode(&self, setup: &Setup, sheet: &mut Sheet) {
+        let prompts = self.batch.unwrap_or(64);
+        let rows = prompts * self.longest(setup);
+        let decoding = decoding(prompts, rows, self.beams, self.item_tokens, setup.config.vocabulary);
+        let peak = decoding_plan(setup, &decoding);
+        let total = peak.usage.total();
+        sheet.fact("prompts", format!("{prompts} of {} rows", self.longest(setup)), prompts);
+        sheet.plain("fullest in", peak.moment);
+        sheet.fact("total", format!("{}{}", amount(total), self.verdict(total)), total);
+        sheet.table("parts", parts_columns(false), parts(&peak, None));
+    }
+
+    fn verdict(&self, total: u64) -> &'static str {
+        match self.limit {
+            None => "",
+            Some(limit) if total <= limit => ", fits",
+            Some(_) => ", does not fit",
+        }
+    }
+}
+
+fn parts_columns(validation: bool) -> &'static [&'static str] {
+    if validation {
+        &["part", "bytes", "in a validation"]
+    } else {
+        &["part", "bytes"]
+    }
+}
+
+/// A row for each part that holds anything at the fullest moment, and the total.
+fn parts(peak: &Peak, validation: Option<&Peak>) -> Vec<Vec<Cell>> {
+    let row = |name: &str, of: &dyn Fn(&Peak) -> u64| {
+        let mut cells = vec![Cell(name.into(), Value::from(name)), bytes(of(peak))];
+        cells.extend(validation.map(|peak| bytes(of(peak))));
+        cells
+    };
+    let held = |part: &Part| {
+        peak.usage.of(*part) > 0 || validation.is_some_and(|validation| validation.usage.of(*part) > 0)
+    };
+    let parts = Part::ALL.iter().filter(|part| held(part));
+    let mut rows: Vec<Vec<Cell>> = parts.map(|part| row(part.name(), &|peak| peak.usage.of(*part))).collect();
+    rows.push(row("total", &|peak| peak.usage.total()));
+    rows
+}
+
+/// The largest number of rows for which `fits` holds; it holds for all below.
+fn most(fits: impl Fn(usize) -> bool) -> usize {
+    let (mut fitting, mut failing) = (0, 1 << 24);
+    while failing - fitting > 1 {
+        let middle = (fitting + failing) / 2;
+        *(if fits(middle) { &mut fitting } else { &mut failing }) = middle;
+    }
+    fitting
+}
+
+/// What `train` says before it begins.
+pub fn sentence(plan: &TrainingPlan, rows: usize) -> String {
+    let step = plan.step.usage.total();
+    let validation = plan
+        .validation
+        .as_ref()
+        .map_or(String::new(), |validation| format!(", a validation {}", amount(validation.usage.total())));
+    format!(
+        "memory: planned peak {} at most: a step of {} rows {}{validation}",
+        amount(plan.peak().usage.total()),
+        grouped(rows as u64),
+        amount(step)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read() {
+        for (text, bytes) in [
+            ("80G", Some(80_000_000_000)),
+            ("80GB", Some(80_000_000_000)),
+            ("80Gi", Some(85_899_345_920)),
+            ("1.5k", Some(1500)),
+            ("7", Some(7)),
+            ("G", None),
+            ("80X", None),
+            ("0", None),
+            ("-1G", None),
+        ] {
+            assert_eq!(size(text).ok(), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_largest_that_fits_is_found() {
+        for bound in [0, 1, 2, 8191, 8192, 100_000] {
+            assert_eq!(most(|rows| rows <= bound), bound);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! `engine inspect`: what a path is; the memory of a run before anything is loaded.
+
+mod kinds;
+pub mod memory;
+mod sheet;
+
+use super::Global;
+use crate::base::Fault;
+use anyhow::Result;
+use memory::PlanFlags;
+use serde::{Deserialize, Serialize};
+use sheet::Sheet;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Says what a checkpoint, config.json, adapter, run or .bin is; plans the memory of a run on it before anything is loaded.
+///
+/// A plan counts tensors, as memory_bytes of metrics.jsonl does; what a device needs for itself comes on top. It plans for
+/// full batches: every row a target, every prompt of --max-row rows, --item-tokens produced by each beam. Without
+/// --device it is made for the device that a run would take here; the device itself is not opened, so that any machine can
+/// plan for any other.
+///
+/// Example: engine inspect glm-10b --plan train --device cuda:0 --limit 80G
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Inspect {
+    /// A weights folder or its name, a config.json, an adapter, a run, or a .bin
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Compare every checksum of a .bin
+    #[arg(long)]
+    pub verify: bool,
+    /// Plan the memory of such a run
+    #[arg(long, value_parser = ["train", "decode"], value_name = "train|decode")]
+    pub plan: Option<String>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub flags: PlanFlags,
+}
+
+/// Prints what there is to say.
+pub fn run(args: &Inspect, global: &Global) -> Result<()> {
+    let path = kinds::find(&args.path)?;
+    let mut sheet = Sheet::default();
+    sheet.plain("path", path.display().to_string());
+    let mut checked = Sheet::default();
+    if args.verify {
+        kinds::verify(&path, &mut checked)?;
+    }
+    let base = kinds::describe(&path, &mut sheet)?;
+    if args.verify {
+        sheet.part("verify", checked);
+    }
+    if let Some(plan) = &args.plan {
+        let device = device(global)?;
+        let base = base.ok_or_else(|| {
+            Fault::Usage.error(format!(
+                "--plan: {}: expected a model (weights, config.json, or an adapter whose base is at its place), got none; name the weights",
+                path.display()
+            ))
+        })?;
+        sheet.part("memory", args.flags.plan(&base, device, plan == "train")?);
+    }
+    let mut text = if args.json { serde_json::to_string_pretty(&sheet.json())? } else { sheet.text() };
+    if args.json {
+        text.push('\n');
+    }
+    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
+}
+
+/// The device that is planned for, which need not be here.
+fn device(global: &Global) -> Result<&str> {
+    let name = global.device();
+    let number = name.strip_prefix("cuda:").is_some_and(|number| number.parse::<u32>().is_ok());
+    match number || ["cpu", "cuda", "emu"].contains(&name) {
+        true => Ok(name),
+        false => Err(Fault::Usage.error(format!("--device: expected cpu, cuda:N or emu, got {name:?}"))),
+    }
+}

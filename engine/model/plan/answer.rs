@@ -1,0 +1,119 @@
+//! Decoding as allocations: prefill, room for produced tokens, their passes, log-probabilities; the order of
+//! [`crate::model::cache`] and of the loop that uses it.
+
+use super::super::config::LinearName;
+use super::super::head::chunk_rows;
+use super::super::layer::{Purpose, Saved};
+use super::{Block, Part, Pass, Setup, Tally};
+
+/// Requests that are decoded together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoding {
+    pub prompts: usize,
+    /// Rows of all prompts.
+    pub prompt_rows: usize,
+    /// Produced tokens of all requests for which the cache has room at first.
+    pub slots: usize,
+    pub passes: Vec<Produced>,
+    /// Legal next tokens of a row, at most.
+    pub choices: usize,
+}
+
+/// One pass over produced tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Produced {
+    pub rows: usize,
+    /// Lengths of all rows' paths together.
+    pub path: usize,
+    /// Slots used by all passes so far, this one included.
+    pub used: usize,
+}
+
+/// Keys and values of every layer.
+struct Cache {
+    _prompt: Vec<Block>,
+    tail: Vec<Block>,
+    slots: usize,
+}
+
+pub(super) fn walk(setup: &Setup, decoding: &Decoding, tally: &Tally) {
+    tally.at("prompts");
+    let (mut cache, _ends) = prefill(setup, decoding, tally);
+    log_probs(setup, decoding.prompts, decoding.choices, tally);
+    tally.at("produced tokens");
+    for pass in &decoding.passes {
+        cache.reserve(setup, pass.used, tally);
+        let _hidden = extend(setup, pass, tally);
+        log_probs(setup, pass.rows, decoding.choices, tally);
+    }
+}
+
+/// Bytes of a row of keys and values of one layer.
+fn row_bytes(setup: &Setup) -> usize {
+    2 * setup.config.hidden * setup.dtype.size()
+}
+
+/// `KvCache::prefill`
+fn prefill(setup: &Setup, decoding: &Decoding, tally: &Tally) -> (Cache, Block) {
+    let pass = Pass::answering(setup, tally, decoding.prompt_rows);
+    let _inputs = pass.inputs(decoding.prompts);
+    let _all = tally.hold(Part::Inputs, 4 * pass.rows);
+    let mut cache = Cache { _prompt: Vec::new(), tail: Vec::new(), slots: decoding.slots };
+    let mut x = pass.hidden();
+    for _ in 0..setup.config.layers {
+        let mut saved = Saved::new(x);
+        x = pass.layer(&mut saved, Purpose::Inference);
+        cache._prompt.push(tally.hold(Part::Prompt, pass.rows * row_bytes(setup)));
+        cache.tail.push(tally.hold(Part::Tail, decoding.slots.max(1) * row_bytes(setup)));
+    }
+    let _last = tally.hold(Part::Inputs, 4 * decoding.prompts);
+    let ends = Pass::answering(setup, tally, decoding.prompts);
+    let _gathered = ends.hidden();
+    let (normed, _) = ends.norm();
+    drop(x);
+    (cache, normed)
+}
+
+impl Cache {
+    /// `KvCache::reserve`
+    fn reserve(&mut self, setup: &Setup, slots: usize, tally: &Tally) {
+        if slots <= self.slots {
+            return;
+        }
+        let slots = slots.max(2 * self.slots);
+        for tail in &mut self.tail {
+            *tail = tally.hold(Part::Tail, slots * row_bytes(setup));
+        }
+        self.slots = slots;
+    }
+}
+
+/// `KvCache::extend`
+fn extend(setup: &Setup, produced: &Produced, tally: &Tally) -> Block {
+    let pass = Pass::answering(setup, tally, produced.rows);
+    let _inputs = pass.inputs(produced.rows);
+    let words = pass.rows + (pass.rows + 1) + produced.path + 2 * pass.rows;
+    let _places = tally.hold(Part::Inputs, 4 * words);
+    let mut x = pass.hidden();
+    for _ in 0..setup.config.layers {
+        let mut saved = Saved::new(x);
+        let normed = pass.norm().0;
+        let qkv = pass.activations(3 * setup.config.hidden);
+        drop(pass.linear(LinearName::QueryKeyValue));
+        let context = pass.hidden();
+        saved.normed = Some(normed);
+        saved.qkv = Some(qkv);
+        saved.context = Some(context);
+        x = pass.layer(&mut saved, Purpose::Inference);
+    }
+    pass.norm().0
+}
+
+/// `Model::log_probs_at`: the first chunk is the largest.
+fn log_probs(setup: &Setup, rows: usize, choices: usize, tally: &Tally) {
+    let vocabulary = setup.config.vocabulary;
+    let rows = rows.min(chunk_rows(vocabulary));
+    let _logits = tally.hold(Part::Logits, 4 * rows * vocabulary);
+    let _places = tally.hold(Part::Inputs, 4 * (rows + 1));
+    let _ids_and_values = tally.hold(Part::Work, 8 * rows * choices);
+}
