@@ -1,34 +1,72 @@
+//! Element by element: GELU, blending, dropout, casting.
+
 use super::*;
 
 /// Threads a block.
 const THREADS: u32 = 256;
+/// Blocks a processor at most; beyond that a thread takes several elements.
+const BLOCKS: usize = 16;
 
-#[allow(clippy::too_many_arguments, unused_variables)]
-pub(super) fn gelu(cuda: &Cuda, y: ViewMut, x: View, form: Gelu) -> Result<()> {
-    unimplemented!("gelu")
+/// Launches over n elements: 16 bytes a step where every address and n allow, else one element.
+fn each(cuda: &Cuda, name: &str, dtype: Dtype, n: usize, addresses: &[u64], arguments: &[Arg]) -> Result<()> {
+    let many = 16 / dtype.size();
+    let wide = n.is_multiple_of(many) && addresses.iter().all(|a| a.is_multiple_of(16));
+    let (entry, steps) = match wide {
+        true => (format!("{name}_{}_wide", suffix(dtype)), n / many),
+        false => (format!("{name}_{}", suffix(dtype)), n),
+    };
+    cuda.launch(&entry, grid(cuda, steps), arguments)
 }
 
-#[allow(clippy::too_many_arguments, unused_variables)]
+fn grid(cuda: &Cuda, steps: usize) -> Grid {
+    Grid::of(steps.div_ceil(THREADS as usize).clamp(1, BLOCKS * cuda.processors()), THREADS)
+}
+
+fn gelu_name(form: Gelu) -> &'static str {
+    match form {
+        Gelu::Tanh => "tanh",
+        Gelu::Erf => "erf",
+    }
+}
+
+pub(super) fn gelu(cuda: &Cuda, y: ViewMut, x: View, form: Gelu) -> Result<()> {
+    let n = x.shape().count();
+    let arguments = [Arg::from(&y), x.into(), Arg::U64(n as u64)];
+    each(cuda, &format!("gelu_{}", gelu_name(form)), x.dtype(), n, &[y.address(), x.address()], &arguments)
+}
+
 pub(super) fn gelu_backward(cuda: &Cuda, dx: ViewMut, dy: View, x: View, form: Gelu) -> Result<()> {
-    unimplemented!("gelu_backward")
+    let n = x.shape().count();
+    let arguments = [Arg::from(&dx), dy.into(), x.into(), Arg::U64(n as u64)];
+    let addresses = [dx.address(), dy.address(), x.address()];
+    each(cuda, &format!("gelu_backward_{}", gelu_name(form)), x.dtype(), n, &addresses, &arguments)
 }
 
 pub(super) fn blend(cuda: &Cuda, y: ViewMut, x: View, alpha: f32, beta: f32) -> Result<()> {
     let n = x.shape().count();
     let arguments = [Arg::from(&y), x.into(), Arg::U64(n as u64), Arg::F32(alpha), Arg::F32(beta)];
-    cuda.launch(
-        &format!("blend_{}", suffix(x.dtype())),
-        Grid::of(n.div_ceil(THREADS as usize), THREADS),
-        &arguments,
-    )
+    each(cuda, "blend", x.dtype(), n, &[y.address(), x.address()], &arguments)
 }
 
-#[allow(clippy::too_many_arguments, unused_variables)]
 pub(super) fn dropout(cuda: &Cuda, y: ViewMut, x: View, dropout: Dropout, write: Write) -> Result<()> {
-    unimplemented!("dropout")
+    let (rows, cols) = (x.rows(), x.cols());
+    let arguments = [
+        Arg::from(&y),
+        x.into(),
+        dropout.rows.into(),
+        count(rows),
+        count(cols),
+        Arg::U32(dropout.key[0]),
+        Arg::U32(dropout.key[1]),
+        Arg::U32(Dropout::threshold(dropout.rate)),
+        Arg::F32(1.0 / (1.0 - dropout.rate)),
+        add(write),
+    ];
+    cuda.launch(&format!("dropout_{}", suffix(x.dtype())), grid(cuda, rows * cols.div_ceil(4)), &arguments)
 }
 
-#[allow(clippy::too_many_arguments, unused_variables)]
 pub(super) fn cast(cuda: &Cuda, y: ViewMut, x: View) -> Result<()> {
-    unimplemented!("cast")
+    let n = x.shape().count();
+    let entry = format!("cast_{}_{}", suffix(x.dtype()), suffix(y.dtype()));
+    cuda.launch(&entry, grid(cuda, n), &[Arg::from(&y), x.into(), Arg::U64(n as u64)])
 }

@@ -1,6 +1,17 @@
+//! Softmax against targets: cross-entropy with its gradient, log-probabilities at given columns.
+
 use super::*;
 
-#[allow(clippy::too_many_arguments, unused_variables)]
+const THREADS: u32 = 512;
+/// A float a warp, for sums over a block.
+const SHARED: usize = 32 * 4;
+
+fn entry(name: &str, logits: View) -> String {
+    let (dtype, cols) = (logits.dtype(), logits.cols());
+    let wide = cols.is_multiple_of(16 / dtype.size()) && logits.address().is_multiple_of(16);
+    format!("{name}_{}{}", suffix(dtype), if wide { "_wide" } else { "" })
+}
+
 pub(super) fn cross_entropy(
     cuda: &Cuda,
     loss: ViewMut,
@@ -8,10 +19,16 @@ pub(super) fn cross_entropy(
     targets: View,
     weights: View,
 ) -> Result<()> {
-    unimplemented!("cross_entropy")
+    let (rows, cols) = (logits.rows(), logits.cols());
+    let arguments =
+        [Arg::from(&loss), Arg::from(&logits), targets.into(), weights.into(), count(rows), count(cols)];
+    let entry = entry("cross_entropy", logits.as_view());
+    cuda.launch(&entry, Grid::of(rows, THREADS).shared(SHARED), &arguments)
 }
 
-#[allow(clippy::too_many_arguments, unused_variables)]
 pub(super) fn log_probs_at(cuda: &Cuda, y: ViewMut, logits: View, first: View, ids: View) -> Result<()> {
-    unimplemented!("log_probs_at")
+    let (rows, cols) = (logits.rows(), logits.cols());
+    let arguments = [Arg::from(&y), logits.into(), first.into(), ids.into(), count(rows), count(cols)];
+    let grid = Grid::of(rows, THREADS).shared(SHARED);
+    cuda.launch(&entry("log_probs_at", logits), grid, &arguments)
 }

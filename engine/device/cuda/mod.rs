@@ -96,6 +96,20 @@ fn count(n: usize) -> Arg {
     Arg::U32(u32::try_from(n).expect("rows and columns are below 2^32"))
 }
 
+/// How a kernel is told of a dtype that it reads element by element.
+fn code(dtype: Dtype) -> Arg {
+    match dtype {
+        Dtype::F32 => Arg::U32(0),
+        Dtype::F16 => Arg::U32(1),
+        Dtype::Bf16 => Arg::U32(2),
+        Dtype::U32 => unreachable!("the door lets only floats through"),
+    }
+}
+
+fn add(write: Write) -> Arg {
+    Arg::U32((write == Write::Add).into())
+}
+
 /// The suffix of entry points for a storage dtype.
 fn suffix(dtype: Dtype) -> &'static str {
     match dtype {

@@ -1,6 +1,19 @@
+//! Layer normalisation and its backward.
+
 use super::*;
 
-#[allow(clippy::too_many_arguments, unused_variables)]
+const THREADS: u32 = 256;
+/// A float a warp, for sums over a block.
+const SHARED: usize = 32 * 4;
+/// Rows whose parameter gradients are summed in one go; the kernel's constant.
+const CHUNK: usize = 64;
+
+/// The entry point for rows of `cols` elements at these addresses.
+fn entry(name: &str, dtype: Dtype, cols: usize, addresses: &[u64]) -> String {
+    let wide = cols.is_multiple_of(16 / dtype.size()) && addresses.iter().all(|a| a.is_multiple_of(16));
+    format!("{name}_{}{}", suffix(dtype), if wide { "_wide" } else { "" })
+}
+
 pub(super) fn layernorm(
     cuda: &Cuda,
     y: ViewMut,
@@ -10,10 +23,23 @@ pub(super) fn layernorm(
     bias: View,
     epsilon: f32,
 ) -> Result<()> {
-    unimplemented!("layernorm")
+    let arguments = [
+        Arg::from(&y),
+        Arg::from(&statistics),
+        x.into(),
+        weight.into(),
+        bias.into(),
+        code(weight.dtype()),
+        code(bias.dtype()),
+        count(x.rows()),
+        count(x.cols()),
+        Arg::F32(epsilon),
+    ];
+    let entry = entry("layernorm", x.dtype(), x.cols(), &[y.address(), x.address()]);
+    cuda.launch(&entry, Grid::of(x.rows(), THREADS).shared(SHARED), &arguments)
 }
 
-#[allow(clippy::too_many_arguments, unused_variables)]
+#[allow(clippy::too_many_arguments)]
 pub(super) fn layernorm_backward(
     cuda: &Cuda,
     dx: ViewMut,
@@ -24,5 +50,28 @@ pub(super) fn layernorm_backward(
     statistics: View,
     write: Write,
 ) -> Result<()> {
-    unimplemented!("layernorm_backward")
+    let (rows, cols) = (x.rows(), x.cols());
+    let arguments = [
+        Arg::from(&dx),
+        dy.into(),
+        x.into(),
+        weight.into(),
+        statistics.into(),
+        code(weight.dtype()),
+        count(rows),
+        count(cols),
+        add(write),
+    ];
+    if let Some((d_weight, d_bias)) = parameters {
+        let chunks = rows.div_ceil(CHUNK);
+        let partial = cuda.scratch(4 * chunks * 2 * cols)?;
+        let blocks = cols.div_ceil(THREADS as usize) as u32;
+        let sums = [partial.arg(), dy.into(), x.into(), statistics.into(), count(rows), count(cols)];
+        let grid = Grid { blocks: [blocks, chunks as u32, 1], threads: THREADS, shared: 0 };
+        cuda.launch(&format!("layernorm_parameters_{}", suffix(x.dtype())), grid, &sums)?;
+        let collected = [Arg::from(&d_weight), Arg::from(&d_bias), partial.arg(), count(chunks), count(cols)];
+        cuda.launch("layernorm_collect", Grid::of(blocks as usize, THREADS), &collected)?;
+    }
+    let entry = entry("layernorm_backward", x.dtype(), cols, &[dx.address(), dy.address(), x.address()]);
+    cuda.launch(&entry, Grid::of(rows, THREADS).shared(SHARED), &arguments)
 }

@@ -1,6 +1,11 @@
+//! The optimiser's step and the norm of its gradient, over one flat range.
+
 use super::*;
 
-#[allow(clippy::too_many_arguments, unused_variables)]
+const THREADS: u32 = 256;
+/// Elements that one block of `sum_squares` sums; the kernel's constant.
+const CHUNK: usize = 16_384;
+
 pub(super) fn adamw(
     cuda: &Cuda,
     parameter: ViewMut,
@@ -9,10 +14,37 @@ pub(super) fn adamw(
     gradient: View,
     numbers: AdamW,
 ) -> Result<()> {
-    unimplemented!("adamw")
+    let AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, step, gradient_scale } = numbers;
+    // In f64, as on the CPU: 1 - β² of the first steps would lose digits in f32.
+    let left = |beta: f32| (1.0 - f64::from(beta)) as f32;
+    let correction = |beta: f32| 1.0 - f64::from(beta).powf(step as f64);
+    let n = gradient.shape().count();
+    let arguments = [
+        Arg::from(&parameter),
+        Arg::from(&moment1),
+        Arg::from(&moment2),
+        gradient.into(),
+        Arg::U64(n as u64),
+        Arg::F32(beta1),
+        Arg::F32(left(beta1)),
+        Arg::F32(beta2),
+        Arg::F32(left(beta2)),
+        Arg::F32(epsilon),
+        Arg::F32((f64::from(learning_rate) / correction(beta1)) as f32),
+        Arg::F32((1.0 / correction(beta2).sqrt()) as f32),
+        Arg::F32((1.0 - f64::from(learning_rate) * f64::from(weight_decay)) as f32),
+        Arg::F32(gradient_scale),
+    ];
+    let blocks = n.div_ceil(THREADS as usize).clamp(1, 16 * cuda.processors());
+    cuda.launch("adamw", Grid::of(blocks, THREADS), &arguments)
 }
 
-#[allow(clippy::too_many_arguments, unused_variables)]
 pub(super) fn sum_squares(cuda: &Cuda, y: ViewMut, x: View) -> Result<()> {
-    unimplemented!("sum_squares")
+    let n = x.shape().count();
+    let chunks = n.div_ceil(CHUNK);
+    let partial = cuda.scratch(4 * chunks)?;
+    let arguments = [partial.arg(), x.into(), Arg::U64(n as u64)];
+    cuda.launch("sum_squares", Grid::of(chunks, THREADS).shared(32 * 4), &arguments)?;
+    let arguments = [Arg::from(&y), partial.arg(), count(chunks)];
+    cuda.launch("sum_partial", Grid::of(1, THREADS).shared(8 * THREADS as usize), &arguments)
 }

@@ -1,6 +1,20 @@
+//! The largest elements of rows.
+
 use super::*;
 
-#[allow(clippy::too_many_arguments, unused_variables)]
+const THREADS: u32 = 256;
+/// A value and a column a warp.
+const SHARED: usize = 32 * 8;
+
 pub(super) fn top_k(cuda: &Cuda, values: ViewMut, columns: ViewMut, x: View) -> Result<()> {
-    unimplemented!("top_k")
+    let arguments = [
+        Arg::from(&values),
+        Arg::from(&columns),
+        x.into(),
+        count(x.rows()),
+        count(x.cols()),
+        count(values.cols()),
+    ];
+    let grid = Grid::of(x.rows(), THREADS).shared(SHARED);
+    cuda.launch(&format!("top_k_{}", suffix(x.dtype())), grid, &arguments)
 }
