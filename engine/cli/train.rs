@@ -1,4 +1,4 @@
-use super::data::{check_fit, open_model, Purpose, RowFlags};
+use super::data::{check_fit, check_tokenizer, open_model, Purpose, RowFlags};
 use super::inspect::memory::{self, VALIDATION_GROUP};
 use super::paths::find_weights;
 use super::progress::Progress;
@@ -197,6 +197,7 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
     let mut model = open_model(global, &args.weights, None, &tune, args.gelu.as_deref(), args.seed)?;
     let dataset = Dataset::open(&args.data)?;
     check_fit(&model, &dataset)?;
+    check_tokenizer(&args.weights, &dataset)?;
     let run = match &args.out {
         Some(run) => run.clone(),
         None => free_run(&dataset, &args.tune),

@@ -83,6 +83,7 @@ pub fn train(
     resume: bool,
     hooks: &mut Hooks,
 ) -> Result<(State, End)> {
+    checkpoint::sweep(&settings.run)?;
     let mut optimizer = Optimizer::new(model, settings.hyper)?;
     let mut state = State { settings: settings.fingerprint, ..State::default() };
     let mut saved_step = None;
