@@ -1,6 +1,8 @@
 //! Tiny GLM and ChatGLM against the numbers of the original code: hidden states, logits, losses, every gradient by name,
-//! AdamW steps. `ENGINE_GOLDEN` points to another folder of the same layout.
+//! AdamW steps, cached generation. `ENGINE_GOLDEN` points to another folder of the same layout.
 
+#[path = "golden_support/generation.rs"]
+mod generation;
 mod golden_support;
 
 use engine::device::{Device, Gelu};

@@ -8,7 +8,7 @@ use crate::data::intra::Ids;
 use crate::data::sample::{PartAEos, SampleOptions};
 use crate::data::task::Tasks;
 use crate::data::template::{Template, Templates};
-use crate::data::{Dataset, EncIntra, Intra, IntraMode, SampleBuilder};
+use crate::data::{Dataset, EncIntra, Intra, IntraMode, SampleBuilder, Vocab};
 use crate::device::Gelu;
 use crate::model::{Adapter, Checkpoint, Config, Model, Tune};
 use anyhow::Result;
@@ -143,4 +143,14 @@ pub fn check_fit(model: &Model, dataset: &Dataset) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// Refuses a data set made with another tokenizer than the one that lies beside the weights, where one does.
+pub fn check_tokenizer(weights: &Path, dataset: &Dataset) -> Result<()> {
+    let path = find_weights(weights)?.join("tokenizer.json");
+    match std::fs::read(&path) {
+        Ok(json) if json == dataset.vocab().json() => Ok(()),
+        Ok(_) => dataset.expect_vocab(&Vocab::open(&path)?),
+        Err(_) => Ok(()),
+    }
 }

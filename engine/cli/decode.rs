@@ -179,6 +179,7 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
     let dataset = Dataset::open(data)?;
     check_fit(&model, &dataset)?;
     interrupt::install();
+    super::data::check_tokenizer(&args.weights, &dataset)?;
     let tasks = args.rows.tasks(&dataset, model.config.max_positions, Purpose::Decoding, args.seed)?;
     let answerer = Answerer::new(args, &model, &dataset, tasks);
     let source = args.source(&dataset)?;

@@ -1,4 +1,4 @@
-use super::data::{check_fit, load_model, storage, Purpose, RowFlags};
+use super::data::{check_fit, check_tokenizer, load_model, storage, Purpose, RowFlags};
 use super::init::Storage;
 use super::inspect::memory::{self, VALIDATION_GROUP};
 use super::paths::find_weights;
@@ -205,6 +205,7 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
         load_model(global, &args.weights, None, &tune, args.gelu.as_deref(), storage.dtype(), args.seed)?;
     let dataset = Dataset::open(&args.data)?;
     check_fit(&model, &dataset)?;
+    check_tokenizer(&args.weights, &dataset)?;
     let run = match &args.out {
         Some(run) => run.clone(),
         None => free_run(&dataset, &args.tune),

@@ -221,6 +221,14 @@ impl Config {
                 self.hidden
             )));
         }
+        // Lists and tables are made of these before any tensor is compared with them.
+        for (name, value, limit) in
+            [("num_layers", self.layers, 1 << 12), ("max_sequence_length", self.max_positions, 1 << 24)]
+        {
+            if value > limit {
+                return Err(Fault::Model.error(format!("{name}: expected at most {limit}, got {value}")));
+            }
+        }
         Ok(())
     }
 
@@ -401,6 +409,8 @@ mod tests {
             json!({"model_type": "glm", "relative_encoding": true}),
             json!({"model_type": "chatglm", "quantization_bit": 4}),
             json!({"model_type": "glm", "hidden_act": "relu"}),
+            json!({"model_type": "glm", "num_layers": 1_000_000_000}),
+            json!({"model_type": "chatglm", "max_sequence_length": 1_000_000_000}),
         ] {
             let error = Config::from_json(&bad).unwrap_err();
             assert_eq!(Fault::of(&error), Some(Fault::Model), "{bad}");

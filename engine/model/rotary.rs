@@ -46,3 +46,57 @@ impl RotaryTables {
         Rotary { cos: self.cos.view(), sin: self.sin.view(), positions }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use safetensors::SafeTensors;
+    use std::path::Path;
+
+    /// The tables that the original code made, beside ours: f32 for the tiny models, f16 for the real one.
+    #[test]
+    fn tables_are_those_of_the_original() {
+        let device = Device::open("cpu", 1).unwrap();
+        let tables = |config: &Config, dtype: Dtype| {
+            let tables = RotaryTables::new(&device, config, dtype).unwrap();
+            [&tables.cos, &tables.sin].map(|table| device.download_f32(table.view()).unwrap())
+        };
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/chatglm-tiny");
+        let mut real = 0;
+        for set in ["a", "b"] {
+            let folder = root.join(set);
+            let bytes = std::fs::read(folder.join("golden.safetensors")).unwrap();
+            let file = SafeTensors::deserialize(&bytes).unwrap();
+            let config = Config::read(&folder.join("config.json")).unwrap();
+            for (ours, name) in tables(&config, Dtype::F32).iter().zip(["rotary.cos", "rotary.sin"]) {
+                let golden = file.tensor(name).unwrap();
+                let (rows, pairs) = (golden.shape()[0], golden.shape()[1] / 2);
+                let golden: Vec<f32> =
+                    golden.data().chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+                for i in 0..rows * pairs * 2 {
+                    // Every column stands twice in the original's tables.
+                    let own = ours[i / (2 * pairs) * pairs + i % pairs];
+                    assert!((own - golden[i]).abs() <= 2e-7, "{name} {i}: {own} {}", golden[i]);
+                }
+            }
+            let Ok(positions) = file.tensor("rotary6b.positions") else { continue };
+            let positions: Vec<i64> =
+                positions.data().chunks(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect();
+            let config = Config::from_json(&serde_json::json!({"model_type": "chatglm"})).unwrap();
+            let names = ["rotary6b.cos_f16", "rotary6b.sin_f16"];
+            for (ours, name) in tables(&config, Dtype::F16).iter().zip(names) {
+                let golden = file.tensor(name).unwrap();
+                let pairs = golden.shape()[1];
+                let golden = golden.data().chunks(2).map(|b| f16::from_le_bytes(b.try_into().unwrap()));
+                for (i, golden) in golden.enumerate() {
+                    let own = ours[positions[i / pairs] as usize * pairs + i % pairs];
+                    // Both round a cosine to f16; where it lies all but between two of them, either is right.
+                    let step = golden.to_f32().abs().max(2f32.powi(-14)) * 2f32.powi(-10);
+                    assert!((own - golden.to_f32()).abs() <= step, "{name} {i}: {own} {golden}");
+                    real += usize::from(own == golden.to_f32());
+                }
+            }
+        }
+        assert!(real > 15_000, "{real} of 15936 numbers of the real model's tables are the same to the bit");
+    }
+}

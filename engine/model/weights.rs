@@ -80,6 +80,9 @@ impl Checkpoint {
                     map.len()
                 )));
             }
+            if name.chars().any(char::is_control) {
+                return Err(refuse(format!("tensor {name:?}: expected a name of printable characters")));
+            }
             let name = name.strip_prefix("glm.").unwrap_or(&name).to_owned();
             let entry = Entry { file: map.clone(), dtype: info.dtype, dims: info.shape.clone(), range };
             if self.entries.insert(name.clone(), entry).is_some() {
@@ -219,8 +222,8 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     for value in map.values() {
         let name =
             value.as_str().ok_or_else(|| refuse(format!("index: expected a file name, got {value}")))?;
-        if name.contains('/') || name.contains("..") {
-            return Err(refuse(format!("index: expected a file in this folder, got {name}")));
+        if name.contains('/') || name.contains("..") || name.chars().any(char::is_control) {
+            return Err(refuse(format!("index: expected a file in this folder, got {name:?}")));
         }
         if !names.contains(&name) {
             names.push(name);

@@ -49,6 +49,22 @@ pub fn list(run: &Path) -> Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
+/// Removes what a killed run had begun to write in its folder and under `checkpoints`.
+pub fn sweep(run: &Path) -> Result<()> {
+    for folder in [run.to_owned(), run.join("checkpoints")].iter().filter(|folder| folder.is_dir()) {
+        for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+            let path = entry?.path();
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            if !(name.starts_with('.') && name.ends_with(".partial")) {
+                continue;
+            }
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.with_context(|| path.display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes `checkpoints/step-N` whole or not at all, then removes all but the newest `keep`.
 pub fn save(run: &Path, model: &Model, optimizer: &Optimizer, state: &State, keep: usize) -> Result<PathBuf> {
     let folder = run.join("checkpoints");

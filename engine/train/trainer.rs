@@ -84,6 +84,7 @@ pub fn train(
     resume: bool,
     hooks: &mut Hooks,
 ) -> Result<(State, End)> {
+    checkpoint::sweep(&settings.run)?;
     let mut optimizer = Optimizer::new(model, settings.hyper)?;
     let loss_scale = LossScale::start(model.dtype);
     let mut state = State { settings: settings.fingerprint, loss_scale, ..State::default() };

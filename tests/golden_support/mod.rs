@@ -68,6 +68,9 @@ impl Set {
             safetensors::Dtype::F16 => {
                 bytes.chunks(2).map(|b| half::f16::from_le_bytes(b.try_into().unwrap()).to_f32()).collect()
             }
+            safetensors::Dtype::BF16 => {
+                bytes.chunks(2).map(|b| half::bf16::from_le_bytes(b.try_into().unwrap()).to_f32()).collect()
+            }
             other => panic!("{name}: {other:?}"),
         }
     }

@@ -44,10 +44,20 @@ pub(super) fn matmul(
     // `gemm` vectorises over the columns of y: where they are few and rows many, the transpose is the faster product.
     if form == Form::Tn && bare && n < 64 && m >= 2 * n {
         let mut turned = vec![0.0f32; n * m];
-        let write = epilogue.write;
-        let target = FloatsMut::F32(Scatter::new(&mut turned));
-        Product::new(target, (n, m), b, a, form, Epilogue { write: Write::Set, ..epilogue }).run(pool);
+        let mut write = epilogue.write;
         let y = FloatsMut::new(y);
+        let mut epilogue = Epilogue { write: Write::Set, ..epilogue };
+        if let (FloatsMut::F32(y), Write::Add) = (&y, write) {
+            // The stretches add to what stood there one after another, as in every other product.
+            // SAFETY: no thread has begun.
+            let y = unsafe { y.range(0..m * n) };
+            for (r, row) in y.chunks_exact(n).enumerate() {
+                turned[r..].iter_mut().step_by(m).zip(row).for_each(|(turned, y)| *turned = *y);
+            }
+            (write, epilogue.write) = (Write::Set, Write::Add);
+        }
+        let target = FloatsMut::F32(Scatter::new(&mut turned));
+        Product::new(target, (n, m), b, a, form, epilogue).run(pool);
         pool.rows(m, n, |rows| {
             let mut row = vec![0.0; n];
             for r in rows {
@@ -144,6 +154,15 @@ impl<'a> Product<'a> {
         }
     }
 
+    /// y, where its old values are the first summand although `gemm` may not write into it: the sum has the same bits either way.
+    fn begun(&self) -> Option<Scatter<'a, f32>> {
+        let summed = self.gelu.is_none() && self.pre_activation.is_none();
+        match self.y {
+            FloatsMut::F32(y) if summed && self.write == Write::Add && self.direct().is_none() => Some(y),
+            _ => None,
+        }
+    }
+
     fn run(&self, pool: &Threads) {
         let (m, n) = (self.m, self.n);
         let tasks = match m * n * self.depth() / WORTH {
@@ -172,7 +191,7 @@ impl<'a> Product<'a> {
 
     /// Computes one block of y: for some stretches at a time all rows, some rows at a time.
     fn block(&self, rows: Range<usize>, columns: Range<usize>) {
-        let direct = self.direct();
+        let (direct, begun) = (self.direct(), self.begun());
         let parts = rows.len().div_ceil(HEIGHT);
         let height = rows.len().div_ceil(parts).max(2);
         let pitch = pitch(columns.len());
@@ -202,8 +221,16 @@ impl<'a> Product<'a> {
                         Some(y) => (y.pointer(rows.start * self.n + columns.start), self.n),
                         None => (tile.as_mut_ptr(), pitch),
                     };
+                    if let (Some(y), 0) = (begun, first) {
+                        for (r, row) in rows.clone().zip(tile.chunks_mut(pitch)) {
+                            let start = r * self.n + columns.start;
+                            // SAFETY: this task's columns of this row; nobody else touches them.
+                            let y = unsafe { y.range(start..start + columns.len()) };
+                            row[..columns.len()].copy_from_slice(y);
+                        }
+                    }
                     for (i, &panel) in (first..next).zip(&held) {
-                        let read = i > 0 || direct.is_some() && self.write == Write::Add;
+                        let read = i > 0 || begun.is_some() || direct.is_some() && self.write == Write::Add;
                         let a = self.left(&self.stretches[i], &rows, a);
                         self.call(start, stride, (rows.len(), columns.len()), a, panel, i, read);
                     }
@@ -315,7 +342,7 @@ impl<'a> Product<'a> {
                 Some(y) => unsafe { y.range(start..start + columns.len()) },
                 None => &mut tile[i * pitch..][..columns.len()],
             };
-            if nothing && (direct.is_none() || self.write == Write::Set) {
+            if nothing && self.begun().is_none() && (direct.is_none() || self.write == Write::Set) {
                 sum.fill(0.0);
             }
             if let Some(bias) = &self.bias {
@@ -333,8 +360,9 @@ impl<'a> Product<'a> {
                 sum.iter_mut().zip(&*line).for_each(|(y, x)| *y = factor.mul_add(*x, *y));
             }
             if direct.is_none() {
+                let write = if self.begun().is_some() { Write::Set } else { self.write };
                 // SAFETY: as above.
-                unsafe { self.y.write(start, sum, self.write) };
+                unsafe { self.y.write(start, sum, write) };
             }
         }
     }
