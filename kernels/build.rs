@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// What is compiled for: A100, H100/H200, and PTX for whatever comes later.
 const TARGETS: [&str; 3] = [
@@ -27,9 +27,11 @@ fn main() {
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it"));
     let cache = cache_folder(&out);
     fs::create_dir_all(&cache).expect("the target folder can be written");
-    let families = families(&folder);
-    let entries: Vec<(String, String)> =
-        families.iter().flat_map(|family| entries(&folder, family)).collect();
+    let families = families_of(&folder);
+    let entries: Vec<(String, String)> = families
+        .iter()
+        .flat_map(|family| entries_of(&folder, family).into_iter().map(|entry| (entry, family.clone())))
+        .collect();
 
     let mut table = String::from(
         "/// Entry points and the family each is in.\npub const ENTRIES: &[(&str, &str)] = &[\n",
@@ -38,12 +40,15 @@ fn main() {
         writeln!(table, "    ({entry:?}, {family:?}),").expect("a string takes it");
     }
     table.push_str("];\n\n/// The images embedded in this build, by family; empty where no nvcc was found.\npub const IMAGES: &[(&str, &[u8])] = &[\n");
+    let mut reports = String::new();
     let nvcc = find_nvcc(&folder, &out);
     let compiler = nvcc.as_deref().map_or_else(|| "no nvcc".to_owned(), version);
     match &nvcc {
         Some(nvcc) => {
             for (family, image) in images(nvcc, &folder, &families, &cache) {
+                let report = image.with_extension("report");
                 writeln!(table, "    ({family:?}, include_bytes!({image:?})),").expect("a string takes it");
+                writeln!(reports, "    ({family:?}, include_str!({report:?})),").expect("a string takes it");
             }
         }
         None => println!(
@@ -51,6 +56,8 @@ fn main() {
         ),
     }
     table.push_str("];\n\n");
+    write!(table, "/// What ptxas says of each family's entry points: registers, shared memory, spills.\npub const REPORTS: &[(&str, &str)] = &[\n{reports}];\n\n")
+        .expect("a string takes it");
     writeln!(table, "/// What compiled the images.\npub const COMPILER: &str = {compiler:?};\n")
         .expect("a string takes it");
 
@@ -58,17 +65,24 @@ fn main() {
         env::var_os("CARGO_FEATURE_EMULATED").is_some() && emulate(&folder, &families, &cache, &out);
     writeln!(table, "/// Whether the host emulator of the kernels is part of this build.\npub const EMULATED: bool = {emulated};")
         .expect("a string takes it");
+    // What stands in host/*.cu is for tests of the emulator: it can be launched there and is in no image.
+    let planted = families_of(&folder.join("host"));
+    let bodies: Vec<String> = entries
+        .iter()
+        .map(|(entry, _)| entry.clone())
+        .chain(planted.iter().flat_map(|family| entries_of(&folder.join("host"), family)))
+        .collect();
     table.push_str("\n#[cfg(feature = \"emulated\")]\nmod bodies {\n");
     if emulated {
         table.push_str("    extern \"C\" {\n");
-        for (entry, _) in &entries {
+        for entry in &bodies {
             writeln!(table, "        pub fn engine_emulated_{entry}(arguments: *mut *mut std::ffi::c_void);")
                 .expect("a string takes it");
         }
         table.push_str("    }\n");
     }
     table.push_str("    pub const ALL: &[(&str, super::Body)] = &[\n");
-    for (entry, _) in entries.iter().filter(|_| emulated) {
+    for entry in bodies.iter().filter(|_| emulated) {
         writeln!(table, "        ({entry:?}, engine_emulated_{entry}),").expect("a string takes it");
     }
     table.push_str("    ];\n}\n");
@@ -82,7 +96,7 @@ fn cache_folder(out: &Path) -> PathBuf {
 }
 
 /// The stems of the `.cu` files, in order.
-fn families(folder: &Path) -> Vec<String> {
+fn families_of(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(folder)
         .expect("the crate's folder can be read")
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
@@ -93,7 +107,7 @@ fn families(folder: &Path) -> Vec<String> {
 }
 
 /// The entry points of a family: lines that begin with `KERNEL(threads, name,`.
-fn entries(folder: &Path, family: &str) -> Vec<(String, String)> {
+fn entries_of(folder: &Path, family: &str) -> Vec<String> {
     let source = fs::read_to_string(folder.join(format!("{family}.cu"))).expect("a source can be read");
     // The preprocessor of the host compiler would have to be asked to expand macros that make entries; none do.
     source
@@ -104,7 +118,7 @@ fn entries(folder: &Path, family: &str) -> Vec<(String, String)> {
                 .split(',')
                 .nth(1)
                 .unwrap_or_else(|| panic!("{family}.cu: KERNEL({rest}: expected a name"));
-            (name.trim().to_owned(), family.to_owned())
+            name.trim().to_owned()
         })
         .collect()
 }
@@ -131,11 +145,11 @@ fn version(nvcc: &Path) -> String {
     release.map_or_else(|| "an unknown nvcc".to_owned(), |release| format!("CUDA {release}"))
 }
 
-/// A hash over what a compilation reads and how it is asked.
-fn fingerprint(folder: &Path, words: &[String]) -> String {
+/// A hash over the headers that a compilation may read and how it is asked.
+fn fingerprint(folders: &[&Path], words: &[String]) -> String {
     let mut hasher = DefaultHasher::new();
     words.hash(&mut hasher);
-    let mut files: Vec<PathBuf> = [folder.to_owned(), folder.join("host")]
+    let mut files: Vec<PathBuf> = folders
         .iter()
         .filter_map(|f| fs::read_dir(f).ok())
         .flatten()
@@ -151,42 +165,60 @@ fn fingerprint(folder: &Path, words: &[String]) -> String {
 
 /// Compiles every family that is not in the cache. A source that does not compile ends the build with nvcc's words.
 fn images(nvcc: &Path, folder: &Path, families: &[String], cache: &Path) -> Vec<(String, PathBuf)> {
-    let version = Command::new(nvcc).arg("--version").output().map(|o| o.stdout).unwrap_or_default();
-    families
+    let flags = ["-fatbin", "-std=c++17", "-O3", "--resource-usage", "-Xfatbin=-compress-all"];
+    let release = Command::new(nvcc).arg("--version").output().map(|o| o.stdout).unwrap_or_default();
+    let release = String::from_utf8_lossy(&release).into_owned();
+    let images: Vec<(String, PathBuf)> = families
         .iter()
         .map(|family| {
-            let source = folder.join(format!("{family}.cu"));
-            let text = fs::read_to_string(&source).expect("a source can be read");
-            let words = [String::from_utf8_lossy(&version).into_owned(), TARGETS.concat(), text];
-            let image = cache.join(format!("{family}-{}.fatbin", fingerprint(folder, &words)));
-            if !image.is_file() {
-                let part = image.with_extension(format!("part-{}", std::process::id()));
-                // ptxas' report of registers and spills, which tests/audit.rs reads, is kept beside the image.
-                let output = Command::new(nvcc)
-                    .args(["-fatbin", "-std=c++17", "-O3", "--resource-usage", "-Xfatbin=-compress-all"])
-                    .args(TARGETS)
-                    .arg("-o")
-                    .args([&part, &source])
-                    .output()
-                    .unwrap_or_else(|e| panic!("{}: {e}", nvcc.display()));
-                let words = String::from_utf8_lossy(&output.stderr);
-                assert!(output.status.success(), "{}:\n{words}", source.display());
-                fs::write(image.with_extension("report"), words.as_bytes())
-                    .expect("the cache can be written");
-                fs::rename(&part, &image).expect("the cache can be written");
-            }
-            (family.clone(), image)
+            let text = fs::read_to_string(folder.join(format!("{family}.cu"))).expect("a source can be read");
+            let words = [release.clone(), flags.concat(), TARGETS.concat(), text];
+            (family.clone(), cache.join(format!("{family}-{}.fatbin", fingerprint(&[folder], &words))))
         })
-        .collect()
+        .collect();
+    let missing: Vec<&(String, PathBuf)> = images
+        .iter()
+        .filter(|(_, image)| !image.is_file() || !image.with_extension("report").is_file())
+        .collect();
+    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+    for together in missing.chunks(processors) {
+        let mut running = Vec::new();
+        for (family, image) in together {
+            let part = image.with_extension(format!("part-{}", std::process::id()));
+            let child = Command::new(nvcc)
+                .args(flags)
+                .args(TARGETS)
+                .arg("-o")
+                .args([&part, &folder.join(format!("{family}.cu"))])
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap_or_else(|e| panic!("{}: {e}", nvcc.display()));
+            running.push((child, part, image, family));
+        }
+        for (child, part, image, family) in running {
+            let output = child.wait_with_output().expect("a compiler ends");
+            let words = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{family}.cu:\n{words}");
+            // ptxas' report of registers and spills, which tests/audit.rs reads, is kept beside the image.
+            let report = image.with_extension("report");
+            let report_part = part.with_extension(format!("report-{}", std::process::id()));
+            fs::write(&report_part, words.as_bytes()).expect("the cache can be written");
+            fs::rename(&report_part, &report).expect("the cache can be written");
+            fs::rename(&part, image).expect("the cache can be written");
+        }
+    }
+    images
 }
 
 /// Compiles emulator and kernels for the host and links them. False, with a warning, where there is no C++ compiler.
 fn emulate(folder: &Path, families: &[String], cache: &Path, out: &Path) -> bool {
     let compiler = env::var("CXX").unwrap_or_else(|_| "g++".into());
-    if env::var("CARGO_CFG_TARGET_ARCH").as_deref() != Ok("x86_64")
-        || Command::new(&compiler).arg("--version").output().is_err()
-    {
-        println!("cargo:warning=no g++ on x86-64: this build has no emulator, its tests are skipped");
+    let release = Command::new(&compiler).arg("-dumpversion").output().map(|o| o.stdout).unwrap_or_default();
+    let release = String::from_utf8_lossy(&release).trim().to_owned();
+    let major = release.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    if env::var("CARGO_CFG_TARGET_ARCH").as_deref() != Ok("x86_64") || major.is_none_or(|major| major < 12) {
+        let found = if major.is_some() { release } else { "none".to_owned() };
+        println!("cargo:warning=expected g++ 12 or later (CXX) on x86-64, got {found}: this build has no emulator of the CUDA kernels, its tests are skipped");
         return false;
     }
     let flags = [
@@ -197,9 +229,17 @@ fn emulate(folder: &Path, families: &[String], cache: &Path, out: &Path) -> bool
         "-mfma",
         "-mf16c",
         "-fPIC",
+        "-ftls-model=initial-exec",
         "-Wall",
         "-Wno-unknown-pragmas",
         "-Wno-unused-function",
+    ];
+    // What C++ leaves undefined and a GPU refuses or answers otherwise ends the kernel with a sentence.
+    let strict = [
+        "-fstack-clash-protection",
+        "-ftrivial-auto-var-init=pattern",
+        "-fsanitize=alignment,bounds,shift-exponent,integer-divide-by-zero,float-cast-overflow",
+        "-fno-sanitize-recover=all",
     ];
     let mut sources: Vec<(PathBuf, bool)> = vec![(folder.join("host/emulator.cpp"), false)];
     sources.extend(families.iter().map(|family| (folder.join(format!("{family}.cu")), true)));
@@ -215,14 +255,14 @@ fn emulate(folder: &Path, families: &[String], cache: &Path, out: &Path) -> bool
     for (source, kernel) in &sources {
         let text = fs::read_to_string(source).expect("a source can be read");
         let stem = source.file_stem().expect("a source has a name").to_string_lossy().into_owned();
-        let object = cache
-            .join(format!("{stem}-{}.o", fingerprint(folder, &[compiler.clone(), flags.concat(), text])));
+        let words = [compiler.clone(), release.clone(), flags.concat(), strict.concat(), text];
+        let object = cache.join(format!("{stem}-{}.o", fingerprint(&[folder, &folder.join("host")], &words)));
         if !object.is_file() {
             let part = object.with_extension(format!("part-{}", std::process::id()));
             let mut command = Command::new(&compiler);
             command.args(flags).arg("-c").arg("-o").arg(&part);
             if *kernel {
-                command.arg("-include").arg(folder.join("host/emulator.h")).args(["-x", "c++"]);
+                command.args(strict).arg("-include").arg(folder.join("host/emulator.h")).args(["-x", "c++"]);
             }
             let child = command.arg(source).spawn().unwrap_or_else(|e| panic!("{compiler}: {e}"));
             running.push((child, part, object.clone(), source.clone()));

@@ -24,7 +24,7 @@ static __device__ __forceinline__ char *shared_memory() {
 #define KERNEL(threads, name, parameters, arguments, ...)               \
   static void name##_kernel parameters { __VA_ARGS__ arguments; }        \
   extern "C" void engine_emulated_##name(void **values) {                \
-    emulator::invoke(name##_kernel, values);                             \
+    emulator::invoke(name##_kernel, values, threads);                    \
   }
 
 static inline char *shared_memory() { return emulator::shared_memory(); }

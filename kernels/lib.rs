@@ -19,8 +19,8 @@ pub mod emulated {
         pub shared: usize,
     }
 
-    /// Runs an entry point over a grid; `seed` decides in which order threads and blocks run. The error names kernel, block and
-    /// thread.
+    /// Runs an entry point over a grid; `seed` decides in which order threads and blocks run: 3k + 1 and 3k + 2 mirror each other,
+    /// so that whatever is not ordered by a barrier happens both ways, 3k mixes at every step. The error names kernel, block and thread.
     ///
     /// # Safety
     ///
@@ -68,6 +68,46 @@ pub mod emulated {
         }
         let length = words.iter().position(|&b| b == 0).unwrap_or(words.len());
         Err(String::from_utf8_lossy(&words[..length]).into_owned())
+    }
+
+    /// Runs an entry point under each of `seeds` from the same contents of `outputs` (address and bytes) and compares what it
+    /// leaves there. Refuses, with the two seeds, a result that depends on the order of threads or blocks.
+    ///
+    /// # Safety
+    ///
+    /// As for [`launch`]; `outputs` may be read and written.
+    pub unsafe fn launch_in_orders(
+        entry: &str,
+        grid: Grid,
+        arguments: &mut [*mut c_void],
+        outputs: &[(*mut u8, usize)],
+        seeds: &[u64],
+    ) -> Result<(), String> {
+        let contents = || -> Vec<Vec<u8>> {
+            // SAFETY: the caller's promise.
+            outputs.iter().map(|&(p, n)| unsafe { std::slice::from_raw_parts(p, n) }.to_vec()).collect()
+        };
+        let before = contents();
+        let mut first: Option<(u64, Vec<Vec<u8>>)> = None;
+        for &seed in seeds {
+            for (&(to, bytes), from) in outputs.iter().zip(&before) {
+                std::ptr::copy_nonoverlapping(from.as_ptr(), to, bytes);
+            }
+            launch(entry, grid, arguments, seed)?;
+            let after = contents();
+            let Some((other, expected)) = &first else {
+                first = Some((seed, after));
+                continue;
+            };
+            for (number, (a, b)) in expected.iter().zip(&after).enumerate() {
+                if let Some(at) = a.iter().zip(b).position(|(a, b)| a != b) {
+                    return Err(format!(
+                        "{entry}: order: output {number} differs at byte {at} between seeds {other} and {seed}: expected one result for every order of threads and blocks; a barrier is missing, or two write one place"
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// This build has no emulator: [`super::EMULATED`] says so.

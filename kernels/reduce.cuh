@@ -39,6 +39,7 @@ static __device__ __forceinline__ T shuffle_xor(T x, uint32_t flip) {
 #else
   static_assert(sizeof(T) == 4, "a shuffle moves 4 bytes");
   const unsigned char *slots = emulator::exchange(&x, sizeof x, ALL_LANES, "shuffle_xor");
+  if (flip > 31) emulator::fail("shuffle_xor: expected bits below 32, got %u", flip);
   memcpy(&x, slots + (lane_id() ^ flip) * emulator::SLOT, sizeof x);
   return x;
 #endif

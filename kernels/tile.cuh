@@ -65,31 +65,70 @@ static __device__ __forceinline__ void wait_copies() {
 
 #else
 
+/// What a lane brings to an mma and takes away.
+struct MmaLane {
+  uint32_t a[4], b[2];
+  float d[4];
+};
+
+template <class T>
+static inline __m256 wide8(__m128i x);
+template <>
+inline __m256 wide8<f16>(__m128i x) { return _mm256_cvtph_ps(x); }
+template <>
+inline __m256 wide8<bf16>(__m128i x) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16)); }
+
+/// The whole product of a warp, once all lanes have come: k ascending into each sum, fused.
+template <class T>
+static inline void multiply(unsigned char *slots) {
+  const auto of = [&](uint32_t lane) { return reinterpret_cast<MmaLane *>(slots + lane * emulator::SLOT); };
+  alignas(32) float a[16][16], b[16][8], d[16][8];
+  for (uint32_t group = 0; group < 8; ++group) {
+    const MmaLane *const lane[4] = {of(4 * group), of(4 * group + 1), of(4 * group + 2), of(4 * group + 3)};
+    for (uint32_t part = 0; part < 4; ++part) {
+      const __m128i x = _mm_setr_epi32(lane[0]->a[part], lane[1]->a[part], lane[2]->a[part], lane[3]->a[part]);
+      _mm256_store_ps(&a[group + 8 * (part & 1)][8 * (part >> 1)], wide8<T>(x));
+    }
+    for (uint32_t half = 0; half < 2; ++half) {
+      alignas(32) float column[8];
+      const __m128i x = _mm_setr_epi32(lane[0]->b[half], lane[1]->b[half], lane[2]->b[half], lane[3]->b[half]);
+      _mm256_store_ps(column, wide8<T>(x));
+      for (uint32_t k = 0; k < 8; ++k) b[8 * half + k][group] = column[k];
+    }
+    for (uint32_t place = 0; place < 4; ++place) {
+      memcpy(&d[group][2 * place], lane[place]->d, 8);
+      memcpy(&d[group + 8][2 * place], lane[place]->d + 2, 8);
+    }
+  }
+  for (uint32_t rows = 0; rows < 16; rows += 8) {
+    __m256 sum[8];
+    for (uint32_t row = 0; row < 8; ++row) sum[row] = _mm256_load_ps(d[rows + row]);
+    for (uint32_t k = 0; k < 16; ++k) {
+      const __m256 x = _mm256_load_ps(b[k]);
+      for (uint32_t row = 0; row < 8; ++row) sum[row] = _mm256_fmadd_ps(_mm256_broadcast_ss(&a[rows + row][k]), x, sum[row]);
+    }
+    for (uint32_t row = 0; row < 8; ++row) _mm256_store_ps(d[rows + row], sum[row]);
+  }
+  for (uint32_t group = 0; group < 8; ++group) {
+    for (uint32_t place = 0; place < 4; ++place) {
+      memcpy(of(4 * group + place)->d, &d[group][2 * place], 8);
+      memcpy(of(4 * group + place)->d + 2, &d[group + 8][2 * place], 8);
+    }
+  }
+}
+
 template <class T>
 static inline void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   static_assert(sizeof(T) == 2, "mma takes 16-bit elements");
-  const uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
-  const unsigned char *slots = emulator::exchange(mine, sizeof mine, ALL_LANES, "mma");
-  const uint32_t lane = lane_id(), group = lane >> 2, place = lane & 3;
-  const auto words = [&](uint32_t of) { return reinterpret_cast<const uint32_t *>(slots + of * emulator::SLOT); };
-  for (int i = 0; i < 4; ++i) {
-    const uint32_t row = i / 2;                        // 0: group, 1: group + 8
-    const uint32_t column = 2 * place + (i & 1);       // of 8: the group that holds it
-    float sum = d[i];
-    for (uint32_t half = 0; half < 2; ++half) {        // k 0..8, 8..16
-      for (uint32_t p = 0; p < 4; ++p) {
-        const uint32_t x = words(4 * group + p)[2 * half + row], y = words(4 * column + p)[4 + half];
-        sum = fmaf(low_half<T>(x), low_half<T>(y), sum);
-        sum = fmaf(high_half<T>(x), high_half<T>(y), sum);
-      }
-    }
-    d[i] = sum;
-  }
+  const MmaLane mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}, {d[0], d[1], d[2], d[3]}};
+  const unsigned char *slots = emulator::exchange(&mine, sizeof mine, ALL_LANES, "mma", multiply<T>);
+  memcpy(d, slots + lane_id() * emulator::SLOT + offsetof(MmaLane, d), sizeof d);
 }
 
 /// Every lane brings the 16 bytes of its row, as they are at this moment.
 static inline const unsigned char *matrix_rows(const void *row) {
   emulator::aligned(row, 16, "ldmatrix");
+  emulator::in_shared(row, 16, "ldmatrix");
   return emulator::exchange(row, 16, ALL_LANES, "ldmatrix");
 }
 

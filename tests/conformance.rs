@@ -18,19 +18,31 @@ use engine::device::Device;
 /// Op and case.
 type Case = (&'static str, fn(&Device));
 
-/// Devices to test: the CPU, and the emulator under several orders of threads. `ENGINE_DEVICES` (comma-separated) names others.
-fn devices() -> Vec<Device> {
-    let names = match std::env::var("ENGINE_DEVICES") {
-        Ok(names) => names,
-        Err(_) if kernels::EMULATED => "cpu,emu:1,emu:2,emu:3".to_owned(),
-        Err(_) => {
+/// Devices to test, with the names they were opened by: the CPU, the emulator under several orders of threads, and a GPU where
+/// one is. `ENGINE_DEVICES` (comma-separated) names others; `ENGINE_REQUIRE_CUDA=1` refuses to do without a GPU.
+fn devices() -> Vec<(String, Device)> {
+    let chosen = std::env::var("ENGINE_DEVICES").ok();
+    let names = match &chosen {
+        Some(names) => names.as_str(),
+        None if kernels::EMULATED => "cpu,emu:1,emu:2,emu:3",
+        None => {
             println!("skipped: the emulator: this build has none, a C++ compiler is missing");
-            "cpu".to_owned()
+            "cpu"
         }
     };
-    let mut devices: Vec<Device> = names.split(',').map(|name| Device::open(name, 2).unwrap()).collect();
+    let open = |name: &str, threads| Device::open(name, threads).map(|device| (name.to_owned(), device));
+    let mut devices: Vec<(String, Device)> = names.split(',').map(|name| open(name, 2).unwrap()).collect();
     if names.contains("cpu") {
-        devices.push(Device::open("cpu", 1).unwrap());
+        devices.push(open("cpu", 1).unwrap());
+    }
+    if chosen.is_none() {
+        match open("cuda:0", 0) {
+            Ok(gpu) => devices.push(gpu),
+            Err(why) if std::env::var("ENGINE_REQUIRE_CUDA").is_ok_and(|x| x == "1") => {
+                panic!("ENGINE_REQUIRE_CUDA=1: expected a GPU to test: {why:#}")
+            }
+            Err(why) => println!("skipped: a GPU: {why:#}"),
+        }
     }
     devices
 }
@@ -38,10 +50,11 @@ fn devices() -> Vec<Device> {
 /// `ENGINE_OPS` (comma-separated) narrows the run to some ops while one works on them.
 fn run(cases: &[Case]) {
     let chosen = std::env::var("ENGINE_OPS").ok();
-    for device in devices() {
+    for (name, device) in devices() {
+        judge::begin(&name);
         for (op, case) in cases {
             if chosen.as_ref().is_none_or(|ops| ops.split(',').any(|o| o == *op)) {
-                println!("{} {op}", device.name());
+                println!("{name} {op}");
                 case(&device);
             }
         }

@@ -1,9 +1,11 @@
 // What a CUDA block is, on a CPU. Included before every kernel source when it is compiled for the host.
 //
 // The threads of a block are fibers on one thread of the operating system. A barrier, a shuffle, an ldmatrix or an mma is a
-// rendezvous: a fiber that arrives gives way to another, drawn from a seed, until all have arrived. So every run of a block
-// is one legal order of its threads, another seed is another order, and a result that depends on the order is a bug of the
-// kernel. Blocks run one after another, in an order drawn from the same seed.
+// rendezvous: a fiber that arrives gives way to another until all have arrived. So every run of a block is one legal order of its
+// threads, and a result that depends on the order is a bug of the kernel. The seed of a launch decides the order:
+//   3k + 1 and 3k + 2  mirror images: whatever two threads or two blocks do without a rendezvous between them happens in one
+//                      order under the first seed and in the other order under the second
+//   3k                 drawn at every step, warps in between one another
 #pragma once
 
 #include <cmath>
@@ -33,25 +35,29 @@ struct Thread {
   uint32_t number;  // in the block, x fastest
 };
 
-/// What is being run now. Only meaningful inside a kernel.
-extern thread_local Thread *current;
+/// What is being run now. Only meaningful inside a kernel. (`__thread`: no question at each use whether it must be made first.)
+extern __thread Thread *current;
 inline const Thread &self() { return *current; }
 
 /// Ends the kernel with an error: kernel, block, thread and these words.
-[[noreturn]] void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+[[noreturn]] void fail(const char *format, ...) __attribute__((format(printf, 1, 2), cold));
 
 /// Dynamic shared memory of the block. Poisoned (all bits one) when the block begins.
 char *shared_memory();
+
+/// Refuses an address that is not in the block's shared memory.
+void in_shared(const void *address, size_t bytes, const char *what);
 
 /// __syncthreads: every thread of the block, at the same line. A thread that has returned never arrives.
 void block_barrier(const char *file, int line);
 
 /// A rendezvous of the lanes of `mask` in the caller's warp. Each brings `bytes` bytes (at most SLOT); the answer holds those of
-/// lane i at i * SLOT, for the lanes of the mask, until the caller's next rendezvous. `kind` names what the lanes are doing: all must agree.
+/// lane i at i * SLOT, for the lanes of the mask, until the caller's next rendezvous. `kind` names what the lanes are doing: all
+/// must agree. Once all have come, and before any goes on, `combine` may work on what they brought.
 constexpr size_t SLOT = 64;
-const unsigned char *exchange(const void *mine, size_t bytes, uint32_t mask, const char *kind);
+const unsigned char *exchange(const void *mine, size_t bytes, uint32_t mask, const char *kind, void (*combine)(unsigned char *) = nullptr);
 
-/// cp.async: arrives as late as allowed. Until then the destination is poisoned.
+/// cp.async: arrives as late as allowed. Until then the destination is poisoned and neither end may be written.
 void copy_later(void *shared, const void *global, int bytes, int bytes_read);
 void commit_copies();
 /// Carries out all but the newest `pending` committed groups of this thread.
@@ -69,9 +75,12 @@ inline void call(void (*kernel)(A...), void **arguments, std::integer_sequence<s
   kernel(*static_cast<std::remove_const_t<A> *>(arguments[I])...);
 }
 
-
+/// `threads`: the most that the entry point was compiled for.
 template <class... A>
-inline void invoke(void (*kernel)(A...), void **arguments) {
+inline void invoke(void (*kernel)(A...), void **arguments, uint32_t threads) {
+  const Dim3 block = self().block_size;
+  if (block.x * block.y * block.z > threads)
+    fail("launch: expected at most the %u threads a block that KERNEL names, got %u", threads, block.x * block.y * block.z);
   call(kernel, arguments, std::make_integer_sequence<size_t, sizeof...(A)>{});
 }
 }  // namespace emulator

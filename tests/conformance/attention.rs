@@ -1,6 +1,7 @@
 //! Rotary positions, attention and its cache against an oracle in f64: values, gradients, dropout, caches, and the promise
 //! that a row's bits depend on nothing beside its own sequence.
 
+use crate::judge::results;
 use engine::base::{Dtype, Philox, Shape, Stream};
 use engine::device::{CacheRows, Device, Dropout, Qkv, Rotary, Tensor, Turn};
 
@@ -220,7 +221,7 @@ fn made(device: &Device, case: &Case, qkv: &[f32], dy: &[f32], dtype: Dtype) -> 
             dropout,
         )
         .unwrap();
-    let read = |x: &Tensor| device.download_f32(x.view()).unwrap();
+    let read = |x: &Tensor| results("attention", device, x.view());
     Made { y: read(&y), log_sum_exp: read(&log_sum_exp), d_qkv: read(&d_qkv) }
 }
 
@@ -409,7 +410,7 @@ fn rotated(device: &Device, case: &Case, x: &[f32], angles: &Angles, dtype: Dtyp
         positions: [angles.positions[0].view(), angles.positions[1].view()],
     };
     device.rotate(y.view_mut(), rotary, case.heads, case.layout, turn).unwrap();
-    device.download_f32(y.view()).unwrap()
+    results("rotate", device, y.view())
 }
 
 fn rotation_turns_each_half_by_its_own_position(device: &Device) {
@@ -481,7 +482,7 @@ fn cached(device: &Device, case: &Case, x: &Cached, dtype: Dtype) -> Vec<f32> {
             case.scale,
         )
         .unwrap();
-    device.download_f32(y.view()).unwrap()
+    results("cache_attention", device, y.view())
 }
 
 /// Rows of three requests: many beams of one prompt, one without a prompt, one with nothing of its own.
@@ -578,7 +579,7 @@ fn a_cache_gives_what_the_whole_sequence_gives(device: &Device) {
             let mut cache = device.zeros(Shape::matrix(capacity, 2 * width), Dtype::F32).unwrap();
             let slots = device.upload_u32(slots).unwrap();
             device.cache_store(cache.view_mut(), part.view(), slots.view(), heads, layout).unwrap();
-            device.download_f32(cache.view()).unwrap()
+            results("cache_store", device, cache.view())
         };
         let prompt_slots: Vec<u32> = (0..context as u32).collect();
         // Slots of the tail in disorder: the path tells the order.

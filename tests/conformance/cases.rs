@@ -1,6 +1,6 @@
 //! Every op that is not a product or attention.
 
-use crate::judge::{epsilon, judge, Bound, Given, FLOATS};
+use crate::judge::{epsilon, judge, whole_results, Bound, Given, FLOATS};
 use crate::oracle::{self, indices};
 use crate::Case;
 use engine::base::{Dtype, Shape};
@@ -342,7 +342,7 @@ fn top_k(device: &Device) {
                 device.top_k(largest.tensor.view_mut(), columns.view_mut(), x.view()).unwrap();
                 let expected: Vec<u32> =
                     x.values.chunks(cols).flat_map(|row| oracle::top_k(row, k)).collect();
-                let got = device.download_u32(columns.view()).unwrap();
+                let got = whole_results("top_k", device, columns.view());
                 let differs = got.iter().zip(&expected).position(|(a, b)| a != b);
                 assert_eq!(differs, None, "top_k {k} of {rows}x{cols}: the first place that differs");
                 let expected: Vec<f64> =

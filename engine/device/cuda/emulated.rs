@@ -1,5 +1,5 @@
 //! The driver of the emulator: device memory is host memory in which every buffer ends against a page that nobody may touch,
-//! and begins poisoned; a launch runs the kernel on the host under a drawn order of its threads.
+//! and begins poisoned; a launch runs the kernel on the host under the order of threads that the seed decides.
 
 use super::driver::{Arg, Driver, Facts, Grid};
 use crate::base::Fault;
@@ -18,10 +18,32 @@ const POISON: u8 = 0xff;
 
 pub struct Emulated {
     facts: Facts,
-    /// Draws the order of threads and blocks, another one for each launch.
+    /// Decides the order of threads and blocks, another one for each launch: see `kernels/host/emulator.h`.
     seed: u64,
     launches: AtomicU64,
-    buffers: Mutex<BTreeMap<u64, MmapMut>>,
+    buffers: Mutex<BTreeMap<u64, Buffer>>,
+}
+
+/// A page that nobody may touch, room of whole pages, a page that nobody may touch. What is asked for stands at the end of the
+/// room, to 16 bytes; the rest of the room is poison that stays.
+struct Buffer {
+    map: MmapMut,
+    bytes: usize,
+}
+
+impl Buffer {
+    fn room(&self) -> &[u8] {
+        &self.map[PAGE..self.map.len() - PAGE]
+    }
+
+    /// How far outside of the buffer something was written, if so: bytes before its beginning are negative.
+    fn trespass(&self) -> Option<isize> {
+        let room = self.room();
+        let begin = room.len() - self.bytes.next_multiple_of(ALIGNMENT);
+        let wrong = |&at: &usize| room[at] != POISON;
+        let at = (0..begin).rev().find(wrong).or_else(|| (begin + self.bytes..room.len()).find(wrong))?;
+        Some(at as isize - begin as isize)
+    }
 }
 
 impl Emulated {
@@ -37,7 +59,7 @@ impl Emulated {
         Ok(Emulated { facts, seed, launches: AtomicU64::new(0), buffers: Mutex::default() })
     }
 
-    fn buffers(&self) -> MutexGuard<'_, BTreeMap<u64, MmapMut>> {
+    fn buffers(&self) -> MutexGuard<'_, BTreeMap<u64, Buffer>> {
         self.buffers.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
@@ -52,17 +74,19 @@ impl Driver for Emulated {
         let refuse = |e: std::io::Error| {
             Fault::Device.error(format!("device: emu: expected {bytes} bytes of host memory, got: {e}"))
         };
-        let mut map = MmapMut::map_anon(room + PAGE).map_err(refuse)?;
-        map[..room].fill(POISON);
+        let mut map = MmapMut::map_anon(room + 2 * PAGE).map_err(refuse)?;
+        map[PAGE..PAGE + room].fill(POISON);
         let start = map.as_ptr() as u64;
-        // SAFETY: the last page of a map of our own, to which no reference exists; it stays inaccessible until the map goes.
-        let guarded =
-            unsafe { libc::mprotect((start as usize + room) as *mut c_void, PAGE, libc::PROT_NONE) };
-        if guarded != 0 {
-            return Err(refuse(std::io::Error::last_os_error()));
+        for page in [0, PAGE + room] {
+            // SAFETY: a page of a map of our own that `Buffer` never refers to; it stays inaccessible until the map goes.
+            let guarded =
+                unsafe { libc::mprotect((start as usize + page) as *mut c_void, PAGE, libc::PROT_NONE) };
+            if guarded != 0 {
+                return Err(refuse(std::io::Error::last_os_error()));
+            }
         }
-        let address = start + (room - bytes.next_multiple_of(ALIGNMENT)) as u64;
-        self.buffers().insert(address, map);
+        let address = start + (PAGE + room - bytes.next_multiple_of(ALIGNMENT)) as u64;
+        self.buffers().insert(address, Buffer { map, bytes });
         Ok(address)
     }
 
@@ -107,10 +131,19 @@ impl Driver for Emulated {
                 entry,
                 grid,
                 &mut pointers,
-                self.seed.wrapping_mul(1_000_003).wrapping_add(number),
+                // Seeds that mirror each other still do.
+                self.seed.wrapping_add(number.wrapping_mul(3 * 1_000_003)),
             )
         };
-        end.map_err(|words| anyhow!("{words}; grid {blocks:?} of {threads} threads, seed {}", self.seed))
+        let trespass = || {
+            let buffers = self.buffers();
+            let (at, bytes) = buffers.values().find_map(|b| Some((b.trespass()?, b.bytes)))?;
+            Some(format!("{entry}: memory: something wrote at byte {at} of a buffer of {bytes} bytes"))
+        };
+        match end.err().or_else(trespass) {
+            None => Ok(()),
+            Some(words) => Err(anyhow!("{words}; grid {blocks:?} of {threads} threads, seed {}", self.seed)),
+        }
     }
 
     fn synchronize(&self) -> Result<()> {
