@@ -160,3 +160,11 @@ static inline void wait_copies() {
 }
 
 #endif
+
+/// The same number, of which the compiler knows nothing: it is kept in a register, not computed anew at each use.
+static __device__ __forceinline__ uint32_t kept(uint32_t x) {
+#if defined(__CUDACC__)
+  asm volatile("" : "+r"(x));
+#endif
+  return x;
+}

@@ -1,0 +1,159 @@
+// What follows a sum of products before it is stored, on eight neighbouring columns of one row at a time.
+//
+// Arithmetic is spelled with fmaf where a product is added, so that no compiler decides differently in two kernels; reads and
+// writes take 16 bytes where the address allows it and single elements elsewhere, which changes no bit.
+#pragma once
+
+#include "dtype.cuh"
+
+constexpr uint32_t KIND_F32 = 0, KIND_F16 = 1, KIND_BF16 = 2;
+constexpr uint32_t CHOICE_ADD = 1, CHOICE_GELU_TANH = 2, CHOICE_GELU_ERF = 4;
+/// Columns that are finished together.
+constexpr uint32_t RUN = 8;
+
+/// One element of a tensor of any float dtype.
+static __device__ __forceinline__ float element(const void *x, uint32_t kind, uint64_t i) {
+  if (kind == KIND_F32) return static_cast<const float *>(x)[i];
+  if (kind == KIND_F16) return wide(static_cast<const f16 *>(x)[i]);
+  return wide(static_cast<const bf16 *>(x)[i]);
+}
+
+static __device__ __forceinline__ uint32_t at_least_zero(uint64_t end, uint64_t at) { return end > at ? uint32_t(end - at) : 0; }
+
+/// Elements i to i + 8; those from `count` on are 0 and not touched.
+static __device__ __forceinline__ void load_run(float (&v)[RUN], const void *x, uint32_t kind, uint64_t i, uint32_t count) {
+  const char *address = static_cast<const char *>(x) + i * (kind == KIND_F32 ? 4 : 2);
+  if (count >= RUN && reinterpret_cast<uintptr_t>(address) % 16 == 0) {
+    const Sixteen first = load16(address);
+    if (kind == KIND_F32) {
+      const Sixteen second = load16(address + 16);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) v[e] = bits_to_float(first.word[e]), v[4 + e] = bits_to_float(second.word[e]);
+    } else if (kind == KIND_F16) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) v[2 * e] = low_half<f16>(first.word[e]), v[2 * e + 1] = high_half<f16>(first.word[e]);
+    } else {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) v[2 * e] = low_half<bf16>(first.word[e]), v[2 * e + 1] = high_half<bf16>(first.word[e]);
+    }
+  } else {
+#pragma unroll
+    for (uint32_t e = 0; e < RUN; ++e) v[e] = e < count ? element(x, kind, i + e) : 0.0f;
+  }
+}
+
+/// The first `count` of eight values, rounded to the dtype.
+static __device__ __forceinline__ void store_run(void *y, uint32_t kind, uint64_t i, uint32_t count, const float (&v)[RUN]) {
+  char *address = static_cast<char *>(y) + i * (kind == KIND_F32 ? 4 : 2);
+  const bool together = count >= RUN && reinterpret_cast<uintptr_t>(address) % 16 == 0;
+  if (kind == KIND_F32) {
+    if (together) {
+      Sixteen first, second;
+#pragma unroll
+      for (int e = 0; e < 4; ++e) first.word[e] = float_to_bits(v[e]), second.word[e] = float_to_bits(v[4 + e]);
+      store16(address, first);
+      store16(address + 16, second);
+    } else {
+#pragma unroll
+      for (uint32_t e = 0; e < RUN; ++e)
+        if (e < count) static_cast<float *>(y)[i + e] = v[e];
+    }
+    return;
+  }
+  Sixteen x;
+#pragma unroll
+  for (int e = 0; e < 4; ++e) x.word[e] = kind == KIND_F16 ? pack<f16>(v[2 * e], v[2 * e + 1]) : pack<bf16>(v[2 * e], v[2 * e + 1]);
+  if (together) {
+    store16(address, x);
+  } else {
+#pragma unroll
+    for (uint32_t e = 0; e < RUN; ++e)
+      if (e < count) static_cast<uint16_t *>(y)[i + e] = uint16_t(x.word[e / 2] >> (e % 2 * 16));
+  }
+}
+
+/// x·Φ(x), or the form with tanh as x·logistic(2u): the same without the cancellation near -1.
+static __device__ __forceinline__ float gelu_value(float x, uint32_t choices) {
+  if (choices & CHOICE_GELU_ERF) {
+    const float half = 0.5f * x;
+    return fmaf(half, erff(x * 0.70710678f), half);
+  }
+  const float u = x * fmaf(x * x, 0.07135481627f, 1.5957691216f);
+  return x / (1.0f + expf(-u));
+}
+
+/// The parameters that every product has after its own: see `Epilogue` in engine/device/backend.rs.
+struct Finish {
+  void *y, *before;
+  const void *bias, *residual, *z, *factor;
+  uint32_t n, rank, kinds, choices;
+  float scale, low_rank_scale, residual_scale;
+  /// Whether the factor is [n, rank], else [rank, n].
+  bool factor_by_column;
+
+  __device__ __forceinline__ uint32_t kind_of_y() const { return kinds & 15; }
+  __device__ __forceinline__ uint32_t kind_of_before() const { return kinds >> 4 & 15; }
+  __device__ __forceinline__ uint32_t kind_of_bias() const { return kinds >> 8 & 15; }
+  __device__ __forceinline__ uint32_t kind_of_residual() const { return kinds >> 12 & 15; }
+  __device__ __forceinline__ uint32_t kind_of_z() const { return kinds >> 16 & 15; }
+  __device__ __forceinline__ uint32_t kind_of_factor() const { return kinds >> 20 & 15; }
+
+  __device__ __forceinline__ float factor_at(uint32_t column, uint32_t at) const {
+    return element(factor, kind_of_factor(), factor_by_column ? uint64_t(column) * rank + at : uint64_t(at) * n + column);
+  }
+
+  /// v, which is scale·a·b + low_rank, becomes y of this row from `column` on.
+  __device__ __forceinline__ void write(uint32_t row, uint32_t column, float (&v)[RUN]) const {
+    const uint32_t count = at_least_zero(n, column);
+    const uint64_t i = uint64_t(row) * n + column;
+    float x[RUN];
+    if (bias) {
+      load_run(x, bias, kind_of_bias(), column, count);
+#pragma unroll
+      for (uint32_t e = 0; e < RUN; ++e) v[e] += x[e];
+    }
+    if (before) store_run(before, kind_of_before(), i, count, v);
+    if (choices & (CHOICE_GELU_TANH | CHOICE_GELU_ERF)) {
+#pragma unroll
+      for (uint32_t e = 0; e < RUN; ++e) v[e] = gelu_value(v[e], choices);
+    }
+    if (residual) {
+      load_run(x, residual, kind_of_residual(), i, count);
+#pragma unroll
+      for (uint32_t e = 0; e < RUN; ++e) v[e] = fmaf(residual_scale, x[e], v[e]);
+    }
+    if (choices & CHOICE_ADD) {
+      load_run(x, y, kind_of_y(), i, count);
+#pragma unroll
+      for (uint32_t e = 0; e < RUN; ++e) v[e] += x[e];
+    }
+    store_run(y, kind_of_y(), i, count, v);
+  }
+
+  /// The same from the bare sums of a·b, the low-rank tail in f32.
+  __device__ __forceinline__ void write_sums(uint32_t row, uint32_t column, float (&v)[RUN]) const {
+    const uint32_t count = at_least_zero(n, column);
+#pragma unroll
+    for (uint32_t e = 0; e < RUN; ++e) v[e] *= scale;
+    for (uint32_t at = 0; at < rank; ++at) {
+      const float x = low_rank_scale * element(z, kind_of_z(), uint64_t(row) * rank + at);
+#pragma unroll
+      for (uint32_t e = 0; e < RUN; ++e)
+        if (e < count) v[e] = fmaf(x, factor_at(column + e, at), v[e]);
+    }
+    write(row, column, v);
+  }
+};
+
+/// Parameters of every product kernel. `chunk`: the length of k that one blockIdx.y sums; `kinds`: four bits each for y, before,
+/// bias, residual, z, factor, a, b.
+#define PRODUCT_PARAMETERS                                                                                                       \
+  (void *y, void *before, const void *a, const void *b, const void *bias, const void *residual, const void *z,                   \
+   const void *factor, uint32_t m, uint32_t n, uint32_t k, uint32_t chunk, uint32_t rank, uint32_t kinds, uint32_t choices,       \
+   float scale, float low_rank_scale, float residual_scale)
+#define PRODUCT_ARGUMENTS \
+  (y, before, a, b, bias, residual, z, factor, m, n, k, chunk, rank, kinds, choices, scale, low_rank_scale, residual_scale)
+/// The part of them that `Finish` keeps. Each blockIdx.y has a y of its own: with more than one they are f32 and summed later.
+#define PRODUCT_FINISH(by_column)                                                                                       \
+  {static_cast<float *>(y) + (blockIdx.y ? uint64_t(blockIdx.y) * m * n : 0), before, bias, residual, z, factor, n, rank, kinds, \
+   choices, scale, low_rank_scale, residual_scale, by_column}

@@ -1,0 +1,218 @@
+// The product on tensor cores: a and b of one 16-bit dtype, sums in f32.
+//
+// A block makes BM × BN of y, a warp WM × WN of that, from tiles of BK of k that copies bring STAGES - 1 ahead. Every element is
+// one chain of m16n8k16 products, k ascending, whatever the tile: which tile is taken changes no bit.
+#pragma once
+
+#include "entry.cuh"
+#include "finish.cuh"
+#include "operand.cuh"
+
+enum Form { NT, NN, TN };
+
+template <int BM_, int BN_, int BK_, int WM_, int WN_, int STAGES_>
+struct Tile {
+  static constexpr int BM = BM_, BN = BN_, BK = BK_, WM = WM_, WN = WN_, STAGES = STAGES_;
+  static constexpr int WARPS_M = BM / WM, WARPS_N = BN / WN, THREADS = 32 * WARPS_M * WARPS_N;
+};
+
+/// Row blocks that stand together in the order of blocks, so that what runs at one time shares rows of a and of b in L2.
+constexpr uint32_t GROUP = 16;
+
+/// The low-rank tail as a few more columns of k, in bf16 whatever T is. A value of f32 is three bf16 (8 bits each, the rest of each
+/// rounding goes to the next), of f16 two, of bf16 one; products of parts that f32 cannot tell from zero are left out. Column
+/// c·rank + r holds pair c of parts of z[:, r] and factor[r, :].
+template <class TILE>
+struct LowRankTail {
+  static constexpr int DEEP = 32, PIECES = DEEP / 8;
+  static constexpr int BYTES = (TILE::BM + TILE::BN) * DEEP * 2;
+  uint32_t pairs, width;
+
+  __device__ __forceinline__ explicit LowRankTail(const Finish &f)
+      : pairs(f.kind_of_z() == KIND_BF16 ? 3 : f.kind_of_z() == KIND_F16 ? 5 : 6), width(pairs * f.rank) {}
+
+  static __device__ __forceinline__ void put(char *tile, uint32_t row, uint32_t column, bf16 x) {
+    *reinterpret_cast<bf16 *>(tile + swizzled<PIECES>(row, column / 8) + column % 8 * 2) = x;
+  }
+
+  /// Pair 0, 1, 2: part 0 of z with part 0, 1, 2 of the factor. Pair 3, 4: part 1 with 0, 1. Pair 5: part 2 with 0.
+  template <bool Z>
+  __device__ __forceinline__ void split(char *tile, uint32_t row, uint32_t at, uint32_t rank, uint32_t from, float v) const {
+    const bf16 first = narrow<bf16>(v);
+    const float rest = v - wide(first);
+    const bf16 second = narrow<bf16>(rest), third = narrow<bf16>(rest - wide(second));
+    uint32_t column = at - from;
+#pragma unroll
+    for (uint32_t pair = 0; pair < 6; ++pair, column += rank) {
+      const uint32_t part = Z ? (pair < 3 ? 0 : pair < 5 ? 1 : 2) : (pair < 3 ? pair : pair < 5 ? pair - 3 : 0);
+      if (pair < pairs && column < DEEP) put(tile, row, column, part == 0 ? first : part == 1 ? second : third);
+    }
+  }
+
+  /// Columns from .. from + DEEP of both operands.
+  __device__ __forceinline__ void stage(char *room, const Finish &f, uint32_t m, uint32_t row0, uint32_t column0, uint32_t from) const {
+    char *left = room, *right = room + TILE::BM * DEEP * 2;
+    for (uint32_t e = threadIdx.x; e < TILE::BM * f.rank; e += TILE::THREADS) {
+      const uint32_t row = e / f.rank, at = e % f.rank;
+      const float v = row0 + row < m ? element(f.z, f.kind_of_z(), uint64_t(row0 + row) * f.rank + at) : 0.0f;
+      split<true>(left, row, at, f.rank, from, v);
+    }
+    for (uint32_t e = threadIdx.x; e < TILE::BN * f.rank; e += TILE::THREADS) {
+      const uint32_t column = f.factor_by_column ? e / f.rank : e % TILE::BN, at = f.factor_by_column ? e % f.rank : e / TILE::BN;
+      const float v = column0 + column < f.n ? f.low_rank_scale * f.factor_at(column0 + column, at) : 0.0f;
+      split<false>(right, column, at, f.rank, from, v);
+    }
+    // What the last step of 16 has beyond the width.
+    const uint32_t beyond = (width + 15) / 16 * 16 - width;
+    for (uint32_t e = threadIdx.x; e < (TILE::BM + TILE::BN) * beyond; e += TILE::THREADS) {
+      const uint32_t row = e / beyond, column = width + e % beyond - from;
+      if (column < DEEP) put(row < TILE::BM ? left : right, row < TILE::BM ? row : row - TILE::BM, column, bf16{0});
+    }
+  }
+};
+
+/// y = epilogue(a·b). Shared memory: STAGES tiles of a and b and the low-rank tail, or the warps' sums if these are more.
+template <Form FORM, class T, class TILE, bool ALIGNED>
+static __device__ void gemm PRODUCT_PARAMETERS {
+  constexpr int BM = TILE::BM, BN = TILE::BN, BK = TILE::BK, WM = TILE::WM, WN = TILE::WN, STAGES = TILE::STAGES;
+  constexpr int THREADS = TILE::THREADS, ROWS = WM / 16, COLUMNS = WN / 16, STEPS = BK / 16;
+  constexpr bool A_ALONG = FORM != TN, B_ALONG = FORM == NT;
+  using A = Operand<T, A_ALONG, BM, BK, THREADS, ALIGNED>;
+  using B = Operand<T, B_ALONG, BN, BK, THREADS, ALIGNED>;
+  using Tail = LowRankTail<TILE>;
+  constexpr int STAGE = A::BYTES + B::BYTES;
+  char *shared = shared_memory(), *tail_room = shared + STAGES * STAGE;
+
+  // The order of blocks: GROUP rows of blocks at a time, column after column.
+  const uint32_t blocks_m = (m + BM - 1) / BM, blocks_n = (n + BN - 1) / BN;
+  const uint32_t group = blockIdx.x / (GROUP * blocks_n), in_group = blockIdx.x % (GROUP * blocks_n);
+  const uint32_t high = blocks_m - group * GROUP < GROUP ? blocks_m - group * GROUP : GROUP;
+  const uint32_t row0 = (group * GROUP + in_group % high) * BM, column0 = in_group / high * BN;
+  const uint32_t start = blockIdx.y * chunk, length = k - start < chunk ? k - start : chunk;
+  const uint32_t tiles = (length + BK - 1) / BK;
+
+  const Finish finish = PRODUCT_FINISH(FORM == NT);
+  const A from_a(a, row0, m, k, start);
+  const B from_b(b, column0, n, k, start);
+  const auto stage = [&](uint32_t tile, char *to) {
+    const int32_t left = int32_t(length) - int32_t(tile * BK);
+    from_a.stage(to, tile, left);
+    from_b.stage(to + A::BYTES, tile, left);
+    commit_copies();
+  };
+#pragma unroll
+  for (int s = 0; s < STAGES - 1; ++s) stage(s, shared + s * STAGE);
+  const Tail tail(finish);
+  if (rank > 0) tail.stage(tail_room, finish, m, row0, column0, 0);
+
+  const uint32_t warp_row = warp_id() % TILE::WARPS_M * WM, warp_column = warp_id() / TILE::WARPS_M * WN;
+  const Lanes<A_ALONG, BM, BK, WM, true> lanes_a(warp_row);
+  const Lanes<B_ALONG, BN, BK, WN, false> lanes_b(warp_column);
+  float sum[ROWS][2 * COLUMNS][4];
+#pragma unroll
+  for (int i = 0; i < ROWS; ++i)
+#pragma unroll
+    for (int j = 0; j < 2 * COLUMNS; ++j)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) sum[i][j][e] = 0.0f;
+
+  // Fragments of one step of 16 are read while the tensor cores work on those of the step before.
+  uint32_t x[2][ROWS][4], w[2][COLUMNS][4];
+  const auto read = [&](int into, const char *tile, int step) {
+#pragma unroll
+    for (int i = 0; i < ROWS; ++i) lanes_a.load(x[into][i], tile, i, step);
+#pragma unroll
+    for (int j = 0; j < COLUMNS; ++j) lanes_b.load(w[into][j], tile + A::BYTES, j, step);
+  };
+  wait_copies<STAGES - 2>();
+  __syncthreads();
+  read(0, shared, 0);
+  for (uint32_t first = 0; first < tiles; first += STAGES) {
+    // One turn of the ring, so that every place in it is a constant.
+#pragma unroll
+    for (int turn = 0; turn < STAGES; ++turn) {
+      if (first + turn >= tiles) break;
+#pragma unroll
+      for (int s = 0; s < STEPS; ++s) {
+        if (s + 1 < STEPS) {
+          read((s + 1) % 2, shared + turn * STAGE, s + 1);
+        } else {
+          wait_copies<STAGES - 2>();
+          __syncthreads();
+          read((s + 1) % 2, shared + (turn + 1) % STAGES * STAGE, 0);
+        }
+        // The tile that was read up to the last barrier makes room.
+        if (s == 0) stage(first + turn + STAGES - 1, shared + (turn + STAGES - 1) % STAGES * STAGE);
+#pragma unroll
+        for (int i = 0; i < ROWS; ++i)
+#pragma unroll
+          for (int j = 0; j < 2 * COLUMNS; ++j) {
+            const uint32_t pair[2] = {w[s % 2][j / 2][j % 2 * 2], w[s % 2][j / 2][j % 2 * 2 + 1]};
+            mma<T>(sum[i][j], x[s % 2][i], pair);
+          }
+      }
+    }
+  }
+  wait_copies<0>();
+
+#pragma unroll
+  for (int i = 0; i < ROWS; ++i)
+#pragma unroll
+    for (int j = 0; j < 2 * COLUMNS; ++j)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) sum[i][j][e] *= scale;
+  if (rank > 0) {
+    const Lanes<true, BM, Tail::DEEP, WM, true> tail_a(warp_row);
+    const Lanes<true, BN, Tail::DEEP, WN, false> tail_b(warp_column);
+    for (uint32_t from = 0; from < tail.width; from += Tail::DEEP) {
+      if (from > 0) {
+        __syncthreads();
+        tail.stage(tail_room, finish, m, row0, column0, from);
+        __syncthreads();
+      }
+#pragma unroll
+      for (int s = 0; s < Tail::DEEP / 16; ++s) {
+        if (from + s * 16 >= tail.width) continue;
+#pragma unroll
+        for (int i = 0; i < ROWS; ++i) tail_a.load(x[0][i], tail_room, i, s);
+#pragma unroll
+        for (int j = 0; j < COLUMNS; ++j) tail_b.load(w[0][j], tail_room + BM * Tail::DEEP * 2, j, s);
+#pragma unroll
+        for (int i = 0; i < ROWS; ++i)
+#pragma unroll
+          for (int j = 0; j < 2 * COLUMNS; ++j) {
+            const uint32_t pair[2] = {w[0][j / 2][j % 2 * 2], w[0][j / 2][j % 2 * 2 + 1]};
+            mma<bf16>(sum[i][j], x[0][i], pair);
+          }
+      }
+    }
+  }
+
+  // Each warp turns its sums into rows through shared memory: eight rows of it, two neighbours each, meet no bank twice.
+  constexpr int PITCH = WN + 8, LANES = WN / RUN;
+  __syncthreads();
+  float *room = reinterpret_cast<float *>(shared) + warp_id() * (WM * PITCH);
+  const uint32_t lane = lane_id();
+#pragma unroll
+  for (int i = 0; i < ROWS; ++i)
+#pragma unroll
+    for (int j = 0; j < 2 * COLUMNS; ++j)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) room[(16 * i + lane / 4 + e / 2 * 8) * PITCH + 8 * j + lane % 4 * 2 + e % 2] = sum[i][j][e];
+  warp_barrier();
+  for (uint32_t r = lane / LANES; r < WM; r += 32 / LANES) {
+    const uint32_t row = row0 + warp_row + r, column = column0 + warp_column + lane % LANES * RUN;
+    if (row >= m || column >= n) continue;
+    float v[RUN];
+    const float *at = room + r * PITCH + lane % LANES * RUN;
+    const Sixteen first = load16(at), second = load16(at + 4);
+#pragma unroll
+    for (int e = 0; e < 4; ++e) v[e] = bits_to_float(first.word[e]), v[4 + e] = bits_to_float(second.word[e]);
+    finish.write(row, column, v);
+  }
+}
+
+using Large = Tile<128, 256, 32, 64, 64, 4>;
+using Medium = Tile<128, 128, 32, 64, 64, 4>;
+using Small = Tile<64, 64, 64, 32, 32, 3>;
+using Few = Tile<16, 32, 128, 16, 16, 4>;

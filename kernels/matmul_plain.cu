@@ -1,0 +1,242 @@
+// Products in f32 arithmetic, for operands of any dtype at any address, and what joins partial sums.
+//
+// Every element of y is one chain of fmaf, k ascending (`thin`: 32 such chains, one a lane, added in one fixed order), so that a
+// row's bits depend on nothing beside it.
+#include "entry.cuh"
+#include "finish.cuh"
+#include "reduce.cuh"
+
+enum Form { NT, NN, TN };
+
+/// 64 × 64 of y by a block of 128 threads, 4 × 8 each; 16 of k at a time through shared memory, the next 16 under way in registers.
+template <Form FORM>
+static __device__ void plain PRODUCT_PARAMETERS {
+  constexpr uint32_t SIDE = 64, DEEP = 16, PITCH = SIDE + 4;
+  constexpr bool A_ALONG = FORM != TN, B_ALONG = FORM == NT;
+  float *left = reinterpret_cast<float *>(shared_memory()), *right = left + DEEP * PITCH;
+  const uint32_t blocks_n = (n + SIDE - 1) / SIDE;
+  const uint32_t row0 = blockIdx.x / blocks_n * SIDE, column0 = blockIdx.x % blocks_n * SIDE;
+  const uint32_t start = blockIdx.y * chunk, end = k - start < chunk ? k : start + chunk;
+  const uint32_t t = threadIdx.x;
+
+  // A thread brings eight neighbours: of k where rows run along k, else of the other index.
+  const auto fetch = [&](float(&v)[RUN], const void *x, uint32_t kind, bool along, uint32_t first, uint32_t total, uint32_t at) {
+    const uint32_t side = first + (along ? t / 2 : t % 8 * RUN), deep = at + (along ? t % 2 * RUN : t / 8);
+    const uint32_t count = along ? (side < total ? at_least_zero(end, deep) : 0) : (deep < end ? at_least_zero(total, side) : 0);
+    load_run(v, x, kind, along ? uint64_t(side) * k + deep : uint64_t(deep) * total + side, count);
+  };
+  const auto put = [&](float *tile, bool along, const float(&v)[RUN]) {
+#pragma unroll
+    for (uint32_t e = 0; e < RUN; ++e)
+      tile[along ? (t % 2 * RUN + e) * PITCH + t / 2 : t / 8 * PITCH + t % 8 * RUN + e] = v[e];
+  };
+
+  float sum[4][RUN], x[RUN], w[RUN];
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+#pragma unroll
+    for (uint32_t e = 0; e < RUN; ++e) sum[i][e] = 0.0f;
+  const uint32_t my_row = t / 8 * 4, my_column = t % 8 * RUN;
+  if (start < end) {
+    fetch(x, a, kinds >> 24 & 15, A_ALONG, row0, m, start);
+    fetch(w, b, kinds >> 28 & 15, B_ALONG, column0, n, start);
+  }
+  for (uint32_t at = start; at < end; at += DEEP) {
+    put(left, A_ALONG, x);
+    put(right, B_ALONG, w);
+    __syncthreads();
+    if (at + DEEP < end) {
+      fetch(x, a, kinds >> 24 & 15, A_ALONG, row0, m, at + DEEP);
+      fetch(w, b, kinds >> 28 & 15, B_ALONG, column0, n, at + DEEP);
+    }
+#pragma unroll
+    for (uint32_t d = 0; d < DEEP; ++d) {
+      const Sixteen p = load16(left + d * PITCH + my_row);
+      const Sixteen q[2] = {load16(right + d * PITCH + my_column), load16(right + d * PITCH + my_column + 4)};
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+#pragma unroll
+        for (uint32_t e = 0; e < RUN; ++e)
+          sum[i][e] = fmaf(bits_to_float(p.word[i]), bits_to_float(q[e / 4].word[e % 4]), sum[i][e]);
+    }
+    __syncthreads();
+  }
+
+  const Finish finish = PRODUCT_FINISH(FORM == NT);
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+    if (row0 + my_row + i < m && column0 + my_column < n) finish.write_sums(row0 + my_row + i, column0 + my_column, sum[i]);
+}
+
+KERNEL(128, plain_nt, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, plain<NT>)
+KERNEL(128, plain_nn, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, plain<NN>)
+KERNEL(128, plain_tn, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, plain<TN>)
+
+/// Few columns (x·Aᵀ and dy·B of an adapter): a is read once, b stands in shared memory. A warp takes ROWS rows and eight columns
+/// (blockIdx.z); a lane takes eight neighbours of every 256 of k. How many rows a warp takes changes no bit.
+template <Form FORM, int ROWS>
+static __device__ void thin PRODUCT_PARAMETERS {
+  constexpr uint32_t STEP = 32 * RUN, DEEP = 2 * STEP, COLUMNS = 8;
+  float *right = reinterpret_cast<float *>(shared_memory());  // [COLUMNS][DEEP]
+  const uint32_t lane = lane_id(), column0 = blockIdx.z * COLUMNS;
+  const uint32_t row0 = (blockIdx.x * (blockDim.x / 32) + warp_id()) * ROWS;
+  const uint32_t kind_a = kinds >> 24 & 15, kind_b = kinds >> 28 & 15;
+
+  // The eight of a lane stand as two times four, so that lanes read neighbouring 16 bytes.
+  const auto place = [](uint32_t column, uint32_t deep) {
+    return column * DEEP + deep / STEP * STEP + deep % RUN / 4 * (STEP / 2) + deep % STEP / RUN * 4 + deep % 4;
+  };
+  float sum[ROWS][COLUMNS];
+#pragma unroll
+  for (int r = 0; r < ROWS; ++r)
+#pragma unroll
+    for (uint32_t c = 0; c < COLUMNS; ++c) sum[r][c] = 0.0f;
+
+  for (uint32_t at = 0; at < k; at += DEEP) {
+    __syncthreads();
+    for (uint32_t e = threadIdx.x * RUN; e < COLUMNS * DEEP; e += blockDim.x * RUN) {
+      float v[RUN];
+      const uint32_t c = FORM == NT ? e / DEEP : 0, d = FORM == NT ? e % DEEP : e / COLUMNS;
+      if (FORM == NT) {
+        const uint32_t count = column0 + c < n ? at_least_zero(k, at + d) : 0;
+        load_run(v, b, kind_b, uint64_t(column0 + c) * k + at + d, count);
+#pragma unroll
+        for (uint32_t i = 0; i < RUN; ++i) right[place(c, d + i)] = v[i];
+      } else {
+        const uint32_t count = at + d < k ? at_least_zero(n, column0) : 0;
+        load_run(v, b, kind_b, uint64_t(at + d) * n + column0, count);
+#pragma unroll
+        for (uint32_t i = 0; i < RUN; ++i) right[place(i, d)] = v[i];
+      }
+    }
+    __syncthreads();
+#pragma unroll
+    for (uint32_t half = 0; half < DEEP; half += STEP) {
+      const uint32_t deep = at + half + lane * RUN;
+      float x[ROWS][RUN];
+#pragma unroll
+      for (int r = 0; r < ROWS; ++r)
+        load_run(x[r], a, kind_a, uint64_t(row0 + r) * k + deep, row0 + r < m ? at_least_zero(k, deep) : 0);
+#pragma unroll
+      for (uint32_t c = 0; c < COLUMNS; ++c) {
+        const float *from = right + c * DEEP + half + lane * 4;
+        const Sixteen w[2] = {load16(from), load16(from + STEP / 2)};
+#pragma unroll
+        for (int r = 0; r < ROWS; ++r)
+#pragma unroll
+          for (uint32_t e = 0; e < RUN; ++e) sum[r][c] = fmaf(x[r][e], bits_to_float(w[e / 4].word[e % 4]), sum[r][c]);
+      }
+    }
+  }
+
+  float mine[COLUMNS];
+#pragma unroll
+  for (int r = 0; r < ROWS; ++r)
+#pragma unroll
+    for (uint32_t c = 0; c < COLUMNS; ++c) {
+      const float total = warp_sum(sum[r][c]);
+      if (r == 0 || lane == uint32_t(r)) mine[c] = total;
+    }
+  const Finish finish = PRODUCT_FINISH(FORM == NT);
+  if (lane < ROWS && row0 + lane < m) finish.write_sums(row0 + lane, column0, mine);
+}
+
+KERNEL(256, thin_nt_4, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (thin<NT, 4>))
+KERNEL(256, thin_nn_4, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (thin<NN, 4>))
+KERNEL(256, thin_nt_1, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (thin<NT, 1>))
+KERNEL(256, thin_nn_1, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (thin<NN, 1>))
+
+/// Partial sums of aᵀ·b where a or b has few columns (gradients of an adapter): `rows` of k for each blockIdx.y, eight columns of
+/// the thin operand for each blockIdx.z, eight of the wide one for each thread. partial is [chunks, m, n].
+template <bool THIN_B>
+static __device__ void thin_gradient(float *partial, const void *a, const void *b, uint32_t m, uint32_t n, uint32_t k, uint32_t rows,
+                                     uint32_t kinds) {
+  float *few = reinterpret_cast<float *>(shared_memory());  // [rows][RUN]
+  const void *wide_one = THIN_B ? a : b, *thin_one = THIN_B ? b : a;
+  const uint32_t kind_wide = kinds >> (THIN_B ? 24 : 28) & 15, kind_thin = kinds >> (THIN_B ? 28 : 24) & 15;
+  const uint32_t width = THIN_B ? m : n, thickness = THIN_B ? n : m;
+  const uint32_t start = blockIdx.y * rows, count = k - start < rows ? k - start : rows;
+  const uint32_t thin0 = blockIdx.z * RUN, wide0 = (blockIdx.x * blockDim.x + threadIdx.x) * RUN;
+
+  for (uint32_t r = threadIdx.x; r < count; r += blockDim.x) {
+    float v[RUN];
+    load_run(v, thin_one, kind_thin, uint64_t(start + r) * thickness + thin0, at_least_zero(thickness, thin0));
+#pragma unroll
+    for (uint32_t e = 0; e < RUN; ++e) few[r * RUN + e] = v[e];
+  }
+  __syncthreads();
+  if (wide0 >= width) return;
+
+  float sum[RUN][RUN];  // [thin][wide]
+#pragma unroll
+  for (uint32_t i = 0; i < RUN; ++i)
+#pragma unroll
+    for (uint32_t e = 0; e < RUN; ++e) sum[i][e] = 0.0f;
+#pragma unroll 4
+  for (uint32_t r = 0; r < count; ++r) {
+    float x[RUN];
+    load_run(x, wide_one, kind_wide, uint64_t(start + r) * width + wide0, at_least_zero(width, wide0));
+    const Sixteen w[2] = {load16(few + r * RUN), load16(few + r * RUN + 4)};
+#pragma unroll
+    for (uint32_t i = 0; i < RUN; ++i)
+#pragma unroll
+      for (uint32_t e = 0; e < RUN; ++e) sum[i][e] = fmaf(x[e], bits_to_float(w[i / 4].word[i % 4]), sum[i][e]);
+  }
+  partial += uint64_t(blockIdx.y) * m * n;
+#pragma unroll
+  for (uint32_t i = 0; i < RUN; ++i) {
+    if (THIN_B) {
+      // Column i of the wide operand: eight thin ones side by side.
+      float v[RUN];
+#pragma unroll
+      for (uint32_t e = 0; e < RUN; ++e) v[e] = sum[e][i];
+      if (wide0 + i < width)
+        store_run(partial, KIND_F32, uint64_t(wide0 + i) * n + thin0, at_least_zero(thickness, thin0), v);
+    } else if (thin0 + i < thickness) {
+      store_run(partial, KIND_F32, uint64_t(thin0 + i) * n + wide0, at_least_zero(width, wide0), sum[i]);
+    }
+  }
+}
+
+#define GRADIENT_PARAMETERS \
+  (float *partial, const void *a, const void *b, uint32_t m, uint32_t n, uint32_t k, uint32_t rows, uint32_t kinds)
+#define GRADIENT_ARGUMENTS (partial, a, b, m, n, k, rows, kinds)
+KERNEL(128, thin_gradient_a, GRADIENT_PARAMETERS, GRADIENT_ARGUMENTS, thin_gradient<false>)
+KERNEL(128, thin_gradient_b, GRADIENT_PARAMETERS, GRADIENT_ARGUMENTS, thin_gradient<true>)
+
+/// y = epilogue of the partial sums at `a`, [chunks, m, n] f32, added in the order of their chunks; `k` is how many.
+static __device__ void join PRODUCT_PARAMETERS {
+  const uint32_t runs = (n + RUN - 1) / RUN;
+  const uint64_t at = uint64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (at >= uint64_t(m) * runs) return;
+  const uint32_t row = uint32_t(at / runs), column = uint32_t(at % runs) * RUN;
+  float sum[RUN] = {};
+  for (uint32_t c = 0; c < k; ++c) {
+    float x[RUN];
+    load_run(x, a, KIND_F32, (uint64_t(c) * m + row) * n + column, at_least_zero(n, column));
+#pragma unroll
+    for (uint32_t e = 0; e < RUN; ++e) sum[e] += x[e];
+  }
+  const Finish finish = PRODUCT_FINISH(false);
+  finish.write_sums(row, column, sum);
+}
+
+KERNEL(128, join_sums, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, join)
+
+/// partial[c] = the sum of `rows` rows of x from row c·rows on, in order. partial is [chunks, n].
+static __device__ void sum_chunk(float *partial, const void *x, uint32_t n, uint32_t k, uint32_t rows, uint32_t kind) {
+  const uint32_t column = (blockIdx.x * blockDim.x + threadIdx.x) * RUN, start = blockIdx.y * rows;
+  const uint32_t end = k - start < rows ? k : start + rows;
+  if (column >= n) return;
+  float sum[RUN] = {};
+#pragma unroll 4
+  for (uint32_t r = start; r < end; ++r) {
+    float v[RUN];
+    load_run(v, x, kind, uint64_t(r) * n + column, at_least_zero(n, column));
+#pragma unroll
+    for (uint32_t e = 0; e < RUN; ++e) sum[e] += v[e];
+  }
+  store_run(partial, KIND_F32, uint64_t(blockIdx.y) * n + column, at_least_zero(n, column), sum);
+}
+
+KERNEL(64, sum_chunks, (float *partial, const void *x, uint32_t n, uint32_t k, uint32_t rows, uint32_t kind), (partial, x, n, k, rows, kind), sum_chunk)
