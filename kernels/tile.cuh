@@ -121,3 +121,23 @@ static inline void wait_copies() {
 }
 
 #endif
+
+/// 2^x, to 2^-22 of it; results below the normal numbers become zero. 2^-∞ = 0.
+static __device__ __forceinline__ float power_of_two(float x) {
+#if defined(__CUDACC__)
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return exp2f(x);
+#endif
+}
+
+/// x, of which the compiler knows nothing: what is computed from it inside a loop is computed there, in every turn, instead of being
+/// held in registers that the loop lacks.
+static __device__ __forceinline__ uint32_t afresh(uint32_t x) {
+#if defined(__CUDACC__)
+  asm volatile("" : "+r"(x));
+#endif
+  return x;
+}
