@@ -37,7 +37,7 @@ struct Operand {
 
   /// From element `from` of k on, k elements in a row of the matrix if ALONG, else `total`.
   __device__ __forceinline__ Operand(const void *x, uint32_t first_, uint32_t total_, uint32_t k, uint32_t from)
-      : first(first_), total(total_), slot(kept(swizzled<PIECES>(row(), piece()))) {
+      : first(first_), total(total_), slot(opaque(swizzled<PIECES>(row(), piece()))) {
     const uint64_t pitch = uint64_t(ALONG ? k : total) * 2;
     start = static_cast<const char *>(x) + (ALONG ? first * pitch + uint64_t(from) * 2 : from * pitch + uint64_t(first) * 2);
     step = ALONG ? DEEP * 2 : DEEP * pitch;
@@ -48,7 +48,7 @@ struct Operand {
       const uint32_t last = ALONG ? total - 1 - first : ALIGNED ? total - 8 - first : 0;
       const uint32_t bytes = ALONG ? uint32_t((r < last ? r : last) * pitch) + c * 2
                                    : uint32_t(r * pitch) + (ALIGNED && c > last ? last : c) * 2;
-      offset[i] = kept(bytes);
+      offset[i] = opaque(bytes);
     }
   }
 
@@ -97,7 +97,7 @@ struct Lanes {
     const uint32_t row = lane % 8 + 8 * (ALONG ? span : deep);
 #pragma unroll
     for (int p = 0; p < PLACES; ++p)
-      offset[p] = kept(ALONG ? swizzled<PIECES>(row, 2 * p + deep) + warp_first * PIECES * 16
+      offset[p] = opaque(ALONG ? swizzled<PIECES>(row, 2 * p + deep) + warp_first * PIECES * 16
                              : swizzled<PIECES>(row, warp_first / 8 + 2 * p + span));
   }
 

@@ -161,8 +161,20 @@ static inline void wait_copies() {
 
 #endif
 
-/// The same number, of which the compiler knows nothing: it is kept in a register, not computed anew at each use.
-static __device__ __forceinline__ uint32_t kept(uint32_t x) {
+/// 2^x, to 2^-22 of it; results below the normal numbers become zero. 2^-∞ = 0.
+static __device__ __forceinline__ float power_of_two(float x) {
+#if defined(__CUDACC__)
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return exp2f(x);
+#endif
+}
+
+/// x, of which the compiler knows nothing from here on: it neither computes the value anew at each use nor moves what is computed from it
+/// out of a loop that lacks the registers.
+static __device__ __forceinline__ uint32_t opaque(uint32_t x) {
 #if defined(__CUDACC__)
   asm volatile("" : "+r"(x));
 #endif

@@ -1,0 +1,224 @@
+// Attention of sequences over themselves: softmax(scale·q·kᵀ + mask)·v, scores never leave registers.
+#include "attention.cuh"
+
+#define FORWARD_PARAMETERS(T)                                                                                                     \
+  (T * y, float *log_sum_exp, const T *qkv, const Sixteen *work, uint32_t heads, uint32_t size, uint32_t part, uint32_t head,     \
+   float scale, const uint32_t *rows, uint32_t key0, uint32_t key1, uint32_t threshold, float kept)
+#define FORWARD_ARGUMENTS \
+  (y, log_sum_exp, qkv, work, heads, size, Layout{part, head}, scale, Drop{rows, key0, key1, threshold, kept})
+
+/// Tensor cores. A block has 64·TALL queries of one head, a warp 16·TALL of them; keys come in tiles of KEYS, two stages of keys and two
+/// of values. scale > 0. Addresses and pitches are multiples of 16 bytes.
+template <class T, int D, int TALL, int KEYS>
+static __device__ void attend(T *y, float *log_sum_exp, const T *qkv, const Sixteen *list, uint32_t heads, uint32_t, Layout layout, float scale, Drop drop) {
+  constexpr int QUERIES = 16 * TALL * WARPS, GROUPS = KEYS / 8, THREADS = 32 * WARPS;
+  constexpr uint32_t BYTES = 2 * KEYS * D;
+  const uint32_t head = blockIdx.x % heads, lane = lane_id(), group = lane >> 2, place = lane & 3u;
+  const Work work(list, blockIdx.x / heads);
+  const uint64_t width = uint64_t(heads) * D, pitch = 3 * width;
+  const T *rows = qkv + work.start * pitch;
+  const T *key = rows + layout.column(KEY, head), *value = rows + layout.column(VALUE, head);
+
+  char *query_tile = shared_memory();
+  char *key_tile = query_tile + 2 * QUERIES * D, *value_tile = key_tile + 2 * BYTES;
+
+  const uint32_t last = work.first + QUERIES < work.rows ? work.first + QUERIES : work.rows;  // one past
+  const uint32_t keys = work.visible(last - 1), tiles = (keys + KEYS - 1) / KEYS;
+  // Of this warp: its first query, one past its last, and how many keys any and all of them see.
+  const uint32_t mine = 16 * TALL * warp_id(), begin = work.first + mine;
+  const uint32_t end = begin + 16 * TALL < work.rows ? begin + 16 * TALL : work.rows;
+  const uint32_t seen = begin < work.rows ? work.visible(end - 1) : 0, seen_by_all = work.visible(begin);
+
+  fetch<T, QUERIES, D, THREADS>(query_tile, rows + layout.column(QUERY, head), pitch, work.first, work.rows, threadIdx.x);
+  fetch<T, KEYS, D, THREADS>(key_tile, key, pitch, 0, work.rows, threadIdx.x);
+  commit_copies();
+  fetch<T, KEYS, D, THREADS>(value_tile, value, pitch, 0, work.rows, threadIdx.x);
+  commit_copies();
+
+  uint32_t example[TALL][3] = {};
+  if (drop.any()) {
+#pragma unroll
+    for (int m = 0; m < TALL; ++m) {
+      const uint32_t row = begin + 16 * m + group + 8 * (place & 1u);
+      drop.read(example[m], work.start + (row < work.rows ? row : work.rows - 1));
+    }
+  }
+
+  const float factor = scale * LOG2_E;
+  float o[TALL][D / 8][4] = {}, most[TALL][2], sum[TALL][2] = {};
+#pragma unroll
+  for (int m = 0; m < TALL; ++m) most[m][0] = most[m][1] = -INFINITE;
+
+  for (uint32_t tile = 0; tile < tiles; ++tile) {
+    const uint32_t first = tile * KEYS, stage = (tile & 1u) * BYTES, next = BYTES - stage;
+    const bool computes = first < seen;
+    wait_copies<1>();
+    __syncthreads();
+    if (tile + 1 < tiles) fetch<T, KEYS, D, THREADS>(key_tile + next, key, pitch, first + KEYS, work.rows, threadIdx.x);
+    commit_copies();
+    float s[TALL][GROUPS][4];
+    if (computes) {
+      scores<T, D, TALL, GROUPS>(s, query_tile, mine, key_tile + stage);
+      if (first + KEYS > seen_by_all) {
+#pragma unroll
+        for (int m = 0; m < TALL; ++m)
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            const uint32_t visible = work.visible(begin + 16 * m + 8 * half + group);
+#pragma unroll
+            for (int n = 0; n < GROUPS; ++n)
+#pragma unroll
+              for (int i = 0; i < 2; ++i)
+                if (first + 8 * n + 2 * place + i >= visible) s[m][n][2 * half + i] = -INFINITE;
+          }
+      }
+#pragma unroll
+      for (int m = 0; m < TALL; ++m)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          float now = most[m][half];
+#pragma unroll
+          for (int n = 0; n < GROUPS; ++n) now = fmaxf(now, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
+          now = fmaxf(now, shuffle_xor(now, 1));
+          now = fmaxf(now, shuffle_xor(now, 2));
+          // Exactly one where nothing larger came.
+          const float shrink = power_of_two((most[m][half] - now) * factor), offset = now * factor;
+          most[m][half] = now;
+          float added = 0.0f;
+#pragma unroll
+          for (int n = 0; n < GROUPS; ++n)
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+              const float p = power_of_two(fmaf(s[m][n][2 * half + i], factor, -offset));
+              s[m][n][2 * half + i] = p;
+              added += p;
+            }
+          sum[m][half] = fmaf(sum[m][half], shrink, added);
+#pragma unroll
+          for (int n = 0; n < D / 8; ++n) o[m][n][2 * half] *= shrink, o[m][n][2 * half + 1] *= shrink;
+        }
+      if (drop.any()) {
+#pragma unroll
+        for (int m = 0; m < TALL; ++m)
+#pragma unroll
+          for (int n = 0; n < GROUPS; ++n) {
+            const uint32_t stays = stays_in_row(drop, head, first / 4 + 2 * n, example[m]);
+#pragma unroll
+            for (int i = 0; i < 4; ++i)
+              if (!(stays >> i & 1u)) s[m][n][i] = 0.0f;
+          }
+      }
+    }
+    wait_copies<1>();
+    __syncthreads();
+    if (tile + 1 < tiles) fetch<T, KEYS, D, THREADS>(value_tile + next, value, pitch, first + KEYS, work.rows, threadIdx.x);
+    commit_copies();
+    if (computes) accumulate<T, D, TALL, GROUPS>(o, s, value_tile + stage);
+  }
+  wait_copies<0>();
+
+#pragma unroll
+  for (int m = 0; m < TALL; ++m)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float total = sum[m][half];
+      total += shuffle_xor(total, 1);
+      total += shuffle_xor(total, 2);
+      const float inverse = drop.kept / total;
+#pragma unroll
+      for (int n = 0; n < D / 8; ++n) o[m][n][2 * half] *= inverse, o[m][n][2 * half + 1] *= inverse;
+      const uint32_t row = begin + 16 * m + 8 * half + group;
+      if (place == 0 && row < work.rows) log_sum_exp[uint64_t(work.start + row) * heads + head] = fmaf(most[m][half], scale, logf(total));
+    }
+  give<T, D, TALL>(y + work.start * width + uint64_t(head) * D, width, o, query_tile, mine, work.first, work.rows);
+}
+
+/// Any head size and any scale, on the plain cores: a block has 16 queries of one head, a warp four of them, a lane one key of a tile of 32.
+template <class T>
+static __device__ void attend_plainly(T *y, float *log_sum_exp, const T *qkv, const Sixteen *list, uint32_t heads, uint32_t size, Layout layout, float scale, Drop drop) {
+  constexpr uint32_t QUERIES = 16, TALL = QUERIES / WARPS, KEYS = 32;
+  const uint32_t head = blockIdx.x % heads, lane = lane_id();
+  const Work work(list, blockIdx.x / heads);
+  const uint64_t width = uint64_t(heads) * size, pitch = 3 * width;
+  const T *rows = qkv + work.start * pitch;
+  const T *query = rows + layout.column(QUERY, head), *key = rows + layout.column(KEY, head), *value = rows + layout.column(VALUE, head);
+
+  float *q = reinterpret_cast<float *>(shared_memory()), *o = q + QUERIES * size, *p = o + QUERIES * size;
+  float *v = p + QUERIES * KEYS, *k = v + KEYS * size;  // keys with a gap, so that lanes meet different banks
+  for (uint32_t i = threadIdx.x; i < QUERIES * size; i += blockDim.x) {
+    const uint32_t row = work.first + i / size;
+    q[i] = row < work.rows ? wide(query[row * pitch + i % size]) : 0.0f;
+    o[i] = 0.0f;
+  }
+  const uint32_t mine = TALL * warp_id(), begin = work.first + mine;
+  const uint32_t last = work.first + QUERIES < work.rows ? work.first + QUERIES : work.rows;
+  const uint32_t keys = work.visible(last - 1);
+  float most[TALL], sum[TALL] = {};
+#pragma unroll
+  for (uint32_t i = 0; i < TALL; ++i) most[i] = -INFINITE;
+
+  for (uint32_t first = 0; first < keys; first += KEYS) {
+    __syncthreads();
+    for (uint32_t i = threadIdx.x; i < KEYS * size; i += blockDim.x) {
+      const uint32_t row = i / size, t = i % size;
+      const bool inside = first + row < work.rows;
+      k[row * (size + 1) + t] = inside ? wide(key[(first + row) * pitch + t]) : 0.0f;
+      v[i] = inside ? wide(value[(first + row) * pitch + t]) : 0.0f;
+    }
+    __syncthreads();
+    float s[TALL] = {}, shrink[TALL];
+    for (uint32_t t = 0; t < size; ++t) {
+      const float x = k[lane * (size + 1) + t];
+#pragma unroll
+      for (uint32_t i = 0; i < TALL; ++i) s[i] = fmaf(q[(mine + i) * size + t], x, s[i]);
+    }
+#pragma unroll
+    for (uint32_t i = 0; i < TALL; ++i) {
+      const uint32_t row = begin + i, at = first + lane;
+      const float x = at < work.visible(row) ? s[i] * scale : -INFINITE;
+      const float now = fmaxf(most[i], warp_max(x));
+      shrink[i] = expf(most[i] - now);
+      most[i] = now;
+      float probability = expf(x - now);
+      sum[i] = fmaf(sum[i], shrink[i], probability);
+      if (drop.any() && row < work.rows) {
+        uint32_t example[3];
+        drop.read(example, work.start + row);
+        if (!(drop.stays(head, at / 4, example) >> (at & 3u) & 1u)) probability = 0.0f;
+      }
+      p[(mine + i) * KEYS + lane] = probability;
+    }
+    warp_barrier();
+    for (uint32_t t = lane; t < size; t += 32) {
+      float sums[TALL];
+#pragma unroll
+      for (uint32_t i = 0; i < TALL; ++i) sums[i] = o[(mine + i) * size + t] * shrink[i];
+      for (uint32_t j = 0; j < KEYS; ++j) {
+        const float x = v[j * size + t];
+#pragma unroll
+        for (uint32_t i = 0; i < TALL; ++i) sums[i] = fmaf(p[(mine + i) * KEYS + j], x, sums[i]);
+      }
+#pragma unroll
+      for (uint32_t i = 0; i < TALL; ++i) o[(mine + i) * size + t] = sums[i];
+    }
+  }
+
+#pragma unroll
+  for (uint32_t i = 0; i < TALL; ++i) {
+    const float total = warp_sum(sum[i]);
+    const uint32_t row = begin + i;
+    if (row >= work.rows) continue;
+    const uint64_t number = work.start + row;
+    if (lane == 0) log_sum_exp[number * heads + head] = most[i] + logf(total);
+    const float inverse = drop.kept / total;
+    for (uint32_t t = lane; t < size; t += 32) y[number * width + uint64_t(head) * size + t] = narrow<T>(o[(mine + i) * size + t] * inverse);
+  }
+}
+
+KERNEL(128, attention_64_f16, FORWARD_PARAMETERS(f16), FORWARD_ARGUMENTS, attend<f16, 64, 2, 64>)
+KERNEL(128, attention_64_bf16, FORWARD_PARAMETERS(bf16), FORWARD_ARGUMENTS, attend<bf16, 64, 2, 64>)
+KERNEL(128, attention_128_f16, FORWARD_PARAMETERS(f16), FORWARD_ARGUMENTS, attend<f16, 128, 2, 32>)
+KERNEL(128, attention_128_bf16, FORWARD_PARAMETERS(bf16), FORWARD_ARGUMENTS, attend<bf16, 128, 2, 32>)
+KERNEL(128, attention_any_f32, FORWARD_PARAMETERS(float), FORWARD_ARGUMENTS, attend_plainly<float>)
+KERNEL(128, attention_any_f16, FORWARD_PARAMETERS(f16), FORWARD_ARGUMENTS, attend_plainly<f16>)
+KERNEL(128, attention_any_bf16, FORWARD_PARAMETERS(bf16), FORWARD_ARGUMENTS, attend_plainly<bf16>)

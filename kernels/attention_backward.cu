@@ -1,0 +1,310 @@
+// The gradient of attention. Probabilities are made again from the kept log-sum-exp. With p the probabilities, m dropout's factors and
+// D = Σ dy·y of a row: dv = (p∘m)ᵀ·dy, ds = p∘(m∘(dy·vᵀ) - D), dq = scale·ds·k, dk = scale·dsᵀ·q.
+//
+// Two walks instead of one with atomics: blocks that own keys walk over queries and make dk and dv, blocks that own queries walk over
+// keys and make dq. Owned rows are the rows of the products' left side in both, so p and ds go from one product's result to the
+// next one's left operand in registers.
+#include "attention.cuh"
+
+/// statistics[head, row] = (log_sum_exp·log₂e, Σ dy·y). A warp a row and head.
+template <class T>
+static __device__ void summarize(float *statistics, const T *dy, const T *y, const float *log_sum_exp, uint32_t rows, uint32_t heads, uint32_t size) {
+  const uint32_t row = blockIdx.x * (blockDim.x / 32) + warp_id(), head = blockIdx.y, lane = lane_id();
+  if (row >= rows) return;
+  const uint64_t at = uint64_t(row) * heads + head;
+  float sum = 0.0f;
+  for (uint32_t t = lane; t < size; t += 32) sum = fmaf(wide(dy[at * size + t]), wide(y[at * size + t]), sum);
+  sum = warp_sum(sum);
+  if (lane == 0) {
+    float *to = statistics + 2 * (uint64_t(head) * rows + row);
+    to[0] = log_sum_exp[at] * LOG2_E;
+    to[1] = sum;
+  }
+}
+
+#define BACKWARD_PARAMETERS(T)                                                                                                        \
+  (T * d_qkv, const T *dy, const float *statistics, const T *qkv, const Sixteen *work, uint32_t batch, uint32_t heads, uint32_t size, \
+   uint32_t part, uint32_t head, float scale, const uint32_t *rows, uint32_t key0, uint32_t key1, uint32_t threshold, float kept)
+#define BACKWARD_ARGUMENTS \
+  (d_qkv, dy, statistics, qkv, work, batch, heads, size, Layout{part, head}, scale, Drop{rows, key0, key1, threshold, kept})
+
+/// Words that a walked query brings: its statistics, and its example and place.
+constexpr uint32_t FACTS = 5;
+
+/// Tensor cores. A block owns 64·TALL rows of one head and walks over tiles of WALK rows in two stages. `batch` is the rows of all sequences.
+/// Addresses and pitches are multiples of 16 bytes.
+template <class T, int D, int TALL, int WALK, bool KEYS>
+static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, const T *qkv, const Sixteen *list, uint32_t batch, uint32_t heads,
+                                uint32_t, Layout layout, float scale, Drop drop) {
+  constexpr int OWN = 16 * TALL * WARPS, GROUPS = WALK / 8, THREADS = 32 * WARPS;
+  constexpr uint32_t BYTES = 2 * WALK * D;
+  const uint32_t head = blockIdx.x % heads, lane = lane_id(), group = lane >> 2, place = lane & 3u;
+  const Work work(list, blockIdx.x / heads);
+  const uint64_t width = uint64_t(heads) * D, pitch = 3 * width;
+
+  // Scores are owned·walkedᵀ, and dy·vᵀ the same of the second pair.
+  char *owned = shared_memory(), *owned2 = owned + 2 * OWN * D;
+  char *walked = owned2 + 2 * OWN * D, *walked2 = walked + 2 * BYTES;
+  float *facts = reinterpret_cast<float *>(walked2 + 2 * BYTES);  // [2][FACTS][WALK]
+
+  const uint32_t last = work.first + OWN < work.rows ? work.first + OWN : work.rows;  // one past
+  uint32_t walk = 0, stop = work.rows;
+  if (KEYS) {
+    // The first tile with a query that sees the block's first key.
+    if (work.first >= work.context) walk = work.first / WALK * WALK;
+  } else {
+    stop = work.visible(last - 1);
+  }
+  const uint32_t mine = 16 * TALL * warp_id(), begin = work.first + mine;
+  const uint32_t end = begin + 16 * TALL < work.rows ? begin + 16 * TALL : work.rows;
+  const bool any = begin < work.rows;
+
+  // The statistics of the sequence's first query; two floats a query.
+  const auto facts_of = [&](uint32_t start, uint32_t head) { return statistics + 2 * (uint64_t(head) * batch + start); };
+  const auto bring = [&](uint32_t first, uint32_t stage) {
+    const uint32_t head_now = opaque(head), start = opaque(work.start), thread = opaque(threadIdx.x);
+    const T *rows = qkv + start * pitch, *dy_rows = dy + start * width + uint64_t(head_now) * D;
+    const T *from = rows + layout.column(KEYS ? QUERY : KEY, head_now);
+    const T *from2 = KEYS ? dy_rows : rows + layout.column(VALUE, head_now);
+    fetch<T, WALK, D, THREADS>(walked + stage * BYTES, from, pitch, first, work.rows, thread);
+    fetch<T, WALK, D, THREADS>(walked2 + stage * BYTES, from2, KEYS ? width : pitch, first, work.rows, thread);
+    if (KEYS && thread < WALK) {
+      const uint32_t row = first + thread;
+      const bool inside = row < work.rows;
+      const float *of = facts_of(start, head_now) + 2 * uint64_t(row);
+      float *to = facts + stage * FACTS * WALK + thread;
+      // A query that is none has probabilities of zero.
+      to[0] = inside ? of[0] : INFINITE;
+      to[WALK] = inside ? of[1] : 0.0f;
+      if (drop.any()) {
+        uint32_t example[3];
+        drop.read(example, start + (inside ? row : work.rows - 1));
+#pragma unroll
+        for (int i = 0; i < 3; ++i) to[(2 + i) * WALK] = bits_to_float(example[i]);
+      }
+    }
+  };
+
+  {
+    const T *rows = qkv + work.start * pitch, *dy_rows = dy + work.start * width + uint64_t(head) * D;
+    fetch<T, OWN, D, THREADS>(owned, rows + layout.column(KEYS ? KEY : QUERY, head), pitch, work.first, work.rows, threadIdx.x);
+    const T *from2 = KEYS ? rows + layout.column(VALUE, head) : dy_rows;
+    fetch<T, OWN, D, THREADS>(owned2, from2, KEYS ? pitch : width, work.first, work.rows, threadIdx.x);
+  }
+  bring(walk, 0);
+  commit_copies();
+
+  float own_facts[TALL][2][2];
+  uint32_t example[TALL][3] = {};
+  if (!KEYS) {
+#pragma unroll
+    for (int m = 0; m < TALL; ++m) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const uint32_t row = begin + 16 * m + 8 * half + group;
+        const float *of = facts_of(work.start, head) + 2 * uint64_t(row);
+        own_facts[m][half][0] = row < work.rows ? of[0] : INFINITE;
+        own_facts[m][half][1] = row < work.rows ? of[1] : 0.0f;
+      }
+      if (drop.any()) {
+        const uint32_t row = begin + 16 * m + group + 8 * (place & 1u);
+        drop.read(example[m], work.start + (row < work.rows ? row : work.rows - 1));
+      }
+    }
+  }
+
+  const float factor = scale * LOG2_E;
+  float o[TALL][D / 8][4] = {}, o2[KEYS ? TALL : 1][D / 8][4] = {};
+
+  for (uint32_t tile = 0; walk < stop; walk += WALK, ++tile) {
+    const uint32_t stage = tile & 1u;
+    wait_copies<0>();
+    __syncthreads();
+    if (walk + WALK < stop) bring(walk + WALK, stage ^ 1u);
+    commit_copies();
+    const bool seen = KEYS ? begin < work.context || begin < walk + WALK : walk < work.visible(end - 1);
+    if (any && seen) {
+      char *tile1 = walked + stage * BYTES, *tile2 = walked2 + stage * BYTES;
+      const float *fact = facts + stage * FACTS * WALK;
+      float s[TALL][GROUPS][4];
+      scores<T, D, TALL, GROUPS>(s, owned, mine, tile1);
+      const uint32_t bottom = begin + 16 * TALL - 1;
+      const bool whole = KEYS ? bottom < work.context || bottom <= walk : walk + WALK <= work.visible(begin);
+#pragma unroll
+      for (int m = 0; m < TALL; ++m)
+#pragma unroll
+        for (int n = 0; n < GROUPS; ++n) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            const uint32_t row = begin + 16 * m + 8 * (i / 2) + group, column = 8 * n + 2 * place + (i & 1);
+            const float offset = KEYS ? fact[column] : own_facts[m][i / 2][0];
+            s[m][n][i] = power_of_two(fmaf(s[m][n][i], factor, -offset));
+            if (!whole) {
+              const uint32_t q = KEYS ? walk + column : row, k = KEYS ? row : walk + column;
+              if (k >= work.visible(q)) s[m][n][i] = 0.0f;
+            }
+          }
+          if (drop.any()) {
+            // A probability that is dropped is kept as its negative: its own derivative still counts.
+            uint32_t stays;
+            if (KEYS) {
+              const uint32_t column = 8 * n + 2 * place + (group & 1u);
+              uint32_t of[3];
+#pragma unroll
+              for (int i = 0; i < 3; ++i) of[i] = float_to_bits(fact[(2 + i) * WALK + column]);
+              stays = stays_in_column(drop, head, (begin + 16 * m) / 4, of);
+            } else {
+              stays = stays_in_row(drop, head, (walk + 8 * n) / 4, example[m]);
+            }
+#pragma unroll
+            for (int i = 0; i < 4; ++i)
+              if (!(stays >> i & 1u)) s[m][n][i] = -s[m][n][i];
+          }
+        }
+      if constexpr (KEYS) accumulate<T, D, TALL, GROUPS, true>(o2, s, tile2);
+      float d[TALL][GROUPS][4];
+      scores<T, D, TALL, GROUPS>(d, owned2, mine, tile2);
+#pragma unroll
+      for (int m = 0; m < TALL; ++m)
+#pragma unroll
+        for (int n = 0; n < GROUPS; ++n)
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            const float p = s[m][n][i], mean = KEYS ? fact[WALK + 8 * n + 2 * place + (i & 1)] : own_facts[m][i / 2][1];
+            d[m][n][i] = fabsf(p) * ((p < 0.0f ? 0.0f : drop.kept * d[m][n][i]) - mean);
+          }
+      accumulate<T, D, TALL, GROUPS>(o, d, tile1);
+    }
+  }
+  wait_copies<0>();
+
+#pragma unroll
+  for (int m = 0; m < TALL; ++m)
+#pragma unroll
+    for (int n = 0; n < D / 8; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        o[m][n][i] *= scale;
+        if constexpr (KEYS) o2[m][n][i] *= drop.kept;
+      }
+  T *to = d_qkv + work.start * pitch;
+  give<T, D, TALL>(to + layout.column(KEYS ? KEY : QUERY, head), pitch, o, owned, mine, work.first, work.rows);
+  if constexpr (KEYS) give<T, D, TALL>(to + layout.column(VALUE, head), pitch, o2, owned2, mine, work.first, work.rows);
+}
+
+/// Any head size, on the plain cores: a block owns 16 rows of one head, a warp four of them, a lane one row of a walked tile of 32.
+template <class T, bool KEYS>
+static __device__ void gradient_plainly(T *d_qkv, const T *dy, const float *statistics, const T *qkv, const Sixteen *list, uint32_t batch, uint32_t heads,
+                                        uint32_t size, Layout layout, float scale, Drop drop) {
+  constexpr uint32_t OWN = 16, TALL = OWN / WARPS, WALK = 32;
+  const uint32_t head = blockIdx.x % heads, lane = lane_id();
+  const Work work(list, blockIdx.x / heads);
+  const uint64_t width = uint64_t(heads) * size, pitch = 3 * width;
+  const T *rows = qkv + work.start * pitch, *dy_rows = dy + work.start * width + uint64_t(head) * size;
+  const T *query = rows + layout.column(QUERY, head), *key = rows + layout.column(KEY, head), *value = rows + layout.column(VALUE, head);
+  const float *facts_of = statistics + 2 * (uint64_t(head) * batch + work.start);
+  const T *own = KEYS ? key : query, *own2 = KEYS ? value : dy_rows, *from = KEYS ? query : key, *from2 = KEYS ? dy_rows : value;
+  const uint64_t own_pitch2 = KEYS ? pitch : width, pitch2 = KEYS ? width : pitch;
+
+  float *a = reinterpret_cast<float *>(shared_memory()), *a2 = a + OWN * size;
+  float *o = a2 + OWN * size, *o2 = o + OWN * size, *p = o2 + OWN * size, *d = p + OWN * WALK;
+  float *b = d + OWN * WALK, *b2 = b + WALK * (size + 1);
+  for (uint32_t i = threadIdx.x; i < OWN * size; i += blockDim.x) {
+    const uint32_t row = work.first + i / size, t = i % size;
+    const bool inside = row < work.rows;
+    a[i] = inside ? wide(own[row * pitch + t]) : 0.0f;
+    a2[i] = inside ? wide(own2[row * own_pitch2 + t]) : 0.0f;
+    o[i] = o2[i] = 0.0f;
+  }
+  const uint32_t mine = TALL * warp_id(), begin = work.first + mine;
+  const uint32_t last = work.first + OWN < work.rows ? work.first + OWN : work.rows;
+  uint32_t walk = KEYS && work.first >= work.context ? work.first / WALK * WALK : 0;
+  const uint32_t stop = KEYS ? work.rows : work.visible(last - 1);
+  const float factor = scale * LOG2_E;
+
+  for (; walk < stop; walk += WALK) {
+    __syncthreads();
+    for (uint32_t i = threadIdx.x; i < WALK * size; i += blockDim.x) {
+      const uint32_t row = i / size, t = i % size;
+      const bool inside = walk + row < work.rows;
+      b[row * (size + 1) + t] = inside ? wide(from[(walk + row) * pitch + t]) : 0.0f;
+      b2[row * (size + 1) + t] = inside ? wide(from2[(walk + row) * pitch2 + t]) : 0.0f;
+    }
+    __syncthreads();
+    float s[TALL] = {}, e[TALL] = {};
+    for (uint32_t t = 0; t < size; ++t) {
+      const float x = b[lane * (size + 1) + t], x2 = b2[lane * (size + 1) + t];
+#pragma unroll
+      for (uint32_t i = 0; i < TALL; ++i) {
+        s[i] = fmaf(a[(mine + i) * size + t], x, s[i]);
+        e[i] = fmaf(a2[(mine + i) * size + t], x2, e[i]);
+      }
+    }
+#pragma unroll
+    for (uint32_t i = 0; i < TALL; ++i) {
+      const uint32_t q = KEYS ? walk + lane : begin + i, k = KEYS ? begin + i : walk + lane;
+      float probability = 0.0f, score = 0.0f;
+      if (q < work.rows && k < work.visible(q)) {
+        probability = exp2f(fmaf(s[i], factor, -facts_of[2 * uint64_t(q)]));
+        float kept = drop.kept;
+        if (drop.any()) {
+          uint32_t example[3];
+          drop.read(example, work.start + q);
+          if (!(drop.stays(head, k / 4, example) >> (k & 3u) & 1u)) kept = 0.0f;
+        }
+        score = probability * fmaf(kept, e[i], -facts_of[2 * uint64_t(q) + 1]);
+        probability *= kept;
+      }
+      p[(mine + i) * WALK + lane] = probability;
+      d[(mine + i) * WALK + lane] = score;
+    }
+    warp_barrier();
+    for (uint32_t t = lane; t < size; t += 32) {
+#pragma unroll
+      for (uint32_t i = 0; i < TALL; ++i) {
+        const uint32_t at = (mine + i) * size + t;
+        float sum = o[at], sum2 = o2[at];
+        for (uint32_t j = 0; j < WALK; ++j) {
+          sum = fmaf(d[(mine + i) * WALK + j], b[j * (size + 1) + t], sum);
+          if (KEYS) sum2 = fmaf(p[(mine + i) * WALK + j], b2[j * (size + 1) + t], sum2);
+        }
+        o[at] = sum;
+        o2[at] = sum2;
+      }
+    }
+  }
+
+  T *to = d_qkv + work.start * pitch;
+  for (uint32_t i = 0; i < TALL; ++i) {
+    const uint32_t row = begin + i;
+    if (row >= work.rows) break;
+    for (uint32_t t = lane; t < size; t += 32) {
+      const uint32_t at = (mine + i) * size + t;
+      to[row * pitch + layout.column(KEYS ? KEY : QUERY, head) + t] = narrow<T>(scale * o[at]);
+      if (KEYS) to[row * pitch + layout.column(VALUE, head) + t] = narrow<T>(o2[at]);
+    }
+  }
+}
+
+#define SUMMARY_PARAMETERS(T) \
+  (float *statistics, const T *dy, const T *y, const float *log_sum_exp, uint32_t rows, uint32_t heads, uint32_t size)
+
+KERNEL(256, attention_statistics_f32, SUMMARY_PARAMETERS(float), (statistics, dy, y, log_sum_exp, rows, heads, size), summarize<float>)
+KERNEL(256, attention_statistics_f16, SUMMARY_PARAMETERS(f16), (statistics, dy, y, log_sum_exp, rows, heads, size), summarize<f16>)
+KERNEL(256, attention_statistics_bf16, SUMMARY_PARAMETERS(bf16), (statistics, dy, y, log_sum_exp, rows, heads, size), summarize<bf16>)
+
+KERNEL(128, attention_keys_64_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS, gradient<f16, 64, 2, 32, true>)
+KERNEL(128, attention_keys_64_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS, gradient<bf16, 64, 2, 32, true>)
+KERNEL(128, attention_keys_128_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS, gradient<f16, 128, 1, 32, true>)
+KERNEL(128, attention_keys_128_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS, gradient<bf16, 128, 1, 32, true>)
+KERNEL(128, attention_keys_any_f32, BACKWARD_PARAMETERS(float), BACKWARD_ARGUMENTS, gradient_plainly<float, true>)
+KERNEL(128, attention_keys_any_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS, gradient_plainly<f16, true>)
+KERNEL(128, attention_keys_any_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS, gradient_plainly<bf16, true>)
+
+KERNEL(128, attention_queries_64_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS, gradient<f16, 64, 2, 32, false>)
+KERNEL(128, attention_queries_64_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS, gradient<bf16, 64, 2, 32, false>)
+KERNEL(128, attention_queries_128_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS, gradient<f16, 128, 1, 32, false>)
+KERNEL(128, attention_queries_128_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS, gradient<bf16, 128, 1, 32, false>)
+KERNEL(128, attention_queries_any_f32, BACKWARD_PARAMETERS(float), BACKWARD_ARGUMENTS, gradient_plainly<float, false>)
+KERNEL(128, attention_queries_any_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS, gradient_plainly<f16, false>)
+KERNEL(128, attention_queries_any_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS, gradient_plainly<bf16, false>)

@@ -1,0 +1,328 @@
+// Keys and values that are kept, and attention of rows over them: the prompt that neighbouring rows share is read once for up to 32 of
+// them by tensor cores, then each row goes on over its own path.
+//
+// A prompt is cut at fixed places, whoever reads it: splits of SPLIT keys, the last of MOST_SPLITS without end, each a block's; in a split
+// warp w has every fourth tile of keys from the w-th on. What the parts found is added in the order of warps, then of splits.
+#include "attention.cuh"
+
+constexpr uint32_t SPLIT = 512, MOST_SPLITS = 4;
+/// Rows that read a prompt together.
+constexpr uint32_t TOGETHER = 32;
+
+static __device__ __forceinline__ uint32_t splits_of(uint32_t keys) {
+  const uint32_t splits = (keys + SPLIT - 1) / SPLIT;
+  return splits < MOST_SPLITS ? splits : MOST_SPLITS;
+}
+
+/// cache[slots[r]] = keys and values of qkv[r]; a block a row. Where a slot is named twice its later row stays.
+template <class T>
+static __device__ void store(T *cache, const T *qkv, const uint32_t *slots, uint32_t rows, uint32_t heads, uint32_t size, Layout layout) {
+  uint32_t *again = reinterpret_cast<uint32_t *>(shared_memory());
+  const uint32_t row = blockIdx.x, slot = slots[row];
+  if (threadIdx.x == 0) *again = 0;
+  __syncthreads();
+  for (uint32_t other = row + 1 + threadIdx.x; other < rows; other += blockDim.x)
+    if (slots[other] == slot) *again = 1;
+  __syncthreads();
+  if (*again) return;
+  const uint64_t width = uint64_t(heads) * size;
+  const T *from = qkv + row * 3 * width;
+  T *to = cache + slot * 2 * width;
+  constexpr uint32_t WIDE = 16 / sizeof(T);
+  const bool sixteens = size % WIDE == 0 && (reinterpret_cast<uintptr_t>(cache) | reinterpret_cast<uintptr_t>(qkv)) % 16 == 0;
+  const uint32_t wide = sixteens ? WIDE : 1, packs = size / wide;
+  for (uint32_t i = threadIdx.x; i < 2 * heads * packs; i += blockDim.x) {
+    const uint32_t part = i / (heads * packs), head = i / packs % heads, t = i % packs * wide;
+    const T *x = from + layout.column(part == 0 ? KEY : VALUE, head) + t;
+    T *y = to + part * width + uint64_t(head) * size + t;
+    if (sixteens) store16(y, load16(x));
+    else *y = *x;
+  }
+}
+
+/// Lists what the blocks of `cache_prompt` do: plan[0] is how many pieces there are, then come pieces of (first row, split). Neighbouring
+/// rows with the same prompt are cut into groups of TOGETHER. One block.
+static __device__ void plan_prompts(uint32_t *plan, const uint32_t *prompt, uint32_t rows) {
+  uint32_t *room = reinterpret_cast<uint32_t *>(shared_memory());  // a word a warp, twice
+  const uint32_t lane = lane_id(), warp = warp_id(), warps = blockDim.x / 32;
+  uint32_t group = 0, pieces = 0;  // where the last group began, pieces so far
+  for (uint32_t base = 0; base < rows; base += blockDim.x) {
+    const uint32_t row = base + threadIdx.x;
+    const bool inside = row < rows;
+    const uint32_t first = inside ? prompt[2 * row] : 0, end = inside ? prompt[2 * row + 1] : 0;
+    const bool begins = inside && row > 0 && (prompt[2 * row - 2] != first || prompt[2 * row - 1] != end);
+    // Where the row's group begins: the largest beginning up to it.
+    uint32_t begin = begins ? row : 0;
+    for (uint32_t step = 1; step < 32; step *= 2) {
+      const uint32_t before = shuffle(begin, lane >= step ? lane - step : lane);
+      begin = before > begin ? before : begin;
+    }
+    if (lane == 31) room[warp] = begin;
+    __syncthreads();
+    for (uint32_t w = 0; w < warp; ++w) begin = room[w] > begin ? room[w] : begin;
+    begin = group > begin ? group : begin;
+    for (uint32_t w = 0; w < warps; ++w) group = room[w] > group ? room[w] : group;
+    const uint32_t mine = inside && (row - begin) % TOGETHER == 0 ? splits_of(end - first) : 0;
+    uint32_t sum = mine;
+    for (uint32_t step = 1; step < 32; step *= 2) {
+      const uint32_t before = shuffle(sum, lane >= step ? lane - step : lane);
+      if (lane >= step) sum += before;
+    }
+    if (lane == 31) room[warps + warp] = sum;
+    __syncthreads();
+    uint32_t at = pieces + sum - mine;
+    for (uint32_t w = 0; w < warp; ++w) at += room[warps + w];
+    for (uint32_t w = 0; w < warps; ++w) pieces += room[warps + w];
+    for (uint32_t split = 0; split < mine; ++split, ++at) {
+      plan[1 + 2 * at] = row;
+      plan[2 + 2 * at] = split;
+    }
+    __syncthreads();
+  }
+  if (threadIdx.x == 0) plan[0] = pieces;
+}
+
+/// For each piece and head: sums[row, split, head] = Σ e^(score - most)·v over the split's keys, marks[row, split, head] = (most·log₂e, Σ e^(score - most)).
+/// scale > 0. Addresses and pitches are multiples of 16 bytes.
+template <class T, int D, int KEYS>
+static __device__ void attend_prompts(float *sums, float *marks, const T *qkv, const T *prompt, const uint32_t *ranges, const uint32_t *plan, uint32_t rows,
+                                      uint32_t splits, uint32_t heads, Layout layout, float scale) {
+  constexpr int TALL = TOGETHER / 16, GROUPS = KEYS / 8;
+  constexpr uint32_t BYTES = 2 * KEYS * D, THREADS = 32 * WARPS;
+  static_assert(4 * BYTES >= 4 * TOGETHER * D, "what a warp found fits where its keys and values were");
+  const uint32_t lane = lane_id(), group = lane >> 2, place = lane & 3u, warp = warp_id();
+  const uint64_t width = uint64_t(heads) * D;
+  char *query_tile = shared_memory();
+  char *mine = query_tile + 2 * TOGETHER * D + warp * 4 * BYTES;  // keys, keys, values, values
+  float *found = reinterpret_cast<float *>(query_tile + 2 * TOGETHER * D + WARPS * 4 * BYTES);  // [WARPS, TOGETHER, 2]
+  const float factor = scale * LOG2_E;
+
+  const uint32_t work = plan[0] * heads;
+  for (uint32_t number = blockIdx.x; number < work; number += gridDim.x) {
+    const uint32_t head = number % heads, piece = number / heads;
+    const uint32_t row = plan[1 + 2 * piece], split = plan[2 + 2 * piece];
+    const uint32_t first = ranges[2 * row], end = ranges[2 * row + 1];
+    // Rows of the group: up to the first that sees another prompt.
+    const uint32_t other = row + lane;
+    uint32_t count = other < rows && ranges[2 * other] == first && ranges[2 * other + 1] == end ? TOGETHER : lane;
+#pragma unroll
+    for (uint32_t flip = 16; flip > 0; flip >>= 1) {
+      const uint32_t theirs = shuffle_xor(count, flip);
+      count = theirs < count ? theirs : count;
+    }
+    const uint32_t keys_begin = first + split * SPLIT, whole = end - keys_begin;
+    const uint32_t keys = split + 1 < MOST_SPLITS && whole > SPLIT ? SPLIT : whole, tiles = (keys + KEYS - 1) / KEYS;
+    const T *key = prompt + keys_begin * 2 * width + uint64_t(head) * D, *value = key + width;
+
+    fetch<T, TOGETHER, D, THREADS>(query_tile, qkv + row * 3 * width + layout.column(QUERY, head), 3 * width, 0, count, threadIdx.x);
+    commit_copies();
+    const auto bring = [&](uint32_t tile, uint32_t stage) {
+      fetch<T, KEYS, D, 32>(mine + stage * BYTES, key, 2 * width, tile * KEYS, keys, lane);
+      fetch<T, KEYS, D, 32>(mine + (2 + stage) * BYTES, value, 2 * width, tile * KEYS, keys, lane);
+    };
+    if (warp < tiles) bring(warp, 0);
+    commit_copies();
+    wait_copies<1>();
+    __syncthreads();
+
+    float o[TALL][D / 8][4] = {}, most[TALL][2], sum[TALL][2] = {};
+#pragma unroll
+    for (int m = 0; m < TALL; ++m) most[m][0] = most[m][1] = -INFINITE;
+    uint32_t stage = 0;
+    for (uint32_t tile = warp; tile < tiles; tile += WARPS, stage ^= 1u) {
+      if (tile + WARPS < tiles) bring(tile + WARPS, stage ^ 1u);
+      commit_copies();
+      wait_copies<1>();
+      warp_barrier();
+      float s[TALL][GROUPS][4];
+      scores<T, D, TALL, GROUPS>(s, query_tile, 0, mine + stage * BYTES);
+      if ((tile + 1) * KEYS > keys) {
+#pragma unroll
+        for (int m = 0; m < TALL; ++m)
+#pragma unroll
+          for (int n = 0; n < GROUPS; ++n)
+#pragma unroll
+            for (int i = 0; i < 4; ++i)
+              if (tile * KEYS + 8 * n + 2 * place + (i & 1) >= keys) s[m][n][i] = -INFINITE;
+      }
+#pragma unroll
+      for (int m = 0; m < TALL; ++m)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          float now = most[m][half];
+#pragma unroll
+          for (int n = 0; n < GROUPS; ++n) now = fmaxf(now, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
+          now = fmaxf(now, shuffle_xor(now, 1));
+          now = fmaxf(now, shuffle_xor(now, 2));
+          const float shrink = power_of_two((most[m][half] - now) * factor), offset = now * factor;
+          most[m][half] = now;
+          float added = 0.0f;
+#pragma unroll
+          for (int n = 0; n < GROUPS; ++n)
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+              const float p = power_of_two(fmaf(s[m][n][2 * half + i], factor, -offset));
+              s[m][n][2 * half + i] = p;
+              added += p;
+            }
+          sum[m][half] = fmaf(sum[m][half], shrink, added);
+#pragma unroll
+          for (int n = 0; n < D / 8; ++n) o[m][n][2 * half] *= shrink, o[m][n][2 * half + 1] *= shrink;
+        }
+      accumulate<T, D, TALL, GROUPS>(o, s, mine + (2 + stage) * BYTES);
+      warp_barrier();
+    }
+    wait_copies<0>();
+    warp_barrier();
+
+    float *theirs = reinterpret_cast<float *>(mine);  // [TOGETHER, D]
+#pragma unroll
+    for (int m = 0; m < TALL; ++m)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float total = sum[m][half];
+        total += shuffle_xor(total, 1);
+        total += shuffle_xor(total, 2);
+        const uint32_t r = 16 * m + 8 * half + group;
+        if (place == 0) {
+          found[2 * (warp * TOGETHER + r)] = most[m][half] * factor;
+          found[2 * (warp * TOGETHER + r) + 1] = total;
+        }
+#pragma unroll
+        for (int n = 0; n < D / 8; ++n)
+#pragma unroll
+          for (int i = 0; i < 2; ++i) theirs[r * D + 8 * n + 2 * place + i] = o[m][n][2 * half + i];
+      }
+    __syncthreads();
+    for (uint32_t i = threadIdx.x; i < count * D; i += THREADS) {
+      const uint32_t r = i / D, t = i % D;
+      // Warp 0 has the first tile, so this is finite.
+      float top = found[2 * r];
+#pragma unroll
+      for (uint32_t w = 1; w < WARPS; ++w) top = fmaxf(top, found[2 * (w * TOGETHER + r)]);
+      float all = 0.0f, total = 0.0f;
+#pragma unroll
+      for (uint32_t w = 0; w < WARPS; ++w) {
+        const float weight = power_of_two(found[2 * (w * TOGETHER + r)] - top);
+        const float *part = reinterpret_cast<const float *>(query_tile + 2 * TOGETHER * D + w * 4 * BYTES);
+        all = fmaf(weight, part[r * D + t], all);
+        total = fmaf(weight, found[2 * (w * TOGETHER + r) + 1], total);
+      }
+      const uint64_t to = (uint64_t(row + r) * splits + split) * heads + head;
+      sums[to * D + t] = all;
+      if (t == 0) {
+        marks[2 * to] = top;
+        marks[2 * to + 1] = total;
+      }
+    }
+    __syncthreads();
+  }
+}
+
+/// y of a row and head, a warp each: what was found in the splits of its prompt (or, with `splits` 0, its prompt), then its path.
+template <class T>
+static __device__ void attend_paths(T *y, const T *qkv, const T *prompt, const T *tail, const uint32_t *ranges, const uint32_t *path_start,
+                                    const uint32_t *path, const float *sums, const float *marks, uint32_t rows, uint32_t splits, uint32_t heads,
+                                    uint32_t size, Layout layout, float scale) {
+  constexpr uint32_t KEYS = 32, WIDE = 16 / sizeof(T);
+  const uint32_t lane = lane_id(), room = (KEYS * 12 + 8 * size + 15) / 16 * 16;
+  char *mine = shared_memory() + warp_id() * room;
+  uint64_t *where = reinterpret_cast<uint64_t *>(mine);  // elements from the cache's first to the key's
+  float *p = reinterpret_cast<float *>(where + KEYS), *q = p + KEYS, *o = q + size;
+  const uint64_t number = uint64_t(blockIdx.x) * WARPS + warp_id();
+  if (number >= uint64_t(rows) * heads) return;
+  const uint32_t row = uint32_t(number / heads), head = uint32_t(number % heads);
+  const uint64_t width = uint64_t(heads) * size;
+  const T *query = qkv + row * 3 * width + layout.column(QUERY, head);
+  const uint32_t first = ranges[2 * row], shared = ranges[2 * row + 1] - first;
+  const uint32_t *own = path + path_start[row];
+  const uint32_t keys = shared + path_start[row + 1] - path_start[row];
+  const float factor = scale * LOG2_E;
+  for (uint32_t t = lane; t < size; t += 32) {
+    q[t] = wide(query[t]);
+    o[t] = 0.0f;
+  }
+  float most = -INFINITE, sum = 0.0f;  // the sum of this lane's keys; lane 0 has that of the splits too
+  const uint32_t found = splits > 0 ? splits_of(shared) : 0;
+  for (uint32_t split = 0; split < found; ++split) {
+    const uint64_t at = (uint64_t(row) * splits + split) * heads + head;
+    const float now = fmaxf(most, marks[2 * at]), shrink = power_of_two(most - now), weight = power_of_two(marks[2 * at] - now);
+    if (lane == 0) sum = fmaf(sum, shrink, weight * marks[2 * at + 1]);
+    for (uint32_t t = lane; t < size; t += 32) o[t] = fmaf(o[t], shrink, weight * sums[at * size + t]);
+    most = now;
+  }
+  const bool sixteens = size % WIDE == 0 && (reinterpret_cast<uintptr_t>(prompt) | reinterpret_cast<uintptr_t>(tail)) % 16 == 0;
+  for (uint32_t begin = found > 0 ? shared : 0; begin < keys; begin += KEYS) {
+    warp_barrier();
+    const uint32_t at = begin + lane;
+    const bool in_prompt = at < shared;
+    float x = -INFINITE;
+    if (at < keys) {
+      const uint64_t element = uint64_t(in_prompt ? first + at : own[at - shared]) * 2 * width + uint64_t(head) * size;
+      where[lane] = element;
+      const T *key = (in_prompt ? prompt : tail) + element;
+      float s = 0.0f;
+      if (sixteens) {
+#pragma unroll 4
+        for (uint32_t t = 0; t < size; t += WIDE) {
+          union {
+            Sixteen whole;
+            T one[WIDE];
+          } k;
+          k.whole = load16(key + t);
+#pragma unroll
+          for (uint32_t i = 0; i < WIDE; ++i) s = fmaf(q[t + i], wide(k.one[i]), s);
+        }
+      } else {
+        for (uint32_t t = 0; t < size; ++t) s = fmaf(q[t], wide(key[t]), s);
+      }
+      x = s * factor;
+    }
+    const float now = fmaxf(most, warp_max(x)), shrink = power_of_two(most - now), probability = power_of_two(x - now);
+    most = now;
+    sum = fmaf(sum, shrink, probability);
+    p[lane] = probability;
+    warp_barrier();
+    const uint32_t count = keys - begin < KEYS ? keys - begin : KEYS;
+    // Of these, keys of the prompt come first.
+    const uint32_t prompts = begin < shared ? (shared - begin < count ? shared - begin : count) : 0;
+    for (uint32_t t = lane; t < size; t += 32) {
+      float all = o[t] * shrink;
+      for (uint32_t j = 0; j < prompts; ++j) all = fmaf(p[j], wide(prompt[where[j] + width + t]), all);
+      for (uint32_t j = prompts; j < count; ++j) all = fmaf(p[j], wide(tail[where[j] + width + t]), all);
+      o[t] = all;
+    }
+  }
+  const float inverse = 1.0f / warp_sum(sum);
+  for (uint32_t t = lane; t < size; t += 32) y[row * width + uint64_t(head) * size + t] = narrow<T>(o[t] * inverse);
+}
+
+#define STORE_PARAMETERS(T) \
+  (T * cache, const T *qkv, const uint32_t *slots, uint32_t rows, uint32_t heads, uint32_t size, uint32_t part, uint32_t head)
+#define STORE_ARGUMENTS (cache, qkv, slots, rows, heads, size, Layout{part, head})
+
+KERNEL(256, cache_store_f32, STORE_PARAMETERS(float), STORE_ARGUMENTS, store<float>)
+KERNEL(256, cache_store_f16, STORE_PARAMETERS(f16), STORE_ARGUMENTS, store<f16>)
+KERNEL(256, cache_store_bf16, STORE_PARAMETERS(bf16), STORE_ARGUMENTS, store<bf16>)
+
+KERNEL(1024, cache_plan, (uint32_t *plan, const uint32_t *prompt, uint32_t rows), (plan, prompt, rows), plan_prompts)
+
+#define PROMPT_PARAMETERS(T)                                                                                                                \
+  (float *sums, float *marks, const T *qkv, const T *prompt, const uint32_t *ranges, const uint32_t *plan, uint32_t rows, uint32_t splits, \
+   uint32_t heads, uint32_t part, uint32_t head, float scale)
+#define PROMPT_ARGUMENTS (sums, marks, qkv, prompt, ranges, plan, rows, splits, heads, Layout{part, head}, scale)
+
+KERNEL(128, cache_prompt_64_f16, PROMPT_PARAMETERS(f16), PROMPT_ARGUMENTS, attend_prompts<f16, 64, 32>)
+KERNEL(128, cache_prompt_64_bf16, PROMPT_PARAMETERS(bf16), PROMPT_ARGUMENTS, attend_prompts<bf16, 64, 32>)
+KERNEL(128, cache_prompt_128_f16, PROMPT_PARAMETERS(f16), PROMPT_ARGUMENTS, attend_prompts<f16, 128, 16>)
+KERNEL(128, cache_prompt_128_bf16, PROMPT_PARAMETERS(bf16), PROMPT_ARGUMENTS, attend_prompts<bf16, 128, 16>)
+
+#define PATH_PARAMETERS(T)                                                                                                          \
+  (T * y, const T *qkv, const T *prompt, const T *tail, const uint32_t *ranges, const uint32_t *path_start, const uint32_t *path,  \
+   const float *sums, const float *marks, uint32_t rows, uint32_t splits, uint32_t heads, uint32_t size, uint32_t part, uint32_t head, float scale)
+#define PATH_ARGUMENTS \
+  (y, qkv, prompt, tail, ranges, path_start, path, sums, marks, rows, splits, heads, size, Layout{part, head}, scale)
+
+KERNEL(128, cache_paths_f32, PATH_PARAMETERS(float), PATH_ARGUMENTS, attend_paths<float>)
+KERNEL(128, cache_paths_f16, PATH_PARAMETERS(f16), PATH_ARGUMENTS, attend_paths<f16>)
+KERNEL(128, cache_paths_bf16, PATH_PARAMETERS(bf16), PATH_ARGUMENTS, attend_paths<bf16>)
