@@ -112,7 +112,7 @@ impl Bench {
                 let loss =
                     model.loss_and_gradients(&self.batch, divisor, Some(&noise), case.keep, &mut gradients);
                 assert!(loss.expect("a step").is_finite(), "step {taken}: the loss is not finite");
-                let norm = optimizer.step(&mut model, &gradients, 1e-4, taken).expect("AdamW");
+                let norm = optimizer.step(&mut model, &gradients, 1.0, 1e-4, taken).expect("AdamW");
                 assert!(norm.is_finite(), "step {taken}: the gradient is not finite");
             })
         };

@@ -98,7 +98,7 @@ static __device__ void layernorm_parameters(float *partial, const T *dy, const T
 }
 
 /// Adds the chunks' sums in their order.
-static __device__ void layernorm_collect(float *d_weight, float *d_bias, const float *partial, uint32_t chunks, uint32_t cols) {
+static __device__ void collect(float *d_weight, float *d_bias, const float *partial, uint32_t chunks, uint32_t cols) {
   const uint32_t c = blockIdx.x * blockDim.x + threadIdx.x;
   if (c >= cols) return;
   float weight = d_weight[c], bias = d_bias[c];
@@ -128,4 +128,4 @@ KERNEL(256, layernorm_backward_bf16_wide, (bf16 *dx, const bf16 *dy, const bf16 
 KERNEL(256, layernorm_parameters_f32, (float *partial, const float *dy, const float *x, const float *statistics, uint32_t rows, uint32_t cols), (partial, dy, x, statistics, rows, cols), layernorm_parameters<float>)
 KERNEL(256, layernorm_parameters_f16, (float *partial, const f16 *dy, const f16 *x, const float *statistics, uint32_t rows, uint32_t cols), (partial, dy, x, statistics, rows, cols), layernorm_parameters<f16>)
 KERNEL(256, layernorm_parameters_bf16, (float *partial, const bf16 *dy, const bf16 *x, const float *statistics, uint32_t rows, uint32_t cols), (partial, dy, x, statistics, rows, cols), layernorm_parameters<bf16>)
-KERNEL(256, layernorm_collect, (float *d_weight, float *d_bias, const float *partial, uint32_t chunks, uint32_t cols), (d_weight, d_bias, partial, chunks, cols), layernorm_collect)
+KERNEL(256, layernorm_collect, (float *d_weight, float *d_bias, const float *partial, uint32_t chunks, uint32_t cols), (d_weight, d_bias, partial, chunks, cols), collect)

@@ -228,8 +228,7 @@ pub(super) fn sum_rows(cuda: &Cuda, y: ViewMut, x: View) -> Result<()> {
     let chunks = rows.div_ceil(CHUNK);
     let partial = cuda.scratch(chunks * n * size_of::<f32>())?;
     let grid = Grid { blocks: [n.div_ceil(64 * 8) as u32, chunks as u32, 1], threads: 64, shared: 0 };
-    let arguments =
-        [partial.arg(), x.into(), count(n), count(rows), count(CHUNK), Arg::U32(kind(x.dtype()))];
+    let arguments = [partial.arg(), x.into(), count(n), count(rows), count(CHUNK), Arg::U32(kind(x.dtype()))];
     cuda.launch("sum_chunks", grid, &arguments)?;
     let add = Epilogue { write: Write::Add, ..Epilogue::default() };
     join(
