@@ -76,8 +76,15 @@ fn embed(device: &Device) {
     let (table, mut y) =
         (Given::noise(device, 4, 8, Dtype::F32, 1), Given::noise(device, 1, 8, Dtype::F32, 2));
     let beyond = device.upload_u32(&[4]).unwrap();
-    let error = device.embed(y.tensor.view_mut(), &[(table.view(), beyond.view())], Write::Set).unwrap_err();
-    assert!(error.to_string().contains("expected an id below 4, got 4"), "{error}");
+    // The CPU sees ids before it begins; a GPU would have to wait for them, so it answers with rows that are not numbers.
+    match device.embed(y.tensor.view_mut(), &[(table.view(), beyond.view())], Write::Set) {
+        Err(error) => assert!(error.to_string().contains("expected an id below 4, got 4"), "{error}"),
+        Ok(()) => {
+            assert_ne!(device.name(), "cpu");
+            let row = device.download_f32(y.view()).unwrap();
+            assert!(row.iter().all(|x| x.is_nan()), "{row:?}");
+        }
+    }
 }
 
 fn embed_backward(device: &Device) {
@@ -329,7 +336,8 @@ fn top_k(device: &Device) {
     for (rows, cols) in SHAPES {
         for dtype in FLOATS {
             for k in [1, 5, 20, 100, cols] {
-                if k > cols {
+                // Round after round over a whole row is for small rows alone where a thread is emulated.
+                if k > cols || device.name().starts_with("emu") && k * cols > 30_000 {
                     continue;
                 }
                 // Few distinct values: many ties.
