@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 fn engine(folder: &Path, threads: usize, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_engine"));
@@ -135,14 +135,31 @@ fn start(folder: &Path, threads: usize, args: &[String], run: &Path) -> Child {
     engine(folder, threads, &args).spawn().unwrap()
 }
 
+fn lines(path: &Path) -> usize {
+    fs::read(path).map_or(0, |bytes| bytes.iter().filter(|&&b| b == b'\n').count())
+}
+
+/// SIGKILL once `path` has `more` lines more than now, and a random part of a line later; whether it met something alive.
+fn kill_after(child: &mut Child, path: &Path, more: usize, rng: &mut Philox) -> bool {
+    let begun = lines(path);
+    let mut alive = true;
+    while alive && lines(path) < begun + more {
+        alive = child.try_wait().unwrap().is_none();
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    std::thread::sleep(Duration::from_micros(rng.below(20_000) as u64));
+    alive && child.try_wait().unwrap().is_none() && child.kill().is_ok() && !child.wait().unwrap().success()
+}
+
+/// Deaths of a run before it may live.
+const DEATHS: u32 = 5;
+
 fn killed_train(tune: &str) {
     let folder = shop();
     let args = |out: &str| train(tune, out);
     let whole = format!("{tune}-whole");
-    let begun = Instant::now();
     let mut child = start(folder, 2, &args(&whole), &folder.join(&whole));
     assert!(child.wait().unwrap().success());
-    let length = begun.elapsed();
     let out = format!("{tune}-killed");
     let run = folder.join(&out);
     let (seed, mut rng) = moments(tune);
@@ -150,23 +167,16 @@ fn killed_train(tune: &str) {
     for part in 0.. {
         let threads = [1, 3, 2, 5][part % 4];
         let mut child = start(folder, threads, &args(&out), &run);
-        // After a few deaths it may live: on a loaded machine short lives get nowhere.
-        if kills < 5 {
-            std::thread::sleep(length.mul_f64(0.08 + 0.3 * rng.uniform()));
-        }
-        if kills < 5 && child.try_wait().unwrap().is_none() {
-            child.kill().unwrap();
-            let status = child.wait().unwrap();
-            kills += u32::from(!status.success());
-            if !status.success() {
-                continue;
-            }
+        // Some die before their first step, most between two checkpoints or while one is written.
+        if kills < DEATHS && kill_after(&mut child, &run.join("metrics.jsonl"), rng.below(15), &mut rng) {
+            kills += 1;
+            continue;
         }
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "seed {seed}: {}", String::from_utf8_lossy(&output.stderr));
         break;
     }
-    println!("{tune}: {kills} kills, {:.2} s a run", length.as_secs_f64());
+    println!("{tune}: {kills} kills");
     assert!(kills > 0, "seed {seed}: nothing was killed");
     same_run(seed, &run, &folder.join(&whole));
 }
@@ -195,12 +205,11 @@ fn a_run_told_to_end() {
         let mut told = 0;
         for part in 0.. {
             let threads = [5, 1, 2][part % 3];
-            let lines =
-                || fs::read_to_string(run.join("metrics.jsonl")).map_or(0, |text| text.lines().count());
+            let log = run.join("metrics.jsonl");
             // More lines than before: the run has begun, and listens.
-            let after = lines() + 3 + rng.below(12);
+            let after = lines(&log) + 3 + rng.below(12);
             let mut child = start(folder, threads, &args(&out), &run);
-            while lines() < after && child.try_wait().unwrap().is_none() {
+            while lines(&log) < after && child.try_wait().unwrap().is_none() {
                 std::thread::sleep(Duration::from_millis(1));
             }
             // A child that was waited for has no number any more.
@@ -246,34 +255,27 @@ fn a_killed_decode_goes_on_after_its_last_whole_line() {
         );
         text.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
-    let texts = |args: &[String]| args.iter().map(String::as_str).map(str::to_owned).collect::<Vec<_>>();
     for out in ["d-whole", "d-killed"] {
         fs::create_dir(folder.join(out)).unwrap();
     }
-    let begun = Instant::now();
     let whole = args("d-whole");
     done(folder, 2, &whole.iter().map(String::as_str).collect::<Vec<_>>());
-    let length = begun.elapsed();
     let (seed, mut rng) = moments("decode");
     let mut kills = 0;
     for part in 0.. {
-        let words = texts(&args("d-killed"));
+        let words = args("d-killed");
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let mut child = engine(folder, [1, 2, 5][part % 3], &words).spawn().unwrap();
-        if kills < 5 {
-            std::thread::sleep(length.mul_f64(0.1 + 0.4 * rng.uniform()));
-        }
-        if kills < 5 && child.try_wait().unwrap().is_none() {
-            child.kill().unwrap();
-            if !child.wait().unwrap().success() {
-                kills += 1;
-                continue;
-            }
+        if kills < DEATHS && kill_after(&mut child, &folder.join("d-killed/p.jsonl"), rng.below(12), &mut rng)
+        {
+            kills += 1;
+            continue;
         }
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "seed {seed}: {}", String::from_utf8_lossy(&output.stderr));
         break;
     }
+    println!("decode: {kills} kills");
     assert!(kills > 0, "seed {seed}: nothing was killed");
     let expected = answers(&folder.join("d-whole/p.jsonl"));
     assert_eq!(expected.len(), 60);

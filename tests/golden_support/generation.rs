@@ -82,10 +82,10 @@ fn greedy(model: &Model, batch: &Batch, steps: usize) -> (Vec<Vec<u32>>, Vec<Vec
             seen[request].push(row);
         }
         let mut extension = Extension::new();
-        for request in 0..requests {
+        for (request, tokens) in tokens.iter().enumerate() {
             let path: Vec<u32> = (0..=step).map(|t| (t * requests + request) as u32).collect();
             let place = place(batch, request, step);
-            extension.push(request as u32, tokens[request][step], place, path[step], &path);
+            extension.push(request as u32, tokens[step], place, path[step], &path);
         }
         rows = logits(model, cache.extend(model, &extension).unwrap().view());
     }

@@ -117,12 +117,12 @@ fn the_rotation_of_two_positions() {
         // Dimension t of a half turns with dimension t + a quarter; the halves by their own positions.
         let forward = |x: &[f64]| {
             let mut y = x.to_vec();
-            for row in 0..ROWS {
-                for (part, head) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-                    for half in 0..2 {
+            for (half, ids) in ids.iter().enumerate() {
+                for (row, &id) in ids.iter().enumerate() {
+                    for (part, head) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
                         for t in 0..pairs {
                             let at = row * 3 * WIDTH + column(layout, part, head) + half * SIZE / 2 + t;
-                            let angle = ids[half][row] as usize * pairs + t;
+                            let angle = id as usize * pairs + t;
                             let (c, s) = (cos.values[angle], sin.values[angle]);
                             y[at] = x[at] * c - x[at + pairs] * s;
                             y[at + pairs] = x[at + pairs] * c + x[at] * s;

@@ -106,6 +106,15 @@ fn a_wide_beam_is_brute_force_in_both_families() {
     }
 }
 
+/// A continuation of a prompt: what was fed, with which ids, into which slots.
+#[derive(Clone, Default)]
+struct Row {
+    request: usize,
+    tokens: Vec<u32>,
+    ids: Vec<u32>,
+    path: Vec<u32>,
+}
+
 /// Continuations that fork anywhere, run in passes of any size, against one pass over each path.
 #[test]
 fn cached_rows_are_teacher_forced_rows_whatever_forks() {
@@ -127,9 +136,8 @@ fn cached_rows_are_teacher_forced_rows_whatever_forks() {
             })
             .collect();
         let (mut cache, ends) = KvCache::prefill(&model, &Batch::of(&prompts), 4).unwrap();
-        // Rows so far: request, tokens, ids, slots.
-        let mut rows: Vec<(usize, Vec<u32>, Vec<u32>, Vec<u32>)> =
-            (0..prompts.len()).map(|request| (request, Vec::new(), Vec::new(), Vec::new())).collect();
+        let mut rows: Vec<Row> =
+            (0..prompts.len()).map(|request| Row { request, ..Row::default() }).collect();
         let mut hidden = vec![model.device.download_f32(ends.view()).unwrap()];
         let mut used = 0;
         for _ in 0..8 {
@@ -137,7 +145,7 @@ fn cached_rows_are_teacher_forced_rows_whatever_forks() {
             let fresh = rows.len();
             for _ in 0..1 + rng.below(9) {
                 // A parent of an earlier pass or of this one.
-                let (request, mut tokens, mut ids, mut path) = rows[rng.below(rows.len())].clone();
+                let Row { request, mut tokens, mut ids, mut path } = rows[rng.below(rows.len())].clone();
                 tokens.push(rng.below(vocabulary) as u32);
                 ids.push(1 + rng.below(6) as u32);
                 path.push(used);
@@ -145,7 +153,7 @@ fn cached_rows_are_teacher_forced_rows_whatever_forks() {
                 let position = [mask, ids[ids.len() - 1]];
                 extension.push(request as u32, tokens[tokens.len() - 1], position, used, &path);
                 used += 1;
-                rows.push((request, tokens, ids, path));
+                rows.push(Row { request, tokens, ids, path });
             }
             cache.reserve(&model, used as usize).unwrap();
             let normed = cache.extend(&model, &extension).unwrap();
@@ -155,7 +163,7 @@ fn cached_rows_are_teacher_forced_rows_whatever_forks() {
         let hidden = hidden.concat();
         let width = model.config.hidden;
         let mut worst = [0f32; 2];
-        for ((request, tokens, ids, _), cached) in rows.iter().zip(hidden.chunks(width)) {
+        for (Row { request, tokens, ids, .. }, cached) in rows.iter().zip(hidden.chunks(width)) {
             let mut sample = prompts[*request].clone();
             let mask = sample.mask_inter();
             for (&token, &id) in tokens.iter().zip(ids) {
