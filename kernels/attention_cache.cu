@@ -263,7 +263,7 @@ static __device__ void attend_paths(T *y, const T *qkv, const T *prompt, const T
       const T *key = (in_prompt ? prompt : tail) + element;
       float s = 0.0f;
       if (sixteens) {
-#pragma unroll 4
+#pragma unroll 2
         for (uint32_t t = 0; t < size; t += WIDE) {
           union {
             Sixteen whole;
@@ -288,7 +288,9 @@ static __device__ void attend_paths(T *y, const T *qkv, const T *prompt, const T
     const uint32_t prompts = begin < shared ? (shared - begin < count ? shared - begin : count) : 0;
     for (uint32_t t = lane; t < size; t += 32) {
       float all = o[t] * shrink;
+#pragma unroll 4
       for (uint32_t j = 0; j < prompts; ++j) all = fmaf(p[j], wide(prompt[where[j] + width + t]), all);
+#pragma unroll 4
       for (uint32_t j = prompts; j < count; ++j) all = fmaf(p[j], wide(tail[where[j] + width + t]), all);
       o[t] = all;
     }
