@@ -40,11 +40,15 @@ static __device__ void embed_backward(float *d_table, const T *dy, const uint32_
   float sum = c < cols ? d_table[uint64_t(id) * cols + c] : 0.0f;
   for (uint32_t first = r; first < rows; first += blockDim.x) {
     const uint32_t mine = first + threadIdx.x;
-    same[threadIdx.x] = mine < rows && ids[mine] == id;
+    const uint32_t bits = lanes_where(mine < rows && ids[mine] == id);
+    if (lane_id() == 0) same[warp_id()] = bits;
     __syncthreads();
-    const uint32_t count = rows - first < blockDim.x ? rows - first : blockDim.x;
-    for (uint32_t i = 0; i < count; ++i)
-      if (same[i] && c < cols) sum += wide(dy[uint64_t(first + i) * cols + c]);
+    for (uint32_t w = 0; w < blockDim.x / 32; ++w) {
+      for (uint32_t left = same[w]; left != 0; left &= left - 1) {
+        const uint64_t row = first + 32 * w + lowest_bit(left);
+        if (c < cols) sum += wide(dy[row * cols + c]);
+      }
+    }
     __syncthreads();
   }
   if (c < cols) d_table[uint64_t(id) * cols + c] = sum;

@@ -45,6 +45,32 @@ static __device__ __forceinline__ T shuffle_xor(T x, uint32_t flip) {
 #endif
 }
 
+/// Bit l is what lane l brought.
+static __device__ __forceinline__ uint32_t lanes_where(bool mine) {
+#if defined(__CUDACC__)
+  return __ballot_sync(ALL_LANES, mine);
+#else
+  const uint32_t word = mine;
+  const unsigned char *slots = emulator::exchange(&word, sizeof word, ALL_LANES, "lanes_where");
+  uint32_t bits = 0;
+  for (uint32_t lane = 0; lane < 32; ++lane) {
+    uint32_t other;
+    memcpy(&other, slots + lane * emulator::SLOT, sizeof other);
+    bits |= other << lane;
+  }
+  return bits;
+#endif
+}
+
+/// The place of the lowest bit that is set; x is not zero.
+static __device__ __forceinline__ uint32_t lowest_bit(uint32_t x) {
+#if defined(__CUDACC__)
+  return __ffs(x) - 1;
+#else
+  return __builtin_ctz(x);
+#endif
+}
+
 /// The sum over a warp, the same bits in every lane: a butterfly, so each lane adds the same pairs.
 static __device__ __forceinline__ float warp_sum(float x) {
 #pragma unroll

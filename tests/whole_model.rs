@@ -1,6 +1,8 @@
 //! The whole model on the CUDA backend: goldens, training, decoding, the same bits for every order of threads. On the emulator,
 //! or on the devices that `ENGINE_DEVICES` names (`ENGINE_DEVICES=cuda:0`).
 
+// What this binary does not use serves tests/golden.rs.
+#[allow(dead_code)]
 mod golden_support;
 
 use engine::base::{Dtype, Philox, Stream};

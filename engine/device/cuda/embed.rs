@@ -3,8 +3,8 @@
 use super::*;
 
 const THREADS: u32 = 256;
-/// Shared memory of `embed_backward`: a float a warp, then a flag a thread.
-const SHARED: usize = 32 * 4 + THREADS as usize * 4;
+/// Shared memory of `embed_backward`: a float a warp, then a word of flags a warp.
+const SHARED: usize = 2 * 32 * 4;
 
 pub(super) fn embed(cuda: &Cuda, y: ViewMut, tables: &[(View, View)], write: Write) -> Result<()> {
     let mut arguments = vec![Arg::from(&y)];
