@@ -30,8 +30,9 @@ const TILES: [Tile; 4] = [
     Tile { name: "few", rows: 16, columns: 32, depth: 128, stages: 4, warp: [16, 16], rate: 0.2 },
 ];
 
-/// The tile of operands at any address.
-const ANY: &Tile = &TILES[2];
+/// The tile of operands at any address: they are gathered element by element, half as deep so that it fits registers.
+const ANY: &Tile =
+    &Tile { name: "any", rows: 64, columns: 64, depth: 32, stages: 3, warp: [32, 32], rate: 0.1 };
 
 impl Tile {
     fn threads(&self) -> u32 {
@@ -72,6 +73,9 @@ const CHUNK: usize = 256;
 /// The same for gradients that are small in both directions but not thin: y up to 512 × 512, where blocks of y alone are too few.
 const SMALL_GRADIENT: usize = 1 << 18;
 const SMALL_GRADIENT_CHUNK: usize = 1024;
+
+/// Row pitch, in elements, from which on the offsets within a tile no longer fit the 32 bits that tensor-core kernels keep them in.
+const WIDEST: usize = 1 << 22;
 
 /// The arguments of the product kernels that wrappers change, the rest is the epilogue's.
 struct Product<'a> {
@@ -203,10 +207,11 @@ fn sums(cuda: &Cuda, product: &Product, a: View, b: View, form: Form, chunks: us
     };
     let (m, n, _) = product.size;
     let [_, of_a, of_b] = product.kinds;
-    if of_a == of_b && of_a != Dtype::F32 {
+    let narrow = a.cols().max(b.cols()) < WIDEST;
+    if of_a == of_b && of_a != Dtype::F32 && narrow {
         let aligned = [a, b].iter().all(|x| x.address() % 16 == 0 && x.cols() % 8 == 0);
         let tile = if aligned { choose(form, m, n, cuda.processors()) } else { ANY };
-        let entry = format!("gemm_{name}_{}_{}", if aligned { tile.name } else { "any" }, suffix(of_a));
+        let entry = format!("gemm_{name}_{}_{}", tile.name, suffix(of_a));
         let blocks = [tile.blocks(m, n) as u32, chunks as u32, 1];
         let grid = Grid { blocks, threads: tile.threads(), shared: tile.shared() };
         return cuda.launch(&entry, grid, &product.arguments());
@@ -228,8 +233,7 @@ pub(super) fn sum_rows(cuda: &Cuda, y: ViewMut, x: View) -> Result<()> {
     let chunks = rows.div_ceil(CHUNK);
     let partial = cuda.scratch(chunks * n * size_of::<f32>())?;
     let grid = Grid { blocks: [n.div_ceil(64 * 8) as u32, chunks as u32, 1], threads: 64, shared: 0 };
-    let arguments =
-        [partial.arg(), x.into(), count(n), count(rows), count(CHUNK), Arg::U32(kind(x.dtype()))];
+    let arguments = [partial.arg(), x.into(), count(n), count(rows), count(CHUNK), Arg::U32(kind(x.dtype()))];
     cuda.launch("sum_chunks", grid, &arguments)?;
     let add = Epilogue { write: Write::Add, ..Epilogue::default() };
     join(
@@ -252,7 +256,7 @@ mod tests {
 
     #[test]
     fn tiles_fit_a_processor_and_suit_the_size() {
-        for tile in &TILES {
+        for tile in TILES.iter().chain([ANY]) {
             assert!(tile.shared() <= 163 << 10, "{}: {} bytes of shared memory", tile.name, tile.shared());
             assert!(tile.threads() <= 256, "{}: {} threads", tile.name, tile.threads());
         }
