@@ -62,10 +62,13 @@ struct Operand {
       char *to = tile + (STEP % 8 == 0 ? slot + i * STEP * PIECES * 16 : swizzled<PIECES>(r, piece()));
       bool inside = ALONG ? piece_left > 0 : row_left > i * STEP;
       if (SKIP) inside = inside && first + r < total;
-      if (ALIGNED)
-        copy16_later(to, start + offset[i] + uint64_t(at) * step, inside ? 16 : 0);
-      else
-        store16(to, gathered(start + offset[i] + uint64_t(at) * step, ALONG ? piece_left : inside ? int32_t(total - first) - int32_t(piece() * 8) : 0));
+      const char *from = start + offset[i] + uint64_t(at) * step;
+      if (ALIGNED) {
+        copy16_later(to, from, inside ? 16 : 0);
+      } else {
+        const int32_t columns_left = int32_t(total - first) - int32_t(piece() * 8);
+        store16(to, gathered(from, ALONG ? piece_left : inside ? columns_left : 0));
+      }
     }
   }
 

@@ -57,13 +57,15 @@ impl Tile {
     }
 }
 
-fn choose(form: Form, m: usize, n: usize, processors: usize) -> &'static Tile {
+/// The cheapest tile that a device of so many processors, with so much shared memory for a block, can run.
+fn choose(form: Form, m: usize, n: usize, processors: usize, shared: usize) -> &'static Tile {
     // A gradient of a weight has no few rows: those go to `thin_gradient`.
     let tiles = if form == Form::Tn { &TILES[..3] } else { &TILES[..] };
     tiles
         .iter()
+        .filter(|tile| tile.shared() <= shared)
         .min_by(|x, y| x.cost(m, n, processors).total_cmp(&y.cost(m, n, processors)))
-        .expect("there are tiles")
+        .expect("the small tile fits every device")
 }
 
 /// Columns up to which a product counts as thin: the adapter's.
@@ -198,6 +200,13 @@ fn join(cuda: &Cuda, product: &Product) -> Result<()> {
     cuda.launch("join_sums", Grid::of((m * n.div_ceil(8)).div_ceil(128), 128), &product.arguments())
 }
 
+/// `blocks` for each of `chunks`.
+fn chunked(blocks: usize, chunks: usize, threads: u32, shared: usize) -> Grid {
+    let mut grid = Grid::of(blocks, threads).shared(shared);
+    grid.blocks[1] = chunks as u32;
+    grid
+}
+
 /// One kernel over all of k, or over `chunks` of it.
 fn sums(cuda: &Cuda, product: &Product, a: View, b: View, form: Form, chunks: usize) -> Result<()> {
     let name = match form {
@@ -210,10 +219,10 @@ fn sums(cuda: &Cuda, product: &Product, a: View, b: View, form: Form, chunks: us
     let narrow = a.cols().max(b.cols()) < WIDEST;
     if of_a == of_b && of_a != Dtype::F32 && narrow {
         let aligned = [a, b].iter().all(|x| x.address() % 16 == 0 && x.cols() % 8 == 0);
-        let tile = if aligned { choose(form, m, n, cuda.processors()) } else { ANY };
+        let facts = cuda.driver.facts();
+        let tile = if aligned { choose(form, m, n, cuda.processors(), facts.shared) } else { ANY };
         let entry = format!("gemm_{name}_{}_{}", tile.name, suffix(of_a));
-        let blocks = [tile.blocks(m, n) as u32, chunks as u32, 1];
-        let grid = Grid { blocks, threads: tile.threads(), shared: tile.shared() };
+        let grid = chunked(tile.blocks(m, n), chunks, tile.threads(), tile.shared());
         return cuda.launch(&entry, grid, &product.arguments());
     }
     if form != Form::Tn && n <= THIN {
@@ -223,8 +232,8 @@ fn sums(cuda: &Cuda, product: &Product, a: View, b: View, form: Form, chunks: us
         let grid = Grid { blocks, threads: 256, shared: 8 * 512 * size_of::<f32>() };
         return cuda.launch(&format!("thin_{name}_{rows}"), grid, &product.arguments());
     }
-    let blocks = [(m.div_ceil(64) * n.div_ceil(64)) as u32, chunks as u32, 1];
-    let grid = Grid { blocks, threads: 128, shared: 2 * 16 * (64 + 4) * size_of::<f32>() };
+    let shared = 2 * 16 * (64 + 4) * size_of::<f32>();
+    let grid = chunked(m.div_ceil(64) * n.div_ceil(64), chunks, 128, shared);
     cuda.launch(&format!("plain_{name}"), grid, &product.arguments())
 }
 
@@ -232,7 +241,7 @@ pub(super) fn sum_rows(cuda: &Cuda, y: ViewMut, x: View) -> Result<()> {
     let (rows, n) = (x.rows(), x.cols());
     let chunks = rows.div_ceil(CHUNK);
     let partial = cuda.scratch(chunks * n * size_of::<f32>())?;
-    let grid = Grid { blocks: [n.div_ceil(64 * 8) as u32, chunks as u32, 1], threads: 64, shared: 0 };
+    let grid = chunked(n.div_ceil(64 * 8), chunks, 64, 0);
     let arguments = [partial.arg(), x.into(), count(n), count(rows), count(CHUNK), Arg::U32(kind(x.dtype()))];
     cuda.launch("sum_chunks", grid, &arguments)?;
     let add = Epilogue { write: Write::Add, ..Epilogue::default() };
@@ -260,11 +269,13 @@ mod tests {
             assert!(tile.shared() <= 163 << 10, "{}: {} bytes of shared memory", tile.name, tile.shared());
             assert!(tile.threads() <= 256, "{}: {} threads", tile.name, tile.threads());
         }
-        let name = |form, m, n| choose(form, m, n, 108).name;
+        let name = |form, m, n| choose(form, m, n, 108, 163 << 10).name;
         assert_eq!(name(Form::Nt, 8192, 16384), "large");
-        assert_eq!(name(Form::Nt, 640, 4096), "medium");
+        assert_eq!(name(Form::Nt, 256, 4096), "medium");
         assert_eq!(name(Form::Nn, 64, 4096), "small");
         assert_eq!(name(Form::Nt, 1, 4096), "few");
         assert_eq!(name(Form::Tn, 1, 4096), "small");
+        // A block of later consumer devices has 99 KiB.
+        assert_eq!(choose(Form::Nt, 8192, 16384, 84, 99 << 10).name, "medium");
     }
 }
