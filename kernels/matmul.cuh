@@ -216,3 +216,5 @@ using Large = Tile<128, 256, 32, 64, 64, 4>;
 using Medium = Tile<128, 128, 32, 64, 64, 4>;
 using Small = Tile<64, 64, 64, 32, 32, 3>;
 using Few = Tile<16, 32, 128, 16, 16, 4>;
+/// For operands that are gathered element by element: half of k at a time, so that what is under way fits registers.
+using Loose = Tile<64, 64, 32, 32, 32, 3>;

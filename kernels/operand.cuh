@@ -26,7 +26,7 @@ struct Operand {
   static constexpr bool SKIP = ALONG && SPAN == 16;
 
   const char *start;  // of the first tile
-  uint64_t step;      // bytes from a tile to the next
+  uint32_t step;      // bytes from a tile to the next
   uint32_t first;     // of SPAN, in the matrix
   uint32_t total;     // rows or columns of the matrix beside k
   uint32_t slot;      // where the first copy goes in a tile
@@ -40,7 +40,7 @@ struct Operand {
       : first(first_), total(total_), slot(opaque(swizzled<PIECES>(row(), piece()))) {
     const uint64_t pitch = uint64_t(ALONG ? k : total) * 2;
     start = static_cast<const char *>(x) + (ALONG ? first * pitch + uint64_t(from) * 2 : from * pitch + uint64_t(first) * 2);
-    step = ALONG ? DEEP * 2 : DEEP * pitch;
+    step = ALONG ? DEEP * 2 : uint32_t(DEEP * pitch);
 #pragma unroll
     for (int i = 0; i < COPIES; ++i) {
       const uint32_t r = row() + i * STEP, c = piece() * 8;
@@ -55,7 +55,6 @@ struct Operand {
   /// Begins to bring tile number `at`, of whose DEEP of k `left` exist (none if negative); the rest becomes zero. A copy of no
   /// bytes reads nothing, wherever it points.
   __device__ __forceinline__ void stage(char *tile, uint32_t at, int32_t left) const {
-    const char *here = start + at * step;
     const int32_t row_left = left - int32_t(row()), piece_left = left - int32_t(piece() * 8);
 #pragma unroll
     for (int i = 0; i < COPIES; ++i) {
@@ -63,10 +62,13 @@ struct Operand {
       char *to = tile + (STEP % 8 == 0 ? slot + i * STEP * PIECES * 16 : swizzled<PIECES>(r, piece()));
       bool inside = ALONG ? piece_left > 0 : row_left > i * STEP;
       if (SKIP) inside = inside && first + r < total;
-      if (ALIGNED)
-        copy16_later(to, here + offset[i], inside ? 16 : 0);
-      else
-        store16(to, gathered(here + offset[i], ALONG ? piece_left : inside ? int32_t(total - first) - int32_t(piece() * 8) : 0));
+      const char *from = start + offset[i] + uint64_t(at) * step;
+      if (ALIGNED) {
+        copy16_later(to, from, inside ? 16 : 0);
+      } else {
+        const int32_t columns_left = int32_t(total - first) - int32_t(piece() * 8);
+        store16(to, gathered(from, ALONG ? piece_left : inside ? columns_left : 0));
+      }
     }
   }
 

@@ -6,8 +6,16 @@ use crate::Case;
 use engine::base::Dtype;
 use engine::device::{Device, Epilogue, Form, Gelu, LowRank, Write};
 
-pub const CASES: &[Case] =
-    &[("matmul", forms), ("matmul", dtypes), ("matmul", epilogues), ("sum_rows", sum_rows)];
+pub const CASES: &[Case] = &[
+    ("matmul", forms),
+    ("matmul", dtypes),
+    ("matmul", epilogues),
+    ("matmul", deep),
+    ("matmul", low_ranks),
+    ("matmul", rows_alone),
+    ("matmul", addresses),
+    ("sum_rows", sum_rows),
+];
 
 const FORMS: [Form; 3] = [Form::Nt, Form::Nn, Form::Tn];
 
@@ -175,6 +183,173 @@ fn fused(device: &Device, shape: (usize, usize, usize), form: Form, dtype: Dtype
     if gelu.is_some() {
         judge(&format!("{label} pre_activation"), device, before.view(), &argument, bound);
     }
+}
+
+/// The depth of real linears, and sizes at which each tile of a GPU's kernels is the best choice, with an edge.
+fn deep(device: &Device) {
+    let shapes = [(17, 72, 4096), (9, 40, 16384), (100, 130, 328), (250, 250, 72), (250, 504, 72)];
+    for form in FORMS {
+        for dtype in [Dtype::F16, Dtype::Bf16] {
+            for shape in shapes {
+                let problem = Problem::new(device, shape, form, [dtype; 2]);
+                let mut y = Given::noise(device, problem.m, problem.n, Dtype::F32, 7);
+                let (a, b) = (problem.a.view(), problem.b.view());
+                device.matmul(y.tensor.view_mut(), a, b, form, Epilogue::default()).unwrap();
+                judge(&problem.label(), device, y.view(), &problem.product(), Bound::sums(problem.k));
+            }
+        }
+    }
+    // An adapter's products: a thin f32 operand beside a 16-bit one, and gradients over many rows.
+    for (shape, form) in [((40, 8, 4096), Form::Nt), ((3, 11, 700), Form::Nn), ((72, 8, 600), Form::Tn)] {
+        for dtypes in [[Dtype::Bf16, Dtype::F32], [Dtype::F16, Dtype::F32], [Dtype::F32; 2]] {
+            let problem = Problem::new(device, shape, form, dtypes);
+            let mut y = Given::noise(device, problem.m, problem.n, Dtype::F32, 7);
+            let (a, b) = (problem.a.view(), problem.b.view());
+            device.matmul(y.tensor.view_mut(), a, b, form, Epilogue::default()).unwrap();
+            judge(&problem.label(), device, y.view(), &problem.product(), Bound::sums(problem.k));
+        }
+    }
+}
+
+/// The tail in every dtype of its own beside a 16-bit product: a factor of f32 keeps f32's digits.
+fn low_ranks(device: &Device) {
+    let (m, n, k) = (37, 72, 48);
+    for form in [Form::Nt, Form::Nn] {
+        for rank in [1, 8, 40] {
+            for z in FLOATS {
+                for factor in FLOATS {
+                    let problem = Problem::new(device, (m, n, k), form, [Dtype::Bf16; 2]);
+                    let z = Given::noise(device, m, rank, z, 12);
+                    let factor = match form {
+                        Form::Nt => Given::noise(device, n, rank, factor, 13),
+                        _ => Given::noise(device, rank, n, factor, 13),
+                    };
+                    let tail = oracle::matmul(&z.values, &factor.values, (m, n, rank), form);
+                    let scale = 0.3f32;
+                    let expected: Vec<f64> =
+                        problem.product().iter().zip(&tail).map(|(p, t)| p + f64::from(scale) * t).collect();
+                    let mut y = Given::noise(device, m, n, Dtype::F32, 7);
+                    let epilogue = Epilogue {
+                        low_rank: Some(LowRank { z: z.view(), factor: factor.view(), scale }),
+                        ..Epilogue::default()
+                    };
+                    device
+                        .matmul(y.tensor.view_mut(), problem.a.view(), problem.b.view(), form, epilogue)
+                        .unwrap();
+                    let label = format!("{} rank {rank}", problem.label());
+                    judge(&label, device, y.view(), &expected, Bound::sums(k + rank));
+                }
+            }
+        }
+    }
+}
+
+/// y and its bits, of rows `from..to` of a product.
+fn bits(
+    device: &Device,
+    problem: &Problem,
+    tail: Option<&(Given, Given)>,
+    rows: std::ops::Range<usize>,
+) -> Vec<u32> {
+    let mut y = Given::noise(device, rows.len(), problem.n, Dtype::F32, 7);
+    let low_rank = tail.map(|(z, factor)| LowRank {
+        z: z.view().row_range(rows.clone()),
+        factor: factor.view(),
+        scale: 0.3,
+    });
+    let epilogue = Epilogue { low_rank, gelu: Some(Gelu::Tanh), ..Epilogue::default() };
+    let a = problem.a.view().row_range(rows);
+    device.matmul(y.tensor.view_mut(), a, problem.b.view(), problem.form, epilogue).unwrap();
+    device.download_f32(y.view()).unwrap().into_iter().map(f32::to_bits).collect()
+}
+
+/// A row has the same bits alone, as one of a few and as one of many, at whatever place.
+fn rows_alone(device: &Device) {
+    const ROWS: usize = 130;
+    for form in [Form::Nt, Form::Nn] {
+        for dtypes in [[Dtype::Bf16; 2], [Dtype::F16; 2], [Dtype::Bf16, Dtype::F32], [Dtype::F32; 2]] {
+            for (n, k) in [(8, 520), (72, 200), (33, 201)] {
+                let problem = Problem::new(device, (ROWS, n, k), form, dtypes);
+                let factor = if form == Form::Nt { (n, 8) } else { (8, n) };
+                let tail = (
+                    Given::noise(device, ROWS, 8, dtypes[0], 12),
+                    Given::noise(device, factor.0, factor.1, Dtype::F32, 13),
+                );
+                let all = bits(device, &problem, Some(&tail), 0..ROWS);
+                for rows in [0..1, 1..2, 129..130, 5..7, 3..20, 0..64, 65..130] {
+                    let some = bits(device, &problem, Some(&tail), rows.clone());
+                    assert_eq!(
+                        some,
+                        all[rows.start * n..rows.end * n],
+                        "{}: rows {rows:?} alone and among {ROWS}",
+                        problem.label()
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Where operands begin changes no bit: a row of them more or less, or one element, which no vector access can take.
+fn addresses(device: &Device) {
+    let (m, n, k) = (19, 40, 72);
+    for form in FORMS {
+        let problem = Problem::new(device, (m, n, k), form, [Dtype::Bf16; 2]);
+        let shifted = |x: &Given| {
+            let values: Vec<f64> = std::iter::once(0.0).chain(x.values.iter().copied()).collect();
+            Given::new(device, &values, 1, values.len(), Dtype::Bf16)
+        };
+        let (a, b) = (shifted(&problem.a), shifted(&problem.b));
+        let shapes = [problem.a.view().shape(), problem.b.view().shape()];
+        let mut results = Vec::new();
+        for (a, b) in [
+            (problem.a.view(), problem.b.view()),
+            (a.view().part(1, shapes[0]), problem.b.view()),
+            (problem.a.view(), b.view().part(1, shapes[1])),
+        ] {
+            let mut y = Given::noise(device, 1, m * n + 1, Dtype::Bf16, 7);
+            let mut target = y.tensor.view_mut();
+            let part = target.reborrow().part(1, engine::base::Shape::matrix(m, n));
+            device.matmul(part, a, b, form, Epilogue::default()).unwrap();
+            let values = device.download_f32(y.view()).unwrap();
+            assert_eq!(f64::from(values[0]), y.values[0], "what stands before y stays");
+            results.push(values);
+        }
+        assert_eq!(results[0], results[1], "{}: a at an odd address", problem.label());
+        assert_eq!(results[0], results[2], "{}: b at an odd address", problem.label());
+    }
+}
+
+/// One product under three orders of threads.
+#[test]
+fn order_of_threads_changes_no_bit() {
+    if !kernels::EMULATED {
+        println!("skipped: the emulator: this build has none, a C++ compiler is missing");
+        return;
+    }
+    let results: Vec<Vec<u32>> = ["emu:1", "emu:2", "emu:3"]
+        .iter()
+        .map(|name| {
+            let device = Device::open(name, 1).unwrap();
+            let mut all = Vec::new();
+            for dtypes in [[Dtype::Bf16; 2], [Dtype::Bf16, Dtype::F32]] {
+                for (n, k) in [(8, 520), (72, 200), (33, 201)] {
+                    for form in [Form::Nt, Form::Nn] {
+                        let problem = Problem::new(&device, (66, n, k), form, dtypes);
+                        all.extend(bits(&device, &problem, None, 0..66));
+                    }
+                    let problem = Problem::new(&device, (66, n, k), Form::Tn, dtypes);
+                    let mut y = Given::noise(&device, 66, n, Dtype::F32, 7);
+                    let add = Epilogue { write: Write::Add, ..Epilogue::default() };
+                    let (a, b) = (problem.a.view(), problem.b.view());
+                    device.matmul(y.tensor.view_mut(), a, b, Form::Tn, add).unwrap();
+                    all.extend(device.download_f32(y.view()).unwrap().into_iter().map(f32::to_bits));
+                }
+            }
+            all
+        })
+        .collect();
+    assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "bits depend on the order of threads");
 }
 
 fn sum_rows(device: &Device) {

@@ -30,8 +30,9 @@ const TILES: [Tile; 4] = [
     Tile { name: "few", rows: 16, columns: 32, depth: 128, stages: 4, warp: [16, 16], rate: 0.2 },
 ];
 
-/// The tile of operands at any address.
-const ANY: &Tile = &TILES[2];
+/// The tile of operands at any address: they are gathered element by element, half as deep so that it fits registers.
+const ANY: &Tile =
+    &Tile { name: "any", rows: 64, columns: 64, depth: 32, stages: 3, warp: [32, 32], rate: 0.1 };
 
 impl Tile {
     fn threads(&self) -> u32 {
@@ -56,13 +57,15 @@ impl Tile {
     }
 }
 
-fn choose(form: Form, m: usize, n: usize, processors: usize) -> &'static Tile {
+/// The cheapest tile that a device of so many processors, with so much shared memory for a block, can run.
+fn choose(form: Form, m: usize, n: usize, processors: usize, shared: usize) -> &'static Tile {
     // A gradient of a weight has no few rows: those go to `thin_gradient`.
     let tiles = if form == Form::Tn { &TILES[..3] } else { &TILES[..] };
     tiles
         .iter()
+        .filter(|tile| tile.shared() <= shared)
         .min_by(|x, y| x.cost(m, n, processors).total_cmp(&y.cost(m, n, processors)))
-        .expect("there are tiles")
+        .expect("the small tile fits every device")
 }
 
 /// Columns up to which a product counts as thin: the adapter's.
@@ -72,6 +75,9 @@ const CHUNK: usize = 256;
 /// The same for gradients that are small in both directions but not thin: y up to 512 × 512, where blocks of y alone are too few.
 const SMALL_GRADIENT: usize = 1 << 18;
 const SMALL_GRADIENT_CHUNK: usize = 1024;
+
+/// Row pitch, in elements, from which on the offsets within a tile no longer fit the 32 bits that tensor-core kernels keep them in.
+const WIDEST: usize = 1 << 22;
 
 /// The arguments of the product kernels that wrappers change, the rest is the epilogue's.
 struct Product<'a> {
@@ -194,6 +200,13 @@ fn join(cuda: &Cuda, product: &Product) -> Result<()> {
     cuda.launch("join_sums", Grid::of((m * n.div_ceil(8)).div_ceil(128), 128), &product.arguments())
 }
 
+/// `blocks` for each of `chunks`.
+fn chunked(blocks: usize, chunks: usize, threads: u32, shared: usize) -> Grid {
+    let mut grid = Grid::of(blocks, threads).shared(shared);
+    grid.blocks[1] = chunks as u32;
+    grid
+}
+
 /// One kernel over all of k, or over `chunks` of it.
 fn sums(cuda: &Cuda, product: &Product, a: View, b: View, form: Form, chunks: usize) -> Result<()> {
     let name = match form {
@@ -203,12 +216,13 @@ fn sums(cuda: &Cuda, product: &Product, a: View, b: View, form: Form, chunks: us
     };
     let (m, n, _) = product.size;
     let [_, of_a, of_b] = product.kinds;
-    if of_a == of_b && of_a != Dtype::F32 {
+    let narrow = a.cols().max(b.cols()) < WIDEST;
+    if of_a == of_b && of_a != Dtype::F32 && narrow {
         let aligned = [a, b].iter().all(|x| x.address() % 16 == 0 && x.cols() % 8 == 0);
-        let tile = if aligned { choose(form, m, n, cuda.processors()) } else { ANY };
-        let entry = format!("gemm_{name}_{}_{}", if aligned { tile.name } else { "any" }, suffix(of_a));
-        let blocks = [tile.blocks(m, n) as u32, chunks as u32, 1];
-        let grid = Grid { blocks, threads: tile.threads(), shared: tile.shared() };
+        let facts = cuda.driver.facts();
+        let tile = if aligned { choose(form, m, n, cuda.processors(), facts.shared) } else { ANY };
+        let entry = format!("gemm_{name}_{}_{}", tile.name, suffix(of_a));
+        let grid = chunked(tile.blocks(m, n), chunks, tile.threads(), tile.shared());
         return cuda.launch(&entry, grid, &product.arguments());
     }
     if form != Form::Tn && n <= THIN {
@@ -218,8 +232,8 @@ fn sums(cuda: &Cuda, product: &Product, a: View, b: View, form: Form, chunks: us
         let grid = Grid { blocks, threads: 256, shared: 8 * 512 * size_of::<f32>() };
         return cuda.launch(&format!("thin_{name}_{rows}"), grid, &product.arguments());
     }
-    let blocks = [(m.div_ceil(64) * n.div_ceil(64)) as u32, chunks as u32, 1];
-    let grid = Grid { blocks, threads: 128, shared: 2 * 16 * (64 + 4) * size_of::<f32>() };
+    let shared = 2 * 16 * (64 + 4) * size_of::<f32>();
+    let grid = chunked(m.div_ceil(64) * n.div_ceil(64), chunks, 128, shared);
     cuda.launch(&format!("plain_{name}"), grid, &product.arguments())
 }
 
@@ -227,7 +241,7 @@ pub(super) fn sum_rows(cuda: &Cuda, y: ViewMut, x: View) -> Result<()> {
     let (rows, n) = (x.rows(), x.cols());
     let chunks = rows.div_ceil(CHUNK);
     let partial = cuda.scratch(chunks * n * size_of::<f32>())?;
-    let grid = Grid { blocks: [n.div_ceil(64 * 8) as u32, chunks as u32, 1], threads: 64, shared: 0 };
+    let grid = chunked(n.div_ceil(64 * 8), chunks, 64, 0);
     let arguments = [partial.arg(), x.into(), count(n), count(rows), count(CHUNK), Arg::U32(kind(x.dtype()))];
     cuda.launch("sum_chunks", grid, &arguments)?;
     let add = Epilogue { write: Write::Add, ..Epilogue::default() };
@@ -251,15 +265,17 @@ mod tests {
 
     #[test]
     fn tiles_fit_a_processor_and_suit_the_size() {
-        for tile in &TILES {
+        for tile in TILES.iter().chain([ANY]) {
             assert!(tile.shared() <= 163 << 10, "{}: {} bytes of shared memory", tile.name, tile.shared());
             assert!(tile.threads() <= 256, "{}: {} threads", tile.name, tile.threads());
         }
-        let name = |form, m, n| choose(form, m, n, 108).name;
+        let name = |form, m, n| choose(form, m, n, 108, 163 << 10).name;
         assert_eq!(name(Form::Nt, 8192, 16384), "large");
-        assert_eq!(name(Form::Nt, 640, 4096), "medium");
+        assert_eq!(name(Form::Nt, 256, 4096), "medium");
         assert_eq!(name(Form::Nn, 64, 4096), "small");
         assert_eq!(name(Form::Nt, 1, 4096), "few");
         assert_eq!(name(Form::Tn, 1, 4096), "small");
+        // A block of later consumer devices has 99 KiB.
+        assert_eq!(choose(Form::Nt, 8192, 16384, 84, 99 << 10).name, "medium");
     }
 }
