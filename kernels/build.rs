@@ -281,6 +281,19 @@ fn emulate(folder: &Path, families: &[String], cache: &Path, out: &Path) -> bool
     assert!(status.success(), "ar failed");
     println!("cargo:rustc-link-search=native={}", out.display());
     println!("cargo:rustc-link-lib=static=engine_emulated");
-    println!("cargo:rustc-link-lib=stdc++");
+    // The C++ library goes into the binary where it is there as an archive: what is built needs glibc and libgcc alone.
+    let archive = Command::new(&compiler)
+        .arg("-print-file-name=libstdc++.a")
+        .output()
+        .map(|o| o.stdout)
+        .unwrap_or_default();
+    let archive = PathBuf::from(String::from_utf8_lossy(&archive).trim());
+    match archive.parent().filter(|_| archive.is_file()) {
+        Some(folder) => {
+            println!("cargo:rustc-link-search=native={}", folder.display());
+            println!("cargo:rustc-link-lib=static=stdc++");
+        }
+        None => println!("cargo:rustc-link-lib=stdc++"),
+    }
     true
 }
