@@ -99,20 +99,20 @@ impl Gpu {
         let name = format!("cuda:{ordinal}");
         if kernels::IMAGES.is_empty() {
             return Err(Fault::Device.error(format!(
-                "device: {name}: expected CUDA kernels, got a binary built without nvcc; run tools/get-nvcc and build again, or use --device cpu"
+                "device: {name}: expected CUDA kernels, got a binary built without nvcc; run tools/get-nvcc and build again, or use --device cpu; `engine doctor` says what is there"
             )));
         }
         // SAFETY: only asks the dynamic linker; without this cudarc would panic where the library is missing.
         if !unsafe { sys::is_culib_present() } {
             return Err(Fault::Device.error(format!(
-                "device: {name}: expected the NVIDIA driver's libcuda.so.1, got none; install the driver (in a container: start it with GPUs), or use --device cpu"
+                "device: {name}: expected the NVIDIA driver's libcuda.so.1, got none; install the driver (in a container: start it with GPUs), or use --device cpu; `engine doctor` says what is there"
             )));
         }
         result::init().map_err(|e| refuse("the driver does not start", e))?;
         let devices = result::device::get_count().map_err(|e| refuse("counting devices", e))?;
         if ordinal >= devices as usize {
             return Err(Fault::Device.error(format!(
-                "device: {name}: expected a device below {devices}, the number that the driver shows, got {ordinal}; see CUDA_VISIBLE_DEVICES"
+                "device: {name}: expected a device below {devices}, the number that the driver shows, got {ordinal}; see CUDA_VISIBLE_DEVICES and `engine doctor`"
             )));
         }
         let device = result::device::get(ordinal as i32).map_err(|e| refuse("opening the device", e))?;
