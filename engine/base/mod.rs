@@ -3,6 +3,7 @@
 mod atomic;
 mod dtype;
 mod fault;
+pub mod host;
 mod rng;
 mod shape;
 

@@ -1,5 +1,6 @@
 //! Questions about users and prompts, answered in groups, as JSON lines.
 
+use super::budget::Budget;
 use super::decode::Decode;
 use super::prompts::{Line, RawLine};
 use crate::base::Fault;
@@ -8,7 +9,7 @@ use crate::data::source::attributes;
 use crate::data::task::{Shopper, Split, Tasks};
 use crate::data::{Dataset, Names, Sample, Trie};
 use crate::decode::{greedy, recommend_each, score_all, Answer, Blanks, Finished, Limits, Prompt, Rules};
-use crate::model::Model;
+use crate::model::{Lora, Model, Tune};
 use anyhow::{Context, Result};
 use serde_json::{json, Value};
 use std::time::Instant;
@@ -58,6 +59,7 @@ enum Outcome {
 pub struct Answerer<'a> {
     args: &'a Decode,
     model: &'a Model,
+    budget: Budget,
     dataset: &'a Dataset,
     tasks: Tasks<'a>,
     catalogue: Trie<'a>,
@@ -74,10 +76,17 @@ pub fn id(text: &str) -> Value {
 }
 
 impl<'a> Answerer<'a> {
-    pub fn new(args: &'a Decode, model: &'a Model, dataset: &'a Dataset, tasks: Tasks<'a>) -> Answerer<'a> {
+    pub fn new(
+        args: &'a Decode,
+        model: &'a Model,
+        dataset: &'a Dataset,
+        tasks: Tasks<'a>,
+    ) -> Result<Answerer<'a>> {
         let (catalogue, names) = (dataset.catalogue(), Names::new(dataset));
         let specials = dataset.vocab().specials();
-        Answerer { args, model, dataset, tasks, catalogue, names, specials }
+        let adapter = |lora: &Lora| Tune::Lora { config: lora.config.clone(), positions: false };
+        let budget = Budget::of(model, &model.lora().map_or(Tune::Nothing, adapter))?;
+        Ok(Answerer { args, model, budget, dataset, tasks, catalogue, names, specials })
     }
 
     /// What comes after the events of a user that a split shows.
@@ -209,7 +218,7 @@ impl<'a> Answerer<'a> {
             }
         }
         let mut outcomes: Vec<Outcome> = questions.iter().map(|_| Outcome::Refused).collect();
-        let (found, _) = recommend_each(self.model, &searched)?;
+        let found = self.recommend(&searched)?;
         search_at.iter().zip(found).for_each(|(&at, found)| outcomes[at] = Outcome::Items(found));
         let found = score_all(self.model, &scored)?;
         score_at.iter().zip(found).for_each(|(&at, found)| outcomes[at] = Outcome::Items(found));
@@ -222,6 +231,21 @@ impl<'a> Answerer<'a> {
             .zip(&outcomes)
             .map(|(question, outcome)| self.write(question, outcome, seconds))
             .collect()
+    }
+
+    /// What [`recommend_each`] finds, in groups that there is memory for.
+    fn recommend(&self, mut asked: &[(Rules, &Prompt)]) -> Result<Vec<Vec<Finished>>> {
+        let tokens = self.dataset.statistics().tokens_mean.ceil() as usize + 1;
+        let mut found = Vec::with_capacity(asked.len());
+        while !asked.is_empty() {
+            let rows: Vec<usize> = asked.iter().map(|(_, prompt)| prompt.sample.rows()).collect();
+            let beams = asked.iter().map(|(rules, _)| rules.width).max().unwrap_or(0);
+            let together = self.budget.together(&rows, beams, tokens, self.catalogue.children(0).len());
+            let (group, later) = asked.split_at(together);
+            found.extend(recommend_each(self.model, group)?.0);
+            asked = later;
+        }
+        Ok(found)
     }
 
     fn rules<'r>(&'r self, trie: &'r Trie<'r>, width: usize) -> Rules<'r> {

@@ -1,6 +1,5 @@
 //! What `train` and `decode` share: a data set under the rules of rows, and a loaded model.
 
-use super::init::Storage;
 use super::paths::find_weights;
 use super::Global;
 use crate::base::{Dtype, Fault};
@@ -97,16 +96,6 @@ impl RowFlags {
 pub enum Purpose {
     Training,
     Decoding,
-}
-
-/// Storage where none was asked for: bf16 on a GPU and its emulator, f32 on the CPU and for full fine-tuning, whose weights are
-/// the masters.
-pub fn storage(asked: Option<Storage>, global: &Global, tune: &Tune) -> Storage {
-    asked.unwrap_or(match global.device() {
-        "cpu" => Storage::F32,
-        _ if *tune == Tune::Full => Storage::F32,
-        _ => Storage::Bf16,
-    })
 }
 
 /// Opens device and model, activations stored as `dtype`.

@@ -1,5 +1,5 @@
 use super::answer::{id, Answerer, Question};
-use super::data::{check_fit, load_model, storage, Purpose, RowFlags};
+use super::data::{check_fit, load_model, Purpose, RowFlags};
 use super::filter::Filter;
 use super::init::Storage;
 use super::output::Output;
@@ -71,7 +71,7 @@ pub struct Decode {
     /// Only a seeded sample of this many users; 0 = all
     #[arg(long, default_value_t = 0)]
     pub users: usize,
-    /// Users or prompts decoded together; the results do not depend on it
+    /// Users or prompts decoded together at most, fewer where memory asks for it; the results do not depend on it
     #[arg(long, default_value_t = 64)]
     pub batch: usize,
     /// Milliseconds that a prompt from standard input waits for company
@@ -165,7 +165,7 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
              prompts need them as well",
         ));
     };
-    let storage = storage(args.dtype, global, &Tune::Nothing);
+    let storage = args.dtype.unwrap_or_else(|| Storage::of(global.device(), &Tune::Nothing));
     let args = &Decode { dtype: Some(storage), ..args.clone() };
     let model = load_model(
         global,
@@ -181,7 +181,7 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
     interrupt::install();
     super::data::check_tokenizer(&args.weights, &dataset)?;
     let tasks = args.rows.tasks(&dataset, model.config.max_positions, Purpose::Decoding, args.seed)?;
-    let answerer = Answerer::new(args, &model, &dataset, tasks);
+    let answerer = Answerer::new(args, &model, &dataset, tasks)?;
     let source = args.source(&dataset)?;
 
     let mut settings = json!({

@@ -1,6 +1,7 @@
 //! `engine doctor`: what there is to compute with, and what to do about what is missing.
 
 use super::{paths, Global};
+use crate::base::host;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -95,19 +96,12 @@ fn threads(asked: usize) -> String {
 }
 
 fn memory() -> String {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = |name: &str| -> Option<u64> {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-        line.split_whitespace().next()?.parse().ok()
-    };
-    let (Some(total), Some(free)) = (kib("MemTotal"), kib("MemAvailable")) else {
+    let Some(memory) = host::memory() else {
         return "unknown: /proc/meminfo cannot be read".to_owned();
     };
-    let words = format!("{}, {} free", gib(total * 1024), gib(free * 1024));
-    // A container may allow less than the machine has.
-    let limit = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
-    match limit.and_then(|limit| limit.trim().parse::<u64>().ok()).filter(|&limit| limit < total * 1024) {
-        Some(limit) => format!("{words}; this process's group may use {}", gib(limit)),
+    let words = format!("{}, {} free", gib(memory.total), gib(memory.available));
+    match memory.group {
+        Some((limit, _)) => format!("{words}; this process's group may use {}", gib(limit)),
         None => words,
     }
 }

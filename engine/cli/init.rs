@@ -4,7 +4,7 @@ use super::progress::Progress;
 use super::{interrupt, settings, Global};
 use crate::base::{write_atomically, Dtype, Fault, Philox, Stream};
 use crate::data::Vocab;
-use crate::model::{encode, write_safetensors, Config, Entry, Family, Role, TensorSpec, HEAD};
+use crate::model::{encode, write_safetensors, Config, Entry, Family, Role, TensorSpec, Tune, HEAD};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use rayon::prelude::*;
@@ -55,6 +55,16 @@ pub enum Storage {
 }
 
 impl Storage {
+    /// How activations are stored where nobody says: bf16 on a GPU and its emulator, f32 on the CPU and for full fine-tuning, whose
+    /// weights are the masters.
+    pub fn of(device: &str, tune: &Tune) -> Storage {
+        match device {
+            "cpu" => Storage::F32,
+            _ if *tune == Tune::Full => Storage::F32,
+            _ => Storage::Bf16,
+        }
+    }
+
     pub fn dtype(self) -> Dtype {
         match self {
             Storage::F32 => Dtype::F32,

@@ -18,6 +18,7 @@
 //! (`#[arg(long, default_value_t = 0)]`), which then is what was typed on either side of the verb and stands in its settings.
 
 mod answer;
+mod budget;
 pub mod data;
 pub mod decode;
 pub mod demo;

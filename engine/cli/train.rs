@@ -1,6 +1,8 @@
-use super::data::{check_fit, check_tokenizer, load_model, storage, Purpose, RowFlags};
+use super::budget::Budget;
+use super::data::{check_fit, check_tokenizer, load_model, Purpose, RowFlags};
 use super::init::Storage;
 use super::inspect::memory::{self, VALIDATION_GROUP};
+use super::inspect::sheet::amount;
 use super::paths::find_weights;
 use super::progress::Progress;
 use super::settings::resolved_toml;
@@ -10,8 +12,8 @@ use crate::data::span::{Masking, SpanOrder};
 use crate::data::task::{examples_of_step, sampled_users, Mix, Split, Tasks};
 use crate::data::{batch, Batch, Dataset, Sample};
 use crate::decode;
-use crate::model::plan::{training_plan, Setup};
-use crate::model::{adapter_config, Checkpoint, LoraConfig, Model, Rates, Tune};
+use crate::model::plan::{Decoding, Training};
+use crate::model::{adapter_config, Keep, LoraConfig, Model, Rates, Tune};
 use crate::train::{self, End, Hooks, Hyper, Report, Schedule, Settings, State};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -82,8 +84,8 @@ pub struct Train {
     /// Dropout of attention probabilities [default: as --dropout]
     #[arg(long)]
     pub attention_dropout: Option<f32>,
-    /// What a layer keeps for its backward: all, lean, no-inner, no-qkv, input
-    #[arg(long, default_value = "lean", value_parser = ["all", "lean", "no-inner", "no-qkv", "input"])]
+    /// What a layer keeps for its backward; auto = the most that there is memory for. No number depends on it
+    #[arg(long, default_value = "auto", value_parser = memory::KEEPS)]
     pub keep: String,
     /// Share of blank infilling among the examples; the rest asks for the next item
     #[arg(long, default_value_t = 0.5)]
@@ -199,7 +201,7 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
     }
     let tune = args.tune()?;
     // The device decides the default, and the default decides the numbers: a resume must ask for the same.
-    let storage = storage(args.dtype, global, &tune);
+    let storage = args.dtype.unwrap_or_else(|| Storage::of(global.device(), &tune));
     let args = &Train { dtype: Some(storage), ..args.clone() };
     let mut model =
         load_model(global, &args.weights, None, &tune, args.gelu.as_deref(), storage.dtype(), args.seed)?;
@@ -229,6 +231,12 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
     }
     let total = ((args.epochs * learners.len() as f64) / args.batch as f64).ceil() as u64;
     let resolved = args.resolved()?;
+    let users = sampled_users(&dataset, Split::Validation, args.validate_users, args.seed);
+    let budget = Budget::of(&model, &tune)?;
+    let (groups, fullest) = validation_groups(args, &budget, &tasks, &dataset, &users)?;
+    let rates = args.rates(&model);
+    let rows = args.batch_rows.min(args.batch * tasks.builder().options().max_row);
+    let step_of = |keep: Keep| memory::training(keep, rows, rates, args.lora_dropout);
     let settings = Settings {
         run: run.clone(),
         seed: args.seed,
@@ -246,9 +254,9 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
             clip: args.clip,
             decay_all: false,
         },
-        rates: args.rates(&model),
+        rates,
         lora_dropout: args.lora_dropout,
-        keep: memory::keep_of(&args.keep),
+        keep: memory::keep_of(&args.keep).unwrap_or_else(|| budget.keep(step_of)),
         validate_every: args.validate_every,
         patience: args.patience,
         checkpoint_every: args.checkpoint_every,
@@ -256,7 +264,6 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
         max_seconds: 60.0 * args.max_minutes,
         fingerprint: crc32fast::hash(format!("{resolved}{}", dataset.hash()).as_bytes()),
     };
-    let users = sampled_users(&dataset, Split::Validation, args.validate_users, args.seed);
     println!("run: {}", run.display());
     global.note(&format!(
         "{} users, {} trained values, {total} steps of {} examples, validation on {} users",
@@ -265,7 +272,7 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
         args.batch,
         users.len()
     ));
-    global.note(&planned(args, &model, &tune, &settings, &tasks, &dataset, &users)?);
+    global.note(&planned(&budget, &step_of(settings.keep), fullest.as_ref()));
     let catalogue = dataset.catalogue();
     let mut batches = |step: u64| -> Result<Vec<Batch>> {
         let samples: Vec<Sample> = examples_of_step(&learners, args.batch, args.seed, step)
@@ -286,16 +293,10 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
             look_ahead: true,
         };
         let (mut hits, mut gain) = (0usize, 0f64);
-        for group in users.chunks(VALIDATION_GROUP) {
-            let mut prompts = Vec::with_capacity(group.len());
-            let mut targets = Vec::with_capacity(group.len());
-            for &user in group {
-                let items = dataset.user(user).items;
-                let shown = Split::Validation.shown(items.len()).expect("sampled users have a target");
-                let sample = tasks.prompt(user, shown)?;
-                prompts.push(decode::Prompt { mask_position: sample.mask_inter(), sample });
-                targets.push(items[shown]);
-            }
+        for group in &groups {
+            let asked = group.iter().map(|&user| prompt_of(&tasks, &dataset, user));
+            let (prompts, targets): (Vec<_>, Vec<u32>) =
+                asked.collect::<Result<Vec<_>>>()?.into_iter().unzip();
             let (found, _) = decode::recommend(model, rules, &prompts)?;
             for (found, target) in found.iter().zip(targets) {
                 let ranked = found.iter().flat_map(|f| catalogue.members(f.node));
@@ -344,47 +345,50 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
     };
     let best =
         state.best.map_or(String::new(), |(score, step)| format!(", best NDCG@10 {score:.4} at step {step}"));
+    let peak = model.device.memory().peak as u64;
+    global.note(&format!("memory: peak {}", amount(peak)));
     println!("{why}: {} steps, {:.0} s{best}", state.step, state.seconds);
     interrupt::check()
 }
 
-/// The memory that the run will take at most: its largest micro-batch, and its longest prompts where it validates.
-fn planned(
+/// The memory that the run will take at most, in words: its largest micro-batch, and its fullest group of prompts.
+fn planned(budget: &Budget, step: &Training, validation: Option<&Decoding>) -> String {
+    let (plan, remark) = budget.plan(step, validation);
+    let words = memory::sentence(&plan, step.keep, step.rows);
+    remark.map_or(words.clone(), |remark| format!("{words}\n{remark}"))
+}
+
+/// Users in groups whose prompts have room to be answered together, and the group that takes most.
+fn validation_groups<'u>(
     args: &Train,
-    model: &Model,
-    tune: &Tune,
-    settings: &Settings,
+    budget: &Budget,
     tasks: &Tasks,
     dataset: &Dataset,
-    users: &[u32],
-) -> Result<String> {
-    let embedding = &model.config.tensors()[0];
-    let stored = Checkpoint::open(&find_weights(&args.weights)?)?.take(&embedding.name, embedding.shape)?;
-    let setup = Setup {
-        config: model.config.clone(),
-        tune: tune.clone(),
-        dtype: model.dtype,
-        stored: stored.dtype,
-        mapped: memory::reads_maps(model.device.name()),
-        own_head: model.has_own_head(),
-    };
-    let rows = args.batch_rows.min(args.batch * tasks.builder().options().max_row);
-    let step = memory::training(settings.keep, rows, settings.rates, settings.lora_dropout);
-    let mut longest = 0;
-    for group in users.chunks(VALIDATION_GROUP) {
-        let rows = group.iter().map(|&user| {
-            let shown = Split::Validation.shown(dataset.user(user).items.len());
-            Ok(tasks.prompt(user, shown.expect("sampled users have a target"))?.rows())
-        });
-        longest = longest.max(rows.sum::<Result<usize>>()?);
+    mut users: &'u [u32],
+) -> Result<(Vec<&'u [u32]>, Option<Decoding>)> {
+    let (beams, choices) = (args.validate_beams, dataset.catalogue().children(0).len());
+    let tokens = dataset.statistics().tokens_mean.ceil() as usize + 1;
+    let rows_of = |&user: &u32| Ok(prompt_of(tasks, dataset, user)?.0.sample.rows());
+    let (mut groups, mut prompts, mut rows) = (Vec::new(), 0, 0);
+    while !users.is_empty() && args.validate_every > 0 {
+        let next = &users[..users.len().min(VALIDATION_GROUP)];
+        let lengths = next.iter().map(rows_of).collect::<Result<Vec<usize>>>()?;
+        let (group, rest) = users.split_at(budget.together(&lengths, beams, tokens, choices));
+        prompts = prompts.max(group.len());
+        rows = rows.max(lengths[..group.len()].iter().sum());
+        groups.push(group);
+        users = rest;
     }
-    let validation = (args.validate_every > 0 && longest > 0).then(|| {
-        let tokens = dataset.statistics().tokens_mean.ceil() as usize + 1;
-        let choices = dataset.catalogue().children(0).len();
-        let prompts = users.len().min(VALIDATION_GROUP);
-        memory::decoding(prompts, longest, args.validate_beams, tokens, choices)
-    });
-    Ok(memory::sentence(&training_plan(&setup, &step, validation.as_ref()), rows))
+    let fullest = (prompts > 0).then(|| memory::decoding(prompts, rows, beams, tokens, choices));
+    Ok((groups, fullest))
+}
+
+/// What asks for a user's validation event, and the item that answers it.
+fn prompt_of(tasks: &Tasks, dataset: &Dataset, user: u32) -> Result<(decode::Prompt, u32)> {
+    let items = dataset.user(user).items;
+    let shown = Split::Validation.shown(items.len()).expect("sampled users have a target");
+    let sample = tasks.prompt(user, shown)?;
+    Ok((decode::Prompt { mask_position: sample.mask_inter(), sample }, items[shown]))
 }
 
 /// The first `runs/<data>-<tune>-<n>` that does not exist.

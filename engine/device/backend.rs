@@ -214,6 +214,8 @@ pub trait Backend: Send + Sync {
     fn memory(&self) -> MemoryUse;
     /// Starts `peak` anew from `now`.
     fn reset_peak(&self);
+    /// Bytes that `alloc` can still give, as far as is known.
+    fn available(&self) -> Result<u64>;
     fn synchronize(&self) -> Result<()>;
     /// Measures what the device can do at most; `None` on a device that has no such yardstick.
     fn ceilings(&self) -> Result<Option<Ceilings>> {

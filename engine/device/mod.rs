@@ -220,6 +220,16 @@ impl Device {
         self.0.reset_peak();
     }
 
+    /// Whether a memory-mapped checkpoint is read in place, without a copy.
+    pub fn reads_maps(&self) -> bool {
+        self.0.reads_host_memory()
+    }
+
+    /// Bytes that this device can still give, as far as is known. Refuses where the system does not say.
+    pub fn available(&self) -> Result<u64> {
+        self.0.available()
+    }
+
     /// Waits until everything asked for has been done.
     pub fn synchronize(&self) -> Result<()> {
         self.0.synchronize()

@@ -19,6 +19,8 @@ pub struct Model {
     pub device: Device,
     /// Storage of activations (and of weights that were not read from a map).
     pub dtype: Dtype,
+    /// How its checkpoint stores matrices.
+    pub stored: Dtype,
     base: Vec<Base>,
     /// An output matrix that differs from the embedding; `None` where they are tied.
     head: Option<Base>,
@@ -95,6 +97,7 @@ impl Model {
             // The word embedding comes first.
             embedding.get_or_insert(stored);
         }
+        let stored = embedding.as_ref().expect("every config has a word embedding").dtype;
         let mut head = None;
         if config.family == Family::ChatGlm && checkpoint.contains(HEAD) {
             let stored = checkpoint.take(HEAD, specs[0].shape)?;
@@ -120,7 +123,7 @@ impl Model {
             }
             _ => None,
         };
-        let mut model = Model::assemble(device, config, dtype, base, head, lora, layout)?;
+        let mut model = Model::assemble(device, config, [dtype, stored], base, head, lora, layout)?;
         for (slot, values) in starts {
             model.set_slot(slot, &values)?;
         }
@@ -131,7 +134,7 @@ impl Model {
     pub(super) fn assemble(
         device: &Device,
         config: Config,
-        dtype: Dtype,
+        [dtype, stored]: [Dtype; 2],
         base: Vec<Base>,
         head: Option<Base>,
         lora: Option<Lora>,
@@ -142,7 +145,7 @@ impl Model {
             Positions::Learned => None,
             Positions::Rotary2d => Some(RotaryTables::new(device, &config, dtype)?),
         };
-        Ok(Model { config, device: device.clone(), dtype, base, head, lora, layout, values, rotary })
+        Ok(Model { config, device: device.clone(), dtype, stored, base, head, lora, layout, values, rotary })
     }
 
     /// Replaces the adapter: `lay_out` receives the empty layout of the trained range. Only for a model without trained base tensors.

@@ -47,7 +47,7 @@ impl Model {
             }
             _ => None,
         };
-        let mut model = Model::assemble(device, config, dtype, base, None, lora, layout)?;
+        let mut model = Model::assemble(device, config, [dtype, dtype], base, None, lora, layout)?;
         model.start_adapter(seed)?;
         Ok(model)
     }

@@ -1,5 +1,6 @@
 //! The memory plan of a run as a table, and the flags that decide it.
 
+use super::super::budget::Budget;
 use super::super::init::Storage;
 use super::kinds::Base;
 use super::sheet::{amount, bytes, grouped, Cell, Sheet};
@@ -40,8 +41,8 @@ pub struct PlanFlags {
     /// Dropout of attention probabilities [default: as --dropout]
     #[arg(long)]
     pub attention_dropout: Option<f32>,
-    /// What a layer keeps for its backward; the table below the plan compares all
-    #[arg(long, default_value = "lean", value_parser = ["all", "lean", "no-inner", "no-qkv", "input"])]
+    /// What a layer keeps for its backward; auto = the most that fits --limit; the table below the plan compares all
+    #[arg(long, default_value = "auto", value_parser = KEEPS)]
     pub keep: String,
     /// Examples of a step [default: 128], or users decoded together [default: 64]
     #[arg(long)]
@@ -115,8 +116,12 @@ pub fn training(keep: Keep, rows: usize, rates: Rates, lora_dropout: f32) -> Tra
     Training { keep, rows, sequences: rows, targets: rows, rates, lora_dropout }
 }
 
-pub fn keep_of(name: &str) -> Keep {
-    Keep::ALL.into_iter().find(|keep| keep.name() == name).expect("clap checked the names")
+/// What `--keep` may be.
+pub const KEEPS: [&str; 6] = ["auto", "all", "lean", "no-inner", "no-qkv", "input"];
+
+/// The [`Keep`] of that name; `None` for auto.
+pub fn keep_of(name: &str) -> Option<Keep> {
+    Keep::ALL.into_iter().find(|keep| keep.name() == name)
 }
 
 impl PlanFlags {
@@ -135,8 +140,7 @@ impl PlanFlags {
             }
             (false, None, None) => Tune::Nothing,
         };
-        let default = if tune == Tune::Full || device == "cpu" { Dtype::F32 } else { Dtype::Bf16 };
-        let dtype = self.dtype.map_or(default, Storage::dtype);
+        let dtype = self.dtype.unwrap_or_else(|| Storage::of(device, &tune)).dtype();
         if tune == Tune::Full && dtype != Dtype::F32 {
             return Err(Fault::Usage.error(format!(
                 "--tune full: expected --dtype f32, got {dtype}; all weights are masters then"
@@ -206,14 +210,18 @@ impl PlanFlags {
         let rows = self.batch_rows.min(self.batch.unwrap_or(128) * self.longest(setup));
         let users = if self.validate_users == 0 { VALIDATION_GROUP } else { self.validate_users };
         let validation = (self.validate_every > 0).then(|| {
-            let prompts = users.min(VALIDATION_GROUP);
-            let rows = prompts * self.longest(setup);
-            decoding(prompts, rows, self.validate_beams, self.item_tokens, setup.config.vocabulary)
+            let lengths = vec![self.longest(setup); users.min(VALIDATION_GROUP)];
+            let budget = Budget::limited(setup.clone(), self.limit.unwrap_or(u64::MAX));
+            let (beams, tokens, choices) = (self.validate_beams, self.item_tokens, setup.config.vocabulary);
+            let prompts = budget.together(&lengths, beams, tokens, choices);
+            decoding(prompts, prompts * self.longest(setup), beams, tokens, choices)
         });
         let step = |keep: Keep, rows: usize| {
             training_plan(setup, &training(keep, rows, rates, self.lora_dropout), None).step.usage.total()
         };
-        let keep = keep_of(&self.keep);
+        let budget = Budget::limited(setup.clone(), self.limit.unwrap_or(u64::MAX));
+        let keep = keep_of(&self.keep)
+            .unwrap_or_else(|| budget.keep(|keep| training(keep, rows, rates, self.lora_dropout)));
         let plan = training_plan(setup, &training(keep, rows, rates, self.lora_dropout), validation.as_ref());
         sheet.plain("keep", keep.name());
         sheet.fact("rows at once", grouped(rows as u64), rows);
@@ -315,16 +323,17 @@ fn most(fits: impl Fn(usize) -> bool) -> usize {
 }
 
 /// What `train` says before it begins.
-pub fn sentence(plan: &TrainingPlan, rows: usize) -> String {
+pub fn sentence(plan: &TrainingPlan, keep: Keep, rows: usize) -> String {
     let step = plan.step.usage.total();
     let validation = plan
         .validation
         .as_ref()
         .map_or(String::new(), |validation| format!(", a validation {}", amount(validation.usage.total())));
     format!(
-        "memory: planned peak {} at most: a step of {} rows {}{validation}",
+        "memory: planned peak {} at most: a step of {} rows that keeps {} {}{validation}",
         amount(plan.peak().usage.total()),
         grouped(rows as u64),
+        keep.name(),
         amount(step)
     )
 }

@@ -2,7 +2,7 @@
 
 mod kinds;
 pub mod memory;
-mod sheet;
+pub mod sheet;
 
 use super::Global;
 use crate::base::Fault;

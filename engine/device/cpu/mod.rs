@@ -16,6 +16,7 @@ mod select;
 mod threads;
 
 use super::*;
+use crate::base::host;
 use anyhow::Result;
 use memory::Memory;
 use threads::Threads;
@@ -75,6 +76,10 @@ impl Backend for Cpu {
 
     fn reset_peak(&self) {
         self.memory.reset_peak();
+    }
+
+    fn available(&self) -> Result<u64> {
+        host::available()
     }
 
     fn synchronize(&self) -> Result<()> {

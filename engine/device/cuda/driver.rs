@@ -55,16 +55,19 @@ pub struct Facts {
     pub processors: u32,
     /// Bytes of shared memory that one block may have.
     pub shared: usize,
-    /// Whether freed memory may be handed out again without asking the driver.
-    pub recycles: bool,
+    /// Whether a host plays the device: nothing is to be measured there.
+    pub emulated: bool,
 }
 
 /// One device with one stream: what is asked for happens in order.
 pub trait Driver: Send + Sync {
     fn facts(&self) -> &Facts;
-    /// Address of `bytes` > 0 bytes, a multiple of 16, contents unspecified.
+    /// Address of `bytes` > 0 bytes, a multiple of 16, contents unspecified; for what is asked for afterwards.
     fn alloc(&self, bytes: usize) -> Result<u64>;
-    fn free(&self, address: u64, bytes: usize);
+    /// Gives a buffer back when everything asked for before has been done; later buffers may have its place.
+    fn free(&self, address: u64);
+    /// Bytes that [`Driver::alloc`] can still give, as far as is known.
+    fn available(&self) -> Result<u64>;
     fn upload(&self, to: u64, bytes: &[u8]) -> Result<()>;
     /// Returns when `bytes` hold what stood there after everything asked for before.
     fn download(&self, bytes: &mut [u8], from: u64) -> Result<()>;

@@ -2,7 +2,7 @@
 //! and begins poisoned; a launch runs the kernel on the host under the order of threads that the seed decides.
 
 use super::driver::{Arg, Driver, Facts, Grid};
-use crate::base::Fault;
+use crate::base::{host, Fault};
 use anyhow::{anyhow, Result};
 use memmap2::MmapMut;
 use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ impl Emulated {
             ));
         }
         // A small device: grids that depend on the number of processors then have several waves in tests.
-        let facts = Facts { name: "emu".into(), processors: 4, shared: 163 << 10, recycles: false };
+        let facts = Facts { name: "emu".into(), processors: 4, shared: 163 << 10, emulated: true };
         Ok(Emulated { facts, seed, launches: AtomicU64::new(0), buffers: Mutex::default() })
     }
 
@@ -90,8 +90,12 @@ impl Driver for Emulated {
         Ok(address)
     }
 
-    fn free(&self, address: u64, _: usize) {
+    fn free(&self, address: u64) {
         self.buffers().remove(&address).expect("a buffer is freed once, by its tensor");
+    }
+
+    fn available(&self) -> Result<u64> {
+        host::available()
     }
 
     fn upload(&self, to: u64, bytes: &[u8]) -> Result<()> {

@@ -73,12 +73,6 @@ impl Drop for Scratch<'_> {
     }
 }
 
-impl Drop for Cuda {
-    fn drop(&mut self) {
-        self.memory.release(&*self.driver);
-    }
-}
-
 impl From<View<'_>> for Arg {
     fn from(x: View) -> Arg {
         Arg::Address(x.address())
@@ -159,6 +153,10 @@ impl Backend for Cuda {
 
     fn reset_peak(&self) {
         self.memory.reset_peak();
+    }
+
+    fn available(&self) -> Result<u64> {
+        self.driver.available()
     }
 
     fn synchronize(&self) -> Result<()> {

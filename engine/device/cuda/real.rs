@@ -22,6 +22,8 @@ pub struct Gpu {
     device: sys::CUdevice,
     context: sys::CUcontext,
     stream: sys::CUstream,
+    /// Where buffers come from: stream-ordered, and it keeps what is freed for what is asked for next.
+    pool: sys::CUmemoryPool,
     modules: Vec<sys::CUmodule>,
     kernels: HashMap<&'static str, sys::CUfunction>,
     staging: Mutex<Staging>,
@@ -137,11 +139,12 @@ impl Gpu {
                 name,
                 processors: ask(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32,
                 shared: ask(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)? as usize,
-                recycles: true,
+                emulated: false,
             },
             device,
             context,
             stream: std::ptr::null_mut(),
+            pool: std::ptr::null_mut(),
             modules: Vec::new(),
             kernels: HashMap::new(),
             staging: Mutex::new(Staging { slots: Vec::new(), next: 0 }),
@@ -149,6 +152,7 @@ impl Gpu {
         gpu.enter()?;
         gpu.stream = result::stream::create(result::stream::StreamKind::NonBlocking)
             .map_err(|e| refuse("making a stream", e))?;
+        gpu.own_pool()?;
         gpu.load()?;
         gpu.pin()?;
         Ok(gpu)
@@ -185,6 +189,28 @@ impl Gpu {
             self.kernels.insert(entry, function);
         }
         Ok(())
+    }
+
+    /// The device's pool, told to give nothing back to the system: a step then costs no system call and never waits.
+    fn own_pool(&mut self) -> Result<()> {
+        // SAFETY: a device that the driver gave.
+        self.pool = unsafe { result::device::get_default_mem_pool(self.device) }.map_err(|e| {
+            refuse("finding the device's memory pool (CUDA 11.2 has them; without, use --device cpu)", e)
+        })?;
+        let mut threshold = u64::MAX;
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        // SAFETY: the pool lives as long as the device; the attribute is a u64.
+        unsafe { result::mem_pool::set_attribute(self.pool, attribute, (&raw mut threshold).cast()) }
+            .map_err(|e| refuse("setting up the device's memory pool", e))
+    }
+
+    /// Bytes of the pool by an attribute of its.
+    fn pooled(&self, attribute: sys::CUmemPool_attribute) -> Result<u64> {
+        let mut bytes = 0u64;
+        // SAFETY: the pool lives as long as the device; both attributes asked for are a u64.
+        unsafe { result::mem_pool::get_attribute(self.pool, attribute, (&raw mut bytes).cast()) }
+            .map_err(|e| refuse("asking the device's memory pool", e))?;
+        Ok(bytes)
     }
 
     fn pin(&mut self) -> Result<()> {
@@ -224,26 +250,42 @@ impl Driver for Gpu {
 
     fn alloc(&self, bytes: usize) -> Result<u64> {
         self.enter()?;
-        // SAFETY: freed by `free`, once, by the tensor that owns it.
-        unsafe { result::malloc_sync(bytes) }.map_err(|e| {
-            let (free, total) = result::mem_get_info().unwrap_or_default();
-            let gib = |b: usize| b as f64 / (1u64 << 30) as f64;
-            refuse(
-                &format!(
-                    "memory: {bytes} bytes cannot be had ({:.2} of {:.2} GiB free); use fewer --batch-rows or a leaner --keep, and see `engine inspect --plan`",
-                    gib(free),
-                    gib(total)
-                ),
-                e,
-            )
-        })
+        // SAFETY: freed by `free`, once, by the tensor that owns it; used on this stream only.
+        let ask = || unsafe { result::malloc_async(self.stream, bytes) };
+        ask()
+            .or_else(|_| {
+                // What is free but in pieces goes back to the system and comes again as one.
+                let _ = self.wait();
+                // SAFETY: the pool lives as long as the device.
+                unsafe { result::mem_pool::trim_to(self.pool, 0) }?;
+                ask()
+            })
+            .map_err(|e| {
+                let (free, total) = result::mem_get_info().unwrap_or_default();
+                let gib = |b: usize| b as f64 / (1u64 << 30) as f64;
+                refuse(
+                    &format!(
+                        "memory: {bytes} bytes cannot be had ({:.2} of {:.2} GiB free); use a smaller --batch, fewer --batch-rows or a leaner --keep, and see `engine inspect --plan`",
+                        gib(free),
+                        gib(total)
+                    ),
+                    e,
+                )
+            })
     }
 
-    fn free(&self, address: u64, _: usize) {
-        // Nothing that uses the buffer may be under way; an error was or will be said by the call that caused it.
-        let _ = self.enter().and_then(|()| self.wait());
-        // SAFETY: an address from `alloc`, freed once.
-        let _ = unsafe { result::free_sync(address) };
+    fn free(&self, address: u64) {
+        // SAFETY: an address from `alloc`, freed once; an error was or will be said by the call that caused it.
+        let _ = self.enter().map(|()| unsafe { result::free_async(address, self.stream) });
+    }
+
+    fn available(&self) -> Result<u64> {
+        self.enter()?;
+        let (free, _) = result::mem_get_info().map_err(|e| refuse("asking for free memory", e))?;
+        use sys::CUmemPool_attribute as Attribute;
+        let held = self.pooled(Attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
+        let used = self.pooled(Attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?;
+        Ok(free as u64 + held.saturating_sub(used))
     }
 
     fn upload(&self, to: u64, bytes: &[u8]) -> Result<()> {

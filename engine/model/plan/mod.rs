@@ -14,7 +14,7 @@ pub use step::Training;
 pub use tally::{Part, Peak, Usage};
 
 use super::config::{Config, LinearName, Positions, Rates};
-use super::glm::Tune;
+use super::glm::{Model, Tune};
 use crate::base::Dtype;
 use tally::{Block, Tally};
 
@@ -81,6 +81,18 @@ pub fn decoding_plan(setup: &Setup, decoding: &Decoding) -> Peak {
 }
 
 impl Setup {
+    /// A model that is loaded, `tune` being what of it is trained.
+    pub fn of(model: &Model, tune: &Tune) -> Setup {
+        Setup {
+            config: model.config.clone(),
+            tune: tune.clone(),
+            dtype: model.dtype,
+            stored: model.stored,
+            mapped: model.device.reads_maps(),
+            own_head: model.has_own_head(),
+        }
+    }
+
     /// Number of trained values.
     pub fn trained(&self) -> usize {
         let head = if self.own_head { self.config.vocabulary * self.config.hidden } else { 0 };

@@ -1,0 +1,115 @@
+//! What fits the memory of a device: what layers keep for their backward, how many prompts are answered together. Neither changes
+//! a number that is computed.
+
+use super::inspect::memory::decoding;
+use super::inspect::sheet::amount;
+use crate::model::plan::{decoding_plan, training_plan, Decoding, Setup, Training, TrainingPlan};
+use crate::model::{Keep, Model, Tune};
+use anyhow::Result;
+
+/// Share of a device's own memory that a plan may fill; the rest is for the kernels' needs and for what lies in pieces.
+const OF_A_DEVICE: f64 = 0.95;
+/// The same of a host's memory, which others use too.
+const OF_A_HOST: f64 = 0.5;
+
+/// A loaded model and the bytes that its tensors may take together.
+pub struct Budget {
+    setup: Setup,
+    limit: u64,
+}
+
+impl Budget {
+    /// From what the device has free now, `model` being loaded. Refuses where the device cannot be asked.
+    pub fn of(model: &Model, tune: &Tune) -> Result<Budget> {
+        let share = if model.device.name().starts_with("cuda") { OF_A_DEVICE } else { OF_A_HOST };
+        let held = model.device.memory().now as u64;
+        let limit = (model.device.available()?.saturating_add(held) as f64 * share) as u64;
+        Ok(Budget { setup: Setup::of(model, tune), limit })
+    }
+
+    /// A model that may take `limit` bytes.
+    pub fn limited(setup: Setup, limit: u64) -> Budget {
+        Budget { setup, limit }
+    }
+
+    /// The fullest [`Keep`] whose step fits; where none does, the leanest.
+    pub fn keep(&self, training: impl Fn(Keep) -> Training) -> Keep {
+        let fits =
+            |keep: &Keep| training_plan(&self.setup, &training(*keep), None).step.usage.total() <= self.limit;
+        Keep::ALL.into_iter().find(fits).unwrap_or(Keep::Input)
+    }
+
+    /// The plan of a training run, and a remark where it does not fit.
+    pub fn plan(&self, step: &Training, validation: Option<&Decoding>) -> (TrainingPlan, Option<String>) {
+        let plan = training_plan(&self.setup, step, validation);
+        let fits = plan.peak().usage.total() <= self.limit;
+        let remark = format!(
+            "memory: expected a plan of at most {}, which this device has to give, got more; fewer --batch-rows take less, `engine inspect --plan train` compares",
+            amount(self.limit)
+        );
+        (plan, (!fits).then_some(remark))
+    }
+
+    /// How many of the first prompts, of so many rows each, are answered together: all, or half of them until they fit, but one.
+    pub fn together(&self, rows: &[usize], beams: usize, tokens: usize, choices: usize) -> usize {
+        let mut prompts = rows.len();
+        while prompts > 1 {
+            let plan = decoding(prompts, rows[..prompts].iter().sum(), beams, tokens, choices);
+            if decoding_plan(&self.setup, &plan).usage.total() <= self.limit {
+                break;
+            }
+            prompts = prompts.div_ceil(2);
+        }
+        prompts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Dtype;
+    use crate::cli::inspect::memory::training;
+    use crate::model::{Config, LoraConfig, Rates};
+
+    fn budget(limit: u64) -> Budget {
+        let config = serde_json::json!({"model_type": "glm", "num_layers": 4, "hidden_size": 64, "num_attention_heads": 4,
+            "vocab_size": 500, "max_sequence_length": 128});
+        let setup = Setup {
+            config: Config::from_json(&config).unwrap(),
+            tune: Tune::Lora { config: LoraConfig::default(), positions: false },
+            dtype: Dtype::Bf16,
+            stored: Dtype::Bf16,
+            mapped: false,
+            own_head: false,
+        };
+        Budget::limited(setup, limit)
+    }
+
+    fn step(keep: Keep) -> Training {
+        training(keep, 1000, Rates::default(), 0.0)
+    }
+
+    #[test]
+    fn the_fullest_keep_that_fits_is_taken() {
+        let takes = |keep| training_plan(&budget(0).setup, &step(keep), None).step.usage.total();
+        assert_eq!(budget(u64::MAX).keep(step), Keep::All);
+        for keep in Keep::ALL {
+            assert_eq!(budget(takes(keep)).keep(step), keep);
+        }
+        assert_eq!(budget(0).keep(step), Keep::Input);
+    }
+
+    #[test]
+    fn prompts_are_halved_until_they_fit() {
+        let rows = [100; 64];
+        let takes = |prompts: usize| {
+            let plan = decoding(prompts, 100 * prompts, 20, 8, 50);
+            decoding_plan(&budget(0).setup, &plan).usage.total()
+        };
+        for (limit, expected) in [(u64::MAX, 64), (takes(64), 64), (takes(64) - 1, 32), (takes(4), 4), (0, 1)]
+        {
+            assert_eq!(budget(limit).together(&rows, 20, 8, 50), expected);
+        }
+        assert_eq!(budget(0).together(&[], 20, 8, 50), 0);
+    }
+}
