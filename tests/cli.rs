@@ -208,6 +208,58 @@ fn an_adapter_trains_decodes_and_merges() {
     assert_ne!(with, without, "the adapter does something");
 }
 
+/// Losses of a short adapter training on `device`, and the items that decoding with it lists.
+fn learnt_on(device: &str, dtype: &str) -> (Vec<f64>, Vec<String>) {
+    let own = own_shop();
+    let folder = own.path();
+    let on = ["--device", device, "--dtype", dtype];
+    let train = "train --weights w --data shop.bin --out run --epochs 0.5 --batch 10 --learning-rate 1e-2 --validate-users 3";
+    done(folder, &[&train.split(' ').collect::<Vec<_>>()[..], &on].concat());
+    let decode = "decode --weights w --adapter run --data shop.bin --users 6 --beams 4 --out answers.jsonl";
+    done(folder, &[&decode.split(' ').collect::<Vec<_>>()[..], &on].concat());
+    let lines = |file: &str| -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(folder.join(file)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let losses = lines("run/metrics.jsonl").iter().filter_map(|line| line["loss"].as_f64()).collect();
+    let items = |line: &serde_json::Value| -> Vec<String> {
+        line["items"].as_array().unwrap().iter().map(|item| item["item"].to_string()).collect()
+    };
+    (losses, lines("answers.jsonl").iter().map(|line| items(line).join(" ")).collect())
+}
+
+/// The kernels of a GPU behind the verbs, on the emulator: in f32 what the CPU says, in 16 bits near it.
+#[test]
+fn the_emulated_device_does_what_the_cpu_does() {
+    if !kernels::EMULATED {
+        println!("skipped: no emulator in this build");
+        return;
+    }
+    let (expected, lists) = learnt_on("cpu", "f32");
+    for (device, dtype, bound) in [("emu:7", "f32", 1e-5), ("emu", "bf16", 2e-2), ("emu", "f16", 2e-3)] {
+        let (losses, emulated) = learnt_on(device, dtype);
+        assert_eq!((losses.len(), emulated.len()), (expected.len(), lists.len()));
+        for (loss, expected) in losses.iter().zip(&expected) {
+            assert!(
+                (loss - expected).abs() <= bound * expected,
+                "{device} {dtype}: {loss}, on the CPU {expected}"
+            );
+        }
+        assert!(dtype != "f32" || emulated == lists, "{emulated:?}, on the CPU {lists:?}");
+    }
+}
+
+#[test]
+fn a_demo_runs_on_the_emulated_device() {
+    if !kernels::EMULATED {
+        println!("skipped: no emulator in this build");
+        return;
+    }
+    let own = tempfile::tempdir().unwrap();
+    let out = done(own.path(), &["demo", "--device", "emu", "--users", "6", "--epochs", "1", "--out", "d"]);
+    assert!(out.contains("| engine |") && own.path().join("d/predictions.jsonl").exists(), "{out}");
+}
+
 #[test]
 fn settings_come_from_a_file_and_flags_win() {
     let own = own_shop();

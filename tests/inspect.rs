@@ -192,7 +192,10 @@ fn the_plan_of_glm_10b_is_what_its_arithmetic_says() {
         assert!((activations..activations + 400).contains(&each), "{row}");
     }
     let lean = &keeps[1];
-    assert_eq!((&lean["fits"], &plan["keep"], &plan["step"]), (&true.into(), &"all".into(), &keeps[0]["step"]));
+    assert_eq!(
+        (&lean["fits"], &plan["keep"], &plan["step"]),
+        (&true.into(), &"all".into(), &keeps[0]["step"])
+    );
     // What is kept is the most that fits: 8,192 rows of everything in 80 GB, but not in 60.
     for (limit, keep) in [("60G", "lean"), ("40G", "no-qkv"), ("30G", "input"), ("1G", "input")] {
         let narrower = inspected(root, &args.replace("80G", limit).split(' ').collect::<Vec<_>>());

@@ -1,5 +1,5 @@
 use super::{decode, init, prepare, train, Global};
-use crate::base::{Philox, Stream};
+use crate::base::{Fault, Philox, Stream};
 use anyhow::{Context, Result};
 use serde_json::json;
 use std::fs;
@@ -13,6 +13,12 @@ pub struct Demo {
     /// Where everything goes
     #[arg(long, value_name = "DIR", default_value = "runs/demo")]
     pub out: PathBuf,
+    /// Customers of the shop [default: 1500; on the emulator, which is slow, 24]
+    #[arg(long)]
+    pub users: Option<usize>,
+    /// Passes over the customers [default: 20; on the emulator 2]
+    #[arg(long)]
+    pub epochs: Option<f64>,
 }
 
 const MAKERS: [&str; 12] = [
@@ -30,14 +36,22 @@ const THINGS: [&str; 10] = [
     "Rocket",
     "Tea Set",
 ];
-const USERS: usize = 1500;
 
 /// Makes a shop whose customers mostly stay with a maker and move on to the next thing, trains a small GLM on it from
 /// nothing, recommends, and prints hits against popularity.
 pub fn run(args: &Demo, global: &Global) -> Result<()> {
     let shop = args.out.join("shop");
     fs::create_dir_all(&shop).with_context(|| shop.display().to_string())?;
-    let popular = make_shop(&shop)?;
+    let emulated = global.device().starts_with("emu");
+    if emulated {
+        global.note("demo: the emulator shows that every step runs as on a GPU; for learning it is too slow");
+    }
+    let users = args.users.unwrap_or(if emulated { 24 } else { 1500 });
+    let epochs = args.epochs.unwrap_or(if emulated { 2.0 } else { 20.0 });
+    if users == 0 {
+        return Err(Fault::Usage.error("demo: expected --users above 0, got 0"));
+    }
+    let popular = make_shop(&shop, users)?;
     let data = args.out.join("shop.bin");
     prepare::run(&parse::<prepare::Prepare>(&[
         &shop.display().to_string(),
@@ -81,9 +95,9 @@ pub fn run(args: &Demo, global: &Global) -> Result<()> {
         "--tune",
         "full",
         "--epochs",
-        "20",
+        &epochs.to_string(),
         "--batch",
-        "64",
+        if emulated { "8" } else { "64" },
         "--learning-rate",
         "3e-3",
         "--dropout",
@@ -123,7 +137,7 @@ fn parse<T: clap::Args>(words: &[&str]) -> Result<T> {
 }
 
 /// Writes items.jsonl and sequences.txt; returns the ten most bought items of the training part.
-fn make_shop(folder: &Path) -> Result<Vec<usize>> {
+fn make_shop(folder: &Path, users: usize) -> Result<Vec<usize>> {
     let mut items = String::new();
     for (m, maker) in MAKERS.iter().enumerate() {
         for (t, thing) in THINGS.iter().enumerate() {
@@ -138,7 +152,7 @@ fn make_shop(folder: &Path) -> Result<Vec<usize>> {
     fs::write(folder.join("items.jsonl"), items)?;
     let mut sequences = String::new();
     let mut counts = vec![0usize; MAKERS.len() * THINGS.len() * 2 + 1];
-    for user in 1..=USERS {
+    for user in 1..=users {
         let mut rng = Philox::new(1, Stream::Synthetic, user as u64);
         let (mut maker, mut thing) = (rng.below(MAKERS.len()), rng.below(THINGS.len()));
         let length = 5 + rng.below(6);
