@@ -7,6 +7,8 @@
 
 #[path = "gpu/cublaslt.rs"]
 mod cublaslt;
+#[path = "gpu/rows.rs"]
+mod rows;
 #[path = "gpu/whole.rs"]
 mod whole;
 
@@ -14,11 +16,50 @@ use anyhow::Result;
 use cublaslt::CublasLt;
 use engine::base::{Dtype, Philox, Shape, Stream};
 use engine::device::*;
+use rows::Sizes;
 use std::time::Instant;
 
 /// Datasheet figures: 16-bit operations and bytes a second.
 const PARTS: [(&str, f64, f64); 3] =
     [("A100", 312e12, 2.039e12), ("H100", 989e12, 3.35e12), ("H200", 989e12, 4.8e12)];
+
+const MODELS: &[Sizes] = &[
+    Sizes {
+        model: "glm-10b",
+        hidden: 4096,
+        heads: 64,
+        inner: 16384,
+        vocabulary: 50304,
+        rows: 8192,
+        targets: 640,
+        choices: 20,
+        trained: 25_165_824,
+    },
+    Sizes {
+        model: "chatglm-6b",
+        hidden: 4096,
+        heads: 32,
+        inner: 16384,
+        vocabulary: 130_528,
+        rows: 8192,
+        targets: 640,
+        choices: 20,
+        trained: 14_680_064,
+    },
+];
+
+/// What the emulator is given (`ENGINE_DEVICES=emu`): that every line can run, and nothing to be measured.
+const EMULATED: &[Sizes] = &[Sizes {
+    model: "chat-emulated",
+    hidden: 128,
+    heads: 2,
+    inner: 256,
+    vocabulary: 500,
+    rows: 128,
+    targets: 8,
+    choices: 20,
+    trained: 10_000,
+}];
 
 struct Bench {
     device: Option<Device>,
@@ -55,29 +96,33 @@ fn main() -> Result<()> {
     }
     let rival = if device.is_some() { CublasLt::open()? } else { None };
     let bench = Bench { device, ceilings, rival, filter };
-    print!("{:<44} {:>9} {:>9}", "op", "GFLOP", "MB");
+    print!("{:<48} {:>9} {:>9}", "op", "GFLOP", "MB");
     PARTS.iter().for_each(|(part, ..)| print!(" {:>9}", format!("{part} us")));
     println!(" {:>9} {:>8} {:>7} {:>9}", "us", "TFLOP/s", "floor%", "cuBLASLt");
-    // (model, hidden, heads, inner, vocabulary)
-    for (model, h, heads, inner, vocabulary) in
-        [("glm-10b", 4096, 64, 16384, 50304), ("chatglm-6b", 4096, 32, 16384, 130528)]
-    {
-        for m in [512, 2048, 8192] {
-            for (linear, n, k) in
-                [("query_key_value", 3 * h, h), ("dense", h, h), ("h_to_4h", inner, h), ("4h_to_h", h, inner)]
-            {
+    let emulated = name.starts_with("emu");
+    for sizes in if emulated { EMULATED } else { MODELS } {
+        let Sizes { model, hidden: h, heads, inner, vocabulary, rows, targets, .. } = *sizes;
+        let linears =
+            [("query_key_value", 3 * h, h), ("dense", h, h), ("h_to_4h", inner, h), ("4h_to_h", h, inner)];
+        // A step, a small step, a group's prompts; the beams of a group, and of one user.
+        for m in [rows, rows / 4, rows / 16] {
+            for (linear, n, k) in linears {
                 bench.product(&format!("{model} {linear} {m}"), m, n, k, Form::Nt)?;
                 bench.product(&format!("{model} {linear} dx {m}"), m, k, n, Form::Nn)?;
             }
         }
-        bench.product(&format!("{model} head 512"), 512, vocabulary, h, Form::Nt)?;
-        bench.attention(model, 8, 1024, heads, h)?;
-        bench.attention(model, 56, 146, heads, h)?;
-        bench.cache_attention(model, 32, 20, 129, heads, h)?;
-        bench.rows(model, 8192, h, inner, vocabulary)?;
+        for m in [rows / 128 * 10, 20, 1] {
+            for (linear, n, k) in linears {
+                bench.product(&format!("{model} {linear} {m}"), m, n, k, Form::Nt)?;
+            }
+        }
+        bench.product(&format!("{model} head {targets}"), targets, vocabulary, h, Form::Nt)?;
+        bench.attention(model, 8, rows / 8, heads, h)?;
+        bench.attention(model, 56, rows / 56, heads, h)?;
+        bench.cache_attention(model, if emulated { 2 } else { 32 }, 20, rows / 64 + 1, heads, h)?;
+        bench.rows(*sizes)?;
     }
-    bench.optimiser(25_165_824)?;
-    if let Some(device) = &bench.device {
+    if let Some(device) = bench.device.as_ref().filter(|_| !emulated) {
         whole::run(device, &bench.filter)?;
     }
     Ok(())
@@ -88,14 +133,6 @@ impl Bench {
         self.filter.is_empty() || self.filter.iter().any(|f| name.contains(f.as_str()))
     }
 
-    fn random(&self, device: &Device, rows: usize, cols: usize, dtype: Dtype) -> Result<Tensor> {
-        // One row of noise, repeated with an offset: zeros would run cooler and faster.
-        let mut rng = Philox::new(1, Stream::Synthetic, (rows * 31 + cols) as u64);
-        let block: Vec<f32> = (0..1 << 16).map(|_| rng.uniform() as f32 - 0.5).collect();
-        let values: Vec<f32> = (0..rows * cols).map(|i| block[(i + i / 65521) % block.len()]).collect();
-        device.upload_f32(&values, Shape::matrix(rows, cols), dtype)
-    }
-
     /// One line; `work` is timed where there is a device.
     fn line(
         &self,
@@ -104,7 +141,7 @@ impl Bench {
         rival: Option<f64>,
         work: Option<&mut dyn FnMut() -> Result<()>>,
     ) -> Result<()> {
-        print!("{name:<44} {:>9.2} {:>9.1}", cost.operations / 1e9, cost.bytes / 1e6);
+        print!("{name:<48} {:>9.2} {:>9.1}", cost.operations / 1e9, cost.bytes / 1e6);
         for (_, rate, bandwidth) in PARTS {
             print!(" {:>9.1}", 1e6 * (cost.operations / rate).max(cost.bytes / bandwidth));
         }
@@ -131,18 +168,18 @@ impl Bench {
         }
         let cost = Cost { operations: 2.0 * (m * n * k) as f64, bytes: 2.0 * (m * k + n * k + m * n) as f64 };
         let Some(device) = &self.device else { return self.line(name, cost, None, None) };
-        let a = self.random(device, m, k, Dtype::Bf16)?;
+        let a = random(device, m, k, Dtype::Bf16)?;
         let (rows, cols) = if form == Form::Nt { (n, k) } else { (k, n) };
-        let b = self.random(device, rows, cols, Dtype::Bf16)?;
+        let b = random(device, rows, cols, Dtype::Bf16)?;
         let mut y = device.alloc(Shape::matrix(m, n), Dtype::Bf16)?;
         let rival = self.rival.as_ref().map(|r| r.seconds(y.view(), a.view(), b.view(), form)).transpose()?;
         let mut plain = || device.matmul(y.view_mut(), a.view(), b.view(), form, Epilogue::default());
         self.line(name, cost, rival, Some(&mut plain))?;
         // The same linear with everything a LoRA layer adds to it.
-        let z = self.random(device, m, 8, Dtype::Bf16)?;
+        let z = random(device, m, 8, Dtype::Bf16)?;
         let (rows, cols) = if form == Form::Nt { (n, 8) } else { (8, n) };
-        let factor = self.random(device, rows, cols, Dtype::F32)?;
-        let bias = self.random(device, 1, n, Dtype::F32)?;
+        let factor = random(device, rows, cols, Dtype::F32)?;
+        let bias = random(device, 1, n, Dtype::F32)?;
         let mut fused = || {
             let epilogue = Epilogue {
                 bias: (form == Form::Nt).then(|| bias.view()),
@@ -169,7 +206,7 @@ impl Bench {
             self.line(&name, forward, None, None)?;
             return self.line(&format!("{name} backward"), backward, None, None);
         };
-        let qkv = self.random(device, rows, 3 * h, Dtype::Bf16)?;
+        let qkv = random(device, rows, 3 * h, Dtype::Bf16)?;
         let mut y = device.alloc(Shape::matrix(rows, h), Dtype::Bf16)?;
         let mut log_sum_exp = device.alloc(Shape::matrix(rows, heads), Dtype::F32)?;
         let segments = device.segments(
@@ -183,7 +220,7 @@ impl Bench {
             device.attention(y, statistics, qkv.view(), &segments, heads, layout, scale, None)
         };
         self.line(&name, forward, None, Some(&mut work))?;
-        let dy = self.random(device, rows, h, Dtype::Bf16)?;
+        let dy = random(device, rows, h, Dtype::Bf16)?;
         let mut d_qkv = device.alloc(Shape::matrix(rows, 3 * h), Dtype::Bf16)?;
         let mut work = || {
             device.attention_backward(
@@ -224,9 +261,9 @@ impl Bench {
             bytes: 2.0 * (requests * prompt * 2 * h + rows * TAIL * 2 * h + 4 * rows * h) as f64,
         };
         let Some(device) = &self.device else { return self.line(&name, cost, None, None) };
-        let qkv = self.random(device, rows, 3 * h, Dtype::Bf16)?;
-        let stored = self.random(device, requests * prompt, 2 * h, Dtype::Bf16)?;
-        let tail = self.random(device, rows * TAIL, 2 * h, Dtype::Bf16)?;
+        let qkv = random(device, rows, 3 * h, Dtype::Bf16)?;
+        let stored = random(device, requests * prompt, 2 * h, Dtype::Bf16)?;
+        let tail = random(device, rows * TAIL, 2 * h, Dtype::Bf16)?;
         let ranges: Vec<u32> = (0..rows)
             .flat_map(|r| [(r / beams * prompt) as u32, ((r / beams + 1) * prompt) as u32])
             .collect();
@@ -258,83 +295,34 @@ impl Bench {
     }
 
     /// Ops that are bound by memory.
-    fn rows(&self, model: &str, rows: usize, h: usize, inner: usize, vocabulary: usize) -> Result<()> {
-        let moved = |elements: usize| Cost { operations: 0.0, bytes: 2.0 * elements as f64 };
-        let (norm, gelu) = (format!("{model} layernorm {rows}"), format!("{model} gelu_backward {rows}"));
-        let targets = 128;
-        let entropy = format!("{model} cross_entropy {targets}");
-        let Some(device) = &self.device else {
-            for (name, cost) in [
-                (norm, moved(2 * rows * h)),
-                (gelu, moved(3 * rows * inner)),
-                (entropy, moved(4 * targets * vocabulary)),
-            ] {
-                if self.wants(&name) {
-                    self.line(&name, cost, None, None)?;
+    fn rows(&self, sizes: Sizes) -> Result<()> {
+        for op in rows::ops(sizes).iter().filter(|op| self.wants(&op.name)) {
+            let cost = Cost { operations: 0.0, bytes: op.bytes };
+            match &self.device {
+                None => self.line(&op.name, cost, None, None)?,
+                Some(device) => {
+                    let mut work = (op.prepare)(device)?;
+                    self.line(&op.name, cost, None, Some(&mut || work(device)))?;
                 }
             }
-            return Ok(());
-        };
-        if self.wants(&norm) {
-            let x = self.random(device, rows, h, Dtype::Bf16)?;
-            let (weight, bias) =
-                (self.random(device, 1, h, Dtype::F32)?, self.random(device, 1, h, Dtype::F32)?);
-            let mut y = device.alloc(x.shape(), Dtype::Bf16)?;
-            let mut statistics = device.alloc(Shape::matrix(rows, 2), Dtype::F32)?;
-            let mut work = || {
-                let (y, statistics) = (y.view_mut(), statistics.view_mut());
-                device.layernorm(y, statistics, x.view(), weight.view(), bias.view(), 1e-5)
-            };
-            self.line(&norm, moved(2 * rows * h), None, Some(&mut work))?;
-        }
-        if self.wants(&gelu) {
-            let (dy, x) = (
-                self.random(device, rows, inner, Dtype::Bf16)?,
-                self.random(device, rows, inner, Dtype::Bf16)?,
-            );
-            let mut dx = device.alloc(x.shape(), Dtype::Bf16)?;
-            let mut work = || device.gelu_backward(dx.view_mut(), dy.view(), x.view(), Gelu::Tanh);
-            self.line(&gelu, moved(3 * rows * inner), None, Some(&mut work))?;
-        }
-        if self.wants(&entropy) {
-            // f32 logits: read once at least, written once.
-            let mut logits = self.random(device, targets, vocabulary, Dtype::F32)?;
-            let ids = device.upload_u32(&vec![7; targets])?;
-            let weights = device.upload_f32(&vec![1e-3; targets], Shape::vector(targets), Dtype::F32)?;
-            let mut loss = device.alloc(Shape::vector(targets), Dtype::F32)?;
-            let mut work =
-                || device.cross_entropy(loss.view_mut(), logits.view_mut(), ids.view(), weights.view());
-            self.line(&entropy, moved(4 * targets * vocabulary), None, Some(&mut work))?;
         }
         Ok(())
     }
+}
 
-    fn optimiser(&self, n: usize) -> Result<()> {
-        let name = format!("adamw {n}");
-        if !self.wants(&name) {
-            return Ok(());
-        }
-        // Parameter and moments read and written, the gradient read.
-        let cost = Cost { operations: 0.0, bytes: 4.0 * 7.0 * n as f64 };
-        let Some(device) = &self.device else { return self.line(&name, cost, None, None) };
-        let gradient = self.random(device, 1, n, Dtype::F32)?;
-        let (mut p, mut m1, mut m2) = (
-            device.zeros(Shape::matrix(1, n), Dtype::F32)?,
-            device.zeros(Shape::matrix(1, n), Dtype::F32)?,
-            device.zeros(Shape::matrix(1, n), Dtype::F32)?,
-        );
-        let numbers = AdamW {
-            learning_rate: 1e-3,
-            beta1: 0.9,
-            beta2: 0.95,
-            epsilon: 1e-8,
-            weight_decay: 0.01,
-            step: 1,
-            gradient_scale: 1.0,
-        };
-        let mut work = || device.adamw(p.view_mut(), m1.view_mut(), m2.view_mut(), gradient.view(), numbers);
-        self.line(&name, cost, None, Some(&mut work))
+/// Noise, the same in every run: some rows of it, repeated. Zeros would run cooler and faster.
+fn random(device: &Device, rows: usize, cols: usize, dtype: Dtype) -> Result<Tensor> {
+    let some = rows.min(((1 << 22) / cols).max(1));
+    let mut rng = Philox::new(1, Stream::Synthetic, (rows * 31 + cols) as u64);
+    let block: Vec<f32> = (0..1 << 16).map(|_| rng.uniform() as f32 - 0.5).collect();
+    let values: Vec<f32> = (0..some * cols).map(|i| block[(i + i / 65521) % block.len()]).collect();
+    let first = device.upload_f32(&values, Shape::matrix(some, cols), dtype)?;
+    let mut all = device.alloc(Shape::matrix(rows, cols), dtype)?;
+    for start in (0..rows).step_by(some) {
+        let length = some.min(rows - start);
+        device.copy(all.view_mut().row_range(start..start + length), first.view().row_range(0..length))?;
     }
+    Ok(all)
 }
 
 /// Best seconds of a work that is asked for often enough to hide the host.

@@ -1,0 +1,228 @@
+//! The ops that memory bounds: bytes are what must be read and written once, whatever the kernel does.
+
+use super::random;
+use anyhow::Result;
+use engine::base::{Dtype, Shape};
+use engine::device::*;
+
+/// Runs an op once on tensors that it owns.
+pub type Work = Box<dyn FnMut(&Device) -> Result<()>>;
+type Prepare = Box<dyn Fn(&Device) -> Result<Work>>;
+
+/// An op with its name, the bytes it moves at least, and how its tensors are made.
+pub struct Op {
+    pub name: String,
+    pub bytes: f64,
+    pub prepare: Prepare,
+}
+
+/// Sizes of a model and of what it is given.
+#[derive(Clone, Copy)]
+pub struct Sizes {
+    pub model: &'static str,
+    pub hidden: usize,
+    pub heads: usize,
+    pub inner: usize,
+    pub vocabulary: usize,
+    /// Of a step.
+    pub rows: usize,
+    /// Rows with loss in a chunk of logits; beams in decoding.
+    pub targets: usize,
+    /// Ids asked of a row of log-probabilities, and the best taken of as many.
+    pub choices: usize,
+    /// Trained values of an adapter of rank 8 on every linear.
+    pub trained: usize,
+}
+
+const BF16: Dtype = Dtype::Bf16;
+const F32: Dtype = Dtype::F32;
+
+fn op(sizes: Sizes, what: &str, bytes: usize, prepare: impl Fn(&Device) -> Result<Work> + 'static) -> Op {
+    Op { name: format!("{} {what}", sizes.model), bytes: bytes as f64, prepare: Box::new(prepare) }
+}
+
+pub fn ops(sizes: Sizes) -> Vec<Op> {
+    [around_the_layers(sizes), in_a_layer(sizes), at_the_head(sizes), of_the_optimiser(sizes)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Ids that walk through a table.
+fn walk(count: usize, below: usize) -> Vec<u32> {
+    (0..count).map(|i| (i * 7919 % below) as u32).collect()
+}
+
+fn around_the_layers(sizes: Sizes) -> Vec<Op> {
+    let Sizes { hidden: h, vocabulary, rows, .. } = sizes;
+    vec![
+        // Three tables are read, ids beside them.
+        op(sizes, &format!("embed {rows}"), rows * (4 * 2 * h + 12), move |device| {
+            let words = random(device, vocabulary, h, BF16)?;
+            let places = random(device, 1025, h, BF16)?;
+            let ids = device.upload_u32(&walk(rows, vocabulary))?;
+            let positions = device.upload_u32(&walk(rows, 1025))?;
+            let mut y = device.alloc(Shape::matrix(rows, h), BF16)?;
+            Ok(Box::new(move |device| {
+                let tables = [
+                    (words.view(), ids.view()),
+                    (places.view(), positions.view()),
+                    (places.view(), positions.view()),
+                ];
+                device.embed(y.view_mut(), &tables, Write::Set)
+            }))
+        }),
+        op(sizes, &format!("embed_backward {rows}"), rows * (2 * h + 2 * 4 * h + 4), move |device| {
+            let dy = random(device, rows, h, BF16)?;
+            let ids = device.upload_u32(&walk(rows, vocabulary))?;
+            let mut d_table = device.zeros(Shape::matrix(vocabulary, h), F32)?;
+            Ok(Box::new(move |device| device.embed_backward(d_table.view_mut(), dy.view(), ids.view())))
+        }),
+    ]
+}
+
+fn in_a_layer(sizes: Sizes) -> Vec<Op> {
+    let Sizes { model, hidden: h, heads, inner, rows, .. } = sizes;
+    let layout = if model.starts_with("chat") { Qkv::PerHead } else { Qkv::Thirds };
+    let quarter = h / heads / 4;
+    vec![
+        op(sizes, &format!("layernorm {rows}"), rows * (2 * 2 * h + 8), move |device| {
+            let x = random(device, rows, h, BF16)?;
+            let (weight, bias) = (random(device, 1, h, F32)?, random(device, 1, h, F32)?);
+            let mut y = device.alloc(x.shape(), BF16)?;
+            let mut statistics = device.alloc(Shape::matrix(rows, 2), F32)?;
+            Ok(Box::new(move |device| {
+                let (y, statistics) = (y.view_mut(), statistics.view_mut());
+                device.layernorm(y, statistics, x.view(), weight.view(), bias.view(), 1e-5)
+            }))
+        }),
+        // x and dy are read, dx is read and written.
+        op(sizes, &format!("layernorm_backward {rows}"), rows * (4 * 2 * h + 8), move |device| {
+            let (x, dy) = (random(device, rows, h, BF16)?, random(device, rows, h, BF16)?);
+            let weight = random(device, 1, h, F32)?;
+            let statistics = random(device, rows, 2, F32)?;
+            let mut dx = device.zeros(x.shape(), BF16)?;
+            Ok(Box::new(move |device| {
+                let (dy, x, weight) = (dy.view(), x.view(), weight.view());
+                device.layernorm_backward(dx.view_mut(), None, dy, x, weight, statistics.view(), Write::Add)
+            }))
+        }),
+        op(sizes, &format!("rotate {rows}"), rows * (2 * 2 * 2 * h + 8), move |device| {
+            let mut x = random(device, rows, 3 * h, BF16)?;
+            let (cos, sin) = (random(device, 1025, quarter, F32)?, random(device, 1025, quarter, F32)?);
+            let positions = device.upload_u32(&walk(rows, 1025))?;
+            Ok(Box::new(move |device| {
+                let positions = [positions.view(), positions.view()];
+                let rotary = Rotary { cos: cos.view(), sin: sin.view(), positions };
+                device.rotate(x.view_mut(), rotary, heads, layout, Turn::Forward)
+            }))
+        }),
+        op(sizes, &format!("cache_store {rows}"), rows * (2 * 2 * 2 * h + 4), move |device| {
+            let qkv = random(device, rows, 3 * h, BF16)?;
+            let slots = device.upload_u32(&(0..rows as u32).collect::<Vec<u32>>())?;
+            let mut cache = device.alloc(Shape::matrix(rows, 2 * h), BF16)?;
+            Ok(Box::new(move |device| {
+                device.cache_store(cache.view_mut(), qkv.view(), slots.view(), heads, layout)
+            }))
+        }),
+        op(sizes, &format!("gelu {rows}"), 2 * 2 * rows * inner, move |device| {
+            let x = random(device, rows, inner, BF16)?;
+            let mut y = device.alloc(x.shape(), BF16)?;
+            Ok(Box::new(move |device| device.gelu(y.view_mut(), x.view(), Gelu::Tanh)))
+        }),
+        op(sizes, &format!("gelu_backward {rows}"), 3 * 2 * rows * inner, move |device| {
+            let (dy, x) = (random(device, rows, inner, BF16)?, random(device, rows, inner, BF16)?);
+            let mut dx = device.alloc(x.shape(), BF16)?;
+            Ok(Box::new(move |device| device.gelu_backward(dx.view_mut(), dy.view(), x.view(), Gelu::Tanh)))
+        }),
+        op(sizes, &format!("blend {rows}"), 3 * 2 * rows * h, move |device| {
+            let x = random(device, rows, h, BF16)?;
+            let mut y = device.zeros(x.shape(), BF16)?;
+            Ok(Box::new(move |device| device.blend(y.view_mut(), x.view(), 0.5, 0.5)))
+        }),
+        op(sizes, &format!("dropout {rows}"), rows * (2 * 2 * h + 12), move |device| {
+            let x = random(device, rows, h, BF16)?;
+            let names: Vec<u32> = (0..3 * rows as u32).collect();
+            let mut names_on_device = device.alloc(Shape::matrix(rows, 3), Dtype::U32)?;
+            device.write_u32(names_on_device.view_mut(), &names)?;
+            let mut y = device.alloc(x.shape(), BF16)?;
+            Ok(Box::new(move |device| {
+                let dropout = Dropout { rate: 0.1, key: Dropout::key(1, 1, 1), rows: names_on_device.view() };
+                device.dropout(y.view_mut(), x.view(), dropout, Write::Set)
+            }))
+        }),
+        op(sizes, &format!("sum_rows {rows}"), 2 * rows * h + 2 * 4 * h, move |device| {
+            let x = random(device, rows, h, BF16)?;
+            let mut y = device.zeros(Shape::vector(h), F32)?;
+            Ok(Box::new(move |device| device.sum_rows(y.view_mut(), x.view())))
+        }),
+    ]
+}
+
+fn at_the_head(sizes: Sizes) -> Vec<Op> {
+    let Sizes { vocabulary, targets, choices, .. } = sizes;
+    let logits = targets * vocabulary;
+    vec![
+        // f32 logits are read and become their gradient.
+        op(sizes, &format!("cross_entropy {targets}"), 2 * 4 * logits, move |device| {
+            let mut logits = random(device, targets, vocabulary, F32)?;
+            let ids = device.upload_u32(&vec![7; targets])?;
+            let weights = device.upload_f32(&vec![1e-3; targets], Shape::vector(targets), F32)?;
+            let mut loss = device.alloc(Shape::vector(targets), F32)?;
+            Ok(Box::new(move |device| {
+                device.cross_entropy(loss.view_mut(), logits.view_mut(), ids.view(), weights.view())
+            }))
+        }),
+        op(sizes, &format!("cast {targets}x{vocabulary}"), (4 + 2) * logits, move |device| {
+            let x = random(device, targets, vocabulary, F32)?;
+            let mut y = device.alloc(x.shape(), BF16)?;
+            Ok(Box::new(move |device| device.cast(y.view_mut(), x.view())))
+        }),
+        op(sizes, &format!("log_probs_at {targets}"), 4 * logits, move |device| {
+            let logits = random(device, targets, vocabulary, F32)?;
+            let first: Vec<u32> = (0..=targets).map(|r| (r * choices) as u32).collect();
+            let (first, ids) =
+                (device.upload_u32(&first)?, device.upload_u32(&walk(targets * choices, vocabulary))?);
+            let mut y = device.alloc(Shape::vector(targets * choices), F32)?;
+            Ok(Box::new(move |device| {
+                device.log_probs_at(y.view_mut(), logits.view(), first.view(), ids.view())
+            }))
+        }),
+        op(sizes, &format!("top_k 20 of {targets}x{vocabulary}"), 4 * logits, move |device| {
+            let x = random(device, targets, vocabulary, F32)?;
+            let mut values = device.alloc(Shape::matrix(targets, 20), F32)?;
+            let mut columns = device.alloc(Shape::matrix(targets, 20), Dtype::U32)?;
+            Ok(Box::new(move |device| device.top_k(values.view_mut(), columns.view_mut(), x.view())))
+        }),
+    ]
+}
+
+fn of_the_optimiser(sizes: Sizes) -> Vec<Op> {
+    let n = sizes.trained;
+    vec![
+        // Parameter and moments are read and written, the gradient is read.
+        op(sizes, &format!("adamw {n}"), 7 * 4 * n, move |device| {
+            let gradient = random(device, 1, n, F32)?;
+            let zeros = || device.zeros(Shape::matrix(1, n), F32);
+            let (mut p, mut m1, mut m2) = (zeros()?, zeros()?, zeros()?);
+            let numbers = AdamW {
+                learning_rate: 1e-3,
+                beta1: 0.9,
+                beta2: 0.95,
+                epsilon: 1e-8,
+                weight_decay: 0.01,
+                step: 1,
+                gradient_scale: 1.0,
+            };
+            Ok(Box::new(move |device| {
+                let (p, m1, m2) = (p.view_mut(), m1.view_mut(), m2.view_mut());
+                device.adamw(p, m1, m2, gradient.view(), numbers)
+            }))
+        }),
+        op(sizes, &format!("sum_squares {n}"), 4 * n, move |device| {
+            let x = random(device, 1, n, F32)?;
+            let mut y = device.zeros(Shape::vector(1), F32)?;
+            Ok(Box::new(move |device| device.sum_squares(y.view_mut(), x.view())))
+        }),
+    ]
+}
