@@ -1,10 +1,12 @@
 //! Every op on every device of this binary against the ops in f64, over dtypes and awkward shapes.
 //!
-//! A case is a function of a device; [`CASES`] and [`attention::CASES`] name the op each is for, and a test holds the
+//! A case is a function of a device; the `CASES` of each room name the op it is for, and a test holds the
 //! names against the methods of the trait, so an op without a case does not pass.
 
 #[path = "conformance/attention.rs"]
 mod attention;
+#[path = "conformance/cache.rs"]
+mod cache;
 #[path = "conformance/cases.rs"]
 mod cases;
 #[path = "conformance/judge.rs"]
@@ -77,6 +79,11 @@ fn attention_ops() {
 }
 
 #[test]
+fn cached_attention() {
+    run(cache::CASES);
+}
+
+#[test]
 fn every_op_has_a_case() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/engine/device/backend.rs");
     let source = std::fs::read_to_string(path).unwrap();
@@ -94,7 +101,7 @@ fn every_op_has_a_case() {
         .collect();
     assert!(ops.len() >= 20, "the trait was not understood: {ops:?}");
     let cases: Vec<&str> =
-        [cases::CASES, matmul::CASES, attention::CASES].concat().iter().map(|c| c.0).collect();
+        [cases::CASES, matmul::CASES, attention::CASES, cache::CASES].concat().iter().map(|c| c.0).collect();
     for op in &ops {
         assert!(cases.contains(op), "op {op} has no case in tests/conformance");
     }

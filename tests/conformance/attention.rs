@@ -1,30 +1,21 @@
-//! Rotary positions, attention and its cache against an oracle in f64: values, gradients, dropout, caches, and the promise
-//! that a row's bits depend on nothing beside its own sequence.
+//! Attention against an oracle in f64: values, gradients, dropout, and the promise that a row's bits depend on nothing beside its
+//! own sequence.
 
-use crate::judge::results;
+use crate::judge::{epsilon, results, FLOATS};
 use engine::base::{Dtype, Philox, Shape, Stream};
-use engine::device::{CacheRows, Device, Dropout, Qkv, Rotary, Tensor, Turn};
+use engine::device::{Device, Dropout, Qkv, Tensor};
 
 pub const CASES: &[crate::Case] = &[
-    ("rotate", rotation_turns_each_half_by_its_own_position),
     ("attention", values_and_gradients_follow_the_oracle),
     ("attention_backward", values_and_gradients_follow_the_oracle),
-    ("cache_store", a_cache_gives_what_the_whole_sequence_gives),
-    ("cache_attention", a_cache_gives_what_the_whole_sequence_gives),
+    ("attention", neighbours_change_no_bit),
+    ("attention_backward", neighbours_change_no_bit),
+    ("attention", dropout_follows_the_example_wherever_it_is_packed),
+    ("attention", what_comes_later_is_not_seen),
 ];
 
-const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
-
-fn epsilon(dtype: Dtype) -> f64 {
-    match dtype {
-        Dtype::F16 => 2f64.powi(-10),
-        Dtype::Bf16 => 2f64.powi(-7),
-        _ => f64::from(f32::EPSILON),
-    }
-}
-
 /// Rounding of the storage once, and of f32 sums of `terms`, at the scale of the largest value.
-fn assert_close(what: &str, got: &[f32], expected: &[f64], dtype: Dtype, terms: usize) {
+pub fn assert_close(what: &str, got: &[f32], expected: &[f64], dtype: Dtype, terms: usize) {
     assert_eq!(got.len(), expected.len(), "{what}");
     let scale = expected.iter().fold(1e-30f64, |a, b| a.max(b.abs()));
     let bound = scale * (2.0 * epsilon(dtype) + 4.0 * epsilon(Dtype::F32) * (terms as f64).sqrt());
@@ -37,29 +28,29 @@ fn assert_close(what: &str, got: &[f32], expected: &[f64], dtype: Dtype, terms: 
     }
 }
 
-fn normals(count: usize, index: u64) -> Vec<f32> {
+pub fn normals(count: usize, index: u64) -> Vec<f32> {
     let mut random = Philox::new(5, Stream::Synthetic, index);
     (0..count).map(|_| random.normal() as f32).collect()
 }
 
-fn bits(x: &[f32]) -> Vec<u32> {
+pub fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|x| x.to_bits()).collect()
 }
 
 /// Sequences with their contexts, and how a row is divided.
 #[derive(Clone, Debug)]
-struct Case {
+pub struct Case {
     sequences: Vec<(usize, usize)>,
-    heads: usize,
+    pub heads: usize,
     size: usize,
-    layout: Qkv,
-    scale: f32,
+    pub layout: Qkv,
+    pub scale: f32,
     /// Rate and key.
     dropout: Option<(f32, [u32; 2])>,
 }
 
 impl Case {
-    fn new(sequences: &[(usize, usize)], heads: usize, size: usize, layout: Qkv) -> Case {
+    pub fn new(sequences: &[(usize, usize)], heads: usize, size: usize, layout: Qkv) -> Case {
         let scale = 1.0 / (size as f32).sqrt();
         Case { sequences: sequences.to_vec(), heads, size, layout, scale, dropout: None }
     }
@@ -68,11 +59,11 @@ impl Case {
         Case { dropout: Some((rate, Dropout::key(3, 1 << 33, 7))), ..self }
     }
 
-    fn rows(&self) -> usize {
+    pub fn rows(&self) -> usize {
         self.sequences.iter().map(|s| s.0).sum()
     }
 
-    fn width(&self) -> usize {
+    pub fn width(&self) -> usize {
         self.heads * self.size
     }
 
@@ -89,7 +80,7 @@ impl Case {
         rows
     }
 
-    fn column(&self, part: usize, head: usize) -> usize {
+    pub fn column(&self, part: usize, head: usize) -> usize {
         match self.layout {
             Qkv::Thirds => part * self.width() + head * self.size,
             Qkv::PerHead => (head * 3 + part) * self.size,
@@ -173,13 +164,13 @@ fn oracle(case: &Case, qkv: &[f64], dy: &[f64]) -> Oracle {
 }
 
 /// What the device makes of a case; everything widened.
-struct Made {
-    y: Vec<f32>,
+pub struct Made {
+    pub y: Vec<f32>,
     log_sum_exp: Vec<f32>,
     d_qkv: Vec<f32>,
 }
 
-fn made(device: &Device, case: &Case, qkv: &[f32], dy: &[f32], dtype: Dtype) -> Made {
+pub fn made(device: &Device, case: &Case, qkv: &[f32], dy: &[f32], dtype: Dtype) -> Made {
     let (rows, width) = (case.rows(), case.width());
     let mut start = vec![0];
     case.sequences.iter().for_each(|s| start.push(start[start.len() - 1] + s.0 as u32));
@@ -225,17 +216,17 @@ fn made(device: &Device, case: &Case, qkv: &[f32], dy: &[f32], dtype: Dtype) -> 
     Made { y: read(&y), log_sum_exp: read(&log_sum_exp), d_qkv: read(&d_qkv) }
 }
 
-fn as_bytes(words: &[u32]) -> &[u8] {
+pub fn as_bytes(words: &[u32]) -> &[u8] {
     bytemuck::cast_slice(words)
 }
 
 /// Values as `dtype` holds them.
-fn rounded(device: &Device, x: &[f32], dtype: Dtype) -> Vec<f32> {
+pub fn rounded(device: &Device, x: &[f32], dtype: Dtype) -> Vec<f32> {
     let x = device.upload_f32(x, Shape::vector(x.len()), dtype).unwrap();
     device.download_f32(x.view()).unwrap()
 }
 
-fn wide(x: &[f32]) -> Vec<f64> {
+pub fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&x| f64::from(x)).collect()
 }
 
@@ -262,7 +253,7 @@ fn values_and_gradients_follow_the_oracle(device: &Device) {
     for (index, case) in cases().iter().enumerate() {
         let qkv = normals(case.rows() * 3 * case.width(), 2 * index as u64);
         let dy = normals(case.rows() * case.width(), 2 * index as u64 + 1);
-        for dtype in DTYPES {
+        for dtype in FLOATS {
             let (qkv, dy) = (rounded(device, &qkv, dtype), rounded(device, &dy, dtype));
             let expected = oracle(case, &wide(&qkv), &wide(&dy));
             let made = made(device, case, &qkv, &dy, dtype);
@@ -304,11 +295,10 @@ fn the_oracle_is_its_own_derivative() {
 }
 
 #[test]
-fn threads_and_neighbours_change_no_bit() {
+fn threads_change_no_bit() {
     for case in cases() {
-        let (width, heads) = (case.width(), case.heads);
-        let qkv = normals(case.rows() * 3 * width, 60);
-        let dy = normals(case.rows() * width, 61);
+        let qkv = normals(case.rows() * 3 * case.width(), 60);
+        let dy = normals(case.rows() * case.width(), 61);
         for dtype in [Dtype::F32, Dtype::Bf16] {
             let [one, others @ ..] = [1, 2, 5].map(|threads| {
                 let device = Device::open("cpu", threads).unwrap();
@@ -319,50 +309,54 @@ fn threads_and_neighbours_change_no_bit() {
                 assert_eq!(bits(&one.log_sum_exp), bits(&other.log_sum_exp), "{case:?}");
                 assert_eq!(bits(&one.d_qkv), bits(&other.d_qkv), "{case:?}");
             }
-            // Examples are numbered by sequence, so a sequence with dropout would be another one alone: see below.
-            if case.dropout.is_some() {
-                continue;
-            }
-            let device = Device::open("cpu", 2).unwrap();
+        }
+    }
+}
+
+/// A sequence alone and among others: the same bits forwards and backwards.
+fn neighbours_change_no_bit(device: &Device) {
+    // Examples are numbered by sequence, so a sequence with dropout would be another one alone: see below.
+    for case in cases().into_iter().filter(|case| case.dropout.is_none()) {
+        let (width, heads) = (case.width(), case.heads);
+        let qkv = normals(case.rows() * 3 * width, 60);
+        let dy = normals(case.rows() * width, 61);
+        for dtype in FLOATS {
+            let together = made(device, &case, &qkv, &dy, dtype);
             for s in 0..case.sequences.len() {
                 let (alone, rows) = case.alone(s);
                 let of = |cols: usize| rows.start * cols..rows.end * cols;
-                let made = made(&device, &alone, &qkv[of(3 * width)], &dy[of(width)], dtype);
-                assert_eq!(bits(&made.y), bits(&one.y[of(width)]), "{case:?} sequence {s}");
-                assert_eq!(
-                    bits(&made.log_sum_exp),
-                    bits(&one.log_sum_exp[of(heads)]),
-                    "{case:?} sequence {s}"
-                );
-                assert_eq!(bits(&made.d_qkv), bits(&one.d_qkv[of(3 * width)]), "{case:?} sequence {s}");
+                let made = made(device, &alone, &qkv[of(3 * width)], &dy[of(width)], dtype);
+                let what = format!("{case:?} {dtype} sequence {s}");
+                assert_eq!(bits(&made.y), bits(&together.y[of(width)]), "{what}");
+                assert_eq!(bits(&made.log_sum_exp), bits(&together.log_sum_exp[of(heads)]), "{what}");
+                assert_eq!(bits(&made.d_qkv), bits(&together.d_qkv[of(3 * width)]), "{what}");
             }
         }
     }
 }
 
-#[test]
-fn dropout_follows_the_example_wherever_it_is_packed() {
-    let device = Device::open("cpu", 2).unwrap();
+fn dropout_follows_the_example_wherever_it_is_packed(device: &Device) {
     let case = Case::new(&[(40, 11)], 2, 16, Qkv::Thirds).dropping(0.25);
     let packed = Case { sequences: vec![(40, 11), (13, 0), (50, 50)], ..case.clone() };
     let (qkv, dy) = (normals(packed.rows() * 96, 70), normals(packed.rows() * 32, 71));
-    let alone = made(&device, &case, &qkv[..40 * 96], &dy[..40 * 32], Dtype::F32);
-    let beside = made(&device, &packed, &qkv, &dy, Dtype::F32);
-    assert_eq!(bits(&alone.y), bits(&beside.y[..40 * 32]));
-    assert_eq!(bits(&alone.d_qkv), bits(&beside.d_qkv[..40 * 96]));
-    let kept = made(&device, &Case { dropout: None, ..case }, &qkv[..40 * 96], &dy[..40 * 32], Dtype::F32);
-    assert_ne!(bits(&alone.y), bits(&kept.y));
-    assert_eq!(bits(&alone.log_sum_exp), bits(&kept.log_sum_exp));
+    for dtype in FLOATS {
+        let alone = made(device, &case, &qkv[..40 * 96], &dy[..40 * 32], dtype);
+        let beside = made(device, &packed, &qkv, &dy, dtype);
+        assert_eq!(bits(&alone.y), bits(&beside.y[..40 * 32]));
+        assert_eq!(bits(&alone.d_qkv), bits(&beside.d_qkv[..40 * 96]));
+        let all = Case { dropout: None, ..case.clone() };
+        let kept = made(device, &all, &qkv[..40 * 96], &dy[..40 * 32], dtype);
+        assert_ne!(bits(&alone.y), bits(&kept.y));
+        assert_eq!(bits(&alone.log_sum_exp), bits(&kept.log_sum_exp));
+    }
 }
 
-#[test]
-fn what_comes_later_is_not_seen() {
-    let device = Device::open("cpu", 1).unwrap();
+fn what_comes_later_is_not_seen(device: &Device) {
     let case = Case::new(&[(70, 9)], 2, 16, Qkv::Thirds);
     let (mut qkv, dy) = (normals(70 * 96, 80), normals(70 * 32, 81));
-    let before = made(&device, &case, &qkv, &dy, Dtype::F32).y;
+    let before = made(device, &case, &qkv, &dy, Dtype::F32).y;
     qkv[37 * 96..].iter_mut().for_each(|x| *x *= -3.0);
-    let after = made(&device, &case, &qkv, &dy, Dtype::F32).y;
+    let after = made(device, &case, &qkv, &dy, Dtype::F32).y;
     assert_eq!(bits(&before[..37 * 32]), bits(&after[..37 * 32]));
     assert!((37..70).all(|i| bits(&before[i * 32..][..32]) != bits(&after[i * 32..][..32])));
 }
@@ -379,224 +373,4 @@ fn scores_far_apart_stay_finite() {
         assert!((f64::from(*got) - expected).abs() < 1e-2, "expected {expected}, got {got}");
     }
     assert!(made.d_qkv.iter().all(|x| x.is_finite()));
-}
-
-/// Tables of `positions` rows for heads of `size`, and two position ids for each of `rows`.
-struct Angles {
-    cos: Tensor,
-    sin: Tensor,
-    ids: [Vec<u32>; 2],
-    positions: [Tensor; 2],
-}
-
-fn angles(device: &Device, rows: usize, size: usize) -> Angles {
-    const POSITIONS: usize = 40;
-    let pairs = size / 4;
-    let angle = |i: usize| (i / pairs) as f64 * 10_000f64.powf(-2.0 * (i % pairs) as f64 / (size / 2) as f64);
-    let table = |f: fn(f64) -> f64| {
-        let values: Vec<f32> = (0..POSITIONS * pairs).map(|i| f(angle(i)) as f32).collect();
-        device.upload_f32(&values, Shape::matrix(POSITIONS, pairs), Dtype::F32).unwrap()
-    };
-    let ids = [7, 11].map(|step| (0..rows).map(|i| (i * step % POSITIONS) as u32).collect::<Vec<u32>>());
-    let positions = [0, 1].map(|i: usize| device.upload_u32(&ids[i]).unwrap());
-    Angles { cos: table(f64::cos), sin: table(f64::sin), ids, positions }
-}
-
-fn rotated(device: &Device, case: &Case, x: &[f32], angles: &Angles, dtype: Dtype, turn: Turn) -> Vec<f32> {
-    let mut y = device.upload_f32(x, Shape::matrix(case.rows(), 3 * case.width()), dtype).unwrap();
-    let rotary = Rotary {
-        cos: angles.cos.view(),
-        sin: angles.sin.view(),
-        positions: [angles.positions[0].view(), angles.positions[1].view()],
-    };
-    device.rotate(y.view_mut(), rotary, case.heads, case.layout, turn).unwrap();
-    results("rotate", device, y.view())
-}
-
-fn rotation_turns_each_half_by_its_own_position(device: &Device) {
-    for (rows, heads, size, layout) in [
-        (1, 1, 8, Qkv::Thirds),
-        (19, 3, 12, Qkv::PerHead),
-        (5, 2, 128, Qkv::PerHead),
-        (300, 4, 64, Qkv::Thirds),
-    ] {
-        let case = Case::new(&[(rows, 0)], heads, size, layout);
-        let angles = angles(device, rows, size);
-        for dtype in DTYPES {
-            let x = rounded(device, &normals(rows * 3 * case.width(), 100), dtype);
-            let mut expected = wide(&x);
-            let (pairs, row) = (size / 4, 3 * case.width());
-            for i in 0..rows {
-                for (part, head, half) in
-                    (0..heads).flat_map(|h| [(0, h, 0), (0, h, 1), (1, h, 0), (1, h, 1)])
-                {
-                    let first = i * row + case.column(part, head) + half * 2 * pairs;
-                    for j in 0..pairs {
-                        let frequency = 10_000f64.powf(-2.0 * j as f64 / (size / 2) as f64);
-                        let angle = f64::from(angles.ids[half][i]) * frequency;
-                        let (a, b) = (f64::from(x[first + j]), f64::from(x[first + pairs + j]));
-                        expected[first + j] = a * angle.cos() - b * angle.sin();
-                        expected[first + pairs + j] = b * angle.cos() + a * angle.sin();
-                    }
-                }
-            }
-            let y = rotated(device, &case, &x, &angles, dtype, Turn::Forward);
-            assert_close(&format!("rotate {rows} {heads} {size} {dtype}"), &y, &expected, dtype, 2);
-            let back = rotated(device, &case, &y, &angles, dtype, Turn::Backward);
-            assert_close(&format!("rotate back {rows} {heads} {size} {dtype}"), &back, &wide(&x), dtype, 2);
-        }
-    }
-}
-
-/// Prompts one after another in one cache, slots of the tail, and rows that see parts of both.
-struct Cached {
-    prompt: Vec<f32>,
-    tail: Vec<f32>,
-    qkv: Vec<f32>,
-    ranges: Vec<[u32; 2]>,
-    paths: Vec<Vec<u32>>,
-}
-
-fn cached(device: &Device, case: &Case, x: &Cached, dtype: Dtype) -> Vec<f32> {
-    let width = case.width();
-    let matrix =
-        |x: &[f32], cols: usize| device.upload_f32(x, Shape::matrix(x.len() / cols, cols), dtype).unwrap();
-    let (prompt, tail, qkv) =
-        (matrix(&x.prompt, 2 * width), matrix(&x.tail, 2 * width), matrix(&x.qkv, 3 * width));
-    let (rows, ranges) = (x.ranges.len(), x.ranges.concat());
-    let ranges = device.upload_bytes(as_bytes(&ranges), Shape::matrix(rows, 2), Dtype::U32).unwrap();
-    let mut start = vec![0];
-    x.paths.iter().for_each(|p| start.push(start[start.len() - 1] + p.len() as u32));
-    let (start, path) = (device.upload_u32(&start).unwrap(), device.upload_u32(&x.paths.concat()).unwrap());
-    let mut y = device.zeros(Shape::matrix(rows, width), dtype).unwrap();
-    let rows = CacheRows { prompt: ranges.view(), path_start: start.view(), path: path.view() };
-    device
-        .cache_attention(
-            y.view_mut(),
-            qkv.view(),
-            prompt.view(),
-            tail.view(),
-            rows,
-            case.heads,
-            case.layout,
-            case.scale,
-        )
-        .unwrap();
-    results("cache_attention", device, y.view())
-}
-
-/// Rows of three requests: many beams of one prompt, one without a prompt, one with nothing of its own.
-fn beams(case: &Case, dtype: Dtype) -> Cached {
-    let width = case.width();
-    let device = Device::open("cpu", 1).unwrap();
-    let mut random = Philox::new(9, Stream::Synthetic, 3);
-    let ranges = [vec![[0, 37]; 110], vec![[37, 37]; 2], vec![[37, 45]; 9], vec![[0, 37]; 1]].concat();
-    let paths = ranges
-        .iter()
-        .map(|range| {
-            let length = if range[0] == range[1] { 3 } else { random.below(20) };
-            (0..length).map(|_| random.below(50) as u32).collect()
-        })
-        .collect();
-    let values = |count, index| rounded(&device, &normals(count, index), dtype);
-    Cached {
-        prompt: values(45 * 2 * width, 110),
-        tail: values(50 * 2 * width, 111),
-        qkv: values(ranges.len() * 3 * width, 112),
-        ranges,
-        paths,
-    }
-}
-
-#[test]
-fn cached_rows_follow_the_oracle_alone_and_together() {
-    let devices = [1, 2, 5].map(|threads| Device::open("cpu", threads).unwrap());
-    for (heads, size, layout) in
-        [(2, 8, Qkv::Thirds), (3, 20, Qkv::PerHead), (2, 64, Qkv::Thirds), (1, 128, Qkv::PerHead)]
-    {
-        let case = Case::new(&[], heads, size, layout);
-        let width = case.width();
-        for dtype in DTYPES {
-            let x = beams(&case, dtype);
-            let y = cached(&devices[0], &case, &x, dtype);
-            for device in &devices[1..] {
-                assert_eq!(bits(&y), bits(&cached(device, &case, &x, dtype)));
-            }
-            for row in 0..x.ranges.len() {
-                // The row as the last of a sequence of its own.
-                let prompt = (x.ranges[row][0]..x.ranges[row][1]).map(|i| (&x.prompt, i));
-                let keys: Vec<_> = prompt.chain(x.paths[row].iter().map(|&i| (&x.tail, i))).collect();
-                let own = &x.qkv[row * 3 * width..][..3 * width];
-                let mut expected = Vec::new();
-                for head in 0..heads {
-                    let query = &own[case.column(0, head)..][..size];
-                    let part = |n: usize, first: usize, t: usize| {
-                        let (cache, i) = keys[n];
-                        f64::from(cache[i as usize * 2 * width + first + head * size + t])
-                    };
-                    let scores: Vec<f64> = (0..keys.len())
-                        .map(|n| (0..size).map(|t| f64::from(query[t]) * part(n, 0, t)).sum::<f64>())
-                        .map(|s| s * f64::from(case.scale))
-                        .collect();
-                    let maximum = scores.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
-                    let sum: f64 = scores.iter().map(|s| (s - maximum).exp()).sum();
-                    expected.extend((0..size).map(|t| {
-                        (0..keys.len())
-                            .map(|n| (scores[n] - maximum).exp() / sum * part(n, width, t))
-                            .sum::<f64>()
-                    }));
-                }
-                let what = format!("cache_attention {heads} {size} {dtype} row {row}");
-                assert_close(&what, &y[row * width..][..width], &expected, dtype, size + keys.len());
-                if row % 7 == 0 {
-                    let alone = Cached {
-                        prompt: x.prompt.clone(),
-                        tail: x.tail.clone(),
-                        qkv: own.to_vec(),
-                        ranges: vec![x.ranges[row]],
-                        paths: vec![x.paths[row].clone()],
-                    };
-                    let alone = cached(&devices[1], &case, &alone, dtype);
-                    assert_eq!(bits(&alone), bits(&y[row * width..][..width]), "row {row}");
-                }
-            }
-        }
-    }
-}
-
-fn a_cache_gives_what_the_whole_sequence_gives(device: &Device) {
-    for (heads, size, layout) in [(2, 32, Qkv::Thirds), (2, 64, Qkv::PerHead)] {
-        let (context, length) = (53, 71);
-        let case = Case::new(&[(length, context)], heads, size, layout);
-        let (width, rows) = (case.width(), length - context);
-        let qkv = normals(length * 3 * width, 120);
-        let whole = made(device, &case, &qkv, &normals(length * width, 121), Dtype::F32).y;
-
-        let stored = |part: &[f32], slots: &[u32], capacity: usize| {
-            let part = device
-                .upload_f32(part, Shape::matrix(part.len() / (3 * width), 3 * width), Dtype::F32)
-                .unwrap();
-            let mut cache = device.zeros(Shape::matrix(capacity, 2 * width), Dtype::F32).unwrap();
-            let slots = device.upload_u32(slots).unwrap();
-            device.cache_store(cache.view_mut(), part.view(), slots.view(), heads, layout).unwrap();
-            results("cache_store", device, cache.view())
-        };
-        let prompt_slots: Vec<u32> = (0..context as u32).collect();
-        // Slots of the tail in disorder: the path tells the order.
-        let slots: Vec<u32> = (0..rows as u32).map(|i| (i * 7 + 3) % (rows as u32 + 1)).collect();
-        let tail_qkv = &qkv[context * 3 * width..];
-        let x = Cached {
-            prompt: stored(&qkv[..context * 3 * width], &prompt_slots, context),
-            tail: stored(tail_qkv, &slots, rows + 1),
-            qkv: tail_qkv.to_vec(),
-            ranges: vec![[0, context as u32]; rows],
-            paths: (0..rows).map(|i| slots[..=i].to_vec()).collect(),
-        };
-        let y = cached(device, &case, &x, Dtype::F32);
-        let expected = &whole[context * width..];
-        let scale = expected.iter().fold(0.0f32, |a, b| a.max(b.abs()));
-        for (got, expected) in y.iter().zip(expected) {
-            assert!((got - expected).abs() <= 1e-5 * scale, "expected {expected}, got {got}");
-        }
-    }
 }
