@@ -47,7 +47,7 @@ static __device__ void attend(T *y, float *log_sum_exp, const T *qkv, const Sixt
   const float factor = scale * LOG2_E;
   float o[TALL][D / 8][4] = {}, most[TALL][2], sum[TALL][2] = {};
 #pragma unroll
-  for (int m = 0; m < TALL; ++m) most[m][0] = most[m][1] = -INFINITE;
+  for (int m = 0; m < TALL; ++m) most[m][0] = most[m][1] = -infinity();
 
   for (uint32_t tile = 0; tile < tiles; ++tile) {
     const uint32_t first = tile * KEYS, stage = (tile & 1u) * BYTES, next = BYTES - stage;
@@ -69,34 +69,10 @@ static __device__ void attend(T *y, float *log_sum_exp, const T *qkv, const Sixt
             for (int n = 0; n < GROUPS; ++n)
 #pragma unroll
               for (int i = 0; i < 2; ++i)
-                if (first + 8 * n + 2 * place + i >= visible) s[m][n][2 * half + i] = -INFINITE;
+                if (first + 8 * n + 2 * place + i >= visible) s[m][n][2 * half + i] = -infinity();
           }
       }
-#pragma unroll
-      for (int m = 0; m < TALL; ++m)
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          float now = most[m][half];
-#pragma unroll
-          for (int n = 0; n < GROUPS; ++n) now = fmaxf(now, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
-          now = fmaxf(now, shuffle_xor(now, 1));
-          now = fmaxf(now, shuffle_xor(now, 2));
-          // Exactly one where nothing larger came.
-          const float shrink = power_of_two((most[m][half] - now) * factor), offset = now * factor;
-          most[m][half] = now;
-          float added = 0.0f;
-#pragma unroll
-          for (int n = 0; n < GROUPS; ++n)
-#pragma unroll
-            for (int i = 0; i < 2; ++i) {
-              const float p = power_of_two(fmaf(s[m][n][2 * half + i], factor, -offset));
-              s[m][n][2 * half + i] = p;
-              added += p;
-            }
-          sum[m][half] = fmaf(sum[m][half], shrink, added);
-#pragma unroll
-          for (int n = 0; n < D / 8; ++n) o[m][n][2 * half] *= shrink, o[m][n][2 * half + 1] *= shrink;
-        }
+      soften<D, TALL, GROUPS>(s, most, sum, o, factor);
       if (drop.any()) {
 #pragma unroll
         for (int m = 0; m < TALL; ++m)
@@ -155,7 +131,7 @@ static __device__ void attend_plainly(T *y, float *log_sum_exp, const T *qkv, co
   const uint32_t keys = work.visible(last - 1);
   float most[TALL], sum[TALL] = {};
 #pragma unroll
-  for (uint32_t i = 0; i < TALL; ++i) most[i] = -INFINITE;
+  for (uint32_t i = 0; i < TALL; ++i) most[i] = -infinity();
 
   for (uint32_t first = 0; first < keys; first += KEYS) {
     __syncthreads();
@@ -175,7 +151,7 @@ static __device__ void attend_plainly(T *y, float *log_sum_exp, const T *qkv, co
 #pragma unroll
     for (uint32_t i = 0; i < TALL; ++i) {
       const uint32_t row = begin + i, at = first + lane;
-      const float x = at < work.visible(row) ? s[i] * scale : -INFINITE;
+      const float x = at < work.visible(row) ? s[i] * scale : -infinity();
       const float now = fmaxf(most[i], warp_max(x));
       shrink[i] = expf(most[i] - now);
       most[i] = now;

@@ -8,10 +8,11 @@
 #include "philox.cuh"
 #include "tile.cuh"
 
-constexpr float INFINITE = __builtin_huge_valf();
 constexpr float LOG2_E = 1.4426950408889634f;
 /// Warps of a block.
 constexpr uint32_t WARPS = 4;
+
+static __device__ __forceinline__ float infinity() { return bits_to_float(0x7f800000u); }
 
 /// Rows `first..` of a sequence of `rows` rows, the first of which is row `start` of the batch.
 struct Work {
@@ -129,6 +130,38 @@ static __device__ __forceinline__ void scores(float (&s)[TALL][GROUPS][4], char 
       }
     }
   }
+}
+
+/// A step of softmax over keys that come tile by tile: s becomes exp(factor·(s - most)), where most and sum go on over all keys so
+/// far, and o shrinks to the new most. Unseen keys have s = -∞; a row has seen a key by the end of its first step.
+template <int D, int TALL, int GROUPS>
+static __device__ __forceinline__ void soften(float (&s)[TALL][GROUPS][4], float (&most)[TALL][2], float (&sum)[TALL][2],
+                                              float (&o)[TALL][D / 8][4], float factor) {
+#pragma unroll
+  for (int m = 0; m < TALL; ++m)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float now = most[m][half];
+#pragma unroll
+      for (int n = 0; n < GROUPS; ++n) now = fmaxf(now, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
+      now = fmaxf(now, shuffle_xor(now, 1));
+      now = fmaxf(now, shuffle_xor(now, 2));
+      // Exactly one where nothing larger came.
+      const float shrink = power_of_two((most[m][half] - now) * factor), offset = now * factor;
+      most[m][half] = now;
+      float added = 0.0f;
+#pragma unroll
+      for (int n = 0; n < GROUPS; ++n)
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const float p = power_of_two(fmaf(s[m][n][2 * half + i], factor, -offset));
+          s[m][n][2 * half + i] = p;
+          added += p;
+        }
+      sum[m][half] = fmaf(sum[m][half], shrink, added);
+#pragma unroll
+      for (int n = 0; n < D / 8; ++n) o[m][n][2 * half] *= shrink, o[m][n][2 * half + 1] *= shrink;
+    }
 }
 
 /// o += p·tile, p rounded to T; with POSITIVE what is negative in p counts as zero.

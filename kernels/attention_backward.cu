@@ -74,7 +74,7 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
       const float *of = facts_of(start, head_now) + 2 * uint64_t(row);
       float *to = facts + stage * FACTS * WALK + thread;
       // A query that is none has probabilities of zero.
-      to[0] = inside ? of[0] : INFINITE;
+      to[0] = inside ? of[0] : infinity();
       to[WALK] = inside ? of[1] : 0.0f;
       if (drop.any()) {
         uint32_t example[3];
@@ -103,7 +103,7 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
       for (int half = 0; half < 2; ++half) {
         const uint32_t row = begin + 16 * m + 8 * half + group;
         const float *of = facts_of(work.start, head) + 2 * uint64_t(row);
-        own_facts[m][half][0] = row < work.rows ? of[0] : INFINITE;
+        own_facts[m][half][0] = row < work.rows ? of[0] : infinity();
         own_facts[m][half][1] = row < work.rows ? of[1] : 0.0f;
       }
       if (drop.any()) {

@@ -127,7 +127,7 @@ static __device__ void attend_prompts(float *sums, float *marks, const T *qkv, c
 
     float o[TALL][D / 8][4] = {}, most[TALL][2], sum[TALL][2] = {};
 #pragma unroll
-    for (int m = 0; m < TALL; ++m) most[m][0] = most[m][1] = -INFINITE;
+    for (int m = 0; m < TALL; ++m) most[m][0] = most[m][1] = -infinity();
     uint32_t stage = 0;
     for (uint32_t tile = warp; tile < tiles; tile += WARPS, stage ^= 1u) {
       if (tile + WARPS < tiles) bring(tile + WARPS, stage ^ 1u);
@@ -143,32 +143,9 @@ static __device__ void attend_prompts(float *sums, float *marks, const T *qkv, c
           for (int n = 0; n < GROUPS; ++n)
 #pragma unroll
             for (int i = 0; i < 4; ++i)
-              if (tile * KEYS + 8 * n + 2 * place + (i & 1) >= keys) s[m][n][i] = -INFINITE;
+              if (tile * KEYS + 8 * n + 2 * place + (i & 1) >= keys) s[m][n][i] = -infinity();
       }
-#pragma unroll
-      for (int m = 0; m < TALL; ++m)
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          float now = most[m][half];
-#pragma unroll
-          for (int n = 0; n < GROUPS; ++n) now = fmaxf(now, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
-          now = fmaxf(now, shuffle_xor(now, 1));
-          now = fmaxf(now, shuffle_xor(now, 2));
-          const float shrink = power_of_two((most[m][half] - now) * factor), offset = now * factor;
-          most[m][half] = now;
-          float added = 0.0f;
-#pragma unroll
-          for (int n = 0; n < GROUPS; ++n)
-#pragma unroll
-            for (int i = 0; i < 2; ++i) {
-              const float p = power_of_two(fmaf(s[m][n][2 * half + i], factor, -offset));
-              s[m][n][2 * half + i] = p;
-              added += p;
-            }
-          sum[m][half] = fmaf(sum[m][half], shrink, added);
-#pragma unroll
-          for (int n = 0; n < D / 8; ++n) o[m][n][2 * half] *= shrink, o[m][n][2 * half + 1] *= shrink;
-        }
+      soften<D, TALL, GROUPS>(s, most, sum, o, factor);
       accumulate<T, D, TALL, GROUPS>(o, s, mine + (2 + stage) * BYTES);
       warp_barrier();
     }
@@ -242,7 +219,7 @@ static __device__ void attend_paths(T *y, const T *qkv, const T *prompt, const T
     q[t] = wide(query[t]);
     o[t] = 0.0f;
   }
-  float most = -INFINITE, sum = 0.0f;  // the sum of this lane's keys; lane 0 has that of the splits too
+  float most = -infinity(), sum = 0.0f;  // the sum of this lane's keys; lane 0 has that of the splits too
   const uint32_t found = splits > 0 ? splits_of(shared) : 0;
   for (uint32_t split = 0; split < found; ++split) {
     const uint64_t at = (uint64_t(row) * splits + split) * heads + head;
@@ -256,7 +233,7 @@ static __device__ void attend_paths(T *y, const T *qkv, const T *prompt, const T
     warp_barrier();
     const uint32_t at = begin + lane;
     const bool in_prompt = at < shared;
-    float x = -INFINITE;
+    float x = -infinity();
     if (at < keys) {
       const uint64_t element = uint64_t(in_prompt ? first + at : own[at - shared]) * 2 * width + uint64_t(head) * size;
       where[lane] = element;
