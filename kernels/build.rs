@@ -43,9 +43,10 @@ fn main() {
     let mut reports = String::new();
     let nvcc = find_nvcc(&folder, &out);
     let compiler = nvcc.as_deref().map_or_else(|| "no nvcc".to_owned(), version);
+    let images = nvcc.as_deref().map_or_else(Vec::new, |nvcc| images(nvcc, &folder, &families, &cache));
     match &nvcc {
-        Some(nvcc) => {
-            for (family, image) in images(nvcc, &folder, &families, &cache) {
+        Some(_) => {
+            for (family, image) in &images {
                 let report = image.with_extension("report");
                 writeln!(table, "    ({family:?}, include_bytes!({image:?})),").expect("a string takes it");
                 writeln!(reports, "    ({family:?}, include_str!({report:?})),").expect("a string takes it");
@@ -61,8 +62,14 @@ fn main() {
     writeln!(table, "/// What compiled the images.\npub const COMPILER: &str = {compiler:?};\n")
         .expect("a string takes it");
 
-    let emulated =
-        env::var_os("CARGO_FEATURE_EMULATED").is_some() && emulate(&folder, &families, &cache, &out);
+    let objects = match env::var_os("CARGO_FEATURE_EMULATED") {
+        Some(_) => emulate(&folder, &families, &cache, &out),
+        None => None,
+    };
+    let emulated = objects.is_some();
+    let stand_in = objects.map(|objects| stand_in(&folder, &entries, &images, &objects, &cache));
+    writeln!(table, "/// The folder of a `libcuda.so.1` that stands in for the driver in tests (`host/driver.cpp`); only beside the emulator.\npub const STAND_IN: Option<&str> = {stand_in:?};\n")
+        .expect("a string takes it");
     writeln!(table, "/// Whether the host emulator of the kernels is part of this build.\npub const EMULATED: bool = {emulated};")
         .expect("a string takes it");
     // What stands in host/*.cu is for tests of the emulator: it can be launched there and is in no image.
@@ -210,16 +217,21 @@ fn images(nvcc: &Path, folder: &Path, families: &[String], cache: &Path) -> Vec<
     images
 }
 
-/// Compiles emulator and kernels for the host and links them. False, with a warning, where there is no C++ compiler.
-fn emulate(folder: &Path, families: &[String], cache: &Path, out: &Path) -> bool {
-    let compiler = env::var("CXX").unwrap_or_else(|_| "g++".into());
+/// What C++ is compiled by.
+fn cxx() -> String {
+    env::var("CXX").unwrap_or_else(|_| "g++".into())
+}
+
+/// Compiles emulator and kernels for the host and links them: the objects. None, with a warning, where there is no C++ compiler.
+fn emulate(folder: &Path, families: &[String], cache: &Path, out: &Path) -> Option<Vec<PathBuf>> {
+    let compiler = cxx();
     let release = Command::new(&compiler).arg("-dumpversion").output().map(|o| o.stdout).unwrap_or_default();
     let release = String::from_utf8_lossy(&release).trim().to_owned();
     let major = release.split('.').next().and_then(|major| major.parse::<u32>().ok());
     if env::var("CARGO_CFG_TARGET_ARCH").as_deref() != Ok("x86_64") || major.is_none_or(|major| major < 12) {
         let found = if major.is_some() { release } else { "none".to_owned() };
         println!("cargo:warning=expected g++ 12 or later (CXX) on x86-64, got {found}: this build has no emulator of the CUDA kernels, its tests are skipped");
-        return false;
+        return None;
     }
     let flags = [
         "-std=c++17",
@@ -295,5 +307,63 @@ fn emulate(folder: &Path, families: &[String], cache: &Path, out: &Path) -> bool
         }
         None => println!("cargo:rustc-link-lib=stdc++"),
     }
-    true
+    Some(objects)
+}
+
+/// Links `libcuda.so.1` for tests: the driver's functions on host memory, kernels run by the emulator. Returns its folder.
+fn stand_in(
+    folder: &Path,
+    entries: &[(String, String)],
+    images: &[(String, PathBuf)],
+    objects: &[PathBuf],
+    cache: &Path,
+) -> String {
+    let mut table = String::from("extern \"C\" {\n");
+    for (entry, _) in entries {
+        writeln!(table, "void engine_emulated_{entry}(void **);").expect("a string takes it");
+    }
+    table.push_str("}\nconstexpr Entry ENTRIES[] = {\n");
+    for (entry, family) in entries {
+        writeln!(table, "    {{{entry:?}, {family:?}, engine_emulated_{entry}}},")
+            .expect("a string takes it");
+    }
+    table.push_str("    {nullptr, nullptr, nullptr},\n};\nconstexpr Image IMAGES[] = {\n");
+    for (family, image) in images {
+        let bytes = fs::read(image).expect("an image was just built");
+        // FNV-1a.
+        let hash = bytes
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, &b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        writeln!(table, "    {{{family:?}, {}, {hash:#x}}},", bytes.len()).expect("a string takes it");
+    }
+    table.push_str("    {nullptr, 0, 0},\n};\n");
+    let source = folder.join("host/driver.cpp");
+    let text = fs::read_to_string(&source).expect("a source can be read");
+    let flags = ["-std=c++17", "-O2", "-g1", "-fPIC", "-shared", "-Wall", "-static-libstdc++", "-static-libgcc"];
+    let names: Vec<String> = objects.iter().map(|object| object.display().to_string()).collect();
+    let words = [cxx(), flags.concat(), table.clone(), text, names.concat()];
+    let place = cache.join(format!("stand-in-{}", fingerprint(&[&folder.join("host")], &words)));
+    let library = place.join("libcuda.so.1");
+    if library.is_file() {
+        return place.display().to_string();
+    }
+    let part = cache.join(format!("stand-in-part-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&part);
+    fs::create_dir_all(&part).expect("the cache can be written");
+    fs::write(part.join("driver_table.inc"), table).expect("the cache can be written");
+    // Only the driver's functions are seen from outside: what opens it has an emulator of its own.
+    fs::write(part.join("exports"), "{ global: cu*; local: *; };\n").expect("the cache can be written");
+    let mut command = Command::new(cxx());
+    command.args(flags).arg("-I").arg(&part).arg("-o").arg(part.join("libcuda.so.1"));
+    command.arg(format!("-Wl,--version-script={}", part.join("exports").display()));
+    let status = command.arg("-Wl,-soname,libcuda.so.1").arg(&source).args(objects).status();
+    assert!(status.is_ok_and(|status| status.success()), "{}: {} failed, see above", source.display(), cxx());
+    // The first name that is looked for.
+    std::os::unix::fs::symlink("libcuda.so.1", part.join("libcuda.so")).expect("the cache can be written");
+    if fs::rename(&part, &place).is_err() {
+        // Another build was faster.
+        let _ = fs::remove_dir_all(&part);
+        assert!(library.is_file(), "{}: cannot be made", place.display());
+    }
+    place.display().to_string()
 }

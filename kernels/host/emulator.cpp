@@ -449,9 +449,10 @@ extern "C" int engine_emulator_launch(const char *kernel, void (*entry)(void **)
                                       size_t shared_bytes, void **arguments, uint64_t seed, char *words, size_t words_bytes) {
   using namespace emulator;
   static Handler handler;
-  thread_local Machine own;
-  machine = &own;
-  Machine &m = own;
+  // A library that is opened later has room for some words of a thread's own, not for a machine.
+  thread_local std::unique_ptr<Machine> own(new Machine);
+  machine = own.get();
+  Machine &m = *own;
   auto refuse = [&](const char *what, unsigned long long got) {
     snprintf(words, words_bytes, "%s: launch: expected %s, got %llu", kernel, what, got);
     return 1;

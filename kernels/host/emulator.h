@@ -75,9 +75,20 @@ inline void call(void (*kernel)(A...), void **arguments, std::integer_sequence<s
   kernel(*static_cast<std::remove_const_t<A> *>(arguments[I])...);
 }
 
-/// `threads`: the most that the entry point was compiled for.
+/// What an entry point takes: the most threads a block, and the size of each argument.
+struct Signature {
+  uint32_t threads, count, bytes[32];
+};
+
+/// `threads`: the most that the entry point was compiled for. Outside of a launch it runs nothing: `arguments` is a `Signature`
+/// then, which is filled in.
 template <class... A>
 inline void invoke(void (*kernel)(A...), void **arguments, uint32_t threads) {
+  if (!current) {
+    static_assert(sizeof...(A) <= 32, "an entry point has at most 32 arguments");
+    *reinterpret_cast<Signature *>(arguments) = {threads, sizeof...(A), {uint32_t(sizeof(A))...}};
+    return;
+  }
   const Dim3 block = self().block_size;
   if (block.x * block.y * block.z > threads)
     fail("launch: expected at most the %u threads a block that KERNEL names, got %u", threads, block.x * block.y * block.z);
