@@ -48,7 +48,7 @@ fn main() {
         Some(_) => {
             for (family, image) in &images {
                 let report = image.with_extension("report");
-                writeln!(table, "    ({family:?}, include_bytes!({image:?})),").expect("a string takes it");
+                writeln!(table, "    ({family:?}, &Aligned(*include_bytes!({image:?})).0),").expect("a string takes it");
                 writeln!(reports, "    ({family:?}, include_str!({report:?})),").expect("a string takes it");
             }
         }

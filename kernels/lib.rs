@@ -3,6 +3,11 @@
 
 include!(concat!(env!("OUT_DIR"), "/built.rs"));
 
+/// Bytes where a driver may read words: what nvcc embeds by itself begins at a multiple of 8, `include_bytes!` anywhere.
+#[allow(dead_code)] // where no nvcc was found
+#[repr(C, align(64))]
+struct Aligned<const N: usize>([u8; N]);
+
 /// An entry point on the host: takes pointers to its arguments, as a driver does.
 #[cfg(feature = "emulated")]
 type Body = unsafe extern "C" fn(*mut *mut std::ffi::c_void);
