@@ -58,6 +58,7 @@ enum Code : int {
   UNSUPPORTED_PTX_VERSION = 222,
   INVALID_HANDLE = 400,
   NOT_FOUND = 500,
+  ILLEGAL_ADDRESS = 700,
   LAUNCH_FAILED = 719,
   SYSTEM_DRIVER_MISMATCH = 803,
   UNKNOWN = 999,
@@ -79,6 +80,7 @@ constexpr Words WORDS[] = {
     {UNSUPPORTED_PTX_VERSION, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION", "the provided PTX was compiled with an unsupported toolchain."},
     {INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
     {NOT_FOUND, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
+    {ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
     {LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
     {SYSTEM_DRIVER_MISMATCH, "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "system has unsupported display driver / cuda driver combination"},
     {UNKNOWN, "CUDA_ERROR_UNKNOWN", "unknown error"},
@@ -827,7 +829,8 @@ EXPORT cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, uns
       const uint32_t grid[3] = {gx, gy, gz}, block[3] = {bx, by, bz};
       char words[1024];
       const int failed = engine_emulator_launch(entry->name, entry->body, grid, block, shared, pointers.data(), seed, words, sizeof words);
-      return failed ? wrong(LAUNCH_FAILED, "%s", words) : SUCCESS;
+      const bool address = strstr(words, ": memory: ") != nullptr;
+      return failed ? wrong(address ? ILLEGAL_ADDRESS : LAUNCH_FAILED, "%s", words) : SUCCESS;
     });
   });
 }

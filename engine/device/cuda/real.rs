@@ -53,6 +53,14 @@ fn refuse(what: &str, error: DriverError) -> anyhow::Error {
     Fault::Device.error(format!("cuda: {what}: {name}{words}"))
 }
 
+/// What to do where libcuda is there and does not start.
+fn refuse_start(name: &str, error: DriverError) -> anyhow::Error {
+    let what = format!(
+        "device: {name}: expected a driver that starts, got none (is a GPU there and its kernel module loaded, of the same version as libcuda? see nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu)"
+    );
+    refuse(&what, error)
+}
+
 /// One line for each GPU that the driver shows: name, compute capability, memory, and why it is not used if it is not. An error says
 /// why none can be asked.
 pub fn gpus() -> Result<Vec<String>> {
@@ -110,7 +118,7 @@ impl Gpu {
                 "device: {name}: expected the NVIDIA driver's libcuda.so.1, got none; install the driver (in a container: start it with GPUs), or use --device cpu; `engine doctor` says what is there"
             )));
         }
-        result::init().map_err(|e| refuse("the driver does not start", e))?;
+        result::init().map_err(|e| refuse_start(&name, e))?;
         let devices = result::device::get_count().map_err(|e| refuse("counting devices", e))?;
         if ordinal >= devices as usize {
             return Err(Fault::Device.error(format!(
@@ -131,16 +139,17 @@ impl Gpu {
                 "device: {name}: expected compute capability {OLDEST}.0 or later (A100, H100 …), got {model} with {major}.{minor}; use --device cpu"
             )));
         }
-        // SAFETY: as above; released in `drop`.
+        let facts = Facts {
+            name,
+            processors: ask(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32,
+            shared: ask(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)? as usize,
+            emulated: false,
+        };
+        // SAFETY: as above; from here on released in `drop`, whatever fails.
         let context =
             unsafe { result::primary_ctx::retain(device) }.map_err(|e| refuse("making a context", e))?;
         let mut gpu = Gpu {
-            facts: Facts {
-                name,
-                processors: ask(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32,
-                shared: ask(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)? as usize,
-                emulated: false,
-            },
+            facts,
             device,
             context,
             stream: std::ptr::null_mut(),
@@ -166,7 +175,8 @@ impl Gpu {
             let module = unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(|e| {
                 refuse(
                     &format!(
-                        "loading the kernels of {family}: is the driver recent enough for {}?",
+                        "device: {}: expected a driver that takes the kernels of {family}, made by {}; update the driver, build with an older nvcc, or use --device cpu",
+                        self.facts.name,
                         kernels::COMPILER
                     ),
                     e,
@@ -219,9 +229,10 @@ impl Gpu {
             // SAFETY: freed in `drop`.
             let memory =
                 unsafe { result::malloc_host(SLOT, 0) }.map_err(|e| refuse("page-locking host memory", e))?;
-            let done = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
+            staging.slots.push(Slot { memory: memory.cast(), done: std::ptr::null_mut() });
+            let slot = staging.slots.last_mut().expect("just pushed");
+            slot.done = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
                 .map_err(|e| refuse("making an event", e))?;
-            staging.slots.push(Slot { memory: memory.cast(), done });
         }
         Ok(())
     }
@@ -375,15 +386,18 @@ impl Driver for Gpu {
 
 impl Drop for Gpu {
     fn drop(&mut self) {
-        if self.enter().is_err() {
-            return;
+        // What follows may fail where the context does; then it goes with the process.
+        let _ = self.enter();
+        if !self.stream.is_null() {
+            let _ = self.wait();
         }
-        let _ = self.wait();
         let staging = self.staging.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
         // SAFETY: everything below was made by this value, is given back once, and nothing is under way any more.
         unsafe {
             for slot in staging.slots.drain(..) {
-                let _ = result::event::destroy(slot.done);
+                if !slot.done.is_null() {
+                    let _ = result::event::destroy(slot.done);
+                }
                 let _ = result::free_host(slot.memory.cast());
             }
             for module in self.modules.drain(..) {
