@@ -331,15 +331,16 @@ fn stand_in(
     for (family, image) in images {
         let bytes = fs::read(image).expect("an image was just built");
         // FNV-1a.
-        let hash = bytes
-            .iter()
-            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, &b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &b| {
+            (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+        });
         writeln!(table, "    {{{family:?}, {}, {hash:#x}}},", bytes.len()).expect("a string takes it");
     }
     table.push_str("    {nullptr, 0, 0},\n};\n");
     let source = folder.join("host/driver.cpp");
     let text = fs::read_to_string(&source).expect("a source can be read");
-    let flags = ["-std=c++17", "-O2", "-g1", "-fPIC", "-shared", "-Wall", "-static-libstdc++", "-static-libgcc"];
+    let flags =
+        ["-std=c++17", "-O2", "-g1", "-fPIC", "-shared", "-Wall", "-static-libstdc++", "-static-libgcc"];
     let names: Vec<String> = objects.iter().map(|object| object.display().to_string()).collect();
     let words = [cxx(), flags.concat(), table.clone(), text, names.concat()];
     let place = cache.join(format!("stand-in-{}", fingerprint(&[&folder.join("host")], &words)));
