@@ -270,15 +270,15 @@ fn what_a_machine_lacks_is_said_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let decode = |device: &str| words(device, &format!("{DECODE} --out p.jsonl"));
     let gpu = decode("cuda:0");
-    let cases: [(&[(&str, &str)], &[&str]); 5] = [
-        (&[("DEVICES", "0")], &["cuda:0", "CUDA_ERROR_NO_DEVICE", "nvidia-smi", "--device cpu"]),
-        (&[("CAPABILITY", "7.5")], &["cuda:0", "8.0", "Stand-in with 7.5", "--device cpu"]),
-        (&[("DRIVER_TOO_OLD", "1")], &["cuda:0", "update the driver", kernels::COMPILER, "--device cpu"]),
-        (&[("INIT_FAILS", "803")], &["cuda:0", "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "same version"]),
-        (&[("MEMORY", "20000")], &["bytes", "free", "--batch-rows", "--keep", "CUDA_ERROR_OUT_OF_MEMORY"]),
+    let cases = [
+        (("DEVICES", "0"), vec!["cuda:0", "CUDA_ERROR_NO_DEVICE", "nvidia-smi", "--device cpu"]),
+        (("CAPABILITY", "7.5"), vec!["cuda:0", "8.0", "Stand-in with 7.5", "--device cpu"]),
+        (("DRIVER_TOO_OLD", "1"), vec!["cuda:0", "update the driver", kernels::COMPILER, "--device cpu"]),
+        (("INIT_FAILS", "803"), vec!["cuda:0", "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "same version"]),
+        (("MEMORY", "20000"), vec!["bytes", "free", "--batch-rows", "--keep", "CUDA_ERROR_OUT_OF_MEMORY"]),
     ];
     for (pretend, words) in cases {
-        refused(library, folder.path(), pretend, &borrowed(&gpu), words);
+        refused(library, folder.path(), &[pretend], &borrowed(&gpu), &words);
     }
     refused(library, folder.path(), &[], &borrowed(&decode("cuda:1")), &["cuda:1", "below 1", "doctor"]);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was begun");
