@@ -5,7 +5,7 @@
 
 use safetensors::tensor::TensorView;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{c_int, c_void, CString};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -318,7 +318,9 @@ fn every_call_may_fail() {
     let calls = calls(Path::new(&file));
     let mut failed = 0;
     for (name, count) in calls.iter().filter(|(name, _)| !gives_back.iter().any(|word| name.contains(word))) {
-        for number in [1, count.div_ceil(2), *count] {
+        // Nor can entering the context, which giving back begins with, once something is there.
+        let last = if name == "cuCtxSetCurrent" { 1 } else { *count };
+        for number in BTreeSet::from([1, last.div_ceil(2), last]) {
             fs::remove_file(folder.path().join("y.safetensors")).ok();
             let fails = format!("{name} {number} 999");
             let End { code, error, .. } = run(library, folder.path(), &[("FAILS", &fails)], &forward);
