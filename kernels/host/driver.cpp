@@ -79,7 +79,7 @@ EXPORT cuDevicePrimaryCtxRetain(void **context, int device) {
     for (auto &[handle, c] : machine.contexts)
       if (c->device == device) return ++c->holders, *context = reinterpret_cast<void *>(handle), SUCCESS;
     const uint64_t handle = new_handle();
-    machine.contexts[handle].reset(new Context{device, 1});
+    machine.contexts[handle].reset(new Context(device));
     *context = reinterpret_cast<void *>(handle);
     return SUCCESS;
   });

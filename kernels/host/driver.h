@@ -167,7 +167,8 @@ struct Function {
 };
 
 struct Context {
-  int device, holders = 0;
+  explicit Context(int device) : device(device) {}
+  int device, holders = 1;
   Code failed = SUCCESS;
   uint64_t launches = 0, pool_reserved = 0, pool_used = 0, threshold = 0, others = 0;
   std::map<uint64_t, Buffer> buffers;
