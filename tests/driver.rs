@@ -182,8 +182,10 @@ fn doctor_lists_the_gpu_and_says_why_one_is_not_used() {
     let doctor = |pretend: &[(&str, &str)]| done(library, shop(), pretend, &["doctor"]);
     let text = doctor(&[("CAPABILITY", "9.0"), ("MEMORY", "85899345920")]);
     assert!(text.contains("cuda:0 Stand-in, compute capability 9.0, 80.0 GiB\n"), "{text}");
+    assert!(text.contains("device used   cuda:0 unless"), "{text}");
     let text = doctor(&[("CAPABILITY", "7.5"), ("DEVICES", "2")]);
     assert!(text.contains("cuda:1 Stand-in, compute capability 7.5, 80.0 GiB; not used"), "{text}");
+    assert!(text.contains("device used   cpu unless"), "{text}");
     assert!(doctor(&[("DEVICES", "0")]).contains("CUDA_ERROR_NO_DEVICE"));
     assert!(doctor(&[("INIT_FAILS", "803")]).contains("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"));
 }
@@ -306,6 +308,26 @@ fn what_a_machine_lacks_is_said_with_what_to_do() {
         return;
     }
     refused("", folder.path(), &[], &borrowed(&gpu), &["cuda:0", "libcuda.so.1", "doctor"]);
+}
+
+/// Where memory is short, users are answered in smaller groups, the pool gives back what lies in pieces, and the answers are the same.
+#[test]
+fn a_nearly_full_gpu_gives_the_same_answers() {
+    let Some(library) = stand_in("a full device") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("calls");
+    let decode = |memory: &str| {
+        let out = folder.path().join(format!("{memory}.jsonl"));
+        let words = words("cuda:0", &format!("{DECODE} --dtype f32 --out {}", out.display()));
+        let pretend = [("MEMORY", memory), ("CALLS", &file.display().to_string())];
+        done(library, folder.path(), &pretend, &borrowed(&words));
+        (answers(&out), calls(&file))
+    };
+    let (expected, roomy) = decode("1000000000");
+    let (answers, full) = decode("400000");
+    assert_eq!(answers, expected);
+    assert!(full["cuMemPoolTrimTo"] > 0 && !roomy.contains_key("cuMemPoolTrimTo"), "{full:?} {roomy:?}");
+    assert!(full["cuLaunchKernel"] > roomy["cuLaunchKernel"], "{full:?} {roomy:?}");
 }
 
 /// Whichever call of the driver fails, first, last or in between: one sentence, and everything made before is given back.

@@ -29,7 +29,13 @@ pub fn run(_: &Doctor, global: &Global) -> Result<()> {
         ("driver", driver_line()),
         ("device used", format!("{} unless --device says otherwise", global.device())),
     ];
-    let gpus = crate::device::gpus().unwrap_or_else(|why| vec![format!("none: {why}")]);
+    let gpus = match crate::device::gpus() {
+        Ok(found) if found.is_empty() => {
+            vec!["none: the driver shows no device; see CUDA_VISIBLE_DEVICES".to_owned()]
+        }
+        Ok(found) => found.into_iter().map(|gpu| gpu.words).collect(),
+        Err(why) => vec![format!("none: {why}")],
+    };
     lines.extend(gpus.into_iter().enumerate().map(|(i, gpu)| (if i == 0 { "gpus" } else { "" }, gpu)));
     for (i, folder) in paths::weights_folders().iter().enumerate() {
         lines.push((if i == 0 { "weights" } else { "" }, weights_in(folder)));
@@ -112,7 +118,7 @@ fn gib(bytes: u64) -> String {
 
 fn kernels_in_binary() -> String {
     let mut words = match kernels::IMAGES {
-        [] => "none in this binary: it computes on the CPU only, --device cuda:N is refused".to_owned(),
+        [] => "none in this binary: it computes on the CPU only, --device cuda:N is refused; run tools/get-nvcc and build again".to_owned(),
         images => {
             let names: Vec<String> =
                 images.iter().map(|(family, image)| format!("{family} {} KiB", image.len() / 1024)).collect();
@@ -138,7 +144,7 @@ fn driver_line() -> String {
 }
 
 /// Where the dynamic linker finds the NVIDIA driver's library, if it is there. Nothing is loaded.
-pub fn driver() -> Option<PathBuf> {
+fn driver() -> Option<PathBuf> {
     const NAME: &str = "libcuda.so.1";
     let own = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
     let usual = [

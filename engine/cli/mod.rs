@@ -39,13 +39,14 @@ mod prompts;
 pub mod settings;
 pub mod train;
 
-use crate::device::Device;
+use crate::device::{gpus, Device};
 use anyhow::Result;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 /// Trains GLM models as recommenders and recommends with them.
 #[derive(Parser, Debug)]
@@ -60,7 +61,7 @@ struct Engine {
 /// What every verb may know of the command line around it.
 #[derive(Args, Clone, Debug)]
 pub struct Global {
-    /// Where to compute: cpu, cuda:N, emu [default: cuda:0 where driver and kernels are there, otherwise cpu]
+    /// Where to compute: cpu, cuda:N, emu [default: the first GPU that the kernels of this binary run on, otherwise cpu]
     #[arg(long, global = true, value_name = "DEVICE", help_heading = "Everywhere")]
     device: Option<String>,
     /// Worker threads; 0 = one a core
@@ -83,11 +84,13 @@ pub struct Global {
 impl Global {
     /// The device to open: the one that was asked for, otherwise the best that this binary and this machine have.
     pub fn device(&self) -> &str {
-        match &self.device {
-            Some(name) => name,
-            None if !kernels::IMAGES.is_empty() && doctor::driver().is_some() => "cuda:0",
-            None => "cpu",
-        }
+        static BEST: OnceLock<String> = OnceLock::new();
+        self.device.as_ref().unwrap_or_else(|| {
+            BEST.get_or_init(|| {
+                let gpus = if kernels::IMAGES.is_empty() { Vec::new() } else { gpus().unwrap_or_default() };
+                gpus.into_iter().find(|gpu| gpu.usable).map_or("cpu".to_owned(), |gpu| gpu.name)
+            })
+        })
     }
 
     /// Opens the device, saying which where nobody named one.

@@ -7,7 +7,7 @@ mod cuda;
 mod tensor;
 
 pub use backend::*;
-pub use cuda::gpus;
+pub use cuda::{gpus, Found};
 pub use tensor::{Tensor, View, ViewMut};
 
 use crate::base::{Dtype, Fault, Shape};

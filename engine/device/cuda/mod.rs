@@ -21,7 +21,7 @@ use anyhow::Result;
 use driver::{Arg, Driver, Grid};
 use memory::Memory;
 
-pub use real::gpus;
+pub use real::{gpus, Found};
 
 pub(super) struct Cuda {
     driver: Box<dyn Driver>,

@@ -61,9 +61,18 @@ fn refuse_start(name: &str, error: DriverError) -> anyhow::Error {
     refuse(&what, error)
 }
 
-/// One line for each GPU that the driver shows: name, compute capability, memory, and why it is not used if it is not. An error says
-/// why none can be asked.
-pub fn gpus() -> Result<Vec<String>> {
+/// A GPU that the driver shows.
+pub struct Found {
+    /// As `Device::open` takes it.
+    pub name: String,
+    /// Model, compute capability, memory, and why it is not used if it is not.
+    pub words: String,
+    /// Whether the kernels run on it.
+    pub usable: bool,
+}
+
+/// The GPUs that the driver shows. An error says why none can be asked.
+pub fn gpus() -> Result<Vec<Found>> {
     // SAFETY: only asks the dynamic linker; without this cudarc would panic where the library is missing.
     if !unsafe { sys::is_culib_present() } {
         return Err(Fault::Device.error("no libcuda.so.1"));
@@ -73,18 +82,18 @@ pub fn gpus() -> Result<Vec<String>> {
     (0..count)
         .map(|ordinal| {
             let device = result::device::get(ordinal).map_err(|e| refuse("opening a device", e))?;
-            let name = result::device::get_name(device).map_err(|e| refuse("asking a device", e))?;
+            let model = result::device::get_name(device).map_err(|e| refuse("asking a device", e))?;
             let (major, minor) = capability(device)?;
             // SAFETY: a handle that the driver just gave.
             let bytes =
                 unsafe { result::device::total_mem(device) }.map_err(|e| refuse("asking a device", e))?;
-            let verdict = if major < OLDEST {
-                format!("; not used: the kernels need compute capability {OLDEST}.0")
-            } else {
-                String::new()
-            };
+            let (name, usable) = (format!("cuda:{ordinal}"), major >= OLDEST);
             let gib = bytes as f64 / (1u64 << 30) as f64;
-            Ok(format!("cuda:{ordinal} {name}, compute capability {major}.{minor}, {gib:.1} GiB{verdict}"))
+            let mut words = format!("{name} {model}, compute capability {major}.{minor}, {gib:.1} GiB");
+            if !usable {
+                words += &format!("; not used: the kernels need compute capability {OLDEST}.0");
+            }
+            Ok(Found { name, words, usable })
         })
         .collect()
 }
@@ -273,12 +282,12 @@ impl Driver for Gpu {
             })
             .map_err(|e| {
                 let (free, total) = result::mem_get_info().unwrap_or_default();
-                let gib = |b: usize| b as f64 / (1u64 << 30) as f64;
+                let mib = |b: usize| b as f64 / (1u64 << 20) as f64;
                 refuse(
                     &format!(
-                        "memory: {bytes} bytes cannot be had ({:.2} of {:.2} GiB free); use a smaller --batch, fewer --batch-rows or a leaner --keep, and see `engine inspect --plan`",
-                        gib(free),
-                        gib(total)
+                        "memory: {bytes} bytes cannot be had ({:.1} of {:.1} MiB free); use a smaller --batch, fewer --batch-rows or a leaner --keep, and see `engine inspect --plan`",
+                        mib(free),
+                        mib(total)
                     ),
                     e,
                 )
