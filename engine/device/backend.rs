@@ -10,6 +10,7 @@
 use super::tensor::{Tensor, View, ViewMut};
 use crate::base::Philox;
 use anyhow::Result;
+use std::sync::{Arc, Mutex};
 
 /// What happens to what stood in the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,11 +96,27 @@ pub struct Segments {
     /// The same on the device: `[S + 1]` and `[S]`, u32.
     pub start_on_device: Tensor,
     pub context_on_device: Tensor,
+    /// What a backend made of the mask for its kernels, under names of its own.
+    pub(super) prepared: Mutex<Vec<(Prepared, Arc<Tensor>)>>,
 }
+
+/// Family of kernels and rows of a block.
+type Prepared = (&'static str, usize);
 
 impl Segments {
     pub fn sequences(&self) -> usize {
         self.context.len()
+    }
+
+    /// The u32s that `make` gives, on the device: made once for all layers of a batch.
+    pub(super) fn prepared(&self, name: Prepared, make: impl FnOnce() -> Vec<u32>) -> Result<Arc<Tensor>> {
+        let mut prepared = self.prepared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some((_, tensor)) = prepared.iter().find(|(other, _)| *other == name) {
+            return Ok(tensor.clone());
+        }
+        let tensor = Arc::new(self.start_on_device.device().upload_u32(&make())?);
+        prepared.push((name, tensor.clone()));
+        Ok(tensor)
     }
 
     pub fn rows(&self) -> usize {

@@ -13,7 +13,7 @@ pub use tensor::{Tensor, View, ViewMut};
 use crate::base::{Dtype, Fault, Shape};
 use anyhow::{ensure, Result};
 use memmap2::Mmap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// The one door to a chip: opens it, owns its memory, checks every op's arguments once.
 ///
@@ -208,7 +208,7 @@ impl Device {
         }
         let start_on_device = self.upload_u32(&start)?;
         let context_on_device = self.upload_u32(&context)?;
-        Ok(Segments { start, context, start_on_device, context_on_device })
+        Ok(Segments { start, context, start_on_device, context_on_device, prepared: Mutex::default() })
     }
 
     pub fn memory(&self) -> MemoryUse {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::base::Fault;
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 /// Threads a block of the kernels that take tiles of rows.
 const THREADS: u32 = 128;
@@ -66,10 +67,19 @@ fn fitting(cuda: &Cuda, op: &str, heads: Heads, bytes: usize) -> Result<usize> {
     }
 }
 
-/// What a block of `attention*` does, for every sequence and every `block` of its rows: start and length of the sequence,
+/// What a block of a family does, for every sequence and every `block` of its rows: start and length of the sequence,
 /// its context, the block's first row. Costly ones first, so that no processor ends long after the others; where
 /// blocks run is nothing that results depend on.
-fn blocks(segments: &Segments, block: usize, cost: impl Fn(usize, usize, usize) -> usize) -> Vec<[u32; 4]> {
+fn blocks(
+    segments: &Segments,
+    family: &'static str,
+    block: usize,
+    cost: impl Fn(usize, usize, usize) -> usize,
+) -> Result<Arc<Tensor>> {
+    segments.prepared((family, block), || sorted(segments, block, cost).concat())
+}
+
+fn sorted(segments: &Segments, block: usize, cost: impl Fn(usize, usize, usize) -> usize) -> Vec<[u32; 4]> {
     let mut blocks = Vec::new();
     for (ends, &context) in segments.start.windows(2).zip(&segments.context) {
         let rows = ends[1] - ends[0];
@@ -80,14 +90,6 @@ fn blocks(segments: &Segments, block: usize, cost: impl Fn(usize, usize, usize) 
         Reverse(cost(rows, context, first))
     });
     blocks
-}
-
-/// `blocks` on the device.
-fn listed<'a>(cuda: &'a Cuda, blocks: &[[u32; 4]]) -> Result<Scratch<'a>> {
-    let bytes: &[u8] = bytemuck::cast_slice(blocks);
-    let list = cuda.scratch(bytes.len())?;
-    cuda.driver.upload(list.address, bytes)?;
-    Ok(list)
 }
 
 /// Rows, key, threshold and factor of dropout; no rows without.
@@ -170,15 +172,15 @@ pub(super) fn attention(
         }
     };
     let shared = fitting(cuda, "attention", heads, shared)?;
-    let blocks = blocks(segments, queries, |rows, context, first| context.max(rows.min(first + queries)));
-    let list = listed(cuda, &blocks)?;
+    let cost = |rows: usize, context: usize, first| context.max(rows.min(first + queries));
+    let list = blocks(segments, "attention", queries, cost)?;
     let [part, head] = heads.steps();
     let [rows, key0, key1, threshold, kept] = drop_out(dropout);
     let arguments = [
         Arg::from(&y),
         Arg::from(&log_sum_exp),
         qkv.into(),
-        list.arg(),
+        list.view().into(),
         count(heads.count),
         count(heads.size),
         part,
@@ -190,7 +192,7 @@ pub(super) fn attention(
         threshold,
         kept,
     ];
-    let grid = Grid::of(blocks.len() * heads.count, THREADS).shared(shared);
+    let grid = Grid::of(list.shape().count() / 4 * heads.count, THREADS).shared(shared);
     cuda.launch(&heads.entry("attention", tensor_cores), grid, &arguments)
 }
 
@@ -238,18 +240,17 @@ pub(super) fn attention_backward(
     let [rows, key0, key1, threshold, kept] = drop_out(dropout);
     // Which rows a block owns; the others it walks over.
     for family in ["attention_keys", "attention_queries"] {
-        let blocks = blocks(segments, own, |rows, context, first| match family {
+        let list = blocks(segments, family, own, |rows: usize, context: usize, first| match family {
             "attention_keys" if first < context => rows,
             "attention_keys" => rows - first,
             _ => context.max(rows.min(first + own)),
-        });
-        let list = listed(cuda, &blocks)?;
+        })?;
         let arguments = [
             Arg::from(&d_qkv),
             dy.into(),
             statistics.arg(),
             qkv.into(),
-            list.arg(),
+            list.view().into(),
             count(batch),
             count(heads.count),
             count(heads.size),
@@ -262,7 +263,7 @@ pub(super) fn attention_backward(
             threshold,
             kept,
         ];
-        let grid = Grid::of(blocks.len() * heads.count, THREADS).shared(shared);
+        let grid = Grid::of(list.shape().count() / 4 * heads.count, THREADS).shared(shared);
         cuda.launch(&heads.entry(family, tensor_cores), grid, &arguments)?;
     }
     Ok(())
