@@ -17,6 +17,9 @@
 //! [`interrupt::check`] there. `--seed` is global; a verb whose results depend on it declares its own field `seed: u64`
 //! (`#[arg(long, default_value_t = 0)]`), which then is what was typed on either side of the verb and stands in its settings.
 
+// Doc comments of flags are their help: brackets there are shapes.
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::private_intra_doc_links, rustdoc::invalid_html_tags)]
+
 mod answer;
 mod budget;
 pub mod data;

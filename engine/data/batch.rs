@@ -12,9 +12,9 @@ pub struct Batch {
     pub positions: [Vec<u32>; 2],
     /// [S + 1] row where each sequence begins; the last entry is the number of rows. Empty in a batch without sequences.
     pub starts: Vec<u32>,
-    /// [S] length of part A.
+    /// `[S]` length of part A.
     pub contexts: Vec<u32>,
-    /// [S] names of the examples, for dropout.
+    /// `[S]` names of the examples, for dropout.
     pub examples: Vec<u64>,
     /// Rows that carry loss, ascending; with the token each predicts and its weight.
     pub target_rows: Vec<u32>,

@@ -3,14 +3,14 @@
 
 use super::trie::Trie;
 
-/// Id of [START] (R24).
+/// Id of `[START]` (R24).
 pub const START_ID: u32 = 1;
 
 /// Where the automaton stands inside a span. Three small integers; beams fork by copying it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IntraState {
     pub node: u32,
-    /// Whether the unit that counts on from [START] is still being read.
+    /// Whether the unit that counts on from `[START]` is still being read.
     pub first: bool,
     /// Length of the current run of separate tokens (`grow`), or of the span so far (`glm`); otherwise 0.
     pub run: u32,
@@ -74,7 +74,7 @@ impl EncIntra {
 /// The automaton that numbers the tokens of a span of part B.
 ///
 /// An id depends on the tokens of the span so far and on nothing else: the trainer folds [`Intra::step`] over
-/// the target, the decoder calls it once a produced token. [END] and other special tokens are never fed (R33).
+/// the target, the decoder calls it once a produced token. `[END]` and other special tokens are never fed (R33).
 #[derive(Clone, Debug)]
 pub struct Intra<'a> {
     pub pool: Trie<'a>,
@@ -100,7 +100,7 @@ impl<'a> Intra<'a> {
         Intra { pool, mode, failure, depth }
     }
 
-    /// The state after [START], whose id is [`START_ID`].
+    /// The state after `[START]`, whose id is [`START_ID`].
     pub fn start(&self) -> IntraState {
         IntraState { node: Trie::ROOT, first: true, run: 0 }
     }
@@ -131,7 +131,7 @@ impl<'a> Intra<'a> {
         }
     }
 
-    /// The ids of the tokens of one span (R24): `ids[i]` belongs to `tokens[i]`; [START]'s is not among them.
+    /// The ids of the tokens of one span (R24): `ids[i]` belongs to `tokens[i]`; `[START]`'s is not among them.
     pub fn ids<'t>(&self, tokens: &'t [u32]) -> impl Iterator<Item = u32> + use<'_, 't, 'a> {
         let mut state = self.start();
         tokens.iter().map(move |&token| {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One training row or one prompt: the only maker of positions and masks.
 ///
-/// Part A is `tokens[..context]` (bidirectional), part B the rest (causal). A prompt ends with [START].
+/// Part A is `tokens[..context]` (bidirectional), part B the rest (causal). A prompt ends with `[START]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sample {
     /// Names the example for dropout: the same example draws the same masks wherever it is packed.
@@ -34,7 +34,7 @@ impl Sample {
     }
 }
 
-/// Part A before [CLS] and end-of-text stand round it: a text with its units, in which masks stand already.
+/// Part A before `[CLS]` and end-of-text stand round it: a text with its units, in which masks stand already.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prompt {
     pub tokens: Vec<u32>,
@@ -51,7 +51,7 @@ pub struct Prompt {
 pub enum PartAEos {
     #[default]
     Always,
-    /// Unless the text ends with [gMASK], as GLM's own generator does.
+    /// Unless the text ends with `[gMASK]`, as GLM's own generator does.
     Glm,
     Never,
 }
@@ -119,15 +119,15 @@ impl<'a> SampleBuilder<'a> {
         }
     }
 
-    /// The longest prompt text, in tokens, that leaves room for one answer of `answer` tokens (its [START] included
-    /// in the room, [END] is no input). The same for training and decoding, so that both drop the same history.
+    /// The longest prompt text, in tokens, that leaves room for one answer of `answer` tokens (its `[START]` included
+    /// in the room, `[END]` is no input). The same for training and decoding, so that both drop the same history.
     pub fn longest_prompt(&self, answer: usize) -> usize {
         // [CLS], end-of-text, [START].
         self.options.max_row.saturating_sub(answer + 3)
     }
 
     /// A blank-infilling row (R17-R25): `spans`, runs of whole units in the order of part B, are replaced by the mask
-    /// of `level` in part A and follow it, each behind its [START].
+    /// of `level` in part A and follow it, each behind its `[START]`.
     ///
     /// Refuses a row longer than the limit. Panics on a span that cuts a unit, is empty or overlaps another: that is
     /// our fault.
@@ -144,7 +144,7 @@ impl<'a> SampleBuilder<'a> {
         self.row(example, &prompt, &filled, None)
     }
 
-    /// A prompt that asks for the answer of its first mask: part A and [START].
+    /// A prompt that asks for the answer of its first mask: part A and `[START]`.
     pub fn prompt(&self, example: u64, prompt: &Prompt) -> Result<Sample> {
         self.prompt_after(example, prompt, &[])
     }

@@ -58,11 +58,11 @@ fn segment_free(pool: Option<&Trie>, tokens: &[u32], range: Range<usize>, units:
 /// What one mask stands for; each has a token of its own (R10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// [MASK]
+    /// `[MASK]`
     Entity,
-    /// [sMASK]
+    /// `[sMASK]`
     Sentence,
-    /// [gMASK]
+    /// `[gMASK]`
     Document,
 }
 
@@ -128,7 +128,7 @@ impl Masking {
     }
 
     /// The longest text, in tokens, of which every masked row has at most `max_row` tokens: a span adds two (its mask
-    /// and its [START]), and a text itself [CLS] and end-of-text.
+    /// and its `[START]`), and a text itself `[CLS]` and end-of-text.
     pub fn longest_text(&self, max_row: usize) -> usize {
         let row = |text: usize| text + 2 * (self.budget(text) + 1) + 2;
         (0..=max_row).rev().find(|&text| row(text) <= max_row).unwrap_or(0)

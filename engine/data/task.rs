@@ -182,7 +182,7 @@ impl<'a> Tasks<'a> {
         self.longest
     }
 
-    /// The prompt that asks for the event after the first `shown` of a user: a row ending in [START].
+    /// The prompt that asks for the event after the first `shown` of a user: a row ending in `[START]`.
     pub fn prompt(&self, user: u32, shown: usize) -> Result<Sample> {
         self.builder.prompt(0, &self.text(user, 0..shown, 0, u64::MAX)?)
     }

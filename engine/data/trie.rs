@@ -9,7 +9,7 @@ use std::ops::Range;
 pub struct Trie<'a> {
     /// [nodes + 1]
     pub first_child: Cow<'a, [u32]>,
-    /// [nodes]: the token that leads to the node; the root's is u32::MAX.
+    /// `[nodes]`: the token that leads to the node; the root's is u32::MAX.
     pub token: Cow<'a, [u32]>,
     /// [nodes + 1]: node n holds `members[first_member[n]..first_member[n + 1]]`; terminal iff not empty.
     pub first_member: Cow<'a, [u32]>,
@@ -172,7 +172,7 @@ impl Trie<'_> {
         longest
     }
 
-    /// [nodes] number of tokens from the root to each node.
+    /// `[nodes]` number of tokens from the root to each node.
     pub fn depths(&self) -> Vec<u32> {
         let mut depths = vec![0; self.nodes()];
         for node in 0..self.nodes() as u32 {

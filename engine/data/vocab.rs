@@ -17,17 +17,17 @@ use tokenizers::{
 pub struct Special {
     /// `<|endoftext|>`: end of part A, and padding in other implementations.
     pub eos: u32,
-    /// [START], `<|startofpiece|>` (`<sop>` in ChatGLM).
+    /// `[START]`, `<|startofpiece|>` (`<sop>` in ChatGLM).
     pub start: u32,
-    /// [END], `<|endofpiece|>` (`<eop>` in ChatGLM).
+    /// `[END]`, `<|endofpiece|>` (`<eop>` in ChatGLM).
     pub end: u32,
-    /// [CLS] (`<ENC>` in ChatGLM).
+    /// `[CLS]` (`<ENC>` in ChatGLM).
     pub cls: u32,
-    /// [MASK], entity level.
+    /// `[MASK]`, entity level.
     pub mask: u32,
-    /// [gMASK], document level.
+    /// `[gMASK]`, document level.
     pub gmask: u32,
-    /// [sMASK], sentence level.
+    /// `[sMASK]`, sentence level.
     pub smask: u32,
 }
 

@@ -10,12 +10,12 @@ use anyhow::Result;
 #[derive(Clone, Copy)]
 pub struct Limits<'a> {
     pub intra: &'a Intra<'a>,
-    /// [START] and [END].
+    /// `[START]` and `[END]`.
     pub start: u32,
     pub end: u32,
-    /// Special tokens: each ends an answer as [END] does, and none is ever fed back (R33).
+    /// Special tokens: each ends an answer as `[END]` does, and none is ever fed back (R33).
     pub specials: &'a [u32],
-    /// Tokens of one answer at most, [END] not counted.
+    /// Tokens of one answer at most, `[END]` not counted.
     pub tokens: usize,
 }
 
@@ -29,11 +29,11 @@ pub struct Blanks {
 /// One answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// The produced tokens, without [END].
+    /// The produced tokens, without `[END]`.
     pub tokens: Vec<u32>,
     /// Intra ids with which they were fed back.
     pub ids: Vec<u32>,
-    /// Whether [END] (or another special token) was produced, rather than the limit reached.
+    /// Whether `[END]` (or another special token) was produced, rather than the limit reached.
     pub ended: bool,
 }
 

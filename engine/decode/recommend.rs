@@ -5,7 +5,7 @@ use crate::data::{Batch, Sample};
 use crate::model::{Extension, KvCache, Model};
 use anyhow::Result;
 
-/// A request: a row that ends with [START], and the inter id with which its answer is fed back.
+/// A request: a row that ends with `[START]`, and the inter id with which its answer is fed back.
 #[derive(Clone, Debug)]
 pub struct Prompt {
     pub sample: Sample,

@@ -61,9 +61,9 @@ pub struct Finished {
     pub node: u32,
     /// Sum of log-probabilities / length^alpha.
     pub score: f64,
-    /// The produced tokens, [END] included.
+    /// The produced tokens, `[END]` included.
     pub tokens: Vec<u32>,
-    /// Intra ids with which the tokens but [END] were fed.
+    /// Intra ids with which the tokens but `[END]` were fed.
     pub ids: Vec<u32>,
     /// One a token, full softmax.
     pub log_probs: Vec<f32>,
@@ -116,7 +116,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The legal next tokens of `row`, ascending: the children of its node, and [END] where an item ends there.
+    /// The legal next tokens of `row`, ascending: the children of its node, and `[END]` where an item ends there.
     pub fn extensions(&self, row: u32, tokens: &mut Vec<u32>) {
         let node = self.known[row as usize].node;
         let trie = self.rules.trie;

@@ -24,13 +24,13 @@ pub type Attribute = (String, String);
 
 /// The catalogue in tokens.
 pub struct Catalogue {
-    /// [items] the unique text of each item.
+    /// `[items]` the unique text of each item.
     pub surfaces: Vec<String>,
-    /// [items] tokens of " " + surface.
+    /// `[items]` tokens of " " + surface.
     pub tokens: Vec<Vec<u32>>,
-    /// [items] brand, category names, then further attributes in the source's order.
+    /// `[items]` brand, category names, then further attributes in the source's order.
     pub attributes: Vec<Vec<Attribute>>,
-    /// [users] attributes in the source's order.
+    /// `[users]` attributes in the source's order.
     pub user_attributes: Vec<Vec<Attribute>>,
     /// Item surfaces in the form that follows a mask; members are items.
     pub trie: Trie<'static>,
