@@ -2,24 +2,10 @@
 
 use super::*;
 
-/// Threads a block.
-const THREADS: u32 = 256;
-/// Blocks a processor at most; beyond that a thread takes several elements.
-const BLOCKS: usize = 16;
-
-/// Launches over n elements: 16 bytes a step where every address and n allow, else one element.
+/// Launches over n elements.
 fn each(cuda: &Cuda, name: &str, dtype: Dtype, n: usize, addresses: &[u64], arguments: &[Arg]) -> Result<()> {
-    let many = 16 / dtype.size();
-    let wide = n.is_multiple_of(many) && addresses.iter().all(|a| a.is_multiple_of(16));
-    let (entry, steps) = match wide {
-        true => (format!("{name}_{}_wide", suffix(dtype)), n / many),
-        false => (format!("{name}_{}", suffix(dtype)), n),
-    };
-    cuda.launch(&entry, grid(cuda, steps), arguments)
-}
-
-fn grid(cuda: &Cuda, steps: usize) -> Grid {
-    Grid::of(steps.div_ceil(THREADS as usize).clamp(1, BLOCKS * cuda.processors()), THREADS)
+    let (entry, many) = entry(name, dtype, n, addresses);
+    cuda.launch(&entry, grid(cuda, n / many), arguments)
 }
 
 fn gelu_name(form: Gelu) -> &'static str {

@@ -2,7 +2,6 @@
 
 use super::*;
 
-const THREADS: u32 = 256;
 /// Shared memory of `embed_backward`: a float a warp, then a word of flags a warp.
 const SHARED: usize = 2 * 32 * 4;
 
@@ -10,7 +9,9 @@ pub(super) fn embed(cuda: &Cuda, y: ViewMut, tables: &[(View, View)], write: Wri
     let mut arguments = vec![Arg::from(&y)];
     for i in 0..3 {
         arguments.extend(match tables.get(i) {
-            Some(&(table, ids)) => [table.into(), ids.into(), count(table.rows()), code(table.dtype())],
+            Some(&(table, ids)) => {
+                [table.into(), ids.into(), count(table.rows()), Arg::U32(code(table.dtype()))]
+            }
             None => [Arg::Address(0), Arg::Address(0), Arg::U32(0), Arg::U32(0)],
         });
     }

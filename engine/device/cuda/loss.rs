@@ -6,12 +6,6 @@ const THREADS: u32 = 512;
 /// A float a warp, for sums over a block.
 const SHARED: usize = 32 * 4;
 
-fn entry(name: &str, logits: View) -> String {
-    let (dtype, cols) = (logits.dtype(), logits.cols());
-    let wide = cols.is_multiple_of(16 / dtype.size()) && logits.address().is_multiple_of(16);
-    format!("{name}_{}{}", suffix(dtype), if wide { "_wide" } else { "" })
-}
-
 pub(super) fn cross_entropy(
     cuda: &Cuda,
     loss: ViewMut,
@@ -22,13 +16,13 @@ pub(super) fn cross_entropy(
     let (rows, cols) = (logits.rows(), logits.cols());
     let arguments =
         [Arg::from(&loss), Arg::from(&logits), targets.into(), weights.into(), count(rows), count(cols)];
-    let entry = entry("cross_entropy", logits.as_view());
+    let (entry, _) = entry("cross_entropy", logits.dtype(), cols, &[logits.as_view().address()]);
     cuda.launch(&entry, Grid::of(rows, THREADS).shared(SHARED), &arguments)
 }
 
 pub(super) fn log_probs_at(cuda: &Cuda, y: ViewMut, logits: View, first: View, ids: View) -> Result<()> {
     let (rows, cols) = (logits.rows(), logits.cols());
     let arguments = [Arg::from(&y), logits.into(), first.into(), ids.into(), count(rows), count(cols)];
-    let grid = Grid::of(rows, THREADS).shared(SHARED);
-    cuda.launch(&entry("log_probs_at", logits), grid, &arguments)
+    let (entry, _) = entry("log_probs_at", logits.dtype(), cols, &[logits.address()]);
+    cuda.launch(&entry, Grid::of(rows, THREADS).shared(SHARED), &arguments)
 }

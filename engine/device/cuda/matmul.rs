@@ -91,16 +91,6 @@ struct Product<'a> {
     epilogue: &'a Epilogue<'a>,
 }
 
-/// How kernels name a dtype.
-fn kind(dtype: Dtype) -> u32 {
-    match dtype {
-        Dtype::F32 => 0,
-        Dtype::F16 => 1,
-        Dtype::Bf16 => 2,
-        Dtype::U32 => unreachable!("the door lets only floats in"),
-    }
-}
-
 impl Product<'_> {
     fn arguments(&self) -> Vec<Arg> {
         let Epilogue { scale, bias, gelu, pre_activation, low_rank, residual, write } = self.epilogue;
@@ -108,9 +98,9 @@ impl Product<'_> {
         let before = pre_activation.as_ref().map(|x| x.as_view());
         let residual_of = residual.map(|r| r.0);
         let (z, factor) = (low_rank.map(|l| l.z), low_rank.map(|l| l.factor));
-        let code = |x: Option<View>| x.map_or(0, |x| kind(x.dtype()));
-        let [y, a, b] = self.kinds.map(kind);
-        let kinds = [y, code(before), code(*bias), code(residual_of), code(z), code(factor), a, b];
+        let kind = |x: Option<View>| x.map_or(0, |x| code(x.dtype()));
+        let [y, a, b] = self.kinds.map(code);
+        let kinds = [y, kind(before), kind(*bias), kind(residual_of), kind(z), kind(factor), a, b];
         let gelu = match gelu {
             None => 0,
             Some(Gelu::Tanh) => 2,
@@ -181,7 +171,7 @@ pub(super) fn matmul(
             threads: 128,
             shared: chunk * 8 * size_of::<f32>(),
         };
-        let kinds = Arg::U32(kind(a.dtype()) << 24 | kind(b.dtype()) << 28);
+        let kinds = Arg::U32(code(a.dtype()) << 24 | code(b.dtype()) << 28);
         let arguments =
             [partial.arg(), a.into(), b.into(), count(m), count(n), count(k), count(chunk), kinds];
         cuda.launch(entry, grid, &arguments)?;
@@ -242,7 +232,7 @@ pub(super) fn sum_rows(cuda: &Cuda, y: ViewMut, x: View) -> Result<()> {
     let chunks = rows.div_ceil(CHUNK);
     let partial = cuda.scratch(chunks * n * size_of::<f32>())?;
     let grid = chunked(n.div_ceil(64 * 8), chunks, 64, 0);
-    let arguments = [partial.arg(), x.into(), count(n), count(rows), count(CHUNK), Arg::U32(kind(x.dtype()))];
+    let arguments = [partial.arg(), x.into(), count(n), count(rows), count(CHUNK), Arg::U32(code(x.dtype()))];
     cuda.launch("sum_chunks", grid, &arguments)?;
     let add = Epilogue { write: Write::Add, ..Epilogue::default() };
     join(

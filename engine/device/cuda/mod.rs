@@ -90,12 +90,12 @@ fn count(n: usize) -> Arg {
     Arg::U32(u32::try_from(n).expect("rows and columns are below 2^32"))
 }
 
-/// How a kernel is told of a dtype that it reads element by element.
-fn code(dtype: Dtype) -> Arg {
+/// How a kernel is told of a dtype that it learns at run time.
+fn code(dtype: Dtype) -> u32 {
     match dtype {
-        Dtype::F32 => Arg::U32(0),
-        Dtype::F16 => Arg::U32(1),
-        Dtype::Bf16 => Arg::U32(2),
+        Dtype::F32 => 0,
+        Dtype::F16 => 1,
+        Dtype::Bf16 => 2,
         Dtype::U32 => unreachable!("the door lets only floats through"),
     }
 }
@@ -112,6 +112,26 @@ fn suffix(dtype: Dtype) -> &'static str {
         Dtype::Bf16 => "bf16",
         Dtype::U32 => "u32",
     }
+}
+
+/// The entry point of `name` for rows of `cols` elements at these addresses, and how many elements one of its threads takes at
+/// once: 16 bytes where every address and the pitch allow, else one.
+fn entry(name: &str, dtype: Dtype, cols: usize, addresses: &[u64]) -> (String, usize) {
+    let many = 16 / dtype.size();
+    match cols.is_multiple_of(many) && addresses.iter().all(|a| a.is_multiple_of(16)) {
+        true => (format!("{name}_{}_wide", suffix(dtype)), many),
+        false => (format!("{name}_{}", suffix(dtype)), 1),
+    }
+}
+
+/// Threads a block, where a family does not say otherwise.
+const THREADS: u32 = 256;
+/// Blocks a processor at most; beyond that a thread takes several steps.
+const BLOCKS: usize = 16;
+
+/// A thread a step, as far as blocks go: for kernels where no element knows another.
+fn grid(cuda: &Cuda, steps: usize) -> Grid {
+    Grid::of(steps.div_ceil(THREADS as usize).clamp(1, BLOCKS * cuda.processors()), THREADS)
 }
 
 impl Backend for Cuda {

@@ -2,17 +2,10 @@
 
 use super::*;
 
-const THREADS: u32 = 256;
 /// A float a warp, for sums over a block.
 const SHARED: usize = 32 * 4;
 /// Rows whose parameter gradients are summed in one go; the kernel's constant.
 const CHUNK: usize = 64;
-
-/// The entry point for rows of `cols` elements at these addresses.
-fn entry(name: &str, dtype: Dtype, cols: usize, addresses: &[u64]) -> String {
-    let wide = cols.is_multiple_of(16 / dtype.size()) && addresses.iter().all(|a| a.is_multiple_of(16));
-    format!("{name}_{}{}", suffix(dtype), if wide { "_wide" } else { "" })
-}
 
 pub(super) fn layernorm(
     cuda: &Cuda,
@@ -29,13 +22,13 @@ pub(super) fn layernorm(
         x.into(),
         weight.into(),
         bias.into(),
-        code(weight.dtype()),
-        code(bias.dtype()),
+        Arg::U32(code(weight.dtype())),
+        Arg::U32(code(bias.dtype())),
         count(x.rows()),
         count(x.cols()),
         Arg::F32(epsilon),
     ];
-    let entry = entry("layernorm", x.dtype(), x.cols(), &[y.address(), x.address()]);
+    let (entry, _) = entry("layernorm", x.dtype(), x.cols(), &[y.address(), x.address()]);
     cuda.launch(&entry, Grid::of(x.rows(), THREADS).shared(SHARED), &arguments)
 }
 
@@ -57,7 +50,7 @@ pub(super) fn layernorm_backward(
         x.into(),
         weight.into(),
         statistics.into(),
-        code(weight.dtype()),
+        Arg::U32(code(weight.dtype())),
         count(rows),
         count(cols),
         add(write),
@@ -72,6 +65,6 @@ pub(super) fn layernorm_backward(
         let collected = [Arg::from(&d_weight), Arg::from(&d_bias), partial.arg(), count(chunks), count(cols)];
         cuda.launch("layernorm_collect", Grid::of(blocks as usize, THREADS), &collected)?;
     }
-    let entry = entry("layernorm_backward", x.dtype(), cols, &[dx.address(), dy.address(), x.address()]);
+    let (entry, _) = entry("layernorm_backward", x.dtype(), cols, &[dx.address(), dy.address(), x.address()]);
     cuda.launch(&entry, Grid::of(rows, THREADS).shared(SHARED), &arguments)
 }

@@ -2,7 +2,6 @@
 
 use super::*;
 
-const THREADS: u32 = 256;
 /// Elements that one block of `sum_squares` sums; the kernel's constant.
 const CHUNK: usize = 16_384;
 
@@ -35,8 +34,7 @@ pub(super) fn adamw(
         Arg::F32((1.0 - f64::from(learning_rate) * f64::from(weight_decay)) as f32),
         Arg::F32(gradient_scale),
     ];
-    let blocks = n.div_ceil(THREADS as usize).clamp(1, 16 * cuda.processors());
-    cuda.launch("adamw", Grid::of(blocks, THREADS), &arguments)
+    cuda.launch("adamw", grid(cuda, n), &arguments)
 }
 
 pub(super) fn sum_squares(cuda: &Cuda, y: ViewMut, x: View) -> Result<()> {

@@ -2,7 +2,6 @@
 
 use super::*;
 
-const THREADS: u32 = 256;
 /// A value and a column a warp.
 const SHARED: usize = 32 * 8;
 
