@@ -141,3 +141,29 @@ static __device__ __forceinline__ uint32_t narrow_bits(float x) {
 }
 template <>
 __device__ __forceinline__ uint32_t narrow_bits<float>(float x) { return float_to_bits(x); }
+
+/// Eight bytes in one access; the address must be a multiple of 8.
+struct __align__(8) Eight {
+  uint32_t word[2];
+};
+
+static __device__ __forceinline__ Eight load8(const void *address) {
+#if !defined(__CUDACC__)
+  emulator::aligned(address, 8, "8-byte load");
+  Eight x;
+  memcpy(&x, address, 8);
+  return x;
+#else
+  const uint2 x = *static_cast<const uint2 *>(address);
+  return Eight{{x.x, x.y}};
+#endif
+}
+
+static __device__ __forceinline__ void store8(void *address, const Eight &x) {
+#if !defined(__CUDACC__)
+  emulator::aligned(address, 8, "8-byte store");
+  memcpy(address, &x, 8);
+#else
+  *static_cast<uint2 *>(address) = make_uint2(x.word[0], x.word[1]);
+#endif
+}

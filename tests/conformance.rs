@@ -3,6 +3,8 @@
 //! A case is a function of a device; the `CASES` of each room name the op it is for, and a test holds the
 //! names against the methods of the trait, so an op without a case does not pass.
 
+#[path = "conformance/addresses.rs"]
+mod addresses;
 #[path = "conformance/attention.rs"]
 mod attention;
 #[path = "conformance/cache.rs"]
@@ -66,6 +68,11 @@ fn run(cases: &[Case]) {
 #[test]
 fn simple_ops() {
     run(cases::CASES);
+}
+
+#[test]
+fn rows_at_any_address() {
+    run(addresses::CASES);
 }
 
 #[test]

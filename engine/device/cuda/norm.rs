@@ -4,6 +4,8 @@ use super::*;
 
 /// A float a warp, for sums over a block.
 const SHARED: usize = 32 * 4;
+/// Threads a block where a thread owns columns of all rows: few, for there are few columns.
+const NARROW: u32 = 64;
 /// Rows whose parameter gradients are summed in one go; the kernel's constant.
 const CHUNK: usize = 64;
 
@@ -28,7 +30,12 @@ pub(super) fn layernorm(
         count(x.cols()),
         Arg::F32(epsilon),
     ];
-    let (entry, _) = entry("layernorm", x.dtype(), x.cols(), &[y.address(), x.address()]);
+    let (entry, _) = entry(
+        "layernorm",
+        x.dtype(),
+        x.cols(),
+        &[y.address(), x.address(), weight.address(), bias.address()],
+    );
     cuda.launch(&entry, Grid::of(x.rows(), THREADS).shared(SHARED), &arguments)
 }
 
@@ -58,13 +65,19 @@ pub(super) fn layernorm_backward(
     if let Some((d_weight, d_bias)) = parameters {
         let chunks = rows.div_ceil(CHUNK);
         let partial = cuda.scratch(4 * chunks * 2 * cols)?;
-        let blocks = cols.div_ceil(THREADS as usize) as u32;
+        let (name, many) = entry("layernorm_parameters", x.dtype(), cols, &[dy.address(), x.address()]);
         let sums = [partial.arg(), dy.into(), x.into(), statistics.into(), count(rows), count(cols)];
-        let grid = Grid { blocks: [blocks, chunks as u32, 1], threads: THREADS, shared: 0 };
-        cuda.launch(&format!("layernorm_parameters_{}", suffix(x.dtype())), grid, &sums)?;
+        let blocks = |columns: usize| columns.div_ceil(NARROW as usize) as u32;
+        let grid = Grid { blocks: [blocks(cols / many), chunks as u32, 1], threads: NARROW, shared: 0 };
+        cuda.launch(&name, grid, &sums)?;
         let collected = [Arg::from(&d_weight), Arg::from(&d_bias), partial.arg(), count(chunks), count(cols)];
-        cuda.launch("layernorm_collect", Grid::of(blocks as usize, THREADS), &collected)?;
+        cuda.launch("layernorm_collect", Grid::of(blocks(2 * cols) as usize, NARROW), &collected)?;
     }
-    let (entry, _) = entry("layernorm_backward", x.dtype(), cols, &[dx.address(), dy.address(), x.address()]);
+    let (entry, _) = entry(
+        "layernorm_backward",
+        x.dtype(),
+        cols,
+        &[dx.address(), dy.address(), x.address(), weight.address()],
+    );
     cuda.launch(&entry, Grid::of(rows, THREADS).shared(SHARED), &arguments)
 }
