@@ -13,6 +13,8 @@ mod cache;
 mod cases;
 #[path = "conformance/judge.rs"]
 mod judge;
+#[path = "conformance/logits.rs"]
+mod logits;
 #[path = "conformance/matmul.rs"]
 mod matmul;
 mod oracle;
@@ -71,6 +73,11 @@ fn simple_ops() {
 }
 
 #[test]
+fn ops_on_logits() {
+    run(logits::CASES);
+}
+
+#[test]
 fn rows_at_any_address() {
     run(addresses::CASES);
 }
@@ -108,7 +115,7 @@ fn every_op_has_a_case() {
         .collect();
     assert!(ops.len() >= 20, "the trait was not understood: {ops:?}");
     let cases: Vec<&str> =
-        [cases::CASES, matmul::CASES, attention::CASES, cache::CASES].concat().iter().map(|c| c.0).collect();
+        [cases::CASES, logits::CASES, matmul::CASES, attention::CASES, cache::CASES].concat().iter().map(|c| c.0).collect();
     for op in &ops {
         assert!(cases.contains(op), "op {op} has no case in tests/conformance");
     }

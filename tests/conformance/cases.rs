@@ -1,6 +1,6 @@
-//! Every op that is not a product or attention.
+//! Every op that is not a product or attention and does not work on logits.
 
-use crate::judge::{epsilon, judge, whole_results, Bound, Given, FLOATS};
+use crate::judge::{epsilon, judge, Bound, Given, FLOATS};
 use crate::oracle::{self, indices};
 use crate::Case;
 use engine::base::{Dtype, Shape};
@@ -18,20 +18,17 @@ pub const CASES: &[Case] = &[
     ("blend", blend),
     ("dropout", dropout),
     ("cast", cast),
-    ("cross_entropy", cross_entropy),
-    ("log_probs_at", log_probs_at),
-    ("top_k", top_k),
     ("adamw", adamw),
     ("sum_squares", sum_squares),
 ];
 
 /// One row, one column, a column short of a warp, not a multiple of eight, more than one piece of work, rows wider than a GPU's threads
 /// keep in registers.
-const SHAPES: [(usize, usize); 8] =
+pub const SHAPES: [(usize, usize); 8] =
     [(1, 1), (1, 31), (3, 33), (5, 64), (70, 100), (129, 768), (40, 1027), (2, 8712)];
 
 /// A copy costs nothing but the rounding to the dtype.
-const EXACT: Bound = Bound { terms: 0, scale: 0.0 };
+pub const EXACT: Bound = Bound { terms: 0, scale: 0.0 };
 
 fn copy(device: &Device) {
     for dtype in FLOATS {
@@ -280,84 +277,6 @@ fn cast(device: &Device) {
                 let mut y = Given::noise(device, rows, cols, to, 2);
                 device.cast(y.tensor.view_mut(), x.view()).unwrap();
                 judge("cast", device, y.view(), &x.values, EXACT);
-            }
-        }
-    }
-}
-
-fn cross_entropy(device: &Device) {
-    for (rows, cols) in SHAPES {
-        for dtype in FLOATS {
-            let values: Vec<f64> = oracle::noise(rows * cols, 1).iter().map(|x| 20.0 * x).collect();
-            let mut logits = Given::new(device, &values, rows, cols, dtype);
-            let targets = indices(rows, cols, 3);
-            let on_device = device.upload_u32(&targets).unwrap();
-            let weights = Given::noise(device, 1, rows, Dtype::F32, 2);
-            let mut loss = Given::noise(device, 1, rows, Dtype::F32, 4);
-            let (losses, gradient) = oracle::cross_entropy(&logits.values, &targets, &weights.values);
-            let (y, dy) = (loss.tensor.view_mut(), logits.tensor.view_mut());
-            device.cross_entropy(y, dy, on_device.view(), weights.view()).unwrap();
-            // exp of a difference of up to 40 carries that many roundings of its argument.
-            judge("cross_entropy", device, loss.view(), &losses, Bound { terms: cols, scale: 40.0 });
-            judge(
-                "cross_entropy gradient",
-                device,
-                logits.view(),
-                &gradient,
-                Bound { terms: cols, scale: 40.0 },
-            );
-        }
-    }
-}
-
-fn log_probs_at(device: &Device) {
-    for (rows, cols) in SHAPES {
-        for dtype in FLOATS {
-            let values: Vec<f64> = oracle::noise(rows * cols, 1).iter().map(|x| 20.0 * x).collect();
-            let logits = Given::new(device, &values, rows, cols, dtype);
-            // Row r is asked at r mod 4 places: none of some rows.
-            let mut first = vec![0u32];
-            (0..rows).for_each(|r| first.push(first[r] + (r % 4) as u32));
-            let count = first[rows] as usize;
-            let ids = indices(count, cols, 4);
-            let mut expected = Vec::new();
-            for r in 0..rows {
-                let log_probs = oracle::log_softmax(&logits.values[r * cols..(r + 1) * cols]);
-                let asked = &ids[first[r] as usize..first[r + 1] as usize];
-                expected.extend(asked.iter().map(|&id| log_probs[id as usize]));
-            }
-            let mut y = Given::noise(device, 1, count, Dtype::F32, 5);
-            let (first, ids) = (device.upload_u32(&first).unwrap(), device.upload_u32(&ids).unwrap());
-            device.log_probs_at(y.tensor.view_mut(), logits.view(), first.view(), ids.view()).unwrap();
-            judge("log_probs_at", device, y.view(), &expected, Bound { terms: cols, scale: 40.0 });
-        }
-    }
-}
-
-fn top_k(device: &Device) {
-    for (rows, cols) in SHAPES {
-        for dtype in FLOATS {
-            for k in [1, 5, 20, 100, cols] {
-                // Round after round over a whole row is for small rows alone where a thread is emulated.
-                if k > cols || device.name().starts_with("emu") && k * cols > 30_000 {
-                    continue;
-                }
-                // Few distinct values: many ties.
-                let values: Vec<f64> =
-                    oracle::noise(rows * cols, k as u64).iter().map(|x| (x * 40.0).round()).collect();
-                let x = Given::new(device, &values, rows, cols, dtype);
-                let mut largest = Given::noise(device, rows, k, Dtype::F32, 2);
-                let zeros = vec![0u8; 4 * rows * k];
-                let mut columns = device.upload_bytes(&zeros, Shape::matrix(rows, k), Dtype::U32).unwrap();
-                device.top_k(largest.tensor.view_mut(), columns.view_mut(), x.view()).unwrap();
-                let expected: Vec<u32> =
-                    x.values.chunks(cols).flat_map(|row| oracle::top_k(row, k)).collect();
-                let got = whole_results("top_k", device, columns.view());
-                let differs = got.iter().zip(&expected).position(|(a, b)| a != b);
-                assert_eq!(differs, None, "top_k {k} of {rows}x{cols}: the first place that differs");
-                let expected: Vec<f64> =
-                    expected.iter().enumerate().map(|(i, &c)| x.values[i / k * cols + c as usize]).collect();
-                judge("top_k", device, largest.view(), &expected, EXACT);
             }
         }
     }
