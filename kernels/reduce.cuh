@@ -104,3 +104,13 @@ static __device__ __forceinline__ float block_max(float x, float *room) {
   __syncthreads();
   return most;
 }
+
+/// Adds one to a count in shared memory and returns what it was. A count is the same in every order of threads, what it was is not.
+static __device__ __forceinline__ uint32_t count_one(uint32_t *count) {
+#if defined(__CUDACC__)
+  return atomicAdd(count, 1u);
+#else
+  emulator::in_shared(count, sizeof *count, "count_one");
+  return (*count)++;
+#endif
+}

@@ -1,55 +1,100 @@
 // The largest elements of rows, a block a row.
-#include "dtype.cuh"
 #include "entry.cuh"
 #include "reduce.cuh"
+#include "vector.cuh"
 
-/// A value and its column. The order: larger values first, among equals the smaller column.
-struct Candidate {
-  float value;
-  uint32_t column;
-};
+/// Threads a block, places for what is found in one go, and how many threads' best bound it.
+constexpr uint32_t THREADS = 256, FOUND = 1024, WANTED = 128;
 
-static __device__ __forceinline__ bool before(const Candidate &a, const Candidate &b) {
-  return a.value > b.value || (a.value == b.value && a.column < b.column);
+/// An element as one number, the greater the earlier: its value in the order of numbers, the zeros being one and what is not a number
+/// being -∞, and then its column, the smaller the greater. No two of a row are the same, and none is 0.
+static __device__ __forceinline__ uint64_t rank_of(float value, uint32_t column) {
+  const uint32_t bits = value == value ? float_to_bits(value + 0.0f) : 0xff800000u;
+  const uint32_t ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+  return uint64_t(ordered) << 32 | uint32_t(~column);
 }
 
-/// k rounds, in each the first candidate behind the one found before: nothing is marked, so the row stays as it is. What is not a
-/// number counts as -∞.
-template <class T>
+/// Calls work(rank) for this thread's elements.
+template <class T, int V, class Work>
+static __device__ __forceinline__ void each(const T *row, uint32_t cols, Work work) {
+#pragma unroll 4
+  for (uint32_t c = threadIdx.x * V; c < cols; c += THREADS * V) {
+    float a[V];
+    load_many<V>(a, row + c);
+#pragma unroll
+    for (int v = 0; v < V; ++v) work(rank_of(a[v], c + v));
+  }
+}
+
+/// How many of `ranks` are greater than `mine`.
+static __device__ __forceinline__ uint32_t ahead_of(uint64_t mine, const uint64_t *ranks, uint32_t count) {
+  uint32_t ahead = 0;
+#pragma unroll 8
+  for (uint32_t i = 0; i < count; ++i) ahead += ranks[i] > mine;
+  return ahead;
+}
+
+/// values and columns [rows, k] of the first k of each row, in their order.
+///
+/// A round writes the next of them. Each thread looks for its best; of those the WANTED-th bounds the round, for there are at least
+/// as many elements up to it. The second look gathers all that are not behind the bound, in whatever order, and where one stands is how
+/// many of them are ahead of it. Should they be more than there is room for, the bound is drawn nearer: the best of all bounds one.
+template <class T, int V>
 static __device__ void top_k(float *values, uint32_t *columns, const T *x, uint32_t rows, uint32_t cols, uint32_t k) {
-  Candidate *room = reinterpret_cast<Candidate *>(shared_memory());
-  const float least = bits_to_float(0xff800000u);
+  uint64_t *best = reinterpret_cast<uint64_t *>(shared_memory()), *found = best + THREADS, *bound = found + FOUND, *last = bound + 1;
+  uint32_t *count = reinterpret_cast<uint32_t *>(last + 1);
   for (uint64_t r = blockIdx.x; r < rows; r += gridDim.x) {
     const T *row = x + r * cols;
-    Candidate last = {0.0f, 0};
-    for (uint32_t round = 0; round < k; ++round) {
-      Candidate best = {least, 0xffffffffu};
-      for (uint32_t c = threadIdx.x; c < cols; c += blockDim.x) {
-        const float raw = wide(row[c]);
-        const Candidate mine = {raw == raw ? raw : least, c};
-        if ((round == 0 || before(last, mine)) && before(mine, best)) best = mine;
-      }
-#pragma unroll
-      for (uint32_t flip = 16; flip > 0; flip >>= 1) {
-        const Candidate other = {shuffle_xor(best.value, flip), shuffle_xor(best.column, flip)};
-        if (before(other, best)) best = other;
-      }
-      if (lane_id() == 0) room[warp_id()] = best;
+    uint64_t behind = ~uint64_t(0);
+    for (uint32_t done = 0; done < k;) {
+      uint64_t mine = 0;
+      each<T, V>(row, cols, [&](uint64_t rank) { mine = rank < behind && rank > mine ? rank : mine; });
+      best[threadIdx.x] = mine;
       __syncthreads();
-      best = room[0];
-      for (uint32_t w = 1; w < blockDim.x / 32; ++w)
-        if (before(room[w], best)) best = room[w];
-      __syncthreads();
-      if (threadIdx.x == 0) {
-        values[r * k + round] = best.value;
-        columns[r * k + round] = best.column;
+      // Threads that have nothing left stand behind all others.
+      const uint32_t place = mine ? ahead_of(mine, best, THREADS) : THREADS;
+      uint32_t some = k - done < WANTED ? k - done : WANTED, here;
+      for (;; some /= 2) {
+        if (threadIdx.x == 0) {
+          *count = 0;
+          *bound = 1;
+        }
+        __syncthreads();
+        if (place == some - 1) *bound = mine;
+        __syncthreads();
+        const uint64_t least = *bound;
+        each<T, V>(row, cols, [&](uint64_t rank) {
+          if (rank < behind && rank >= least) {
+            const uint32_t to = count_one(count);
+            if (to < FOUND) found[to] = rank;
+          }
+        });
+        __syncthreads();
+        here = *count;
+        __syncthreads();
+        if (here <= FOUND) break;
       }
-      last = best;
+      const uint32_t wanted = here < k - done ? here : k - done;
+      for (uint32_t i = threadIdx.x; i < here; i += THREADS) {
+        const uint64_t rank = found[i];
+        const uint32_t at = ahead_of(rank, found, here), column = ~uint32_t(rank);
+        if (at >= wanted) continue;
+        const float value = wide(row[column]);
+        values[r * k + done + at] = value == value ? value : bits_to_float(0xff800000u);
+        columns[r * k + done + at] = column;
+        if (at == wanted - 1) *last = rank;
+      }
+      __syncthreads();
+      behind = *last;
+      done += wanted;
     }
   }
 }
 
 // clang-format off
-KERNEL(256, top_k_f32, (float *values, uint32_t *columns, const float *x, uint32_t rows, uint32_t cols, uint32_t k), (values, columns, x, rows, cols, k), top_k<float>)
-KERNEL(256, top_k_f16, (float *values, uint32_t *columns, const f16 *x, uint32_t rows, uint32_t cols, uint32_t k), (values, columns, x, rows, cols, k), top_k<f16>)
-KERNEL(256, top_k_bf16, (float *values, uint32_t *columns, const bf16 *x, uint32_t rows, uint32_t cols, uint32_t k), (values, columns, x, rows, cols, k), top_k<bf16>)
+KERNEL(256, top_k_f32, (float *values, uint32_t *columns, const float *x, uint32_t rows, uint32_t cols, uint32_t k), (values, columns, x, rows, cols, k), top_k<float, 1>)
+KERNEL(256, top_k_f32_wide, (float *values, uint32_t *columns, const float *x, uint32_t rows, uint32_t cols, uint32_t k), (values, columns, x, rows, cols, k), top_k<float, 4>)
+KERNEL(256, top_k_f16, (float *values, uint32_t *columns, const f16 *x, uint32_t rows, uint32_t cols, uint32_t k), (values, columns, x, rows, cols, k), top_k<f16, 1>)
+KERNEL(256, top_k_f16_wide, (float *values, uint32_t *columns, const f16 *x, uint32_t rows, uint32_t cols, uint32_t k), (values, columns, x, rows, cols, k), top_k<f16, 8>)
+KERNEL(256, top_k_bf16, (float *values, uint32_t *columns, const bf16 *x, uint32_t rows, uint32_t cols, uint32_t k), (values, columns, x, rows, cols, k), top_k<bf16, 1>)
+KERNEL(256, top_k_bf16_wide, (float *values, uint32_t *columns, const bf16 *x, uint32_t rows, uint32_t cols, uint32_t k), (values, columns, x, rows, cols, k), top_k<bf16, 8>)

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// A value and a column a warp.
-const SHARED: usize = 32 * 8;
+/// Eight bytes each: the best of every thread, the 1024 places for what is found, the bound, the last, a count.
+const SHARED: usize = 8 * (THREADS as usize + 1024 + 3);
 
 pub(super) fn top_k(cuda: &Cuda, values: ViewMut, columns: ViewMut, x: View) -> Result<()> {
     let arguments = [
@@ -15,5 +15,6 @@ pub(super) fn top_k(cuda: &Cuda, values: ViewMut, columns: ViewMut, x: View) -> 
         count(values.cols()),
     ];
     let grid = Grid::of(x.rows(), THREADS).shared(SHARED);
-    cuda.launch(&format!("top_k_{}", suffix(x.dtype())), grid, &arguments)
+    let (entry, _) = entry("top_k", x.dtype(), x.cols(), &[x.address()]);
+    cuda.launch(&entry, grid, &arguments)
 }
