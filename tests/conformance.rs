@@ -114,8 +114,11 @@ fn every_op_has_a_case() {
         .filter(|name| !["upload", "download", "synchronize"].contains(name))
         .collect();
     assert!(ops.len() >= 20, "the trait was not understood: {ops:?}");
-    let cases: Vec<&str> =
-        [cases::CASES, logits::CASES, matmul::CASES, attention::CASES, cache::CASES].concat().iter().map(|c| c.0).collect();
+    let cases: Vec<&str> = [cases::CASES, logits::CASES, matmul::CASES, attention::CASES, cache::CASES]
+        .concat()
+        .iter()
+        .map(|c| c.0)
+        .collect();
     for op in &ops {
         assert!(cases.contains(op), "op {op} has no case in tests/conformance");
     }
