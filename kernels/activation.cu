@@ -64,28 +64,43 @@ static __device__ void gelu_backward(T *dx, const T *dy, const T *x, uint64_t n)
   });
 }
 
-/// Four columns a thread: one Philox block. Column c takes word c mod 4 of the counter (c / 4, place, example low, example high).
-template <class T>
+/// Column c takes word c mod 4 of the counter (c / 4, place, example low, example high). GROUP columns a thread, a Philox block each
+/// four; WIDE reads and writes them at once.
+template <class T, bool WIDE>
 static __device__ void dropout(T *y, const T *x, const uint32_t *places, uint32_t rows, uint32_t cols, uint32_t key0, uint32_t key1,
                                uint32_t threshold, float kept, uint32_t add) {
-  const uint32_t groups = (cols + 3) / 4;
+  constexpr int GROUP = WIDE ? PerVector<T>::COUNT : 4;
+  const uint32_t groups = (cols + GROUP - 1) / GROUP;
   const uint64_t n = uint64_t(rows) * groups, stride = uint64_t(gridDim.x) * blockDim.x;
   for (uint64_t i = uint64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += stride) {
-    const uint32_t row = uint32_t(i / groups), group = uint32_t(i % groups);
+    const uint32_t row = uint32_t(i / groups), c = uint32_t(i % groups) * GROUP;
     const uint32_t *place = places + 3 * uint64_t(row);
-    const PhiloxBlock block = philox(key0, key1, group, place[2], place[0], place[1]);
-    for (uint32_t v = 0; v < 4 && 4 * group + v < cols; ++v) {
-      const uint64_t at = uint64_t(row) * cols + 4 * group + v;
-      const float factor = block.word[v] < threshold ? 0.0f : kept;
-      const float value = wide(x[at]);
-      y[at] = narrow<T>(add ? fmaf(value, factor, wide(y[at])) : value * factor);
+    const uint32_t number = place[2], low = place[0], high = place[1];
+    const T *from = x + uint64_t(row) * cols;
+    T *to = y + uint64_t(row) * cols;
+    float a[GROUP], b[GROUP];
+    load_part<WIDE>(a, from, c, cols, 0.0f);
+    if (add) load_part<WIDE>(b, static_cast<const T *>(to), c, cols, 0.0f);
+#pragma unroll
+    for (int four = 0; four < GROUP; four += 4) {
+      const PhiloxBlock block = philox(key0, key1, (c + four) / 4, number, low, high);
+#pragma unroll
+      for (int v = 0; v < 4; ++v) {
+        const float factor = block.word[v] < threshold ? 0.0f : kept;
+        a[four + v] = add ? fmaf(a[four + v], factor, b[four + v]) : a[four + v] * factor;
+      }
     }
+    store_part<WIDE>(to, c, cols, a);
   }
 }
 
-template <class S, class T>
+template <class S, class T, int V>
 static __device__ void cast(T *y, const S *x, uint64_t n) {
-  each<1>(n, [=](uint64_t i) { y[i] = narrow<T>(wide(x[i])); });
+  each<V>(n, [=](uint64_t i) {
+    float a[V];
+    load_many<V>(a, x + i);
+    store_many<V>(y + i, a);
+  });
 }
 
 // clang-format off
@@ -122,16 +137,28 @@ KERNEL(256, gelu_backward_erf_f32_wide, (float *dx, const float *dy, const float
 KERNEL(256, gelu_backward_erf_f16_wide, (f16 *dx, const f16 *dy, const f16 *x, uint64_t n), (dx, dy, x, n), gelu_backward<f16, 8, true>)
 KERNEL(256, gelu_backward_erf_bf16_wide, (bf16 *dx, const bf16 *dy, const bf16 *x, uint64_t n), (dx, dy, x, n), gelu_backward<bf16, 8, true>)
 
-KERNEL(256, dropout_f32, (float *y, const float *x, const uint32_t *places, uint32_t rows, uint32_t cols, uint32_t key0, uint32_t key1, uint32_t threshold, float kept, uint32_t add), (y, x, places, rows, cols, key0, key1, threshold, kept, add), dropout<float>)
-KERNEL(256, dropout_f16, (f16 *y, const f16 *x, const uint32_t *places, uint32_t rows, uint32_t cols, uint32_t key0, uint32_t key1, uint32_t threshold, float kept, uint32_t add), (y, x, places, rows, cols, key0, key1, threshold, kept, add), dropout<f16>)
-KERNEL(256, dropout_bf16, (bf16 *y, const bf16 *x, const uint32_t *places, uint32_t rows, uint32_t cols, uint32_t key0, uint32_t key1, uint32_t threshold, float kept, uint32_t add), (y, x, places, rows, cols, key0, key1, threshold, kept, add), dropout<bf16>)
+KERNEL(256, dropout_f32, (float *y, const float *x, const uint32_t *places, uint32_t rows, uint32_t cols, uint32_t key0, uint32_t key1, uint32_t threshold, float kept, uint32_t add), (y, x, places, rows, cols, key0, key1, threshold, kept, add), dropout<float, false>)
+KERNEL(256, dropout_f32_wide, (float *y, const float *x, const uint32_t *places, uint32_t rows, uint32_t cols, uint32_t key0, uint32_t key1, uint32_t threshold, float kept, uint32_t add), (y, x, places, rows, cols, key0, key1, threshold, kept, add), dropout<float, true>)
+KERNEL(256, dropout_f16, (f16 *y, const f16 *x, const uint32_t *places, uint32_t rows, uint32_t cols, uint32_t key0, uint32_t key1, uint32_t threshold, float kept, uint32_t add), (y, x, places, rows, cols, key0, key1, threshold, kept, add), dropout<f16, false>)
+KERNEL(256, dropout_f16_wide, (f16 *y, const f16 *x, const uint32_t *places, uint32_t rows, uint32_t cols, uint32_t key0, uint32_t key1, uint32_t threshold, float kept, uint32_t add), (y, x, places, rows, cols, key0, key1, threshold, kept, add), dropout<f16, true>)
+KERNEL(256, dropout_bf16, (bf16 *y, const bf16 *x, const uint32_t *places, uint32_t rows, uint32_t cols, uint32_t key0, uint32_t key1, uint32_t threshold, float kept, uint32_t add), (y, x, places, rows, cols, key0, key1, threshold, kept, add), dropout<bf16, false>)
+KERNEL(256, dropout_bf16_wide, (bf16 *y, const bf16 *x, const uint32_t *places, uint32_t rows, uint32_t cols, uint32_t key0, uint32_t key1, uint32_t threshold, float kept, uint32_t add), (y, x, places, rows, cols, key0, key1, threshold, kept, add), dropout<bf16, true>)
 
-KERNEL(256, cast_f32_f32, (float *y, const float *x, uint64_t n), (y, x, n), cast<float, float>)
-KERNEL(256, cast_f32_f16, (f16 *y, const float *x, uint64_t n), (y, x, n), cast<float, f16>)
-KERNEL(256, cast_f32_bf16, (bf16 *y, const float *x, uint64_t n), (y, x, n), cast<float, bf16>)
-KERNEL(256, cast_f16_f32, (float *y, const f16 *x, uint64_t n), (y, x, n), cast<f16, float>)
-KERNEL(256, cast_f16_f16, (f16 *y, const f16 *x, uint64_t n), (y, x, n), cast<f16, f16>)
-KERNEL(256, cast_f16_bf16, (bf16 *y, const f16 *x, uint64_t n), (y, x, n), cast<f16, bf16>)
-KERNEL(256, cast_bf16_f32, (float *y, const bf16 *x, uint64_t n), (y, x, n), cast<bf16, float>)
-KERNEL(256, cast_bf16_f16, (f16 *y, const bf16 *x, uint64_t n), (y, x, n), cast<bf16, f16>)
-KERNEL(256, cast_bf16_bf16, (bf16 *y, const bf16 *x, uint64_t n), (y, x, n), cast<bf16, bf16>)
+KERNEL(256, cast_f32_f32, (float *y, const float *x, uint64_t n), (y, x, n), cast<float, float, 1>)
+KERNEL(256, cast_f32_f32_wide, (float *y, const float *x, uint64_t n), (y, x, n), cast<float, float, 4>)
+KERNEL(256, cast_f32_f16, (f16 *y, const float *x, uint64_t n), (y, x, n), cast<float, f16, 1>)
+KERNEL(256, cast_f32_f16_wide, (f16 *y, const float *x, uint64_t n), (y, x, n), cast<float, f16, 8>)
+KERNEL(256, cast_f32_bf16, (bf16 *y, const float *x, uint64_t n), (y, x, n), cast<float, bf16, 1>)
+KERNEL(256, cast_f32_bf16_wide, (bf16 *y, const float *x, uint64_t n), (y, x, n), cast<float, bf16, 8>)
+KERNEL(256, cast_f16_f32, (float *y, const f16 *x, uint64_t n), (y, x, n), cast<f16, float, 1>)
+KERNEL(256, cast_f16_f32_wide, (float *y, const f16 *x, uint64_t n), (y, x, n), cast<f16, float, 4>)
+KERNEL(256, cast_f16_f16, (f16 *y, const f16 *x, uint64_t n), (y, x, n), cast<f16, f16, 1>)
+KERNEL(256, cast_f16_f16_wide, (f16 *y, const f16 *x, uint64_t n), (y, x, n), cast<f16, f16, 8>)
+KERNEL(256, cast_f16_bf16, (bf16 *y, const f16 *x, uint64_t n), (y, x, n), cast<f16, bf16, 1>)
+KERNEL(256, cast_f16_bf16_wide, (bf16 *y, const f16 *x, uint64_t n), (y, x, n), cast<f16, bf16, 8>)
+KERNEL(256, cast_bf16_f32, (float *y, const bf16 *x, uint64_t n), (y, x, n), cast<bf16, float, 1>)
+KERNEL(256, cast_bf16_f32_wide, (float *y, const bf16 *x, uint64_t n), (y, x, n), cast<bf16, float, 4>)
+KERNEL(256, cast_bf16_f16, (f16 *y, const bf16 *x, uint64_t n), (y, x, n), cast<bf16, f16, 1>)
+KERNEL(256, cast_bf16_f16_wide, (f16 *y, const bf16 *x, uint64_t n), (y, x, n), cast<bf16, f16, 8>)
+KERNEL(256, cast_bf16_bf16, (bf16 *y, const bf16 *x, uint64_t n), (y, x, n), cast<bf16, bf16, 1>)
+KERNEL(256, cast_bf16_bf16_wide, (bf16 *y, const bf16 *x, uint64_t n), (y, x, n), cast<bf16, bf16, 8>)

@@ -159,11 +159,13 @@ static __device__ __forceinline__ Eight load8(const void *address) {
 #endif
 }
 
-static __device__ __forceinline__ void store8(void *address, const Eight &x) {
+/// store16 to global memory alone. One access wherever it stands: a plain one is split into words where paths of control meet before it.
+static __device__ __forceinline__ void store16_global(void *address, const Sixteen &x) {
 #if !defined(__CUDACC__)
-  emulator::aligned(address, 8, "8-byte store");
-  memcpy(address, &x, 8);
+  store16(address, x);
 #else
-  *static_cast<uint2 *>(address) = make_uint2(x.word[0], x.word[1]);
+  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(address)), "r"(x.word[0]), "r"(x.word[1]),
+               "r"(x.word[2]), "r"(x.word[3])
+               : "memory");
 #endif
 }

@@ -16,57 +16,55 @@ static __device__ __forceinline__ uint32_t bits_of(bf16 x) { return x.bits; }
 /// x[0..V) = from[0..V): one element, or 8 bytes or multiples of 16 in whole accesses.
 template <int V, class T>
 static __device__ __forceinline__ void load_many(float (&x)[V], const T *from) {
-  constexpr int BYTES = V * int(sizeof(T));
-  static_assert(V == 1 || BYTES == 8 || BYTES % 16 == 0, "an access is one element, 8 or 16 bytes");
-  if (V == 1) {
+  if constexpr (V == 1) {
     x[0] = wide(from[0]);
-    return;
-  }
-  uint32_t word[(BYTES + 3) / 4];
-  if (BYTES == 8) {
-    const Eight raw = load8(from);
-    for (int i = 0; i < 2; ++i) word[i % ((BYTES + 3) / 4)] = raw.word[i];
   } else {
-#pragma unroll
-    for (int part = 0; part < BYTES / 16; ++part) {
-      const Sixteen raw = load16(reinterpret_cast<const char *>(from) + 16 * part);
-#pragma unroll
-      for (int i = 0; i < 4; ++i) word[4 * part + i] = raw.word[i];
-    }
-  }
-#pragma unroll
-  for (int i = 0; i < V; ++i) {
-    if (sizeof(T) == 4) {
-      x[i] = bits_to_float(word[i % ((BYTES + 3) / 4)]);
+    constexpr int BYTES = V * int(sizeof(T));
+    static_assert(BYTES == 8 || BYTES % 16 == 0, "an access is one element, 8 or 16 bytes");
+    uint32_t word[BYTES / 4];
+    if constexpr (BYTES == 8) {
+      const Eight raw = load8(from);
+      word[0] = raw.word[0];
+      word[1] = raw.word[1];
     } else {
-      x[i] = wide_bits<T>(i % 2 ? word[i / 2] >> 16 : word[i / 2]);
+#pragma unroll
+      for (int part = 0; part < BYTES / 16; ++part) {
+        const Sixteen raw = load16(reinterpret_cast<const char *>(from) + 16 * part);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) word[4 * part + i] = raw.word[i];
+      }
+    }
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      if constexpr (sizeof(T) == 4)
+        x[v] = bits_to_float(word[v]);
+      else
+        x[v] = wide_bits<T>(v % 2 ? word[v / 2] >> 16 : word[v / 2]);
     }
   }
 }
 
+/// to[0..V) = x: one element, or multiples of 16 bytes.
 template <int V, class T>
 static __device__ __forceinline__ void store_many(T *to, const float (&x)[V]) {
-  constexpr int BYTES = V * int(sizeof(T));
-  static_assert(V == 1 || BYTES == 8 || BYTES % 16 == 0, "an access is one element, 8 or 16 bytes");
-  if (V == 1) {
+  if constexpr (V == 1) {
     to[0] = narrow<T>(x[0]);
-    return;
-  }
-  uint32_t word[(BYTES + 3) / 4];
-#pragma unroll
-  for (int i = 0; i < (BYTES + 3) / 4; ++i) {
-    if (sizeof(T) == 4) {
-      word[i] = float_to_bits(x[i]);
-    } else {
-      word[i] = narrow_bits<T>(x[2 * i % V]) | narrow_bits<T>(x[(2 * i + 1) % V]) << 16;
-    }
-  }
-  if (BYTES == 8) {
-    store8(to, Eight{{word[0], word[1 % ((BYTES + 3) / 4)]}});
   } else {
+    constexpr int BYTES = V * int(sizeof(T));
+    static_assert(BYTES % 16 == 0, "an access is one element or 16 bytes");
 #pragma unroll
-    for (int part = 0; part < BYTES / 16; ++part)
-      store16(reinterpret_cast<char *>(to) + 16 * part, Sixteen{{word[4 * part], word[4 * part + 1], word[4 * part + 2], word[4 * part + 3]}});
+    for (int part = 0; part < BYTES / 16; ++part) {
+      Sixteen raw;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int word = 4 * part + i;
+        if constexpr (sizeof(T) == 4)
+          raw.word[i] = float_to_bits(x[word]);
+        else
+          raw.word[i] = narrow_bits<T>(x[2 * word]) | narrow_bits<T>(x[2 * word + 1]) << 16;
+      }
+      store16_global(reinterpret_cast<char *>(to) + 16 * part, raw);
+    }
   }
 }
 
@@ -74,7 +72,7 @@ static __device__ __forceinline__ void store_many(T *to, const float (&x)[V]) {
 /// thread the same elements, so a sum over a row has the same order wherever the row stands.
 template <bool WIDE, int V, class T>
 static __device__ __forceinline__ void load_part(float (&x)[V], const T *row, uint64_t c, uint64_t cols, float beyond) {
-  if (WIDE) {
+  if constexpr (WIDE) {
     load_many<V>(x, row + c);
   } else {
 #pragma unroll
@@ -84,7 +82,7 @@ static __device__ __forceinline__ void load_part(float (&x)[V], const T *row, ui
 
 template <bool WIDE, int V, class T>
 static __device__ __forceinline__ void store_part(T *row, uint64_t c, uint64_t cols, const float (&x)[V]) {
-  if (WIDE) {
+  if constexpr (WIDE) {
     store_many<V>(row + c, x);
   } else {
 #pragma unroll

@@ -56,6 +56,9 @@ static void shared_write_before(float *, const float *, uint32_t) { shared_float
 static void shared_uninitialised(float *y, const float *, uint32_t) { y[threadIdx.x] = shared_floats()[threadIdx.x]; }
 static void load_misaligned(float *y, const float *x, uint32_t) { y[0] = float(load16(x + 1).word[0]); }
 static void store_misaligned(float *y, const float *, uint32_t) { store16(y + 2, Sixteen{}); }
+static void eight_load_misaligned(float *y, const float *x, uint32_t) { y[0] = float(load8(x + 1).word[0]); }
+static void global_store_misaligned(float *y, const float *, uint32_t) { store16_global(y + 2, Sixteen{}); }
+static void count_of_global(float *y, const float *, uint32_t) { count_one(reinterpret_cast<uint32_t *>(y)); }
 static void pair_misaligned(float *y, const float *x, uint32_t) { y[0] = float(load4(reinterpret_cast<const char *>(x) + 2)); }
 static void float_misaligned(float *y, const float *x, uint32_t n) { y[0] = *reinterpret_cast<const float *>(reinterpret_cast<const char *>(x) + 2 + n % 2); }
 static void ldmatrix_misaligned(float *y, const float *, uint32_t) {
@@ -189,6 +192,9 @@ KERNEL(256, planted_shared_write_before, PARAMETERS, ARGUMENTS, shared_write_bef
 KERNEL(256, planted_shared_uninitialised, PARAMETERS, ARGUMENTS, shared_uninitialised)
 KERNEL(256, planted_load_misaligned, PARAMETERS, ARGUMENTS, load_misaligned)
 KERNEL(256, planted_store_misaligned, PARAMETERS, ARGUMENTS, store_misaligned)
+KERNEL(256, planted_eight_load_misaligned, PARAMETERS, ARGUMENTS, eight_load_misaligned)
+KERNEL(256, planted_global_store_misaligned, PARAMETERS, ARGUMENTS, global_store_misaligned)
+KERNEL(256, planted_count_of_global, PARAMETERS, ARGUMENTS, count_of_global)
 KERNEL(256, planted_pair_misaligned, PARAMETERS, ARGUMENTS, pair_misaligned)
 KERNEL(256, planted_float_misaligned, PARAMETERS, ARGUMENTS, float_misaligned)
 KERNEL(256, planted_ldmatrix_misaligned, PARAMETERS, ARGUMENTS, ldmatrix_misaligned)
@@ -278,6 +284,19 @@ static void shuffles(float *y, const float *x, uint32_t from, uint32_t flip) {
   y[96 + lane_id()] = most;
 }
 KERNEL(32, planted_shuffles, (float *y, const float *x, uint32_t from, uint32_t flip), (y, x, from, flip), shuffles)
+
+/// y: what the count was for each thread, then what it is in the end; then a pair of x, the thread and 7, thread by thread.
+static void counts(uint32_t *y, const uint32_t *x) {
+  uint32_t *count = reinterpret_cast<uint32_t *>(shared_memory());
+  if (threadIdx.x == 0) *count = 0;
+  __syncthreads();
+  y[threadIdx.x] = count_one(count);
+  __syncthreads();
+  if (threadIdx.x == 0) y[blockDim.x] = *count;
+  const Eight pair = load8(x + 2 * threadIdx.x);
+  store16_global(y + 260 + 4 * threadIdx.x, Sixteen{{pair.word[0], pair.word[1], threadIdx.x, 7}});
+}
+KERNEL(256, planted_counts, (uint32_t *y, const uint32_t *x), (y, x), counts)
 
 static void random_words(uint32_t *y, const uint32_t *x) {
   const uint32_t *c = x + 6 * threadIdx.x;

@@ -4,13 +4,19 @@ use crate::judge::{results, Given, FLOATS};
 use crate::oracle::{indices, noise};
 use crate::Case;
 use engine::base::{Dtype, Shape};
-use engine::device::{Device, View, ViewMut, Write};
+use engine::device::{AdamW, Device, Dropout, View, ViewMut, Write};
 
 pub const CASES: &[Case] = &[
     ("layernorm", layernorm),
     ("layernorm_backward", layernorm_backward),
     ("cross_entropy", cross_entropy),
     ("log_probs_at", log_probs_at),
+    ("embed", embed),
+    ("embed_backward", embed_backward),
+    ("dropout", dropout),
+    ("cast", cast),
+    ("adamw", adamw),
+    ("sum_squares", sum_squares),
 ];
 
 const ROWS: usize = 2;
@@ -120,4 +126,93 @@ fn log_probs_at(device: &Device) {
         device.log_probs_at(y.view_mut(), logits.view(), first.view(), ids.view()).unwrap();
         vec![y.bits("log_probs_at at an address", device)]
     });
+}
+
+fn embed(device: &Device) {
+    for stored in FLOATS {
+        for write in [Write::Set, Write::Add] {
+            check("embed", |shift, cols, dtype| {
+                let table = Shifted::new(device, shift, (5, cols), stored, 1, 1.0);
+                let other = Shifted::new(device, shift, (3, cols), dtype, 2, 1.0);
+                let ids = [device.upload_u32(&[4, 1]).unwrap(), device.upload_u32(&[2, 2]).unwrap()];
+                let mut y = Shifted::new(device, shift, (ROWS, cols), dtype, 3, 1.0);
+                let tables = [(table.view(), ids[0].view()), (other.view(), ids[1].view())];
+                device.embed(y.view_mut(), &tables, write).unwrap();
+                vec![y.bits("embed at an address", device)]
+            });
+        }
+    }
+}
+
+fn embed_backward(device: &Device) {
+    check("embed_backward", |shift, cols, dtype| {
+        let dy = Shifted::new(device, shift, (5, cols), dtype, 1, 1.0);
+        let ids = device.upload_u32(&[2, 0, 2, 2, 1]).unwrap();
+        let mut d_table = Shifted::new(device, shift, (3, cols), Dtype::F32, 2, 1.0);
+        device.embed_backward(d_table.view_mut(), dy.view(), ids.view()).unwrap();
+        vec![d_table.bits("embed_backward at an address", device)]
+    });
+}
+
+fn dropout(device: &Device) {
+    for write in [Write::Set, Write::Add] {
+        check("dropout", |shift, cols, dtype| {
+            let x = Shifted::new(device, shift, (ROWS, cols), dtype, 1, 1.0);
+            let places = bytemuck::cast_slice::<u32, u8>(&[7, 0, 3, 9, 1, 4]).to_vec();
+            let places = device.upload_bytes(&places, Shape::matrix(ROWS, 3), Dtype::U32).unwrap();
+            let mut y = Shifted::new(device, shift, (ROWS, cols), dtype, 2, 1.0);
+            let dropout = Dropout { rate: 0.3, key: Dropout::key(77, 5, 3), rows: places.view() };
+            device.dropout(y.view_mut(), x.view(), dropout, write).unwrap();
+            vec![y.bits("dropout at an address", device)]
+        });
+    }
+}
+
+fn cast(device: &Device) {
+    for to in FLOATS {
+        check("cast", |shift, cols, dtype| {
+            let x = Shifted::new(device, shift, (ROWS, cols), dtype, 1, 1.0);
+            let mut y = Shifted::new(device, shift, (ROWS, cols), to, 2, 1.0);
+            device.cast(y.view_mut(), x.view()).unwrap();
+            vec![y.bits("cast at an address", device)]
+        });
+    }
+}
+
+/// Lengths that end within a vector, on it, and beyond one block's share.
+const LENGTHS: [usize; 4] = [3, 64, 1031, 16_390];
+
+fn adamw(device: &Device) {
+    let numbers = AdamW {
+        learning_rate: 1e-2,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+        step: 3,
+        gradient_scale: 0.5,
+    };
+    for n in LENGTHS {
+        let [even, odd] = [0, 1].map(|shift| {
+            let [mut parameter, mut moment1, gradient] =
+                [1, 2, 3].map(|seed| Shifted::new(device, shift, (1, n), Dtype::F32, seed, 1.0));
+            let mut moment2 = Shifted::new(device, shift, (1, n), Dtype::F32, 4, 0.0);
+            let moments = (moment1.view_mut(), moment2.view_mut());
+            device.adamw(parameter.view_mut(), moments.0, moments.1, gradient.view(), numbers).unwrap();
+            [parameter, moment1, moment2].map(|t| t.bits("adamw at an address", device))
+        });
+        assert!(even == odd, "adamw: {n} elements: the same bits at every address");
+    }
+}
+
+fn sum_squares(device: &Device) {
+    for n in LENGTHS {
+        let [even, odd] = [0, 1].map(|shift| {
+            let x = Shifted::new(device, shift, (1, n), Dtype::F32, 1, 1.0);
+            let mut y = Shifted::new(device, shift, (1, 1), Dtype::F32, 2, 1.0);
+            device.sum_squares(y.view_mut(), x.view()).unwrap();
+            y.bits("sum_squares at an address", device)
+        });
+        assert!(even == odd, "sum_squares: {n} elements: the same bits at every address");
+    }
 }

@@ -48,11 +48,14 @@ pub(super) fn dropout(cuda: &Cuda, y: ViewMut, x: View, dropout: Dropout, write:
         Arg::F32(1.0 / (1.0 - dropout.rate)),
         add(write),
     ];
-    cuda.launch(&format!("dropout_{}", suffix(x.dtype())), grid(cuda, rows * cols.div_ceil(4)), &arguments)
+    let (entry, many) = entry("dropout", x.dtype(), cols, &[y.address(), x.address()]);
+    // A Philox block makes four columns: no thread takes fewer.
+    cuda.launch(&entry, grid(cuda, rows * cols.div_ceil(many.max(4))), &arguments)
 }
 
 pub(super) fn cast(cuda: &Cuda, y: ViewMut, x: View) -> Result<()> {
     let n = x.shape().count();
-    let entry = format!("cast_{}_{}", suffix(x.dtype()), suffix(y.dtype()));
-    cuda.launch(&entry, grid(cuda, n), &[Arg::from(&y), x.into(), Arg::U64(n as u64)])
+    let arguments = [Arg::from(&y), x.into(), Arg::U64(n as u64)];
+    let name = format!("cast_{}", suffix(x.dtype()));
+    each(cuda, &name, y.dtype(), n, &[y.address(), x.address()], &arguments)
 }

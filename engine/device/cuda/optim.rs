@@ -5,6 +5,11 @@ use super::*;
 /// Elements that one block of `sum_squares` sums; the kernel's constant.
 const CHUNK: usize = 16_384;
 
+/// The entry point for a flat range, whose end may be short of a vector: the kernel sees to it.
+fn flat(name: &str, addresses: &[u64]) -> (String, usize) {
+    entry(name, Dtype::F32, 0, addresses)
+}
+
 pub(super) fn adamw(
     cuda: &Cuda,
     parameter: ViewMut,
@@ -34,7 +39,9 @@ pub(super) fn adamw(
         Arg::F32((1.0 - f64::from(learning_rate) * f64::from(weight_decay)) as f32),
         Arg::F32(gradient_scale),
     ];
-    cuda.launch("adamw", grid(cuda, n), &arguments)
+    let addresses = [parameter.address(), moment1.address(), moment2.address(), gradient.address()];
+    let (entry, many) = flat("adamw", &addresses);
+    cuda.launch(&entry, grid(cuda, n.div_ceil(many)), &arguments)
 }
 
 pub(super) fn sum_squares(cuda: &Cuda, y: ViewMut, x: View) -> Result<()> {
@@ -42,7 +49,11 @@ pub(super) fn sum_squares(cuda: &Cuda, y: ViewMut, x: View) -> Result<()> {
     let chunks = n.div_ceil(CHUNK);
     let partial = cuda.scratch(4 * chunks)?;
     let arguments = [partial.arg(), x.into(), Arg::U64(n as u64)];
-    cuda.launch("sum_squares", Grid::of(chunks, THREADS).shared(32 * 4), &arguments)?;
+    cuda.launch(
+        &flat("sum_squares", &[x.address()]).0,
+        Grid::of(chunks, THREADS).shared(32 * 4),
+        &arguments,
+    )?;
     let arguments = [Arg::from(&y), partial.arg(), count(chunks)];
     cuda.launch("sum_partial", Grid::of(1, THREADS).shared(8 * THREADS as usize), &arguments)
 }
