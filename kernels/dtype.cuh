@@ -126,22 +126,6 @@ static __device__ __forceinline__ uint32_t load4(const void *address) {
 #endif
 }
 
-/// The low 16 bits as a T; for T = float never called, but compiled.
-template <class T>
-static __device__ __forceinline__ float wide_bits(uint32_t bits) {
-  return wide(T{uint16_t(bits)});
-}
-template <>
-__device__ __forceinline__ float wide_bits<float>(uint32_t bits) { return bits_to_float(bits); }
-
-/// A T's bits in the low half of a word.
-template <class T>
-static __device__ __forceinline__ uint32_t narrow_bits(float x) {
-  return narrow<T>(x).bits;
-}
-template <>
-__device__ __forceinline__ uint32_t narrow_bits<float>(float x) { return float_to_bits(x); }
-
 /// Eight bytes in one access; the address must be a multiple of 8.
 struct __align__(8) Eight {
   uint32_t word[2];

@@ -27,8 +27,12 @@ struct Share {
   __device__ __forceinline__ void get(float (&x)[V], const T *row, uint32_t i, uint32_t c, uint32_t cols) const {
     const Sixteen group = i < HELD ? held[i] : raw(row, c, cols);
 #pragma unroll
-    for (int v = 0; v < V; ++v)
-      x[v] = sizeof(T) == 4 ? bits_to_float(group.word[v % 4]) : wide_bits<T>(v % 2 ? group.word[v / 2] >> 16 : group.word[v / 2]);
+    for (int v = 0; v < V; ++v) {
+      if constexpr (sizeof(T) == 4)
+        x[v] = bits_to_float(group.word[v]);
+      else
+        x[v] = v % 2 ? high_half<T>(group.word[v / 2]) : low_half<T>(group.word[v / 2]);
+    }
   }
 
   /// Calls work(i, c) for every group of this thread; i is known to the compiler where the group is held.

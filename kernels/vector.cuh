@@ -39,7 +39,7 @@ static __device__ __forceinline__ void load_many(float (&x)[V], const T *from) {
       if constexpr (sizeof(T) == 4)
         x[v] = bits_to_float(word[v]);
       else
-        x[v] = wide_bits<T>(v % 2 ? word[v / 2] >> 16 : word[v / 2]);
+        x[v] = v % 2 ? high_half<T>(word[v / 2]) : low_half<T>(word[v / 2]);
     }
   }
 }
@@ -61,7 +61,7 @@ static __device__ __forceinline__ void store_many(T *to, const float (&x)[V]) {
         if constexpr (sizeof(T) == 4)
           raw.word[i] = float_to_bits(x[word]);
         else
-          raw.word[i] = narrow_bits<T>(x[2 * word]) | narrow_bits<T>(x[2 * word + 1]) << 16;
+          raw.word[i] = pack<T>(x[2 * word], x[2 * word + 1]);
       }
       store16_global(reinterpret_cast<char *>(to) + 16 * part, raw);
     }
@@ -91,14 +91,7 @@ static __device__ __forceinline__ void store_part(T *row, uint64_t c, uint64_t c
   }
 }
 
-/// Element i of an array whose dtype is known at run time: 0 f32, 1 f16, 2 bf16. For what is read once, beside much else.
-static __device__ __forceinline__ float load_any(const void *from, uint64_t i, uint32_t dtype) {
-  if (dtype == 0) return static_cast<const float *>(from)[i];
-  if (dtype == 1) return wide(static_cast<const f16 *>(from)[i]);
-  return wide(static_cast<const bf16 *>(from)[i]);
-}
-
-/// The same of V elements; WIDE and `beyond` as in load_part.
+/// load_part from an array whose dtype is known at run time: 0 f32, 1 f16, 2 bf16.
 template <bool WIDE, int V>
 static __device__ __forceinline__ void load_part_any(float (&x)[V], const void *from, uint64_t c, uint64_t cols, uint32_t dtype, float beyond) {
   if (dtype == 0) return load_part<WIDE>(x, static_cast<const float *>(from), c, cols, beyond);
