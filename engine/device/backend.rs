@@ -100,7 +100,7 @@ pub struct Segments {
     pub(super) prepared: Mutex<Vec<(Prepared, Arc<Tensor>)>>,
 }
 
-/// Family of kernels and rows of a block.
+/// What blocks own, and how many rows of it.
 type Prepared = (&'static str, usize);
 
 impl Segments {
@@ -199,6 +199,21 @@ pub struct AdamW {
 pub struct MemoryUse {
     pub now: usize,
     pub peak: usize,
+}
+
+impl MemoryUse {
+    pub(super) fn take(&mut self, bytes: usize) {
+        self.now += bytes;
+        self.peak = self.peak.max(self.now);
+    }
+
+    pub(super) fn give_back(&mut self, bytes: usize) {
+        self.now -= bytes;
+    }
+
+    pub(super) fn reset_peak(&mut self) {
+        self.peak = self.now;
+    }
 }
 
 /// What a device can do at most, measured on it.

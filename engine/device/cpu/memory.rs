@@ -78,8 +78,7 @@ impl Memory {
             }
         };
         state.held += class;
-        state.used.now += bytes;
-        state.used.peak = state.used.peak.max(state.used.now);
+        state.used.take(bytes);
         Ok(match buffer {
             Buffer::Heap(address) => address,
             Buffer::Map(mut map) => {
@@ -100,7 +99,7 @@ impl Memory {
         state.free.entry(class).or_default().push(buffer);
         state.cached += class;
         state.held -= class;
-        state.used.now -= bytes;
+        state.used.give_back(bytes);
     }
 
     pub fn used(&self) -> MemoryUse {
@@ -109,7 +108,7 @@ impl Memory {
 
     pub fn reset_peak(&self) {
         let mut state = self.state();
-        state.used.peak = state.used.now;
+        state.used.reset_peak();
     }
 }
 

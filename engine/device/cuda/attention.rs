@@ -67,19 +67,20 @@ fn fitting(cuda: &Cuda, op: &str, heads: Heads, bytes: usize) -> Result<usize> {
     }
 }
 
-/// What a block of a family does, for every sequence and every `block` of its rows: start and length of the sequence,
+/// What each block that owns "queries" or "keys" does, for every sequence and every `block` of its rows: start and length of the sequence,
 /// its context, the block's first row. Costly ones first, so that no processor ends long after the others; where
 /// blocks run is nothing that results depend on.
-fn blocks(
-    segments: &Segments,
-    family: &'static str,
-    block: usize,
-    cost: impl Fn(usize, usize, usize) -> usize,
-) -> Result<Arc<Tensor>> {
-    segments.prepared((family, block), || sorted(segments, block, cost).concat())
+fn blocks(segments: &Segments, own: &'static str, block: usize) -> Result<Arc<Tensor>> {
+    segments.prepared((own, block), || sorted(segments, own, block).concat())
 }
 
-fn sorted(segments: &Segments, block: usize, cost: impl Fn(usize, usize, usize) -> usize) -> Vec<[u32; 4]> {
+fn sorted(segments: &Segments, own: &str, block: usize) -> Vec<[u32; 4]> {
+    // Rows that a block walks over.
+    let cost = |rows: usize, context: usize, first: usize| match own {
+        "keys" if first < context => rows,
+        "keys" => rows - first,
+        _ => context.max(rows.min(first + block)),
+    };
     let mut blocks = Vec::new();
     for (ends, &context) in segments.start.windows(2).zip(&segments.context) {
         let rows = ends[1] - ends[0];
@@ -172,8 +173,7 @@ pub(super) fn attention(
         }
     };
     let shared = fitting(cuda, "attention", heads, shared)?;
-    let cost = |rows: usize, context: usize, first| context.max(rows.min(first + queries));
-    let list = blocks(segments, "attention", queries, cost)?;
+    let list = blocks(segments, "queries", queries)?;
     let [part, head] = heads.steps();
     let [rows, key0, key1, threshold, kept] = drop_out(dropout);
     let arguments = [
@@ -239,12 +239,8 @@ pub(super) fn attention_backward(
     let [part, head] = heads.steps();
     let [rows, key0, key1, threshold, kept] = drop_out(dropout);
     // Which rows a block owns; the others it walks over.
-    for family in ["attention_keys", "attention_queries"] {
-        let list = blocks(segments, family, own, |rows: usize, context: usize, first| match family {
-            "attention_keys" if first < context => rows,
-            "attention_keys" => rows - first,
-            _ => context.max(rows.min(first + own)),
-        })?;
+    for (family, owned) in [("attention_keys", "keys"), ("attention_queries", "queries")] {
+        let list = blocks(segments, owned, own)?;
         let arguments = [
             Arg::from(&d_qkv),
             dy.into(),

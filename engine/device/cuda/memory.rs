@@ -16,15 +16,13 @@ impl Memory {
 
     pub fn alloc(&self, driver: &dyn Driver, bytes: usize) -> Result<u64> {
         let address = driver.alloc(bytes.max(1))?;
-        let mut used = self.state();
-        used.now += bytes;
-        used.peak = used.peak.max(used.now);
+        self.state().take(bytes);
         Ok(address)
     }
 
     pub fn free(&self, driver: &dyn Driver, address: u64, bytes: usize) {
         driver.free(address);
-        self.state().now -= bytes;
+        self.state().give_back(bytes);
     }
 
     pub fn used(&self) -> MemoryUse {
@@ -32,7 +30,6 @@ impl Memory {
     }
 
     pub fn reset_peak(&self) {
-        let mut used = self.state();
-        used.peak = used.now;
+        self.state().reset_peak();
     }
 }
