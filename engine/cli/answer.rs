@@ -2,6 +2,7 @@
 
 use super::budget::Budget;
 use super::decode::Decode;
+use super::inspect::memory::Answering;
 use super::prompts::{Line, RawLine};
 use crate::base::Fault;
 use crate::data::catalogue::cleaned;
@@ -235,13 +236,12 @@ impl<'a> Answerer<'a> {
 
     /// What [`recommend_each`] finds, in groups that there is memory for.
     fn recommend(&self, mut asked: &[(Rules, &Prompt)]) -> Result<Vec<Vec<Finished>>> {
-        let tokens = self.dataset.statistics().tokens_mean.ceil() as usize + 1;
         let mut found = Vec::with_capacity(asked.len());
         while !asked.is_empty() {
             let rows: Vec<usize> = asked.iter().map(|(_, prompt)| prompt.sample.rows()).collect();
             let beams = asked.iter().map(|(rules, _)| rules.width).max().unwrap_or(0);
-            let together = self.budget.together(&rows, beams, tokens, self.catalogue.children(0).len());
-            let (group, later) = asked.split_at(together);
+            let answering = Answering::items(self.dataset, beams);
+            let (group, later) = asked.split_at(self.budget.together(&rows, answering));
             found.extend(recommend_each(self.model, group)?.0);
             asked = later;
         }

@@ -1,9 +1,9 @@
 //! What fits the memory of a device: what layers keep for their backward, how many prompts are answered together. Neither changes
 //! a number that is computed.
 
-use super::inspect::memory::decoding;
+use super::inspect::memory::{sentence, Answering};
 use super::inspect::sheet::amount;
-use crate::model::plan::{decoding_plan, training_plan, Decoding, Setup, Training, TrainingPlan};
+use crate::model::plan::{decoding_plan, training_plan, Decoding, Setup, Training};
 use crate::model::{Keep, Model, Tune};
 use anyhow::Result;
 
@@ -39,22 +39,24 @@ impl Budget {
         Keep::ALL.into_iter().find(fits).unwrap_or(Keep::Input)
     }
 
-    /// The plan of a training run, and a remark where it does not fit.
-    pub fn plan(&self, step: &Training, validation: Option<&Decoding>) -> (TrainingPlan, Option<String>) {
+    /// The memory of a training run in words, with what to do where it does not fit.
+    pub fn words(&self, step: &Training, validation: Option<&Decoding>) -> String {
         let plan = training_plan(&self.setup, step, validation);
-        let fits = plan.peak().usage.total() <= self.limit;
-        let remark = format!(
-            "memory: expected a plan of at most {}, which this device has to give, got more; fewer --batch-rows take less, `engine inspect --plan train` compares",
-            amount(self.limit)
-        );
-        (plan, (!fits).then_some(remark))
+        let mut words = sentence(&plan, step.keep, step.rows);
+        if plan.peak().usage.total() > self.limit {
+            words += &format!(
+                "\nmemory: expected a plan of at most {}, which this device has to give, got more; fewer --batch-rows take less, `engine inspect --plan train` compares",
+                amount(self.limit)
+            );
+        }
+        words
     }
 
     /// How many of the first prompts, of so many rows each, are answered together: all, or half of them until they fit, but one.
-    pub fn together(&self, rows: &[usize], beams: usize, tokens: usize, choices: usize) -> usize {
+    pub fn together(&self, rows: &[usize], answering: Answering) -> usize {
         let mut prompts = rows.len();
         while prompts > 1 {
-            let plan = decoding(prompts, rows[..prompts].iter().sum(), beams, tokens, choices);
+            let plan = answering.plan(prompts, rows[..prompts].iter().sum());
             if decoding_plan(&self.setup, &plan).usage.total() <= self.limit {
                 break;
             }
@@ -102,14 +104,14 @@ mod tests {
     #[test]
     fn prompts_are_halved_until_they_fit() {
         let rows = [100; 64];
+        let answering = Answering { beams: 20, tokens: 8, choices: 50 };
         let takes = |prompts: usize| {
-            let plan = decoding(prompts, 100 * prompts, 20, 8, 50);
-            decoding_plan(&budget(0).setup, &plan).usage.total()
+            decoding_plan(&budget(0).setup, &answering.plan(prompts, 100 * prompts)).usage.total()
         };
         for (limit, expected) in [(u64::MAX, 64), (takes(64), 64), (takes(64) - 1, 32), (takes(4), 4), (0, 1)]
         {
-            assert_eq!(budget(limit).together(&rows, 20, 8, 50), expected);
+            assert_eq!(budget(limit).together(&rows, answering), expected);
         }
-        assert_eq!(budget(0).together(&[], 20, 8, 50), 0);
+        assert_eq!(budget(0).together(&[], answering), 0);
     }
 }

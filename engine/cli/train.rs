@@ -1,7 +1,7 @@
 use super::budget::Budget;
 use super::data::{check_fit, check_tokenizer, load_model, Purpose, RowFlags};
 use super::init::Storage;
-use super::inspect::memory::{self, VALIDATION_GROUP};
+use super::inspect::memory::{self, Answering, VALIDATION_GROUP};
 use super::inspect::sheet::amount;
 use super::paths::find_weights;
 use super::progress::Progress;
@@ -12,7 +12,7 @@ use crate::data::span::{Masking, SpanOrder};
 use crate::data::task::{examples_of_step, sampled_users, Mix, Split, Tasks};
 use crate::data::{batch, Batch, Dataset, Sample};
 use crate::decode;
-use crate::model::plan::{Decoding, Training};
+use crate::model::plan::Decoding;
 use crate::model::{adapter_config, Keep, LoraConfig, Model, Rates, Tune};
 use crate::train::{self, End, Hooks, Hyper, Report, Schedule, Settings, State};
 use anyhow::{Context, Result};
@@ -272,7 +272,7 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
         args.batch,
         users.len()
     ));
-    global.note(&planned(&budget, &step_of(settings.keep), fullest.as_ref()));
+    global.note(&budget.words(&step_of(settings.keep), fullest.as_ref()));
     let catalogue = dataset.catalogue();
     let mut batches = |step: u64| -> Result<Vec<Batch>> {
         let samples: Vec<Sample> = examples_of_step(&learners, args.batch, args.seed, step)
@@ -351,13 +351,6 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
     interrupt::check()
 }
 
-/// The memory that the run will take at most, in words: its largest micro-batch, and its fullest group of prompts.
-fn planned(budget: &Budget, step: &Training, validation: Option<&Decoding>) -> String {
-    let (plan, remark) = budget.plan(step, validation);
-    let words = memory::sentence(&plan, step.keep, step.rows);
-    remark.map_or(words.clone(), |remark| format!("{words}\n{remark}"))
-}
-
 /// Users in groups whose prompts have room to be answered together, and the group that takes most.
 fn validation_groups<'u>(
     args: &Train,
@@ -366,20 +359,19 @@ fn validation_groups<'u>(
     dataset: &Dataset,
     mut users: &'u [u32],
 ) -> Result<(Vec<&'u [u32]>, Option<Decoding>)> {
-    let (beams, choices) = (args.validate_beams, dataset.catalogue().children(0).len());
-    let tokens = dataset.statistics().tokens_mean.ceil() as usize + 1;
+    let answering = Answering::items(dataset, args.validate_beams);
     let rows_of = |&user: &u32| Ok(prompt_of(tasks, dataset, user)?.0.sample.rows());
     let (mut groups, mut prompts, mut rows) = (Vec::new(), 0, 0);
     while !users.is_empty() && args.validate_every > 0 {
         let next = &users[..users.len().min(VALIDATION_GROUP)];
         let lengths = next.iter().map(rows_of).collect::<Result<Vec<usize>>>()?;
-        let (group, rest) = users.split_at(budget.together(&lengths, beams, tokens, choices));
+        let (group, rest) = users.split_at(budget.together(&lengths, answering));
         prompts = prompts.max(group.len());
         rows = rows.max(lengths[..group.len()].iter().sum());
         groups.push(group);
         users = rest;
     }
-    let fullest = (prompts > 0).then(|| memory::decoding(prompts, rows, beams, tokens, choices));
+    let fullest = (prompts > 0).then(|| answering.plan(prompts, rows));
     Ok((groups, fullest))
 }
 

@@ -5,6 +5,7 @@ use super::super::init::Storage;
 use super::kinds::Base;
 use super::sheet::{amount, bytes, grouped, Cell, Sheet};
 use crate::base::{Dtype, Fault};
+use crate::data::Dataset;
 use crate::model::plan::{
     decoding_plan, training_plan, Decoding, Part, Peak, Produced, Setup, Training, TrainingPlan,
 };
@@ -102,13 +103,32 @@ pub fn reads_maps(device: &str) -> bool {
     device == "cpu"
 }
 
-/// `prompts` requests of together `prompt_rows` rows, each with `beams` beams of `tokens` tokens. Look-ahead may run all
-/// of these tokens in one pass, and room for them grows by doubling: both are planned at their largest.
-pub fn decoding(prompts: usize, prompt_rows: usize, beams: usize, tokens: usize, choices: usize) -> Decoding {
-    let step = prompts * beams;
-    let grown = (1..=tokens).map(|t| Produced { rows: step, path: step * t, used: step * t });
-    let at_once = Produced { rows: step * tokens, path: step * tokens * tokens, used: step * tokens };
-    Decoding { prompts, prompt_rows, slots: 32 * prompts, passes: grown.chain([at_once]).collect(), choices }
+/// How a prompt is answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Answering {
+    pub beams: usize,
+    /// Of a beam.
+    pub tokens: usize,
+    /// Legal next tokens, at most.
+    pub choices: usize,
+}
+
+impl Answering {
+    /// With items of a data set.
+    pub fn items(dataset: &Dataset, beams: usize) -> Answering {
+        let tokens = dataset.statistics().tokens_mean.ceil() as usize + 1;
+        Answering { beams, tokens, choices: dataset.catalogue().children(0).len() }
+    }
+
+    /// `prompts` requests of together `prompt_rows` rows. Look-ahead may run all tokens in one pass, and room for them grows by
+    /// doubling: both are planned at their largest.
+    pub fn plan(self, prompts: usize, prompt_rows: usize) -> Decoding {
+        let (step, tokens) = (prompts * self.beams, self.tokens);
+        let grown = (1..=tokens).map(|t| Produced { rows: step, path: step * t, used: step * t });
+        let at_once = Produced { rows: step * tokens, path: step * tokens * tokens, used: step * tokens };
+        let passes = grown.chain([at_once]).collect();
+        Decoding { prompts, prompt_rows, slots: 32 * prompts, passes, choices: self.choices }
+    }
 }
 
 /// The largest micro-batch: all rows of the budget that a step can fill, each of them a target and a sequence at worst.
@@ -201,6 +221,10 @@ impl PlanFlags {
         Ok(sheet)
     }
 
+    fn answering(&self, setup: &Setup, beams: usize) -> Answering {
+        Answering { beams, tokens: self.item_tokens, choices: setup.config.vocabulary }
+    }
+
     fn longest(&self, setup: &Setup) -> usize {
         self.max_row.min(setup.config.max_positions)
     }
@@ -209,17 +233,16 @@ impl PlanFlags {
         let rates = self.rates(setup);
         let rows = self.batch_rows.min(self.batch.unwrap_or(128) * self.longest(setup));
         let users = if self.validate_users == 0 { VALIDATION_GROUP } else { self.validate_users };
+        let budget = Budget::limited(setup.clone(), self.limit.unwrap_or(u64::MAX));
         let validation = (self.validate_every > 0).then(|| {
             let lengths = vec![self.longest(setup); users.min(VALIDATION_GROUP)];
-            let budget = Budget::limited(setup.clone(), self.limit.unwrap_or(u64::MAX));
-            let (beams, tokens, choices) = (self.validate_beams, self.item_tokens, setup.config.vocabulary);
-            let prompts = budget.together(&lengths, beams, tokens, choices);
-            decoding(prompts, prompts * self.longest(setup), beams, tokens, choices)
+            let answering = self.answering(setup, self.validate_beams);
+            let prompts = budget.together(&lengths, answering);
+            answering.plan(prompts, prompts * self.longest(setup))
         });
         let step = |keep: Keep, rows: usize| {
             training_plan(setup, &training(keep, rows, rates, self.lora_dropout), None).step.usage.total()
         };
-        let budget = Budget::limited(setup.clone(), self.limit.unwrap_or(u64::MAX));
         let keep = keep_of(&self.keep)
             .unwrap_or_else(|| budget.keep(|keep| training(keep, rows, rates, self.lora_dropout)));
         let plan = training_plan(setup, &training(keep, rows, rates, self.lora_dropout), validation.as_ref());
@@ -270,7 +293,7 @@ impl PlanFlags {
     fn decode(&self, setup: &Setup, sheet: &mut Sheet) {
         let prompts = self.batch.unwrap_or(64);
         let rows = prompts * self.longest(setup);
-        let decoding = decoding(prompts, rows, self.beams, self.item_tokens, setup.config.vocabulary);
+        let decoding = self.answering(setup, self.beams).plan(prompts, rows);
         let peak = decoding_plan(setup, &decoding);
         let total = peak.usage.total();
         sheet.fact("prompts", format!("{prompts} of {} rows", self.longest(setup)), prompts);
