@@ -1,5 +1,7 @@
 //! The real binary in a fresh folder: the whole way, and what it says to bad input.
 
+mod shop;
+
 use assert_cmd::Command;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,8 +39,6 @@ fn refused(folder: &Path, args: &[&str], code: i32, words: &[&str]) {
     }
 }
 
-const CONFIG: &str = r#"{"model_type": "glm", "num_layers": 2, "hidden_size": 32, "num_attention_heads": 2,
-    "vocab_size": 384, "max_sequence_length": 128}"#;
 const TRAIN: [&str; 16] = [
     "train",
     "--weights",
@@ -63,23 +63,12 @@ fn shop() -> &'static Path {
     static SHOP: OnceLock<PathBuf> = OnceLock::new();
     SHOP.get_or_init(|| {
         let folder = Box::leak(Box::new(tempfile::tempdir().unwrap())).path();
-        fs::create_dir(folder.join("source")).unwrap();
         let words = ["Red", "Blue", "Wooden", "Tiny", "Grand"];
         let things = ["Kite", "Robot", "Castle", "Drum", "Puzzle", "Train", "Rocket", "Doll"];
-        let mut items = String::new();
-        for i in 0..40 {
+        shop::numbered(folder, 40, 60, 6, |i| {
             let title = format!("{} {}", words[i % 5], things[i / 5]);
-            items +=
-                &format!("{{\"id\": {}, \"title\": \"{title}\", \"categories\": [[\"Toys\"]]}}\n", i + 1);
-        }
-        fs::write(folder.join("source/items.jsonl"), items).unwrap();
-        let mut sequences = String::new();
-        for user in 0..60 {
-            let history: Vec<String> = (0..6).map(|k| ((user * 7 + k * 3) % 40 + 1).to_string()).collect();
-            sequences += &format!("{} {}\n", user + 1, history.join(" "));
-        }
-        fs::write(folder.join("source/sequences.txt"), sequences).unwrap();
-        fs::write(folder.join("config.json"), CONFIG).unwrap();
+            format!("{{\"id\": {}, \"title\": \"{title}\", \"categories\": [[\"Toys\"]]}}", i + 1)
+        });
         done(folder, &["prepare", "source", "--train-tokenizer", "340", "--out", "shop.bin"]);
         done(folder, &["init", "--model", "config.json", "--tokenizer", "tokenizer.json", "--out", "w"]);
         folder.to_path_buf()
@@ -310,16 +299,16 @@ fn weights_that_do_not_fit() {
     refused(folder, &decode, 4, &["model.safetensors", "convert_checkpoint"]);
     fs::write(&weights, &whole).unwrap();
     let config = folder.join("w/config.json");
-    fs::write(&config, CONFIG.replace("\"num_layers\": 2", "\"num_layers\": 1")).unwrap();
+    fs::write(&config, shop::CONFIG.replace("\"num_layers\": 2", "\"num_layers\": 1")).unwrap();
     refused(folder, &decode, 4, &["expected no further tensor", "layers.1"]);
-    fs::write(&config, CONFIG.replace("\"num_layers\": 2", "\"num_layers\": 3")).unwrap();
+    fs::write(&config, shop::CONFIG.replace("\"num_layers\": 2", "\"num_layers\": 3")).unwrap();
     refused(folder, &decode, 4, &["layers.2", "expected it"]);
-    fs::write(&config, CONFIG.replace("32", "64")).unwrap();
+    fs::write(&config, shop::CONFIG.replace("32", "64")).unwrap();
     refused(folder, &decode, 4, &["expected shape"]);
     fs::write(&config, "{").unwrap();
     refused(folder, &decode, 4, &["config.json", "JSON"]);
     // A tokenizer with more ids than the model has rows.
-    fs::write(folder.join("small.json"), CONFIG.replace("384", "200")).unwrap();
+    fs::write(folder.join("small.json"), shop::CONFIG.replace("384", "200")).unwrap();
     done(folder, &["init", "--model", "small.json", "--out", "small"]);
     refused(folder, &["decode", "--weights", "small", "--data", "shop.bin"], 4, &["tokenizer", "200"]);
     refused(

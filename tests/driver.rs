@@ -3,6 +3,8 @@
 //!
 //! `ENGINE_REQUIRE_NVCC=1` refuses a build without kernels, which is otherwise one visible skip a test.
 
+mod shop;
+
 use safetensors::tensor::TensorView;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,21 +76,10 @@ fn shop() -> &'static Path {
     static SHOP: OnceLock<PathBuf> = OnceLock::new();
     SHOP.get_or_init(|| {
         let folder = Box::leak(Box::new(tempfile::tempdir().unwrap())).path();
-        fs::create_dir(folder.join("source")).unwrap();
-        let (mut items, mut sequences) = (String::new(), String::new());
-        for i in 0..20 {
+        shop::numbered(folder, 20, 12, 5, |i| {
             let (colour, thing) = (["Red", "Blue", "Tiny", "Grand"][i % 4], ["Kite", "Robot", "Drum"][i % 3]);
-            items += &format!("{{\"id\": {}, \"title\": \"{colour} {thing} {}\"}}\n", i + 1, i / 12);
-        }
-        for user in 0..12 {
-            let history: Vec<String> = (0..5).map(|k| ((user * 7 + k * 3) % 20 + 1).to_string()).collect();
-            sequences += &format!("{} {}\n", user + 1, history.join(" "));
-        }
-        fs::write(folder.join("source/items.jsonl"), items).unwrap();
-        fs::write(folder.join("source/sequences.txt"), sequences).unwrap();
-        let config = r#"{"model_type": "glm", "num_layers": 2, "hidden_size": 32, "num_attention_heads": 2,
-            "vocab_size": 384, "max_sequence_length": 128}"#;
-        fs::write(folder.join("config.json"), config).unwrap();
+            format!("{{\"id\": {}, \"title\": \"{colour} {thing} {}\"}}", i + 1, i / 12)
+        });
         let le = |values: &[i64]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
         let ids: Vec<i64> = (0..20).map(|i| i * 37 % 300).collect();
         let data = [

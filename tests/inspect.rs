@@ -1,5 +1,7 @@
 //! `engine inspect` on every kind of path, and its plans against what runs took.
 
+mod shop;
+
 use assert_cmd::Command;
 use serde_json::Value;
 use std::fs;
@@ -38,27 +40,15 @@ fn refused(folder: &Path, args: &[&str], code: i32, words: &[&str]) {
     }
 }
 
-const CONFIG: &str = r#"{"model_type": "glm", "num_layers": 2, "hidden_size": 32, "num_attention_heads": 2,
-    "vocab_size": 384, "max_sequence_length": 128}"#;
-
 /// A small shop with a `.bin`, a model and a short LoRA run, made once.
 fn shop() -> &'static Path {
     static SHOP: OnceLock<PathBuf> = OnceLock::new();
     SHOP.get_or_init(|| {
         let folder = Box::leak(Box::new(tempfile::tempdir().unwrap())).path();
-        fs::create_dir(folder.join("source")).unwrap();
-        let items: String = (1..=20)
-            .map(|i| {
-                format!("{{\"id\": {i}, \"title\": \"Toy number {i} of wood\", \"brand\": \"B{}\"}}\n", i % 3)
-            })
-            .collect();
-        fs::write(folder.join("source/items.jsonl"), items).unwrap();
-        let history = |user: usize| (0..6).map(move |k| ((user * 7 + k * 3) % 20 + 1).to_string());
-        let sequences: String = (0..30)
-            .map(|user| format!("{} {}\n", user + 1, history(user).collect::<Vec<_>>().join(" ")))
-            .collect();
-        fs::write(folder.join("source/sequences.txt"), sequences).unwrap();
-        fs::write(folder.join("config.json"), CONFIG).unwrap();
+        shop::numbered(folder, 20, 30, 6, |i| {
+            let i = i + 1;
+            format!("{{\"id\": {i}, \"title\": \"Toy number {i} of wood\", \"brand\": \"B{}\"}}", i % 3)
+        });
         done(folder, &["prepare", "source", "--train-tokenizer", "340", "--out", "shop.bin"]);
         done(folder, &["init", "--model", "config.json", "--tokenizer", "tokenizer.json", "--out", "w"]);
         let train = "train --weights w --data shop.bin --out run --epochs 2 --batch 30 --validate-every 1";
@@ -163,7 +153,7 @@ fn what_is_nothing_of_ours() {
     fs::write(folder.join("config.json"), "{\"model_type\": \"bert\"}").unwrap();
     refused(folder, &["config.json"], 4, &["model_type", "bert"]);
     fs::write(folder.join("model.safetensors"), "no tensors").unwrap();
-    fs::write(folder.join("config.json"), CONFIG).unwrap();
+    fs::write(folder.join("config.json"), shop::CONFIG).unwrap();
     refused(folder, &["."], 4, &["model.safetensors"]);
     refused(folder, &["model.safetensors"], 4, &["folder"]);
     fs::remove_file(folder.join("config.json")).unwrap();

@@ -1,6 +1,8 @@
 //! k steps, killed, resumed = never killed, bit for bit, whatever the number of threads of each part; and a decode that was
 //! killed loses no line and doubles none. The real binary, at moments that nobody chose.
 
+mod shop;
+
 use engine::base::{Philox, Stream};
 use serde_json::Value;
 use std::fs;
@@ -27,24 +29,13 @@ fn shop() -> &'static Path {
     static SHOP: OnceLock<PathBuf> = OnceLock::new();
     SHOP.get_or_init(|| {
         let folder = Box::leak(Box::new(tempfile::tempdir().unwrap())).path();
-        fs::create_dir(folder.join("source")).unwrap();
-        let (mut items, mut sequences) = (String::new(), String::new());
-        for i in 0..40 {
+        shop::numbered(folder, 40, 60, 6, |i| {
             let (colour, thing) = (
                 ["Red", "Blue", "Wooden", "Tiny", "Grand"][i % 5],
                 ["Kite", "Robot", "Drum", "Doll"][i / 10],
             );
-            items += &format!("{{\"id\": {}, \"title\": \"{colour} {thing} {}\"}}\n", i + 1, i / 5);
-        }
-        for user in 0..60 {
-            let history: Vec<String> = (0..6).map(|k| ((user * 7 + k * 3) % 40 + 1).to_string()).collect();
-            sequences += &format!("{} {}\n", user + 1, history.join(" "));
-        }
-        fs::write(folder.join("source/items.jsonl"), items).unwrap();
-        fs::write(folder.join("source/sequences.txt"), sequences).unwrap();
-        let config = r#"{"model_type": "glm", "num_layers": 2, "hidden_size": 32, "num_attention_heads": 2,
-            "vocab_size": 384, "max_sequence_length": 128}"#;
-        fs::write(folder.join("config.json"), config).unwrap();
+            format!("{{\"id\": {}, \"title\": \"{colour} {thing} {}\"}}", i + 1, i / 5)
+        });
         done(folder, 1, &["prepare", "source", "--train-tokenizer", "330", "--out", "shop.bin"]);
         done(folder, 1, &["init", "--model", "config.json", "--tokenizer", "tokenizer.json", "--out", "w"]);
         folder.to_path_buf()

@@ -36,6 +36,27 @@ pub const REVIEWS: &str = r#"{"user":"alice","item":10,"rating":5,"summary":"Fun
 {"user":"bob","item":"x1"}
 "#;
 
+/// A model of two small layers.
+pub const CONFIG: &str = r#"{"model_type": "glm", "num_layers": 2, "hidden_size": 32, "num_attention_heads": 2,
+    "vocab_size": 384, "max_sequence_length": 128}"#;
+
+/// Another shop, of numbered items and users: `source/` for `prepare`, and config.json, in `folder`. `item` gives the JSON of item i,
+/// whose id is i + 1; users buy `events` items each, three apart.
+pub fn numbered(folder: &Path, items: usize, users: usize, events: usize, item: impl Fn(usize) -> String) {
+    let source = folder.join("source");
+    std::fs::create_dir(&source).unwrap();
+    let lines: String = (0..items).map(|i| item(i) + "\n").collect();
+    std::fs::write(source.join("items.jsonl"), lines).unwrap();
+    let bought = |user: usize| (0..events).map(move |k| (user * 7 + k * 3) % items + 1);
+    let line = |user: usize| {
+        let words: Vec<String> =
+            std::iter::once(user + 1).chain(bought(user)).map(|n| n.to_string()).collect();
+        words.join(" ") + "\n"
+    };
+    std::fs::write(source.join("sequences.txt"), (0..users).map(line).collect::<String>()).unwrap();
+    std::fs::write(folder.join("config.json"), CONFIG).unwrap();
+}
+
 /// A folder with the shop's files.
 pub struct Shop {
     pub folder: tempfile::TempDir,
