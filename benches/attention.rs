@@ -1,8 +1,10 @@
-//! Attention on the CPU beside the bare matrix products of the layer around it (`gemm`, all threads).
+//! Attention on the CPU beside the bare matrix products of the layer around it (`gemm`, all
+//! threads).
 //!
-//! `cargo bench --bench attention [-- threads]`. GFLOP/s count visible pairs of rows only: 4·d operations a pair and head
-//! forward, 10·d backward. "of layer" is the time over that of the layer's products: forward, gradient of the input, and
-//! (full fine-tuning) gradient of the weights.
+//! `cargo bench --bench attention [-- threads]`. GFLOP/s count visible pairs of rows only: 4·d
+//! operations a pair and head forward, 10·d backward. "of layer" is the time over that of the
+//! layer's products: forward, gradient of the input, and (full fine-tuning) gradient of the
+//! weights.
 
 use engine::base::{Dtype, Philox, Shape, Stream};
 use engine::device::{CacheRows, Device, Dropout, Qkv, Tensor};
@@ -34,7 +36,8 @@ fn product(m: usize, n: usize, k: usize, turned: [bool; 2], threads: usize) -> f
         true => (rows as isize, 1),
         false => (1, cols as isize),
     };
-    let ((a_column, a_row), (b_column, b_row)) = (strides(turned[0], m, k), strides(turned[1], k, n));
+    let ((a_column, a_row), (b_column, b_row)) =
+        (strides(turned[0], m, k), strides(turned[1], k, n));
     shortest(|| {
         // SAFETY: the strides stay inside the three vectors, whose sizes are those of the matrices.
         unsafe {
@@ -57,16 +60,23 @@ fn product(m: usize, n: usize, k: usize, turned: [bool; 2], threads: usize) -> f
                 false,
                 false,
                 false,
-                if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None },
+                if threads > 1 {
+                    gemm::Parallelism::Rayon(threads)
+                } else {
+                    gemm::Parallelism::None
+                },
             )
         };
     })
 }
 
-/// Seconds of a layer's four products: (forward and gradient of the input, gradient of the weights).
+/// Seconds of a layer's four products: (forward and gradient of the input, gradient of the
+/// weights).
 fn layer(rows: usize, hidden: usize, threads: usize) -> (f64, f64) {
     let mut seconds = (0.0, 0.0);
-    for (out, inner) in [(3 * hidden, hidden), (hidden, hidden), (4 * hidden, hidden), (hidden, 4 * hidden)] {
+    for (out, inner) in
+        [(3 * hidden, hidden), (hidden, hidden), (4 * hidden, hidden), (hidden, 4 * hidden)]
+    {
         seconds.0 += product(rows, out, inner, [false, true], threads);
         seconds.0 += product(rows, inner, out, [false, false], threads);
         seconds.1 += product(out, inner, rows, [true, false], threads);
@@ -80,13 +90,23 @@ fn main() {
     println!("attention on {threads} threads; shortest of many runs");
     println!(
         "{:>5} {:>5} {:>6} {:>4} {:>5} {:>7} | {:>8} {:>8} | {:>8} {:>8} | of layer: LoRA, full",
-        "rows", "long", "hidden", "head", "dtype", "dropout", "fwd ms", "GFLOP/s", "bwd ms", "GFLOP/s"
+        "rows",
+        "long",
+        "hidden",
+        "head",
+        "dtype",
+        "dropout",
+        "fwd ms",
+        "GFLOP/s",
+        "bwd ms",
+        "GFLOP/s"
     );
     for (rows, hidden) in [(4096, 256), (4096, 1024)] {
         let products = layer(rows, hidden, threads);
         let rate = 24.0 * (rows * hidden * hidden) as f64 * 2.0 / products.0 * 1e-9;
         println!(
-            "products of a layer, {rows} rows, hidden {hidden}: {:.2} ms forward and input, {:.2} ms weights ({rate:.0} GFLOP/s)",
+            "products of a layer, {rows} rows, hidden {hidden}: {:.2} ms forward and input, {:.2} \
+            ms weights ({rate:.0} GFLOP/s)",
             products.0 * 1e3,
             products.1 * 1e3
         );
@@ -136,9 +156,11 @@ fn sequences(
     let segments = device.segments(start, vec![context as u32; count]).expect("segments");
     let (qkv, dy) = (values(device, rows, 3 * hidden, dtype), values(device, rows, hidden, dtype));
     let mut y = device.zeros(Shape::matrix(rows, hidden), dtype).expect("y");
-    let mut log_sum_exp = device.zeros(Shape::matrix(rows, heads), Dtype::F32).expect("log_sum_exp");
+    let mut log_sum_exp =
+        device.zeros(Shape::matrix(rows, heads), Dtype::F32).expect("log_sum_exp");
     let mut d_qkv = device.zeros(Shape::matrix(rows, 3 * hidden), dtype).expect("d_qkv");
-    let examples: Vec<u32> = (0..rows).flat_map(|i| [(i / length) as u32, 0, (i % length) as u32]).collect();
+    let examples: Vec<u32> =
+        (0..rows).flat_map(|i| [(i / length) as u32, 0, (i % length) as u32]).collect();
     let examples = device
         .upload_bytes(bytemuck::cast_slice(&examples), Shape::matrix(rows, 3), Dtype::U32)
         .expect("examples");
@@ -178,7 +200,8 @@ fn sequences(
     let operations = (count * heads * pairs * size) as f64 * 1e-9;
     let share = 100.0 * (forward + backward);
     println!(
-        "{rows:5} {length:5} {hidden:6} {size:4} {dtype:>5} {rate:7} | {:8.3} {:8.1} | {:8.3} {:8.1} | {:5.1} % {:5.1} %",
+        "{rows:5} {length:5} {hidden:6} {size:4} {dtype:>5} {rate:7} | {:8.3} {:8.1} | {:8.3} \
+        {:8.1} | {:5.1} % {:5.1} %",
         forward * 1e3,
         4.0 * operations / forward,
         backward * 1e3,
@@ -197,7 +220,9 @@ fn beams(device: &Device, rows: usize, prompt: usize, hidden: usize, size: usize
         (values(device, prompt, 2 * hidden, dtype), values(device, rows * PATH, 2 * hidden, dtype));
     let ranges: Vec<u32> = (0..rows).flat_map(|_| [0, prompt as u32]).collect();
     let ranges = device.upload_u32(&ranges).expect("ranges");
-    let start = device.upload_u32(&(0..=rows).map(|i| (i * PATH) as u32).collect::<Vec<_>>()).expect("start");
+    let start = device
+        .upload_u32(&(0..=rows).map(|i| (i * PATH) as u32).collect::<Vec<_>>())
+        .expect("start");
     let path = device.upload_u32(&(0..(rows * PATH) as u32).collect::<Vec<_>>()).expect("path");
     let mut y = device.zeros(Shape::matrix(rows, hidden), dtype).expect("y");
     let seconds = shortest(|| {

@@ -1,7 +1,7 @@
 //! What the binary costs before it computes: its size, its start, and `prepare` of a catalogue.
 //!
-//! Starts are whole processes, spawned and waited for; the bar is on their median. `prepare` reads Toys and trains a
-//! tokenizer of 8,000 ids on it, where Toys is there.
+//! Starts are whole processes, spawned and waited for; the bar is on their median. `prepare` reads
+//! Toys and trains a tokenizer of 8,000 ids on it, where Toys is there.
 
 mod support;
 
@@ -18,7 +18,12 @@ fn main() -> anyhow::Result<()> {
     let said = String::from_utf8_lossy(&said.stdout);
     assert_eq!(said.trim(), concat!("engine ", env!("CARGO_PKG_VERSION")));
     let size = std::fs::metadata(BINARY)?.len() as f64;
-    println!("size              {:8.2} MB  at most {:.0}: {}", size / 1e6, SIZE / 1e6, verdict(size <= SIZE));
+    println!(
+        "size              {:8.2} MB  at most {:.0}: {}",
+        size / 1e6,
+        SIZE / 1e6,
+        verdict(size <= SIZE)
+    );
 
     for arguments in [["--version"], ["doctor"]] {
         let times: Vec<f64> = (0..ROUNDS).map(|_| engine(&arguments).as_secs_f64()).collect();
@@ -37,10 +42,12 @@ fn main() -> anyhow::Result<()> {
         return Ok(());
     };
     let folder = tempfile::tempdir()?;
-    let (source, out) = (source.display().to_string(), folder.path().join("toys.bin").display().to_string());
+    let (source, out) =
+        (source.display().to_string(), folder.path().join("toys.bin").display().to_string());
     let times: Vec<f64> = (0..3)
         .map(|_| {
-            let arguments = ["prepare", &source, "--train-tokenizer", "8000", "--out", &out, "--quiet"];
+            let arguments =
+                ["prepare", &source, "--train-tokenizer", "8000", "--out", &out, "--quiet"];
             engine(&arguments).as_secs_f64()
         })
         .collect();

@@ -1,9 +1,12 @@
-//! `cargo bench --bench gpu [-- FILTER]`: what each op of GLM-10B and ChatGLM-6B costs at least, and on a GPU what it takes.
+//! `cargo bench --bench gpu [-- FILTER]`: what each op of GLM-10B and ChatGLM-6B costs at least,
+//! and on a GPU what it takes.
 //!
-//! Without a GPU this prints the ledger: operations, bytes, and the floor on A100, H100 and H200, the larger of operations by
-//! peak rate and bytes by bandwidth. With one (`ENGINE_DEVICES=cuda:0`, the default where driver and kernels are there) it first
-//! measures the ceilings (tensor cores fed from registers, a copy), then every op beside the larger of its two floors on them,
-//! products beside cuBLASLt in the same rounds, and at last a LoRA step and the decoding of GLM-10B with synthetic weights.
+//! Without a GPU this prints the ledger: operations, bytes, and the floor on A100, H100 and H200,
+//! the larger of operations by peak rate and bytes by bandwidth. With one (`ENGINE_DEVICES=cuda:0`,
+//! the default where driver and kernels are there) it first measures the ceilings (tensor cores fed
+//! from registers, a copy), then every op beside the larger of its two floors on them, products
+//! beside cuBLASLt in the same rounds, and at last a LoRA step and the decoding of GLM-10B with
+//! synthetic weights.
 
 #[path = "gpu/cublaslt.rs"]
 mod cublaslt;
@@ -48,7 +51,8 @@ const MODELS: &[Sizes] = &[
     },
 ];
 
-/// What the emulator is given (`ENGINE_DEVICES=emu`): that every line can run, and nothing to be measured.
+/// What the emulator is given (`ENGINE_DEVICES=emu`): that every line can run, and nothing to be
+/// measured.
 const EMULATED: &[Sizes] = &[Sizes {
     model: "chat-emulated",
     hidden: 128,
@@ -102,8 +106,12 @@ fn main() -> Result<()> {
     let emulated = name.starts_with("emu");
     for sizes in if emulated { EMULATED } else { MODELS } {
         let Sizes { model, hidden: h, heads, inner, vocabulary, rows, targets, .. } = *sizes;
-        let linears =
-            [("query_key_value", 3 * h, h), ("dense", h, h), ("h_to_4h", inner, h), ("4h_to_h", h, inner)];
+        let linears = [
+            ("query_key_value", 3 * h, h),
+            ("dense", h, h),
+            ("h_to_4h", inner, h),
+            ("4h_to_h", h, inner),
+        ];
         // A step, a small step, a group's prompts; the beams of a group, and of one user.
         for m in [rows, rows / 4, rows / 16] {
             for (linear, n, k) in linears {
@@ -166,14 +174,22 @@ impl Bench {
         if !self.wants(name) {
             return Ok(());
         }
-        let cost = Cost { operations: 2.0 * (m * n * k) as f64, bytes: 2.0 * (m * k + n * k + m * n) as f64 };
+        let cost = Cost {
+            operations: 2.0 * (m * n * k) as f64,
+            bytes: 2.0 * (m * k + n * k + m * n) as f64,
+        };
         let Some(device) = &self.device else { return self.line(name, cost, None, None) };
         let a = random(device, m, k, Dtype::Bf16)?;
         let (rows, cols) = if form == Form::Nt { (n, k) } else { (k, n) };
         let b = random(device, rows, cols, Dtype::Bf16)?;
         let mut y = device.alloc(Shape::matrix(m, n), Dtype::Bf16)?;
-        let rival = self.rival.as_ref().map(|r| r.seconds(y.view(), a.view(), b.view(), form)).transpose()?;
-        let mut plain = || device.matmul(y.view_mut(), a.view(), b.view(), form, Epilogue::default());
+        let rival = self
+            .rival
+            .as_ref()
+            .map(|r| r.seconds(y.view(), a.view(), b.view(), form))
+            .transpose()?;
+        let mut plain =
+            || device.matmul(y.view_mut(), a.view(), b.view(), form, Epilogue::default());
         self.line(name, cost, rival, Some(&mut plain))?;
         // The same linear with everything a LoRA layer adds to it.
         let z = random(device, m, 8, Dtype::Bf16)?;
@@ -191,7 +207,14 @@ impl Bench {
         self.line(&format!("{name} +bias+low_rank"), cost, rival, Some(&mut fused))
     }
 
-    fn attention(&self, model: &str, sequences: usize, length: usize, heads: usize, h: usize) -> Result<()> {
+    fn attention(
+        &self,
+        model: &str,
+        sequences: usize,
+        length: usize,
+        heads: usize,
+        h: usize,
+    ) -> Result<()> {
         let name = format!("{model} attention {sequences}x{length}");
         if !self.wants(&name) {
             return Ok(());
@@ -200,8 +223,10 @@ impl Bench {
         // Pairs of query and key that see each other: all of part A, and the triangle of part B.
         let tail = length - context;
         let pairs = (sequences * (length * context + tail * (tail + 1) / 2)) as f64;
-        let forward = Cost { operations: 4.0 * pairs * h as f64, bytes: 2.0 * (4 * rows * h) as f64 };
-        let backward = Cost { operations: 2.5 * forward.operations, bytes: 2.0 * (8 * rows * h) as f64 };
+        let forward =
+            Cost { operations: 4.0 * pairs * h as f64, bytes: 2.0 * (4 * rows * h) as f64 };
+        let backward =
+            Cost { operations: 2.5 * forward.operations, bytes: 2.0 * (8 * rows * h) as f64 };
         let Some(device) = &self.device else {
             self.line(&name, forward, None, None)?;
             return self.line(&format!("{name} backward"), backward, None, None);
@@ -269,7 +294,8 @@ impl Bench {
             .collect();
         let mut ranges_on_device = device.alloc(Shape::matrix(rows, 2), Dtype::U32)?;
         device.write_u32(ranges_on_device.view_mut(), &ranges)?;
-        let path_start = device.upload_u32(&(0..=rows).map(|r| (r * TAIL) as u32).collect::<Vec<u32>>())?;
+        let path_start =
+            device.upload_u32(&(0..=rows).map(|r| (r * TAIL) as u32).collect::<Vec<u32>>())?;
         let path = device.upload_u32(&(0..(rows * TAIL) as u32).collect::<Vec<u32>>())?;
         let mut y = device.alloc(Shape::matrix(rows, h), Dtype::Bf16)?;
         let layout = if model.starts_with("chat") { Qkv::PerHead } else { Qkv::Thirds };
@@ -320,7 +346,10 @@ fn random(device: &Device, rows: usize, cols: usize, dtype: Dtype) -> Result<Ten
     let mut all = device.alloc(Shape::matrix(rows, cols), dtype)?;
     for start in (0..rows).step_by(some) {
         let length = some.min(rows - start);
-        device.copy(all.view_mut().row_range(start..start + length), first.view().row_range(0..length))?;
+        device.copy(
+            all.view_mut().row_range(start..start + length),
+            first.view().row_range(0..length),
+        )?;
     }
     Ok(all)
 }

@@ -1,7 +1,9 @@
-//! `cargo bench --bench ops [-- FILTER]`: matrix products at the models' shapes, results checked, times beside a rival.
+//! `cargo bench --bench ops [-- FILTER]`: matrix products at the models' shapes, results checked,
+//! times beside a rival.
 //!
-//! Matrix products stand beside `gemm` called directly with as many threads, both in turn in the same rounds. Those that
-//! the models spend their time on, 300 rows or more, have a bar. Threads: ENGINE_THREADS, else one per core.
+//! Matrix products stand beside `gemm` called directly with as many threads, both in turn in the
+//! same rounds. Those that the models spend their time on, 300 rows or more, have a bar. Threads:
+//! ENGINE_THREADS, else one per core.
 
 use engine::base::{Dtype, Shape};
 use engine::device::*;
@@ -17,7 +19,8 @@ struct Bench {
     filter: Vec<String>,
 }
 
-/// Best seconds of each of several works, taken in turn for half a second, or three rounds where that is longer.
+/// Best seconds of each of several works, taken in turn for half a second, or three rounds where
+/// that is longer.
 fn race(works: &mut [&mut dyn FnMut()]) -> Vec<f64> {
     let repeats: Vec<usize> = works
         .iter_mut()
@@ -67,13 +70,19 @@ impl Bench {
         }
         let (a_rows, a_cols) = if form == Form::Tn { (k, m) } else { (m, k) };
         let (b_rows, b_cols) = if form == Form::Nt { (n, k) } else { (k, n) };
-        let (a, b) = (self.random(a_rows, a_cols, Dtype::F32), self.random(b_rows, b_cols, b_dtype));
+        let (a, b) =
+            (self.random(a_rows, a_cols, Dtype::F32), self.random(b_rows, b_cols, b_dtype));
         let mut y = self.random(m, n, Dtype::F32);
         let (bias, z) = (self.random(1, n, Dtype::F32), self.random(m, 16, Dtype::F32));
-        let factor =
-            if form == Form::Nt { self.random(n, 16, Dtype::F32) } else { self.random(16, n, Dtype::F32) };
-        let (a_host, b_host) =
-            (self.device.download_f32(a.view()).unwrap(), self.device.download_f32(b.view()).unwrap());
+        let factor = if form == Form::Nt {
+            self.random(n, 16, Dtype::F32)
+        } else {
+            self.random(16, n, Dtype::F32)
+        };
+        let (a_host, b_host) = (
+            self.device.download_f32(a.view()).unwrap(),
+            self.device.download_f32(b.view()).unwrap(),
+        );
         let mut y_host = vec![0.0f32; m * n];
         let mut direct = || {
             let (a_rs, a_cs) = if form == Form::Tn { (1, m as isize) } else { (k as isize, 1) };
@@ -143,7 +152,8 @@ impl Bench {
 fn main() {
     let filter: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let threads = std::env::var("ENGINE_THREADS").ok().and_then(|t| t.parse().ok()).unwrap_or(cores);
+    let threads =
+        std::env::var("ENGINE_THREADS").ok().and_then(|t| t.parse().ok()).unwrap_or(cores);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let bench = Bench { device: Device::open("cpu", threads).unwrap(), pool, threads, filter };
     println!("{threads} threads; best of rounds in turn");

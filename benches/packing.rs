@@ -1,7 +1,9 @@
-//! How full batches are: samples packed into a budget of rows, beside what padding to the longest would take.
+//! How full batches are: samples packed into a budget of rows, beside what padding to the longest
+//! would take.
 //!
-//! On the training examples of an epoch of Toys as `benches/recipes/toys.toml` draws them (synthetic lengths where Toys is
-//! not there). The bar is on the fill over all packs, the last one included.
+//! On the training examples of an epoch of Toys as `benches/recipes/toys.toml` draws them
+//! (synthetic lengths where Toys is not there). The bar is on the fill over all packs, the last one
+//! included.
 
 mod support;
 

@@ -1,10 +1,13 @@
-//! A training step of the small model beside the matrix products that it cannot do without, and beside PyTorch.
+//! A training step of the small model beside the matrix products that it cannot do without, and
+//! beside PyTorch.
 //!
-//! `cargo bench --bench step [-- full|lora]`. A step is forward, backward, clipping and AdamW over 64 examples of Toys, as
-//! `engine train` does it; its products are the same shapes through `gemm` called directly, attention's not counted. Before
-//! it is timed the gradient is checked against differences of the loss. With `ENGINE_PYTHON` (a Python that has torch,
-//! safetensors and peft) tools/peers/train_step.py takes the same rows and weights, must find the same loss and gradient,
-//! and steps in turn with ours. `ENGINE_ROWS=FILE.safetensors` keeps the rows. Threads: ENGINE_THREADS, else one per core.
+//! `cargo bench --bench step [-- full|lora]`. A step is forward, backward, clipping and AdamW over
+//! 64 examples of Toys, as `engine train` does it; its products are the same shapes through `gemm`
+//! called directly, attention's not counted. Before it is timed the gradient is checked against
+//! differences of the loss. With `ENGINE_PYTHON` (a Python that has torch, safetensors and peft)
+//! tools/peers/train_step.py takes the same rows and weights, must find the same loss and gradient,
+//! and steps in turn with ours. `ENGINE_ROWS=FILE.safetensors` keeps the rows. Threads:
+//! ENGINE_THREADS, else one per core.
 
 mod support;
 
@@ -13,7 +16,8 @@ use engine::base::Dtype;
 use engine::data::Batch;
 use engine::device::{Device, Epilogue, Form, Tensor};
 use engine::model::{
-    adapter_config, Checkpoint, Config, Flat, Keep, LinearName, LoraConfig, Model, Noise, Rates, Tune,
+    adapter_config, Checkpoint, Config, Flat, Keep, LinearName, LoraConfig, Model, Noise, Rates,
+    Tune,
 };
 use engine::train::{Hyper, Optimizer};
 use std::io::{BufRead, BufReader, Write};
@@ -47,21 +51,30 @@ struct Case {
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let threads = std::env::var("ENGINE_THREADS").ok().and_then(|t| t.parse().ok()).unwrap_or(cores);
+    let threads =
+        std::env::var("ENGINE_THREADS").ok().and_then(|t| t.parse().ok()).unwrap_or(cores);
     let folder = tempfile::tempdir()?;
     let dataset = support::toys(&folder);
     let found = examples(dataset.as_ref(), EXAMPLES);
     let batch = Batch::of(&found.samples);
     let weights = folder.path().join("small");
     let config = concat!(env!("CARGO_MANIFEST_DIR"), "/weights/small-glm/config.json");
-    support::engine(&["init", "--model", config, "--out", &weights.display().to_string(), "--quiet"]);
+    support::engine(&[
+        "init",
+        "--model",
+        config,
+        "--out",
+        &weights.display().to_string(),
+        "--quiet",
+    ]);
     let rows = match std::env::var_os("ENGINE_ROWS") {
         Some(path) => PathBuf::from(path),
         None => folder.path().join("rows.safetensors"),
     };
     write_rows(&rows, &batch)?;
     println!(
-        "small-glm, {EXAMPLES} examples ({}): {} rows, {} targets, no padding; {threads} threads; medians of {ROUNDS} rounds in turn",
+        "small-glm, {EXAMPLES} examples ({}): {} rows, {} targets, no padding; {threads} threads; \
+        medians of {ROUNDS} rounds in turn",
         found.origin,
         batch.rows(),
         batch.target_rows.len()
@@ -90,17 +103,30 @@ fn main() -> Result<()> {
 impl Bench {
     fn case(&self, case: &Case) -> Result<()> {
         let config = Config::read(&self.weights.join("config.json"))?;
-        let mut model =
-            Model::load(&self.device, config, Checkpoint::open(&self.weights)?, Dtype::F32, &case.tune, 0)?;
+        let mut model = Model::load(
+            &self.device,
+            config,
+            Checkpoint::open(&self.weights)?,
+            Dtype::F32,
+            &case.tune,
+            0,
+        )?;
         let divisor: f64 = self.batch.target_weights.iter().map(|&w| f64::from(w)).sum();
         let mut gradients = Flat::zeros(&self.device, model.layout())?;
         let (loss, norm) = check(&mut model, &self.batch, divisor, case.keep, &mut gradients)?;
         let mut peer = self.peer(case, &model, loss, norm)?;
 
-        let hyper =
-            Hyper { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.01, clip: 1.0, decay_all: false };
+        let hyper = Hyper {
+            beta1: 0.9,
+            beta2: 0.95,
+            epsilon: 1e-8,
+            weight_decay: 0.01,
+            clip: 1.0,
+            decay_all: false,
+        };
         let mut optimizer = Optimizer::new(&model, hyper)?;
-        let rates = Rates { embedding: case.dropout, attention: case.dropout, output: case.dropout };
+        let rates =
+            Rates { embedding: case.dropout, attention: case.dropout, output: case.dropout };
         let products = self.products(&model)?;
         let mut gemm = Direct::new(&products);
         let mut taken = 0;
@@ -109,8 +135,13 @@ impl Bench {
             let noise = Noise { seed: 0, step: taken, rates, lora: 0.0 };
             seconds(|| {
                 self.device.zero(gradients.all_mut()).expect("gradients");
-                let loss =
-                    model.loss_and_gradients(&self.batch, divisor, Some(&noise), case.keep, &mut gradients);
+                let loss = model.loss_and_gradients(
+                    &self.batch,
+                    divisor,
+                    Some(&noise),
+                    case.keep,
+                    &mut gradients,
+                );
                 assert!(loss.expect("a step").is_finite(), "step {taken}: the loss is not finite");
                 let norm = optimizer.step(&mut model, &gradients, 1.0, 1e-4, taken).expect("AdamW");
                 assert!(norm.is_finite(), "step {taken}: the gradient is not finite");
@@ -118,7 +149,8 @@ impl Bench {
         };
         let mut ours = self.ours(&products)?;
         let mut direct = || seconds(|| gemm.run(&self.pool, self.threads));
-        let mut theirs = || peer.as_mut().map_or(f64::NAN, |peer| peer.step().expect("PyTorch steps"));
+        let mut theirs =
+            || peer.as_mut().map_or(f64::NAN, |peer| peer.step().expect("PyTorch steps"));
         let times = in_turn(&mut [&mut step, &mut direct, &mut ours, &mut theirs], ROUNDS);
         let [step, direct, ours, theirs] = &times[..] else { unreachable!("four works") };
         let operations: f64 = products.iter().map(Product::operations).sum();
@@ -155,7 +187,8 @@ impl Bench {
         Ok(())
     }
 
-    /// Everything that a step multiplies: the linears forward, the gradients of their inputs and of what is trained, the head.
+    /// Everything that a step multiplies: the linears forward, the gradients of their inputs and of
+    /// what is trained, the head.
     fn products(&self, model: &Model) -> Result<Vec<Product>> {
         let (rows, targets) = (self.batch.rows(), self.batch.target_rows.len());
         let config = &model.config;
@@ -169,7 +202,8 @@ impl Bench {
                 match model.lora() {
                     None => push(out, inner, rows, Form::Tn),
                     Some(lora) => {
-                        let rank = lora.module(layer, linear).context("every linear is adapted")?.rank;
+                        let rank =
+                            lora.module(layer, linear).context("every linear is adapted")?.rank;
                         push(rows, rank, inner, Form::Nt);
                         push(rows, out, rank, Form::Nt);
                         push(rows, rank, out, Form::Nn);
@@ -199,8 +233,12 @@ impl Bench {
         Ok(move || {
             seconds(|| {
                 for &Product { m, n, k, form } in products {
-                    let a = a.view().part(0, if form == Form::Tn { matrix(k, m) } else { matrix(m, k) });
-                    let b = b.view().part(0, if form == Form::Nt { matrix(n, k) } else { matrix(k, n) });
+                    let a = a
+                        .view()
+                        .part(0, if form == Form::Tn { matrix(k, m) } else { matrix(m, k) });
+                    let b = b
+                        .view()
+                        .part(0, if form == Form::Nt { matrix(n, k) } else { matrix(k, n) });
                     let y = y.view_mut().part(0, matrix(m, n));
                     self.device.matmul(y, a, b, form, Epilogue::default()).expect("a product");
                 }
@@ -208,7 +246,8 @@ impl Bench {
         })
     }
 
-    /// PyTorch on the same rows and weights, where there is one; refuses it when it computes something else.
+    /// PyTorch on the same rows and weights, where there is one; refuses it when it computes
+    /// something else.
     fn peer(&self, case: &Case, model: &Model, loss: f64, norm: f64) -> Result<Option<Peer>> {
         let Some(python) = std::env::var_os("ENGINE_PYTHON") else { return Ok(None) };
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/peers/train_step.py");
@@ -224,15 +263,21 @@ impl Bench {
             std::fs::write(folder.join("adapter_config.json"), config.to_string())?;
             command.arg("--adapter").arg(&folder);
         }
-        let mut process =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("ENGINE_PYTHON")?;
+        let mut process = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("ENGINE_PYTHON")?;
         let ask = process.stdin.take().context("a pipe")?;
         let answers = BufReader::new(process.stdout.take().context("a pipe")?);
         let mut peer = Peer { process, ask, answers, words: String::new() };
         let first: serde_json::Value = serde_json::from_str(&peer.line()?)?;
         let near = |what: &str, ours: f64| -> Result<()> {
             let theirs = first[what].as_f64().context("a number")?;
-            ensure!((theirs - ours).abs() <= 1e-4 * ours.abs(), "{what}: PyTorch finds {theirs}, we {ours}");
+            ensure!(
+                (theirs - ours).abs() <= 1e-4 * ours.abs(),
+                "{what}: PyTorch finds {theirs}, we {ours}"
+            );
             Ok(())
         };
         near("loss", loss)?;
@@ -247,7 +292,8 @@ impl Bench {
     }
 }
 
-/// The loss without dropout and the norm of its gradient, which must be what a small step along it changes the loss by.
+/// The loss without dropout and the norm of its gradient, which must be what a small step along it
+/// changes the loss by.
 fn check(
     model: &mut Model,
     batch: &Batch,
@@ -273,7 +319,10 @@ fn check(
     let step = 1e-2 / norm.max(1.0);
     let slope = (at(step)? - at(-step)?) / (2.0 * step);
     at(0.0)?;
-    ensure!((slope - norm).abs() <= 0.02 * norm, "the loss falls by {slope}, its gradient says {norm}");
+    ensure!(
+        (slope - norm).abs() <= 0.02 * norm,
+        "the loss falls by {slope}, its gradient says {norm}"
+    );
     Ok((loss, norm))
 }
 
@@ -291,7 +340,8 @@ impl Product {
     }
 }
 
-/// The products through `gemm`, each on memory of its own as in a step, where no operand waits in the cache.
+/// The products through `gemm`, each on memory of its own as in a step, where no operand waits in
+/// the cache.
 struct Direct {
     products: Vec<Product>,
     memory: [Vec<f32>; 3],
@@ -299,7 +349,8 @@ struct Direct {
 
 impl Direct {
     fn new(products: &[Product]) -> Direct {
-        let filled = |of: fn(&Product) -> usize| vec![0.01f32; products.iter().map(of).max().unwrap_or(1)];
+        let filled =
+            |of: fn(&Product) -> usize| vec![0.01f32; products.iter().map(of).max().unwrap_or(1)];
         let memory = [filled(|p| p.m * p.k), filled(|p| p.n * p.k), filled(|p| p.m * p.n)];
         Direct { products: products.to_vec(), memory }
     }
@@ -359,7 +410,10 @@ impl Peer {
 
     fn line(&mut self) -> Result<String> {
         let mut line = String::new();
-        ensure!(self.answers.read_line(&mut line)? > 0, "tools/peers/train_step.py ended: see above");
+        ensure!(
+            self.answers.read_line(&mut line)? > 0,
+            "tools/peers/train_step.py ended: see above"
+        );
         Ok(line)
     }
 }
@@ -373,8 +427,9 @@ impl Drop for Peer {
 
 /// The batch as `engine forward` and the Python tools read it.
 fn write_rows(path: &Path, batch: &Batch) -> Result<()> {
-    let wide =
-        |values: &[u32]| -> Vec<u8> { values.iter().flat_map(|&v| i64::from(v).to_le_bytes()).collect() };
+    let wide = |values: &[u32]| -> Vec<u8> {
+        values.iter().flat_map(|&v| i64::from(v).to_le_bytes()).collect()
+    };
     let mut labels = vec![-100i64; batch.rows()];
     for (&row, &id) in batch.target_rows.iter().zip(&batch.target_ids) {
         labels[row as usize] = i64::from(id);
@@ -390,7 +445,11 @@ fn write_rows(path: &Path, batch: &Batch) -> Result<()> {
     let views: Vec<(&str, safetensors::tensor::TensorView)> = tensors
         .iter()
         .map(|(name, shape, bytes)| {
-            let view = safetensors::tensor::TensorView::new(safetensors::Dtype::I64, shape.clone(), bytes)?;
+            let view = safetensors::tensor::TensorView::new(
+                safetensors::Dtype::I64,
+                shape.clone(),
+                bytes,
+            )?;
             Ok((*name, view))
         })
         .collect::<Result<_>>()?;

@@ -1,7 +1,7 @@
 //! The trie of a catalogue: building it from token ids, and walking it as a decoder does.
 //!
-//! Synthetic titles in the shape of the Toys catalogue (brand first, Zipf words); with `ENGINE_BIN` the items of a
-//! prepared `.bin`. One core.
+//! Synthetic titles in the shape of the Toys catalogue (brand first, Zipf words); with `ENGINE_BIN`
+//! the items of a prepared `.bin`. One core.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -30,8 +30,8 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Titles whose first tokens and lengths fall as those of the Toys catalogue do: some 1,400 first tokens, ten tokens in
-/// the mean, a long tail.
+/// Titles whose first tokens and lengths fall as those of the Toys catalogue do: some 1,400 first
+/// tokens, ten tokens in the mean, a long tail.
 fn titles(count: usize) -> Vec<Vec<u32>> {
     let mut rng = Philox::new(0, Stream::Synthetic, 0);
     let zipf = |n: f64, rng: &mut Philox| ((n + 1.0).powf(rng.uniform()) - 1.0) as u32;
@@ -52,7 +52,9 @@ fn measure(name: &str, sequences: &[Vec<u32>]) {
     let trie = Trie::build(sequences, &values);
     trie.check().expect("a built trie is valid");
     for (sequence, value) in sequences.iter().zip(&values) {
-        assert!(trie.members(trie.find(sequence).expect("every sequence is found")).contains(value));
+        assert!(trie
+            .members(trie.find(sequence).expect("every sequence is found"))
+            .contains(value));
     }
     let bytes = 4 * (trie.first_child.len() + trie.token.len() + trie.first_member.len()) - 8;
 
@@ -60,8 +62,8 @@ fn measure(name: &str, sequences: &[Vec<u32>]) {
         black_box(Trie::build(black_box(sequences), &values));
     });
 
-    // A decoder's order: beams of different users hop between far apart nodes. Each step advances by a token and reads
-    // the tokens of all children.
+    // A decoder's order: beams of different users hop between far apart nodes. Each step advances
+    // by a token and reads the tokens of all children.
     let mut rng = Philox::new(1, Stream::Synthetic, 0);
     let mut steps: Vec<(u32, u32)> = Vec::new();
     for node in 0..trie.nodes() as u32 {

@@ -1,9 +1,11 @@
-//! Trains and runs GLM models (GLM-10B, ChatGLM-6B) as recommenders: a history is text with a blank, the next item is what
-//! fills the blank, and a trie over the catalogue lets only items be written.
+//! Trains and runs GLM models (GLM-10B, ChatGLM-6B) as recommenders: a history is text with a
+//! blank, the next item is what fills the blank, and a trie over the catalogue lets only items be
+//! written.
 //!
 //! # Floors
 //!
-//! A room may use the floors below it, never its own floor's other rooms, never a floor above (`tests/floors.rs`).
+//! A room may use the floors below it, never its own floor's other rooms, never a floor above
+//! (`tests/floors.rs`).
 //!
 //! ```text
 //!  floor 4   cli/                        words for people: flags, progress, tables, exit codes
@@ -26,17 +28,19 @@
 //!
 //! # Nouns
 //!
-//! [`Device`] is the one door to a chip and [`Tensor`] a buffer behind it. [`Dataset`] is a prepared `.bin`: items, users,
-//! tokenizer ([`Vocab`]) and [`Trie`]s. A [`Sample`] is rows with positions and targets, the one maker of both for training and
-//! for prompts; a [`Batch`] is samples one after another, without padding. [`Config`] says what a model is, [`Checkpoint`] hands
-//! out its stored tensors, [`Model`] computes. [`Prompt`] goes in, [`Finished`] sequences come out. Every error may bear a
-//! [`Fault`] that says whose it is.
+//! [`Device`] is the one door to a chip and [`Tensor`] a buffer behind it. [`Dataset`] is a
+//! prepared `.bin`: items, users, tokenizer ([`Vocab`]) and [`Trie`]s. A [`Sample`] is rows with
+//! positions and targets, the one maker of both for training and for prompts; a [`Batch`] is
+//! samples one after another, without padding. [`Config`] says what a model is, [`Checkpoint`]
+//! hands out its stored tensors, [`Model`] computes. [`Prompt`] goes in, [`Finished`] sequences
+//! come out. Every error may bear a [`Fault`] that says whose it is.
 //!
 //! # In a host program
 //!
-//! As a process: `engine VERB --help` is the whole interface. Results are on standard output and nothing else is; the exit code
-//! says whose fault a failure is ([`cli::exit`]); standard error holds one line an error, and nothing at all with `--quiet`
-//! unless something is wrong. SIGINT and SIGTERM end a run between two steps. The binary needs glibc, and for a GPU the driver.
+//! As a process: `engine VERB --help` is the whole interface. Results are on standard output and
+//! nothing else is; the exit code says whose fault a failure is ([`cli::exit`]); standard error
+//! holds one line an error, and nothing at all with `--quiet` unless something is wrong. SIGINT and
+//! SIGTERM end a run between two steps. The binary needs glibc, and for a GPU the driver.
 //!
 //! As a library:
 //!
@@ -71,8 +75,9 @@
 //! # }
 //! ```
 //!
-//! A model and a device belong to the thread that uses them one call at a time; the work inside a call is spread over the
-//! device's own threads. Nothing is installed in the process (signal handlers, panic hooks) except by [`cli`].
+//! A model and a device belong to the thread that uses them one call at a time; the work inside a
+//! call is spread over the device's own threads. Nothing is installed in the process (signal
+//! handlers, panic hooks) except by [`cli`].
 
 pub mod base;
 pub mod cli;

@@ -1,7 +1,8 @@
 //! Checks the processor, then hands over to the command line.
 //!
-//! The library is compiled for x86-64-v3. On an older processor its first instruction of that level would end the process
-//! with a signal and no word, so the check stands here and itself does next to nothing.
+//! The library is compiled for x86-64-v3. On an older processor its first instruction of that level
+//! would end the process with a signal and no word, so the check stands here and itself does next
+//! to nothing.
 
 use std::process::ExitCode;
 
@@ -31,7 +32,8 @@ mod processor {
     /// The operating system saves SSE and AVX registers.
     const SAVED: u64 = 0b110;
 
-    /// Asks the processor itself: `is_x86_feature_detected!` answers at compile time for what the target has.
+    /// Asks the processor itself: `is_x86_feature_detected!` answers at compile time for what the
+    /// target has.
     #[inline(never)]
     pub fn suffices() -> bool {
         let highest = __cpuid(0).eax;
@@ -56,7 +58,8 @@ mod processor {
 
     fn saved_registers() -> u64 {
         let (low, high): (u32, u32);
-        // SAFETY: XGETBV of register 0 only reads; the caller checked OSXSAVE, which says that it exists.
+        // SAFETY: XGETBV of register 0 only reads; the caller checked OSXSAVE, which says that it
+        // exists.
         unsafe {
             std::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
         }

@@ -1,4 +1,5 @@
-// Element by element: no thread knows another, so nothing here depends on a grid. V elements a step, see vector.cuh.
+// Element by element: no thread knows another, so nothing here depends on a grid. V elements a
+// step, see vector.cuh.
 #include "entry.cuh"
 #include "philox.cuh"
 #include "vector.cuh"
@@ -64,8 +65,8 @@ static __device__ void gelu_backward(T *dx, const T *dy, const T *x, uint64_t n)
   });
 }
 
-/// Column c takes word c mod 4 of the counter (c / 4, place, example low, example high). GROUP columns a thread, a Philox block each
-/// four; WIDE reads and writes them at once.
+/// Column c takes word c mod 4 of the counter (c / 4, place, example low, example high). GROUP
+/// columns a thread, a Philox block each four; WIDE reads and writes them at once.
 template <class T, bool WIDE>
 static __device__ void dropout(T *y, const T *x, const uint32_t *places, uint32_t rows, uint32_t cols, uint32_t key0, uint32_t key1,
                                uint32_t threshold, float kept, uint32_t add) {

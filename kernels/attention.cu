@@ -1,4 +1,5 @@
-// Attention of sequences over themselves: softmax(scale·q·kᵀ + mask)·v, scores never leave registers.
+// Attention of sequences over themselves: softmax(scale·q·kᵀ + mask)·v, scores never leave
+// registers.
 #include "attention.cuh"
 
 #define FORWARD_PARAMETERS(T)                                                                                                     \
@@ -7,8 +8,9 @@
 #define FORWARD_ARGUMENTS \
   (y, log_sum_exp, qkv, work, heads, size, Layout{part, head}, scale, Drop{rows, key0, key1, threshold, kept})
 
-/// Tensor cores. A block has 64·TALL queries of one head, a warp 16·TALL of them; keys come in tiles of KEYS, two stages of keys and two
-/// of values. scale > 0. Addresses and pitches are multiples of 16 bytes.
+/// Tensor cores. A block has 64·TALL queries of one head, a warp 16·TALL of them; keys come in
+/// tiles of KEYS, two stages of keys and two of values. scale > 0. Addresses and pitches are
+/// multiples of 16 bytes.
 template <class T, int D, int TALL, int KEYS>
 static __device__ void attend(T *y, float *log_sum_exp, const T *qkv, const Sixteen *list, uint32_t heads, uint32_t, Layout layout, float scale, Drop drop) {
   constexpr int QUERIES = 16 * TALL * WARPS, GROUPS = KEYS / 8, THREADS = 32 * WARPS;
@@ -109,7 +111,8 @@ static __device__ void attend(T *y, float *log_sum_exp, const T *qkv, const Sixt
   give<T, D, TALL>(y + work.start * width + uint64_t(head) * D, width, o, query_tile, mine, work.first, work.rows);
 }
 
-/// Any head size and any scale, on the plain cores: a block has 16 queries of one head, a warp four of them, a lane one key of a tile of 32.
+/// Any head size and any scale, on the plain cores: a block has 16 queries of one head, a warp four
+/// of them, a lane one key of a tile of 32.
 template <class T>
 static __device__ void attend_plainly(T *y, float *log_sum_exp, const T *qkv, const Sixteen *list, uint32_t heads, uint32_t size, Layout layout, float scale, Drop drop) {
   constexpr uint32_t QUERIES = 16, TALL = QUERIES / WARPS, KEYS = 32;

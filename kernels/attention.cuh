@@ -1,7 +1,9 @@
-// What the kernels of attention share: which rows a block has, tiles in shared memory, fragments of them, dropout's masks.
+// What the kernels of attention share: which rows a block has, tiles in shared memory, fragments of
+// them, dropout's masks.
 //
-// Every walk over keys (or queries) takes tiles at fixed places counted from the first row of the sequence, and a row's sums run
-// in the order of that walk. A tile that a row does not see adds exact zeros to it. So a row's bits depend on its sequence alone.
+// Every walk over keys (or queries) takes tiles at fixed places counted from the first row of the
+// sequence, and a row's sums run in the order of that walk. A tile that a row does not see adds
+// exact zeros to it. So a row's bits depend on its sequence alone.
 #pragma once
 
 #include "entry.cuh"
@@ -36,8 +38,8 @@ struct Layout {
   __device__ __forceinline__ uint64_t column(Part p, uint32_t h) const { return uint64_t(p) * part + uint64_t(h) * head; }
 };
 
-/// Which probabilities are dropped; none when `rows` is null. Twin of engine/device/cpu/attention: key column j of a head is column
-/// head·2^18 + j of the row's counters.
+/// Which probabilities are dropped; none when `rows` is null. Twin of engine/device/cpu/attention:
+/// key column j of a head is column head·2^18 + j of the row's counters.
 struct Drop {
   const uint32_t *rows;  // [R, 3]
   uint32_t key0, key1, threshold;
@@ -60,14 +62,16 @@ struct Drop {
   }
 };
 
-/// The address of eight elements in a tile of rows of D 16-bit elements: chunks of 16 bytes, permuted within a row so that the
-/// same chunk of eight neighbouring rows lies in eight different groups of banks.
+/// The address of eight elements in a tile of rows of D 16-bit elements: chunks of 16 bytes,
+/// permuted within a row so that the same chunk of eight neighbouring rows lies in eight different
+/// groups of banks.
 template <int D>
 static __device__ __forceinline__ char *chunk(char *tile, uint32_t row, uint32_t at) {
   return tile + row * (2 * D) + ((at ^ (row & 7u)) << 4);
 }
 
-/// Begins to copy rows `first..first + ROWS` of x (row 0 of the sequence, `pitch` elements a row) into a tile; zeros from row `end` on.
+/// Begins to copy rows `first..first + ROWS` of x (row 0 of the sequence, `pitch` elements a row)
+/// into a tile; zeros from row `end` on.
 template <class T, int ROWS, int D, int THREADS>
 static __device__ __forceinline__ void fetch(char *tile, const T *x, uint64_t pitch, uint32_t first, uint32_t end, uint32_t thread) {
   constexpr int CHUNKS = D / 8;
@@ -87,7 +91,8 @@ static __device__ __forceinline__ void left(uint32_t (&a)[4], char *tile, uint32
   load_matrices(a, chunk<D>(tile, row + (lane & 15u), 2 * step + (lane >> 4)));
 }
 
-/// Right operand of left·tileᵀ: two column groups that are rows `row..row + 16` of the tile, steps of its columns 16·step...
+/// Right operand of left·tileᵀ: two column groups that are rows `row..row + 16` of the tile, steps
+/// of its columns 16·step...
 template <int D>
 static __device__ __forceinline__ void right_rows(uint32_t (&b)[2][2], char *tile, uint32_t row, uint32_t step) {
   const uint32_t lane = lane_id();
@@ -96,7 +101,8 @@ static __device__ __forceinline__ void right_rows(uint32_t (&b)[2][2], char *til
   b[0][0] = r[0], b[0][1] = r[1], b[1][0] = r[2], b[1][1] = r[3];
 }
 
-/// Right operand of left·tile: steps are rows `row..row + 16`, two column groups are columns 16·pair...
+/// Right operand of left·tile: steps are rows `row..row + 16`, two column groups are columns
+/// 16·pair...
 template <int D>
 static __device__ __forceinline__ void right_columns(uint32_t (&b)[2][2], char *tile, uint32_t row, uint32_t pair) {
   const uint32_t lane = lane_id();
@@ -132,8 +138,9 @@ static __device__ __forceinline__ void scores(float (&s)[TALL][GROUPS][4], char 
   }
 }
 
-/// A step of softmax over keys that come tile by tile: s becomes exp(factor·(s - most)), where most and sum go on over all keys so
-/// far, and o shrinks to the new most. Unseen keys have s = -∞; a row has seen a key by the end of its first step.
+/// A step of softmax over keys that come tile by tile: s becomes exp(factor·(s - most)), where most
+/// and sum go on over all keys so far, and o shrinks to the new most. Unseen keys have s = -∞; a
+/// row has seen a key by the end of its first step.
 template <int D, int TALL, int GROUPS>
 static __device__ __forceinline__ void soften(float (&s)[TALL][GROUPS][4], float (&most)[TALL][2], float (&sum)[TALL][2],
                                               float (&o)[TALL][D / 8][4], float factor) {
@@ -190,8 +197,9 @@ static __device__ __forceinline__ void accumulate(float (&o)[TALL][D / 8][4], co
   }
 }
 
-/// Rows `row..row + 16·TALL` of a tile become o, then the rows below `end` go to y (row 0 of the sequence). Only this warp may use these
-/// rows of the tile. `first` is the row of the sequence that row 0 of the tile is.
+/// Rows `row..row + 16·TALL` of a tile become o, then the rows below `end` go to y (row 0 of the
+/// sequence). Only this warp may use these rows of the tile. `first` is the row of the sequence
+/// that row 0 of the tile is.
 template <class T, int D, int TALL>
 static __device__ __forceinline__ void give(T *y, uint64_t pitch, const float (&o)[TALL][D / 8][4], char *tile, uint32_t row, uint32_t first, uint32_t end) {
   const uint32_t lane = lane_id(), group = lane >> 2, place = lane & 3u;
@@ -212,21 +220,24 @@ static __device__ __forceinline__ void give(T *y, uint64_t pitch, const float (&
   }
 }
 
-/// Which of s[0..4] (a row of queries, +8; two keys each) stay, as bits 0..4, where rows are queries: `row` is that of query group for
-/// even lanes, of query group + 8 for odd ones; `four` is the first of the group's eight keys over four.
+/// Which of s[0..4] (a row of queries, +8; two keys each) stay, as bits 0..4, where rows are
+/// queries: `row` is that of query group for even lanes, of query group + 8 for odd ones; `four` is
+/// the first of the group's eight keys over four.
 static __device__ __forceinline__ uint32_t stays_in_row(const Drop &drop, uint32_t head, uint32_t four, const uint32_t (&row)[3]) {
   const uint32_t place = lane_id() & 3u;
-  // Two lanes share the counters of two rows: each makes one and hands over the half that the other has.
+  // Two lanes share the counters of two rows: each makes one and hands over the half that the other
+  // has.
   const uint32_t own = drop.stays(head, four + (place >> 1), row);
   const uint32_t other = shuffle_xor(own, 1);
   return place & 1u ? (other >> 2 & 3u) | (own & 12u) : (own & 3u) | (other & 3u) << 2;
 }
 
-/// The same where columns are queries: `row` is that of query 2·place for even groups, of 2·place + 1 for odd ones; `four` is the first
-/// of the sixteen keys over four.
+/// The same where columns are queries: `row` is that of query 2·place for even groups, of 2·place +
+/// 1 for odd ones; `four` is the first of the sixteen keys over four.
 static __device__ __forceinline__ uint32_t stays_in_column(const Drop &drop, uint32_t head, uint32_t four, const uint32_t (&row)[3]) {
   const uint32_t group = lane_id() >> 2, mine = group & 3u;
-  // Four lanes share four counters: (key group, query 0), (key group, query 1), (key group + 8, query 0), (key group + 8, query 1).
+  // Four lanes share four counters: (key group, query 0), (key group, query 1), (key group + 8,
+  // query 0), (key group + 8, query 1).
   uint32_t all = drop.stays(head, four + (group >> 2) + (mine >> 1) * 2, row) << (4 * mine);
   all |= shuffle_xor(all, 4);
   all |= shuffle_xor(all, 8);

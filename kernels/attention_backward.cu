@@ -1,9 +1,11 @@
-// The gradient of attention. Probabilities are made again from the kept log-sum-exp. With p the probabilities, m dropout's factors and
-// D = Σ dy·y of a row: dv = (p∘m)ᵀ·dy, ds = p∘(m∘(dy·vᵀ) - D), dq = scale·ds·k, dk = scale·dsᵀ·q.
+// The gradient of attention. Probabilities are made again from the kept log-sum-exp. With p the
+// probabilities, m dropout's factors and D = Σ dy·y of a row: dv = (p∘m)ᵀ·dy, ds = p∘(m∘(dy·vᵀ) -
+// D), dq = scale·ds·k, dk = scale·dsᵀ·q.
 //
-// Two walks instead of one with atomics: blocks that own keys walk over queries and make dk and dv, blocks that own queries walk over
-// keys and make dq. Owned rows are the rows of the products' left side in both, so p and ds go from one product's result to the
-// next one's left operand in registers.
+// Two walks instead of one with atomics: blocks that own keys walk over queries and make dk and dv,
+// blocks that own queries walk over keys and make dq. Owned rows are the rows of the products' left
+// side in both, so p and ds go from one product's result to the next one's left operand in
+// registers.
 #include "attention.cuh"
 
 /// statistics[head, row] = (log_sum_exp·log₂e, Σ dy·y). A warp a row and head.
@@ -31,8 +33,8 @@ static __device__ void summarize(float *statistics, const T *dy, const T *y, con
 /// Words that a walked query brings: its statistics, and its example and place.
 constexpr uint32_t FACTS = 5;
 
-/// Tensor cores. A block owns 64·TALL rows of one head and walks over tiles of WALK rows in two stages. `batch` is the rows of all sequences.
-/// Addresses and pitches are multiples of 16 bytes.
+/// Tensor cores. A block owns 64·TALL rows of one head and walks over tiles of WALK rows in two
+/// stages. `batch` is the rows of all sequences. Addresses and pitches are multiples of 16 bytes.
 template <class T, int D, int TALL, int WALK, bool KEYS>
 static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, const T *qkv, const Sixteen *list, uint32_t batch, uint32_t heads,
                                 uint32_t, Layout layout, float scale, Drop drop) {
@@ -145,7 +147,8 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
             }
           }
           if (drop.any()) {
-            // A probability that is dropped is kept as its negative: its own derivative still counts.
+            // A probability that is dropped is kept as its negative: its own derivative still
+            // counts.
             uint32_t stays;
             if (KEYS) {
               const uint32_t column = 8 * n + 2 * place + (group & 1u);
@@ -192,7 +195,8 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
   if constexpr (KEYS) give<T, D, TALL>(to + layout.column(VALUE, head), pitch, o2, owned2, mine, work.first, work.rows);
 }
 
-/// Any head size, on the plain cores: a block owns 16 rows of one head, a warp four of them, a lane one row of a walked tile of 32.
+/// Any head size, on the plain cores: a block owns 16 rows of one head, a warp four of them, a lane
+/// one row of a walked tile of 32.
 template <class T, bool KEYS>
 static __device__ void gradient_plainly(T *d_qkv, const T *dy, const float *statistics, const T *qkv, const Sixteen *list, uint32_t batch, uint32_t heads,
                                         uint32_t size, Layout layout, float scale, Drop drop) {

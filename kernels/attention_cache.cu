@@ -1,8 +1,9 @@
-// Keys and values that are kept, and attention of rows over them: the prompt that neighbouring rows share is read once for up to 32 of
-// them by tensor cores, then each row goes on over its own path.
+// Keys and values that are kept, and attention of rows over them: the prompt that neighbouring rows
+// share is read once for up to 32 of them by tensor cores, then each row goes on over its own path.
 //
-// A prompt is cut at fixed places, whoever reads it: splits of SPLIT keys, the last of MOST_SPLITS without end, each a block's; in a split
-// warp w has every fourth tile of keys from the w-th on. What the parts found is added in the order of warps, then of splits.
+// A prompt is cut at fixed places, whoever reads it: splits of SPLIT keys, the last of MOST_SPLITS
+// without end, each a block's; in a split warp w has every fourth tile of keys from the w-th on.
+// What the parts found is added in the order of warps, then of splits.
 #include "attention.cuh"
 
 constexpr uint32_t SPLIT = 512, MOST_SPLITS = 4;
@@ -14,7 +15,8 @@ static __device__ __forceinline__ uint32_t splits_of(uint32_t keys) {
   return splits < MOST_SPLITS ? splits : MOST_SPLITS;
 }
 
-/// cache[slots[r]] = keys and values of qkv[r]; a block a row. Where a slot is named twice its later row stays.
+/// cache[slots[r]] = keys and values of qkv[r]; a block a row. Where a slot is named twice its
+/// later row stays.
 template <class T>
 static __device__ void store(T *cache, const T *qkv, const uint32_t *slots, uint32_t rows, uint32_t heads, uint32_t size, Layout layout) {
   uint32_t *again = reinterpret_cast<uint32_t *>(shared_memory());
@@ -40,8 +42,9 @@ static __device__ void store(T *cache, const T *qkv, const uint32_t *slots, uint
   }
 }
 
-/// Lists what the blocks of `cache_prompt` do: plan[0] is how many pieces there are, then come pieces of (first row, split). Neighbouring
-/// rows with the same prompt are cut into groups of TOGETHER. One block.
+/// Lists what the blocks of `cache_prompt` do: plan[0] is how many pieces there are, then come
+/// pieces of (first row, split). Neighbouring rows with the same prompt are cut into groups of
+/// TOGETHER. One block.
 static __device__ void plan_prompts(uint32_t *plan, const uint32_t *prompt, uint32_t rows) {
   uint32_t *room = reinterpret_cast<uint32_t *>(shared_memory());  // a word a warp, twice
   const uint32_t lane = lane_id(), warp = warp_id(), warps = blockDim.x / 32;
@@ -82,8 +85,9 @@ static __device__ void plan_prompts(uint32_t *plan, const uint32_t *prompt, uint
   if (threadIdx.x == 0) plan[0] = pieces;
 }
 
-/// For each piece and head: sums[row, split, head] = Σ e^(score - most)·v over the split's keys, marks[row, split, head] = (most·log₂e, Σ e^(score - most)).
-/// scale > 0. Addresses and pitches are multiples of 16 bytes.
+/// For each piece and head: sums[row, split, head] = Σ e^(score - most)·v over the split's keys,
+/// marks[row, split, head] = (most·log₂e, Σ e^(score - most)). scale > 0. Addresses and pitches are
+/// multiples of 16 bytes.
 template <class T, int D, int KEYS>
 static __device__ void attend_prompts(float *sums, float *marks, const T *qkv, const T *prompt, const uint32_t *ranges, const uint32_t *plan, uint32_t rows,
                                       uint32_t splits, uint32_t heads, Layout layout, float scale) {
@@ -196,7 +200,8 @@ static __device__ void attend_prompts(float *sums, float *marks, const T *qkv, c
   }
 }
 
-/// y of a row and head, a warp each: what was found in the splits of its prompt (or, with `splits` 0, its prompt), then its path.
+/// y of a row and head, a warp each: what was found in the splits of its prompt (or, with `splits`
+/// 0, its prompt), then its path.
 template <class T>
 static __device__ void attend_paths(T *y, const T *qkv, const T *prompt, const T *tail, const uint32_t *ranges, const uint32_t *path_start,
                                     const uint32_t *path, const float *sums, const float *marks, uint32_t rows, uint32_t splits, uint32_t heads,

@@ -1,9 +1,11 @@
-// Rotary positions: turns query and key parts in place, each half of a head's columns by a position of its own.
+// Rotary positions: turns query and key parts in place, each half of a head's columns by a position
+// of its own.
 #include "entry.cuh"
 #include "tile.cuh"
 
-/// With D = size/2 columns in a half and D/2 pairs: low = x[j]·cos - x[j + D/2]·sin, high = x[j + D/2]·cos + x[j]·sin. A thread has WIDE
-/// neighbouring pairs, read at once where WIDE > 1: then `pairs` is a multiple of WIDE and x of 16 bytes. `sign` -1 turns back.
+/// With D = size/2 columns in a half and D/2 pairs: low = x[j]·cos - x[j + D/2]·sin, high = x[j +
+/// D/2]·cos + x[j]·sin. A thread has WIDE neighbouring pairs, read at once where WIDE > 1: then
+/// `pairs` is a multiple of WIDE and x of 16 bytes. `sign` -1 turns back.
 template <class T, int WIDE>
 static __device__ void rotate(T *x, const float *cos, const float *sin, const uint32_t *positions0, const uint32_t *positions1, uint32_t rows,
                               uint32_t heads, uint32_t pairs, uint32_t part, uint32_t head, float sign) {

@@ -1,7 +1,9 @@
-//! nvcc: one fatbin a family, embedded. g++, with the feature `emulated`: the same sources for the host.
+//! nvcc: one fatbin a family, embedded. g++, with the feature `emulated`: the same sources for the
+//! host.
 //!
-//! Both are cached under the target folder by the hash of everything that goes in, so that check, build and test do not each
-//! pay for them. Nothing is asked of a GPU, nothing is downloaded. Without nvcc the build goes on and says so.
+//! Both are cached under the target folder by the hash of everything that goes in, so that check,
+//! build and test do not each pay for them. Nothing is asked of a GPU, nothing is downloaded.
+//! Without nvcc the build goes on and says so.
 
 use std::collections::hash_map::DefaultHasher;
 use std::env;
@@ -30,7 +32,9 @@ fn main() {
     let families = families_of(&folder);
     let entries: Vec<(String, String)> = families
         .iter()
-        .flat_map(|family| entries_of(&folder, family).into_iter().map(|entry| (entry, family.clone())))
+        .flat_map(|family| {
+            entries_of(&folder, family).into_iter().map(|entry| (entry, family.clone()))
+        })
         .collect();
 
     let mut table = String::from(
@@ -39,26 +43,37 @@ fn main() {
     for (entry, family) in &entries {
         writeln!(table, "    ({entry:?}, {family:?}),").expect("a string takes it");
     }
-    table.push_str("];\n\n/// The images embedded in this build, by family; empty where no nvcc was found.\npub const IMAGES: &[(&str, &[u8])] = &[\n");
+    table.push_str(
+        "];\n\n/// The images embedded in this build, by family; empty where no nvcc \
+        was found.\npub const IMAGES: &[(&str, &[u8])] = &[\n",
+    );
     let mut reports = String::new();
     let nvcc = find_nvcc(&folder, &out);
     let compiler = nvcc.as_deref().map_or_else(|| "no nvcc".to_owned(), version);
-    let images = nvcc.as_deref().map_or_else(Vec::new, |nvcc| images(nvcc, &folder, &families, &cache));
+    let images =
+        nvcc.as_deref().map_or_else(Vec::new, |nvcc| images(nvcc, &folder, &families, &cache));
     match &nvcc {
         Some(_) => {
             for (family, image) in &images {
                 let report = image.with_extension("report");
-                writeln!(table, "    ({family:?}, &Aligned(*include_bytes!({image:?})).0),").expect("a string takes it");
-                writeln!(reports, "    ({family:?}, include_str!({report:?})),").expect("a string takes it");
+                writeln!(table, "    ({family:?}, &Aligned(*include_bytes!({image:?})).0),")
+                    .expect("a string takes it");
+                writeln!(reports, "    ({family:?}, include_str!({report:?})),")
+                    .expect("a string takes it");
             }
         }
         None => println!(
-            "cargo:warning=no nvcc found (NVCC, CUDA_HOME/bin, PATH, target/nvcc): this build has no CUDA kernels; tools/get-nvcc installs one, see kernels/README.md"
+            "cargo:warning=no nvcc found (NVCC, CUDA_HOME/bin, PATH, target/nvcc): this build has \
+            no CUDA kernels; tools/get-nvcc installs one, see kernels/README.md"
         ),
     }
     table.push_str("];\n\n");
-    write!(table, "/// What ptxas says of each family's entry points: registers, shared memory, spills.\npub const REPORTS: &[(&str, &str)] = &[\n{reports}];\n\n")
-        .expect("a string takes it");
+    write!(
+        table,
+        "/// What ptxas says of each family's entry points: registers, shared memory, \
+        spills.\npub const REPORTS: &[(&str, &str)] = &[\n{reports}];\n\n"
+    )
+    .expect("a string takes it");
     writeln!(table, "/// What compiled the images.\npub const COMPILER: &str = {compiler:?};\n")
         .expect("a string takes it");
 
@@ -68,11 +83,21 @@ fn main() {
     };
     let emulated = objects.is_some();
     let stand_in = objects.map(|objects| stand_in(&folder, &entries, &images, &objects, &cache));
-    writeln!(table, "/// The folder of a `libcuda.so.1` that stands in for the driver in tests (`host/driver.cpp`); only beside the emulator.\npub const STAND_IN: Option<&str> = {stand_in:?};\n")
-        .expect("a string takes it");
-    writeln!(table, "/// Whether the host emulator of the kernels is part of this build.\npub const EMULATED: bool = {emulated};")
-        .expect("a string takes it");
-    // What stands in host/*.cu is for tests of the emulator: it can be launched there and is in no image.
+    writeln!(
+        table,
+        "/// The folder of a `libcuda.so.1` that stands in for the driver in tests \
+        (`host/driver.cpp`); only beside the emulator.\npub const STAND_IN: Option<&str> = \
+        {stand_in:?};\n"
+    )
+    .expect("a string takes it");
+    writeln!(
+        table,
+        "/// Whether the host emulator of the kernels is part of this build.\npub \
+        const EMULATED: bool = {emulated};"
+    )
+    .expect("a string takes it");
+    // What stands in host/*.cu is for tests of the emulator: it can be launched there and is in no
+    // image.
     let planted = families_of(&folder.join("host"));
     let bodies: Vec<String> = entries
         .iter()
@@ -83,14 +108,18 @@ fn main() {
     if emulated {
         table.push_str("    extern \"C\" {\n");
         for entry in &bodies {
-            writeln!(table, "        pub fn engine_emulated_{entry}(arguments: *mut *mut std::ffi::c_void);")
-                .expect("a string takes it");
+            writeln!(
+                table,
+                "        pub fn engine_emulated_{entry}(arguments: *mut *mut std::ffi::c_void);"
+            )
+            .expect("a string takes it");
         }
         table.push_str("    }\n");
     }
     table.push_str("    pub const ALL: &[(&str, super::Body)] = &[\n");
     for entry in bodies.iter().filter(|_| emulated) {
-        writeln!(table, "        ({entry:?}, engine_emulated_{entry}),").expect("a string takes it");
+        writeln!(table, "        ({entry:?}, engine_emulated_{entry}),")
+            .expect("a string takes it");
     }
     table.push_str("    ];\n}\n");
     fs::write(out.join("built.rs"), table).expect("OUT_DIR can be written");
@@ -115,8 +144,10 @@ fn families_of(folder: &Path) -> Vec<String> {
 
 /// The entry points of a family: lines that begin with `KERNEL(threads, name,`.
 fn entries_of(folder: &Path, family: &str) -> Vec<String> {
-    let source = fs::read_to_string(folder.join(format!("{family}.cu"))).expect("a source can be read");
-    // The preprocessor of the host compiler would have to be asked to expand macros that make entries; none do.
+    let source =
+        fs::read_to_string(folder.join(format!("{family}.cu"))).expect("a source can be read");
+    // The preprocessor of the host compiler would have to be asked to expand macros that make
+    // entries; none do.
     source
         .lines()
         .filter_map(|line| line.strip_prefix("KERNEL("))
@@ -135,7 +166,8 @@ fn find_nvcc(folder: &Path, out: &Path) -> Option<PathBuf> {
     let mut places: Vec<PathBuf> = Vec::new();
     places.extend(env::var_os("NVCC").map(PathBuf::from));
     places.extend(env::var_os("CUDA_HOME").map(|home| PathBuf::from(home).join("bin/nvcc")));
-    places.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()).map(|p| p.join("nvcc")));
+    places
+        .extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()).map(|p| p.join("nvcc")));
     let target = cache_folder(out);
     let target = target.parent().expect("the cache lies in the target folder");
     for root in [target.to_owned(), folder.join("../target")] {
@@ -170,17 +202,23 @@ fn fingerprint(folders: &[&Path], words: &[String]) -> String {
     format!("{:016x}", hasher.finish())
 }
 
-/// Compiles every family that is not in the cache. A source that does not compile ends the build with nvcc's words.
+/// Compiles every family that is not in the cache. A source that does not compile ends the build
+/// with nvcc's words.
 fn images(nvcc: &Path, folder: &Path, families: &[String], cache: &Path) -> Vec<(String, PathBuf)> {
     let flags = ["-fatbin", "-std=c++17", "-O3", "--resource-usage", "-Xfatbin=-compress-all"];
-    let release = Command::new(nvcc).arg("--version").output().map(|o| o.stdout).unwrap_or_default();
+    let release =
+        Command::new(nvcc).arg("--version").output().map(|o| o.stdout).unwrap_or_default();
     let release = String::from_utf8_lossy(&release).into_owned();
     let images: Vec<(String, PathBuf)> = families
         .iter()
         .map(|family| {
-            let text = fs::read_to_string(folder.join(format!("{family}.cu"))).expect("a source can be read");
+            let text = fs::read_to_string(folder.join(format!("{family}.cu")))
+                .expect("a source can be read");
             let words = [release.clone(), flags.concat(), TARGETS.concat(), text];
-            (family.clone(), cache.join(format!("{family}-{}.fatbin", fingerprint(&[folder], &words))))
+            (
+                family.clone(),
+                cache.join(format!("{family}-{}.fatbin", fingerprint(&[folder], &words))),
+            )
         })
         .collect();
     let missing: Vec<&(String, PathBuf)> = images
@@ -206,7 +244,8 @@ fn images(nvcc: &Path, folder: &Path, families: &[String], cache: &Path) -> Vec<
             let output = child.wait_with_output().expect("a compiler ends");
             let words = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{family}.cu:\n{words}");
-            // ptxas' report of registers and spills, which tests/audit.rs reads, is kept beside the image.
+            // ptxas' report of registers and spills, which tests/audit.rs reads, is kept beside the
+            // image.
             let report = image.with_extension("report");
             let report_part = part.with_extension(format!("report-{}", std::process::id()));
             fs::write(&report_part, words.as_bytes()).expect("the cache can be written");
@@ -222,15 +261,22 @@ fn cxx() -> String {
     env::var("CXX").unwrap_or_else(|_| "g++".into())
 }
 
-/// Compiles emulator and kernels for the host and links them: the objects. None, with a warning, where there is no C++ compiler.
+/// Compiles emulator and kernels for the host and links them: the objects. None, with a warning,
+/// where there is no C++ compiler.
 fn emulate(folder: &Path, families: &[String], cache: &Path, out: &Path) -> Option<Vec<PathBuf>> {
     let compiler = cxx();
-    let release = Command::new(&compiler).arg("-dumpversion").output().map(|o| o.stdout).unwrap_or_default();
+    let release =
+        Command::new(&compiler).arg("-dumpversion").output().map(|o| o.stdout).unwrap_or_default();
     let release = String::from_utf8_lossy(&release).trim().to_owned();
     let major = release.split('.').next().and_then(|major| major.parse::<u32>().ok());
-    if env::var("CARGO_CFG_TARGET_ARCH").as_deref() != Ok("x86_64") || major.is_none_or(|major| major < 12) {
+    if env::var("CARGO_CFG_TARGET_ARCH").as_deref() != Ok("x86_64")
+        || major.is_none_or(|major| major < 12)
+    {
         let found = if major.is_some() { release } else { "none".to_owned() };
-        println!("cargo:warning=expected g++ 12 or later (CXX) on x86-64, got {found}: this build has no emulator of the CUDA kernels, its tests are skipped");
+        println!(
+            "cargo:warning=expected g++ 12 or later (CXX) on x86-64, got {found}: this build \
+            has no emulator of the CUDA kernels, its tests are skipped"
+        );
         return None;
     }
     let flags = [
@@ -246,7 +292,8 @@ fn emulate(folder: &Path, families: &[String], cache: &Path, out: &Path) -> Opti
         "-Wno-unknown-pragmas",
         "-Wno-unused-function",
     ];
-    // What C++ leaves undefined and a GPU refuses or answers otherwise ends the kernel with a sentence.
+    // What C++ leaves undefined and a GPU refuses or answers otherwise ends the kernel with a
+    // sentence.
     let strict = [
         "-fstack-clash-protection",
         "-ftrivial-auto-var-init=pattern",
@@ -268,13 +315,18 @@ fn emulate(folder: &Path, families: &[String], cache: &Path, out: &Path) -> Opti
         let text = fs::read_to_string(source).expect("a source can be read");
         let stem = source.file_stem().expect("a source has a name").to_string_lossy().into_owned();
         let words = [compiler.clone(), release.clone(), flags.concat(), strict.concat(), text];
-        let object = cache.join(format!("{stem}-{}.o", fingerprint(&[folder, &folder.join("host")], &words)));
+        let object = cache
+            .join(format!("{stem}-{}.o", fingerprint(&[folder, &folder.join("host")], &words)));
         if !object.is_file() {
             let part = object.with_extension(format!("part-{}", std::process::id()));
             let mut command = Command::new(&compiler);
             command.args(flags).arg("-c").arg("-o").arg(&part);
             if *kernel {
-                command.args(strict).arg("-include").arg(folder.join("host/emulator.h")).args(["-x", "c++"]);
+                command
+                    .args(strict)
+                    .arg("-include")
+                    .arg(folder.join("host/emulator.h"))
+                    .args(["-x", "c++"]);
             }
             let child = command.arg(source).spawn().unwrap_or_else(|e| panic!("{compiler}: {e}"));
             running.push((child, part, object.clone(), source.clone()));
@@ -288,12 +340,17 @@ fn emulate(folder: &Path, families: &[String], cache: &Path, out: &Path) -> Opti
     }
     let library = out.join("libengine_emulated.a");
     let _ = fs::remove_file(&library);
-    let status =
-        Command::new("ar").arg("crs").arg(&library).args(&objects).status().expect("ar comes with g++");
+    let status = Command::new("ar")
+        .arg("crs")
+        .arg(&library)
+        .args(&objects)
+        .status()
+        .expect("ar comes with g++");
     assert!(status.success(), "ar failed");
     println!("cargo:rustc-link-search=native={}", out.display());
     println!("cargo:rustc-link-lib=static=engine_emulated");
-    // The C++ library goes into the binary where it is there as an archive: what is built needs glibc and libgcc alone.
+    // The C++ library goes into the binary where it is there as an archive: what is built needs
+    // glibc and libgcc alone.
     let archive = Command::new(&compiler)
         .arg("-print-file-name=libstdc++.a")
         .output()
@@ -310,7 +367,8 @@ fn emulate(folder: &Path, families: &[String], cache: &Path, out: &Path) -> Opti
     Some(objects)
 }
 
-/// Links `libcuda.so.1` for tests: the driver's functions on host memory, kernels run by the emulator. Returns its folder.
+/// Links `libcuda.so.1` for tests: the driver's functions on host memory, kernels run by the
+/// emulator. Returns its folder.
 fn stand_in(
     folder: &Path,
     entries: &[(String, String)],
@@ -334,13 +392,22 @@ fn stand_in(
         let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &b| {
             (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
         });
-        writeln!(table, "    {{{family:?}, {}, {hash:#x}}},", bytes.len()).expect("a string takes it");
+        writeln!(table, "    {{{family:?}, {}, {hash:#x}}},", bytes.len())
+            .expect("a string takes it");
     }
     table.push_str("    {nullptr, 0, 0},\n};\n");
     let source = folder.join("host/driver.cpp");
     let text = fs::read_to_string(&source).expect("a source can be read");
-    let flags =
-        ["-std=c++17", "-O2", "-g1", "-fPIC", "-shared", "-Wall", "-static-libstdc++", "-static-libgcc"];
+    let flags = [
+        "-std=c++17",
+        "-O2",
+        "-g1",
+        "-fPIC",
+        "-shared",
+        "-Wall",
+        "-static-libstdc++",
+        "-static-libgcc",
+    ];
     let names: Vec<String> = objects.iter().map(|object| object.display().to_string()).collect();
     let words = [cxx(), flags.concat(), table.clone(), text, names.concat()];
     let place = cache.join(format!("stand-in-{}", fingerprint(&[&folder.join("host")], &words)));
@@ -353,14 +420,21 @@ fn stand_in(
     fs::create_dir_all(&part).expect("the cache can be written");
     fs::write(part.join("driver_table.inc"), table).expect("the cache can be written");
     // Only the driver's functions are seen from outside: what opens it has an emulator of its own.
-    fs::write(part.join("exports"), "{ global: cu*; local: *; };\n").expect("the cache can be written");
+    fs::write(part.join("exports"), "{ global: cu*; local: *; };\n")
+        .expect("the cache can be written");
     let mut command = Command::new(cxx());
     command.args(flags).arg("-I").arg(&part).arg("-o").arg(part.join("libcuda.so.1"));
     command.arg(format!("-Wl,--version-script={}", part.join("exports").display()));
     let status = command.arg("-Wl,-soname,libcuda.so.1").arg(&source).args(objects).status();
-    assert!(status.is_ok_and(|status| status.success()), "{}: {} failed, see above", source.display(), cxx());
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "{}: {} failed, see above",
+        source.display(),
+        cxx()
+    );
     // The first name that is looked for.
-    std::os::unix::fs::symlink("libcuda.so.1", part.join("libcuda.so")).expect("the cache can be written");
+    std::os::unix::fs::symlink("libcuda.so.1", part.join("libcuda.so"))
+        .expect("the cache can be written");
     if fs::rename(&part, &place).is_err() {
         // Another build was faster.
         let _ = fs::remove_dir_all(&part);

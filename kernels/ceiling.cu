@@ -1,5 +1,6 @@
-// What this device can do at most: tensor-core products of registers with registers, and nothing else. A product kernel is
-// judged by its share of this, measured in the same run, since clocks and power limits differ between hosts.
+// What this device can do at most: tensor-core products of registers with registers, and nothing
+// else. A product kernel is judged by its share of this, measured in the same run, since clocks and
+// power limits differ between hosts.
 #include "entry.cuh"
 #include "tile.cuh"
 

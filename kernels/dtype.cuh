@@ -1,4 +1,5 @@
-// Elements as they are stored. Arithmetic is f32 everywhere: wide() in, narrow() out (to nearest even).
+// Elements as they are stored. Arithmetic is f32 everywhere: wide() in, narrow() out (to nearest
+// even).
 #pragma once
 
 #include <stdint.h>
@@ -70,7 +71,8 @@ __device__ __forceinline__ f16 narrow<f16>(float x) {
 #endif
 }
 
-/// Two neighbours in one register, the first in the low half: how mma and 32-bit stores want 16-bit elements.
+/// Two neighbours in one register, the first in the low half: how mma and 32-bit stores want 16-bit
+/// elements.
 template <class T>
 static __device__ __forceinline__ uint32_t pack(float low, float high) {
   return uint32_t(narrow<T>(low).bits) | uint32_t(narrow<T>(high).bits) << 16;
@@ -143,7 +145,8 @@ static __device__ __forceinline__ Eight load8(const void *address) {
 #endif
 }
 
-/// store16 to global memory alone. One access wherever it stands: a plain one is split into words where paths of control meet before it.
+/// store16 to global memory alone. One access wherever it stands: a plain one is split into words
+/// where paths of control meet before it.
 static __device__ __forceinline__ void store16_global(void *address, const Sixteen &x) {
 #if !defined(__CUDACC__)
   store16(address, x);

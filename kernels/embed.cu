@@ -3,7 +3,8 @@
 #include "reduce.cuh"
 #include "vector.cuh"
 
-/// sum += the columns from c on of one of up to three tables; an id that it does not have reads as NaN, never as memory beside it.
+/// sum += the columns from c on of one of up to three tables; an id that it does not have reads as
+/// NaN, never as memory beside it.
 template <int V>
 static __device__ __forceinline__ void add_row(float (&sum)[V], const void *table, const uint32_t *ids, uint32_t rows, uint32_t dtype,
                                                uint64_t r, uint32_t cols, uint32_t c) {
@@ -17,7 +18,8 @@ static __device__ __forceinline__ void add_row(float (&sum)[V], const void *tabl
   for (int v = 0; v < V; ++v) sum[v] += a[v];
 }
 
-/// A block a row: y[r] (set or add) = Σ table[ids[r]], summed in f32 and rounded once. A table that is not there has no rows.
+/// A block a row: y[r] (set or add) = Σ table[ids[r]], summed in f32 and rounded once. A table that
+/// is not there has no rows.
 template <class T, int V>
 static __device__ void embed(T *y, const void *table0, const uint32_t *ids0, uint32_t rows0, uint32_t dtype0, const void *table1,
                              const uint32_t *ids1, uint32_t rows1, uint32_t dtype1, const void *table2, const uint32_t *ids2, uint32_t rows2,
@@ -37,8 +39,9 @@ static __device__ void embed(T *y, const void *table0, const uint32_t *ids0, uin
   }
 }
 
-/// d_table[ids[r]] += dy[r] in ascending order of r, without atomics: block (r, columns) does nothing unless r is the first row with
-/// its id, and then adds all rows with that id, V columns a thread. The ids are read by every block, but from the cache.
+/// d_table[ids[r]] += dy[r] in ascending order of r, without atomics: block (r, columns) does
+/// nothing unless r is the first row with its id, and then adds all rows with that id, V columns a
+/// thread. The ids are read by every block, but from the cache.
 template <class T, int V>
 static __device__ void embed_backward(float *d_table, const T *dy, const uint32_t *ids, uint32_t table_rows, uint32_t rows, uint32_t cols) {
   float *room = reinterpret_cast<float *>(shared_memory());

@@ -1,10 +1,12 @@
 // What every kernel source begins with: the names it is reached by.
 //
 //   template <class T> __device__ void scale(T *y, const T *x, float factor, uint64_t n) { … }
-//   KERNEL(256, scale_f32, (float *y, const float *x, float factor, uint64_t n), (y, x, factor, n), scale<float>)
+//   KERNEL(256, scale_f32, (float *y, const float *x, float factor, uint64_t n), (y, x, factor, n),
+//   scale<float>)
 //
-// makes an entry point `scale_f32` that is launched with blocks of at most 256 threads. build.rs finds entry points by this word, so
-// it stands at the beginning of a line and its first two arguments on that line.
+// makes an entry point `scale_f32` that is launched with blocks of at most 256 threads. build.rs
+// finds entry points by this word, so it stands at the beginning of a line and its first two
+// arguments on that line.
 #pragma once
 
 #include <stdint.h>

@@ -1,7 +1,9 @@
-// What follows a sum of products before it is stored, on eight neighbouring columns of one row at a time.
+// What follows a sum of products before it is stored, on eight neighbouring columns of one row at a
+// time.
 //
-// Arithmetic is spelled with fmaf where a product is added, so that no compiler decides differently in two kernels; reads and
-// writes take 16 bytes where the address allows it and single elements elsewhere, which changes no bit.
+// Arithmetic is spelled with fmaf where a product is added, so that no compiler decides differently
+// in two kernels; reads and writes take 16 bytes where the address allows it and single elements
+// elsewhere, which changes no bit.
 #pragma once
 
 #include "dtype.cuh"
@@ -145,15 +147,16 @@ struct Finish {
   }
 };
 
-/// Parameters of every product kernel. `chunk`: the length of k that one blockIdx.y sums; `kinds`: four bits each for y, before,
-/// bias, residual, z, factor, a, b.
+/// Parameters of every product kernel. `chunk`: the length of k that one blockIdx.y sums; `kinds`:
+/// four bits each for y, before, bias, residual, z, factor, a, b.
 #define PRODUCT_PARAMETERS                                                                                                       \
   (void *y, void *before, const void *a, const void *b, const void *bias, const void *residual, const void *z,                   \
    const void *factor, uint32_t m, uint32_t n, uint32_t k, uint32_t chunk, uint32_t rank, uint32_t kinds, uint32_t choices,       \
    float scale, float low_rank_scale, float residual_scale)
 #define PRODUCT_ARGUMENTS \
   (y, before, a, b, bias, residual, z, factor, m, n, k, chunk, rank, kinds, choices, scale, low_rank_scale, residual_scale)
-/// The part of them that `Finish` keeps. Each blockIdx.y has a y of its own: with more than one they are f32 and summed later.
+/// The part of them that `Finish` keeps. Each blockIdx.y has a y of its own: with more than one
+/// they are f32 and summed later.
 #define PRODUCT_FINISH(by_column)                                                                                       \
   {static_cast<float *>(y) + (blockIdx.y ? uint64_t(blockIdx.y) * m * n : 0), before, bias, residual, z, factor, n, rank, kinds, \
    choices, scale, low_rank_scale, residual_scale, by_column}

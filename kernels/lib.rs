@@ -1,9 +1,10 @@
-//! The CUDA kernels of `engine`: the images that were built, the table of their entry points, and the launch of the same
-//! sources on the host.
+//! The CUDA kernels of `engine`: the images that were built, the table of their entry points, and
+//! the launch of the same sources on the host.
 
 include!(concat!(env!("OUT_DIR"), "/built.rs"));
 
-/// Bytes where a driver may read words: what nvcc embeds by itself begins at a multiple of 8, `include_bytes!` anywhere.
+/// Bytes where a driver may read words: what nvcc embeds by itself begins at a multiple of 8,
+/// `include_bytes!` anywhere.
 #[allow(dead_code)] // where no nvcc was found
 #[repr(C, align(64))]
 struct Aligned<const N: usize>([u8; N]);
@@ -24,13 +25,15 @@ pub mod emulated {
         pub shared: usize,
     }
 
-    /// Runs an entry point over a grid; `seed` decides in which order threads and blocks run: 3k + 1 and 3k + 2 mirror each other,
-    /// so that whatever is not ordered by a barrier happens both ways, 3k mixes at every step. The error names kernel, block and thread.
+    /// Runs an entry point over a grid; `seed` decides in which order threads and blocks run: 3k +
+    /// 1 and 3k + 2 mirror each other, so that whatever is not ordered by a barrier happens both
+    /// ways, 3k mixes at every step. The error names kernel, block and thread.
     ///
     /// # Safety
     ///
-    /// `arguments` point to values of exactly the types that the entry point has, and addresses among these lie in memory that
-    /// is either accessible as the kernel uses it or not accessible at all: an access outside is then caught.
+    /// `arguments` point to values of exactly the types that the entry point has, and addresses
+    /// among these lie in memory that is either accessible as the kernel uses it or not accessible
+    /// at all: an access outside is then caught.
     #[cfg(feature = "emulated")]
     pub unsafe fn launch(
         entry: &str,
@@ -52,7 +55,9 @@ pub mod emulated {
             ) -> i32;
         }
         let Some((name, body)) = super::bodies::ALL.iter().find(|(name, _)| *name == entry) else {
-            return Err(format!("{entry}: expected an entry point of kernels/*.cu, got none of that name"));
+            return Err(format!(
+                "{entry}: expected an entry point of kernels/*.cu, got none of that name"
+            ));
         };
         let kernel = std::ffi::CString::new(*name).expect("names have no zero byte");
         let block = [grid.threads, 1, 1];
@@ -75,8 +80,9 @@ pub mod emulated {
         Err(String::from_utf8_lossy(&words[..length]).into_owned())
     }
 
-    /// Runs an entry point under each of `seeds` from the same contents of `outputs` (address and bytes) and compares what it
-    /// leaves there. Refuses, with the two seeds, a result that depends on the order of threads or blocks.
+    /// Runs an entry point under each of `seeds` from the same contents of `outputs` (address and
+    /// bytes) and compares what it leaves there. Refuses, with the two seeds, a result that depends
+    /// on the order of threads or blocks.
     ///
     /// # Safety
     ///
@@ -90,7 +96,10 @@ pub mod emulated {
     ) -> Result<(), String> {
         let contents = || -> Vec<Vec<u8>> {
             // SAFETY: the caller's promise.
-            outputs.iter().map(|&(p, n)| unsafe { std::slice::from_raw_parts(p, n) }.to_vec()).collect()
+            outputs
+                .iter()
+                .map(|&(p, n)| unsafe { std::slice::from_raw_parts(p, n) }.to_vec())
+                .collect()
         };
         let before = contents();
         let mut first: Option<(u64, Vec<Vec<u8>>)> = None;
@@ -107,7 +116,9 @@ pub mod emulated {
             for (number, (a, b)) in expected.iter().zip(&after).enumerate() {
                 if let Some(at) = a.iter().zip(b).position(|(a, b)| a != b) {
                     return Err(format!(
-                        "{entry}: order: output {number} differs at byte {at} between seeds {other} and {seed}: expected one result for every order of threads and blocks; a barrier is missing, or two write one place"
+                        "{entry}: order: output {number} differs at byte {at} between seeds \
+                        {other} and {seed}: expected one result for every order of threads and \
+                        blocks; a barrier is missing, or two write one place"
                     ));
                 }
             }
@@ -121,7 +132,12 @@ pub mod emulated {
     ///
     /// None is needed: it only refuses.
     #[cfg(not(feature = "emulated"))]
-    pub unsafe fn launch(entry: &str, _: Grid, _: &mut [*mut c_void], _: u64) -> Result<(), String> {
+    pub unsafe fn launch(
+        entry: &str,
+        _: Grid,
+        _: &mut [*mut c_void],
+        _: u64,
+    ) -> Result<(), String> {
         Err(format!("{entry}: this build has no emulator; build with --features emulated"))
     }
 }

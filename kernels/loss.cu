@@ -1,17 +1,20 @@
-// Softmax against targets: a block a row, columns walked in one fixed order, the row read once for its sum.
+// Softmax against targets: a block a row, columns walked in one fixed order, the row read once for
+// its sum.
 #include "entry.cuh"
 #include "reduce.cuh"
 #include "vector.cuh"
 
-/// What is taken off before exp: the maximum, or nothing where all is -∞ as yet, for -∞ less -∞ is not a number.
+/// What is taken off before exp: the maximum, or nothing where all is -∞ as yet, for -∞ less -∞ is
+/// not a number.
 static __device__ __forceinline__ float base_of(float max) { return max == bits_to_float(0xff800000u) ? 0.0f : max; }
 
 struct Softmax {
   float max, sum;
 };
 
-/// max and Σ exp(x - max) of a row, in every thread. A thread's sum is kept to the largest it has met so far, and the threads' sums are
-/// brought to the largest of all before they are added. WIDE says how the columns are read, not which thread has them.
+/// max and Σ exp(x - max) of a row, in every thread. A thread's sum is kept to the largest it has
+/// met so far, and the threads' sums are brought to the largest of all before they are added. WIDE
+/// says how the columns are read, not which thread has them.
 template <class T, bool WIDE>
 static __device__ __forceinline__ Softmax softmax(const T *row, uint32_t cols, float *room) {
   constexpr int V = PerVector<T>::COUNT;
@@ -35,7 +38,8 @@ static __device__ __forceinline__ Softmax softmax(const T *row, uint32_t cols, f
   return Softmax{most, block_sum(sum * expf(max - base_of(most)), room)};
 }
 
-/// loss[r] = log Σ exp(row) - row[target]; the row becomes weight·(softmax - one-hot). A target that is no column makes both NaN.
+/// loss[r] = log Σ exp(row) - row[target]; the row becomes weight·(softmax - one-hot). A target
+/// that is no column makes both NaN.
 template <class T, bool WIDE>
 static __device__ void cross_entropy(float *loss, T *logits, const uint32_t *targets, const float *weights, uint32_t rows, uint32_t cols) {
   constexpr int V = PerVector<T>::COUNT;
@@ -58,7 +62,8 @@ static __device__ void cross_entropy(float *loss, T *logits, const uint32_t *tar
   }
 }
 
-/// y[j] = log_softmax(logits[r])[ids[j]] for j in first[r]..first[r + 1]. An id that is no column makes NaN.
+/// y[j] = log_softmax(logits[r])[ids[j]] for j in first[r]..first[r + 1]. An id that is no column
+/// makes NaN.
 template <class T, bool WIDE>
 static __device__ void log_probs_at(float *y, const T *logits, const uint32_t *first, const uint32_t *ids, uint32_t rows, uint32_t cols) {
   float *room = reinterpret_cast<float *>(shared_memory());

@@ -1,7 +1,8 @@
 // The product on tensor cores: a and b of one 16-bit dtype, sums in f32.
 //
-// A block makes BM × BN of y, a warp WM × WN of that, from tiles of BK of k that copies bring STAGES - 1 ahead. Every element is
-// one chain of m16n8k16 products, k ascending, whatever the tile: which tile is taken changes no bit.
+// A block makes BM × BN of y, a warp WM × WN of that, from tiles of BK of k that copies bring
+// STAGES - 1 ahead. Every element is one chain of m16n8k16 products, k ascending, whatever the
+// tile: which tile is taken changes no bit.
 #pragma once
 
 #include "entry.cuh"
@@ -16,12 +17,14 @@ struct Tile {
   static constexpr int WARPS_M = BM / WM, WARPS_N = BN / WN, THREADS = 32 * WARPS_M * WARPS_N;
 };
 
-/// Row blocks that stand together in the order of blocks, so that what runs at one time shares rows of a and of b in L2.
+/// Row blocks that stand together in the order of blocks, so that what runs at one time shares rows
+/// of a and of b in L2.
 constexpr uint32_t GROUP = 16;
 
-/// The low-rank tail as a few more columns of k, in bf16 whatever T is. A value of f32 is three bf16 (8 bits each, the rest of each
-/// rounding goes to the next), of f16 two, of bf16 one; products of parts that f32 cannot tell from zero are left out. Column
-/// c·rank + r holds pair c of parts of z[:, r] and factor[r, :].
+/// The low-rank tail as a few more columns of k, in bf16 whatever T is. A value of f32 is three
+/// bf16 (8 bits each, the rest of each rounding goes to the next), of f16 two, of bf16 one;
+/// products of parts that f32 cannot tell from zero are left out. Column c·rank + r holds pair c of
+/// parts of z[:, r] and factor[r, :].
 template <class TILE>
 struct LowRankTail {
   static constexpr int DEEP = 32, PIECES = DEEP / 8;
@@ -35,7 +38,8 @@ struct LowRankTail {
     *reinterpret_cast<bf16 *>(tile + swizzled<PIECES>(row, column / 8) + column % 8 * 2) = x;
   }
 
-  /// Pair 0, 1, 2: part 0 of z with part 0, 1, 2 of the factor. Pair 3, 4: part 1 with 0, 1. Pair 5: part 2 with 0.
+  /// Pair 0, 1, 2: part 0 of z with part 0, 1, 2 of the factor. Pair 3, 4: part 1 with 0, 1. Pair
+  /// 5: part 2 with 0.
   template <bool Z>
   __device__ __forceinline__ void split(char *tile, uint32_t row, uint32_t at, uint32_t rank, uint32_t from, float v) const {
     const bf16 first = narrow<bf16>(v);
@@ -71,7 +75,8 @@ struct LowRankTail {
   }
 };
 
-/// y = epilogue(a·b). Shared memory: STAGES tiles of a and b and the low-rank tail, or the warps' sums if these are more.
+/// y = epilogue(a·b). Shared memory: STAGES tiles of a and b and the low-rank tail, or the warps'
+/// sums if these are more.
 template <Form FORM, class T, class TILE, bool ALIGNED>
 static __device__ void gemm PRODUCT_PARAMETERS {
   constexpr int BM = TILE::BM, BN = TILE::BN, BK = TILE::BK, WM = TILE::WM, WN = TILE::WN, STAGES = TILE::STAGES;
@@ -188,7 +193,8 @@ static __device__ void gemm PRODUCT_PARAMETERS {
     }
   }
 
-  // Each warp turns its sums into rows through shared memory: eight rows of it, two neighbours each, meet no bank twice.
+  // Each warp turns its sums into rows through shared memory: eight rows of it, two neighbours
+  // each, meet no bank twice.
   constexpr int PITCH = WN + 8, LANES = WN / RUN;
   __syncthreads();
   float *room = reinterpret_cast<float *>(shared) + warp_id() * (WM * PITCH);
@@ -216,5 +222,6 @@ using Large = Tile<128, 256, 32, 64, 64, 4>;
 using Medium = Tile<128, 128, 32, 64, 64, 4>;
 using Small = Tile<64, 64, 64, 32, 32, 3>;
 using Few = Tile<16, 32, 128, 16, 16, 4>;
-/// For operands that are gathered element by element: half of k at a time, so that what is under way fits registers.
+/// For operands that are gathered element by element: half of k at a time, so that what is under
+/// way fits registers.
 using Loose = Tile<64, 64, 32, 32, 32, 3>;

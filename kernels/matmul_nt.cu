@@ -1,4 +1,5 @@
-// y = a·b in form NT, see matmul.cuh: the entries are form, dtype and tile; `any` takes operands of any alignment.
+// y = a·b in form NT, see matmul.cuh: the entries are form, dtype and tile; `any` takes operands of
+// any alignment.
 #include "matmul.cuh"
 
 KERNEL(256, gemm_nt_large_bf16, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (gemm<NT, bf16, Large, true>))

@@ -1,14 +1,16 @@
-// Products in f32 arithmetic, for operands of any dtype at any address, and what joins partial sums.
+// Products in f32 arithmetic, for operands of any dtype at any address, and what joins partial
+// sums.
 //
-// Every element of y is one chain of fmaf, k ascending (`thin`: 32 such chains, one a lane, added in one fixed order), so that a
-// row's bits depend on nothing beside it.
+// Every element of y is one chain of fmaf, k ascending (`thin`: 32 such chains, one a lane, added
+// in one fixed order), so that a row's bits depend on nothing beside it.
 #include "entry.cuh"
 #include "finish.cuh"
 #include "reduce.cuh"
 
 enum Form { NT, NN, TN };
 
-/// 64 × 64 of y by a block of 128 threads, 4 × 8 each; 16 of k at a time through shared memory, the next 16 under way in registers.
+/// 64 × 64 of y by a block of 128 threads, 4 × 8 each; 16 of k at a time through shared memory, the
+/// next 16 under way in registers.
 template <Form FORM>
 static __device__ void plain PRODUCT_PARAMETERS {
   constexpr uint32_t SIDE = 64, DEEP = 16, PITCH = SIDE + 4;
@@ -72,8 +74,9 @@ KERNEL(128, plain_nt, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, plain<NT>)
 KERNEL(128, plain_nn, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, plain<NN>)
 KERNEL(128, plain_tn, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, plain<TN>)
 
-/// Few columns (x·Aᵀ and dy·B of an adapter): a is read once, b stands in shared memory. A warp takes ROWS rows and eight columns
-/// (blockIdx.z); a lane takes eight neighbours of every 256 of k. How many rows a warp takes changes no bit.
+/// Few columns (x·Aᵀ and dy·B of an adapter): a is read once, b stands in shared memory. A warp
+/// takes ROWS rows and eight columns (blockIdx.z); a lane takes eight neighbours of every 256 of k.
+/// How many rows a warp takes changes no bit.
 template <Form FORM, int ROWS>
 static __device__ void thin PRODUCT_PARAMETERS {
   constexpr uint32_t STEP = 32 * RUN, DEEP = 2 * STEP, COLUMNS = 8;
@@ -146,8 +149,9 @@ KERNEL(256, thin_nn_4, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (thin<NN, 4>))
 KERNEL(256, thin_nt_1, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (thin<NT, 1>))
 KERNEL(256, thin_nn_1, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (thin<NN, 1>))
 
-/// Partial sums of aᵀ·b where a or b has few columns (gradients of an adapter): `rows` of k for each blockIdx.y, eight columns of
-/// the thin operand for each blockIdx.z, eight of the wide one for each thread. partial is [chunks, m, n].
+/// Partial sums of aᵀ·b where a or b has few columns (gradients of an adapter): `rows` of k for
+/// each blockIdx.y, eight columns of the thin operand for each blockIdx.z, eight of the wide one
+/// for each thread. partial is [chunks, m, n].
 template <bool THIN_B>
 static __device__ void thin_gradient(float *partial, const void *a, const void *b, uint32_t m, uint32_t n, uint32_t k, uint32_t rows,
                                      uint32_t kinds) {
@@ -204,7 +208,8 @@ static __device__ void thin_gradient(float *partial, const void *a, const void *
 KERNEL(128, thin_gradient_a, GRADIENT_PARAMETERS, GRADIENT_ARGUMENTS, thin_gradient<false>)
 KERNEL(128, thin_gradient_b, GRADIENT_PARAMETERS, GRADIENT_ARGUMENTS, thin_gradient<true>)
 
-/// y = epilogue of the partial sums at `a`, [chunks, m, n] f32, added in the order of their chunks; `k` is how many.
+/// y = epilogue of the partial sums at `a`, [chunks, m, n] f32, added in the order of their chunks;
+/// `k` is how many.
 static __device__ void join PRODUCT_PARAMETERS {
   const uint32_t runs = (n + RUN - 1) / RUN;
   const uint64_t at = uint64_t(blockIdx.x) * blockDim.x + threadIdx.x;

@@ -1,13 +1,16 @@
-// Layer normalisation: a block a row; what of a row fits in registers is read once, where it can be read 16 bytes at a time.
+// Layer normalisation: a block a row; what of a row fits in registers is read once, where it can be
+// read 16 bytes at a time.
 #include "entry.cuh"
 #include "reduce.cuh"
 #include "vector.cuh"
 
-/// Threads a block, and groups of 16 bytes of a row that each holds in registers: 8192 columns of 16 bits, 4096 of 32.
+/// Threads a block, and groups of 16 bytes of a row that each holds in registers: 8192 columns of
+/// 16 bits, 4096 of 32.
 constexpr uint32_t THREADS = 256, GROUPS = 4;
 
-/// A thread's share of a row: groups of V neighbouring columns, dealt out in turn. WIDE says how they are read and written and whether
-/// some are held in registers, not which they are: the order of each sum is decided by cols alone.
+/// A thread's share of a row: groups of V neighbouring columns, dealt out in turn. WIDE says how
+/// they are read and written and whether some are held in registers, not which they are: the order
+/// of each sum is decided by cols alone.
 template <class T, bool WIDE>
 struct Share {
   static constexpr int V = PerVector<T>::COUNT;
@@ -35,7 +38,8 @@ struct Share {
     }
   }
 
-  /// Calls work(i, c) for every group of this thread; i is known to the compiler where the group is held.
+  /// Calls work(i, c) for every group of this thread; i is known to the compiler where the group is
+  /// held.
   template <class Work>
   static __device__ __forceinline__ void each(uint32_t cols, Work work) {
 #pragma unroll
@@ -100,7 +104,8 @@ static __device__ void layernorm(T *y, float *statistics, const T *x, const void
   }
 }
 
-/// dx (set or add) = inverse·(g - mean(g) - x̂·mean(g·x̂)) with g = dy·weight and x̂ = (x - mean)·inverse.
+/// dx (set or add) = inverse·(g - mean(g) - x̂·mean(g·x̂)) with g = dy·weight and x̂ = (x -
+/// mean)·inverse.
 template <class T, bool WIDE>
 static __device__ void layernorm_backward(T *dx, const T *dy, const T *x, const void *weight, const float *statistics, uint32_t weight_dtype,
                                           uint32_t rows, uint32_t cols, uint32_t add) {

@@ -1,20 +1,22 @@
 // An operand of a product in shared memory: how it gets there and how the tensor cores take it.
 //
-// A tile is rows of pieces of 16 bytes, rows of k (ALONG) or of the other index, as the matrix is stored. Piece c of row r lies at
-// c ^ key(r): eight rows that one ldmatrix reads, and eight pieces that one quarter of a warp writes, meet no bank twice.
+// A tile is rows of pieces of 16 bytes, rows of k (ALONG) or of the other index, as the matrix is
+// stored. Piece c of row r lies at c ^ key(r): eight rows that one ldmatrix reads, and eight pieces
+// that one quarter of a warp writes, meet no bank twice.
 #pragma once
 
 #include "tile.cuh"
 
-/// A byte address in a tile of rows of PIECES pieces, as far as only r % 8 decides: the rest of the row is a multiple added outside.
+/// A byte address in a tile of rows of PIECES pieces, as far as only r % 8 decides: the rest of the
+/// row is a multiple added outside.
 template <int PIECES>
 static __device__ __forceinline__ uint32_t swizzled(uint32_t row, uint32_t piece) {
   constexpr uint32_t WAYS = PIECES < 8 ? PIECES : 8;
   return (row * PIECES + (piece ^ (row % 8 / (8 / WAYS)))) * 16;
 }
 
-/// SPAN rows or columns of y by DEEP of k, of 16-bit elements, staged by THREADS threads. ALIGNED: addresses and pitch of the matrix
-/// are multiples of 16 bytes.
+/// SPAN rows or columns of y by DEEP of k, of 16-bit elements, staged by THREADS threads. ALIGNED:
+/// addresses and pitch of the matrix are multiples of 16 bytes.
 template <class T, bool ALONG, int SPAN, int DEEP, int THREADS, bool ALIGNED>
 struct Operand {
   static constexpr int ROWS = ALONG ? SPAN : DEEP, PIECES = (ALONG ? DEEP : SPAN) / 8;
@@ -52,8 +54,8 @@ struct Operand {
     }
   }
 
-  /// Begins to bring tile number `at`, of whose DEEP of k `left` exist (none if negative); the rest becomes zero. A copy of no
-  /// bytes reads nothing, wherever it points.
+  /// Begins to bring tile number `at`, of whose DEEP of k `left` exist (none if negative); the rest
+  /// becomes zero. A copy of no bytes reads nothing, wherever it points.
   __device__ __forceinline__ void stage(char *tile, uint32_t at, int32_t left) const {
     const int32_t row_left = left - int32_t(row()), piece_left = left - int32_t(piece() * 8);
 #pragma unroll
@@ -84,8 +86,9 @@ struct Operand {
   }
 };
 
-/// Where a lane's addresses for ldmatrix lie in a tile: for each of BLOCKS places along a row one, rows by constants.
-/// HALF_BY_ROW: lanes 8 to 15 take the next eight rows (as a wants it), else lanes 16 to 31 do (as b wants it, two blocks in one load).
+/// Where a lane's addresses for ldmatrix lie in a tile: for each of BLOCKS places along a row one,
+/// rows by constants. HALF_BY_ROW: lanes 8 to 15 take the next eight rows (as a wants it), else
+/// lanes 16 to 31 do (as b wants it, two blocks in one load).
 template <bool ALONG, int SPAN, int DEEP, int WARP_SPAN, bool HALF_BY_ROW>
 struct Lanes {
   static constexpr int PIECES = (ALONG ? DEEP : SPAN) / 8;

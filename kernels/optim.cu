@@ -3,7 +3,8 @@
 #include "reduce.cuh"
 #include "vector.cuh"
 
-/// x = from[i..i + V) as far as there are n, then 0; whole where there are, and the address allows one access.
+/// x = from[i..i + V) as far as there are n, then 0; whole where there are, and the address allows
+/// one access.
 template <int V>
 static __device__ __forceinline__ void load_some(float (&x)[V], const float *from, uint64_t i, uint64_t n, bool whole) {
   if (whole)
@@ -20,8 +21,9 @@ static __device__ __forceinline__ void store_some(float *to, uint64_t i, uint64_
     store_part<false>(to, i, n, x);
 }
 
-/// One AdamW step; what depends on the step alone comes computed: rate = learning rate / (1 - β1^t), inverse_root = 1/√(1 - β2^t),
-/// decay = 1 - learning rate·weight decay. V elements a thread and step.
+/// One AdamW step; what depends on the step alone comes computed: rate = learning rate / (1 -
+/// β1^t), inverse_root = 1/√(1 - β2^t), decay = 1 - learning rate·weight decay. V elements a thread
+/// and step.
 template <int V>
 static __device__ void step(float *parameter, float *moment1, float *moment2, const float *gradient, uint64_t n, float beta1, float left1,
                              float beta2, float left2, float epsilon, float rate, float inverse_root, float decay, float gradient_scale) {
@@ -66,7 +68,8 @@ static __device__ void squares(float *partial, const float *x, uint64_t n) {
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
-/// y = Σ partial, in f64: thousands of sums of like size. One block; each thread's share, then the threads in order.
+/// y = Σ partial, in f64: thousands of sums of like size. One block; each thread's share, then the
+/// threads in order.
 static __device__ void total(float *y, const float *partial, uint32_t count) {
   double *room = reinterpret_cast<double *>(shared_memory());
   double sum = 0.0;

@@ -1,4 +1,5 @@
-// Shuffles, and sums of a warp or a block in one fixed order. Every lane of the mask must call; blocks are whole warps.
+// Shuffles, and sums of a warp or a block in one fixed order. Every lane of the mask must call;
+// blocks are whole warps.
 #pragma once
 
 #include "dtype.cuh"
@@ -84,7 +85,8 @@ static __device__ __forceinline__ float warp_max(float x) {
   return x;
 }
 
-/// The sum over a block, in every thread; `room` is shared memory for one float a warp, free again when this returns.
+/// The sum over a block, in every thread; `room` is shared memory for one float a warp, free again
+/// when this returns.
 static __device__ __forceinline__ float block_sum(float x, float *room) {
   x = warp_sum(x);
   if (lane_id() == 0) room[warp_id()] = x;
@@ -105,7 +107,8 @@ static __device__ __forceinline__ float block_max(float x, float *room) {
   return most;
 }
 
-/// Adds one to a count in shared memory and returns what it was. A count is the same in every order of threads, what it was is not.
+/// Adds one to a count in shared memory and returns what it was. A count is the same in every order
+/// of threads, what it was is not.
 static __device__ __forceinline__ uint32_t count_one(uint32_t *count) {
 #if defined(__CUDACC__)
   return atomicAdd(count, 1u);

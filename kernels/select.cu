@@ -6,8 +6,9 @@
 /// Threads a block, places for what is found in one go, and how many threads' best bound it.
 constexpr uint32_t THREADS = 256, FOUND = 1024, WANTED = 128;
 
-/// An element as one number, the greater the earlier: its value in the order of numbers, the zeros being one and what is not a number
-/// being -∞, and then its column, the smaller the greater. No two of a row are the same, and none is 0.
+/// An element as one number, the greater the earlier: its value in the order of numbers, the zeros
+/// being one and what is not a number being -∞, and then its column, the smaller the greater. No
+/// two of a row are the same, and none is 0.
 static __device__ __forceinline__ uint64_t rank_of(float value, uint32_t column) {
   const uint32_t bits = value == value ? float_to_bits(value + 0.0f) : 0xff800000u;
   const uint32_t ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
@@ -36,9 +37,11 @@ static __device__ __forceinline__ uint32_t ahead_of(uint64_t mine, const uint64_
 
 /// values and columns [rows, k] of the first k of each row, in their order.
 ///
-/// A round writes the next of them. Each thread looks for its best; of those the WANTED-th bounds the round, for there are at least
-/// as many elements up to it. The second look gathers all that are not behind the bound, in whatever order, and where one stands is how
-/// many of them are ahead of it. Should they be more than there is room for, the bound is drawn nearer: the best of all bounds one.
+/// A round writes the next of them. Each thread looks for its best; of those the WANTED-th bounds
+/// the round, for there are at least as many elements up to it. The second look gathers all that
+/// are not behind the bound, in whatever order, and where one stands is how many of them are ahead
+/// of it. Should they be more than there is room for, the bound is drawn nearer: the best of all
+/// bounds one.
 template <class T, int V>
 static __device__ void top_k(float *values, uint32_t *columns, const T *x, uint32_t rows, uint32_t cols, uint32_t k) {
   uint64_t *best = reinterpret_cast<uint64_t *>(shared_memory()), *found = best + THREADS, *bound = found + FOUND, *last = bound + 1;

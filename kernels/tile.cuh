@@ -1,9 +1,10 @@
 // What the tensor cores and the copy engine of sm_80 do, each with its plain meaning beside it.
 //
-// Fragments of mma.sync.m16n8k16, for lane = 4·group + place (PTX ISA, "Matrix Fragments for mma.m16n8k16"):
-//   a[0] row group, columns 2·place, +1     a[1] row group + 8, same columns     a[2], a[3] the same, columns + 8
-//   b[0] column group, rows (k) 2·place, +1      b[1] the same, rows + 8
-//   d[0], d[1] row group, columns 2·place, +1    d[2], d[3] row group + 8
+// Fragments of mma.sync.m16n8k16, for lane = 4·group + place (PTX ISA, "Matrix Fragments for
+// mma.m16n8k16"):
+//   a[0] row group, columns 2·place, +1 a[1] row group + 8, same columns a[2], a[3] the same,
+//   columns + 8 b[0] column group, rows (k) 2·place, +1 b[1] the same, rows + 8 d[0], d[1] row
+//   group, columns 2·place, +1 d[2], d[3] row group + 8
 #pragma once
 
 #include "reduce.cuh"
@@ -32,8 +33,9 @@ static __device__ __forceinline__ uint32_t shared_address(const void *p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
 
-/// Four 8×8 matrices of 16-bit elements. Lane l gives the address of row l % 8 of matrix l / 8 (16 bytes, aligned); r[i] of lane l
-/// receives the elements 2·(l % 4) and + 1 of row l / 4 of matrix i.
+/// Four 8×8 matrices of 16-bit elements. Lane l gives the address of row l % 8 of matrix l / 8 (16
+/// bytes, aligned); r[i] of lane l receives the elements 2·(l % 4) and + 1 of row l / 4 of matrix
+/// i.
 static __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], const void *row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -49,7 +51,8 @@ static __device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4]
                : "memory");
 }
 
-/// Begins to copy 16 bytes from global to shared memory, past L1; `bytes` (0 to 16) of them are read, the rest becomes zero.
+/// Begins to copy 16 bytes from global to shared memory, past L1; `bytes` (0 to 16) of them are
+/// read, the rest becomes zero.
 static __device__ __forceinline__ void copy16_later(void *shared, const void *global, int bytes = 16) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(bytes) : "memory");
 }
@@ -57,7 +60,8 @@ static __device__ __forceinline__ void copy16_later(void *shared, const void *gl
 /// Closes the group of copies begun since the last one.
 static __device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
-/// Waits until at most PENDING groups of this thread are under way. Others see what arrived after a barrier.
+/// Waits until at most PENDING groups of this thread are under way. Others see what arrived after a
+/// barrier.
 template <int PENDING>
 static __device__ __forceinline__ void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
@@ -172,8 +176,8 @@ static __device__ __forceinline__ float power_of_two(float x) {
 #endif
 }
 
-/// x, of which the compiler knows nothing from here on: it neither computes the value anew at each use nor moves what is computed from it
-/// out of a loop that lacks the registers.
+/// x, of which the compiler knows nothing from here on: it neither computes the value anew at each
+/// use nor moves what is computed from it out of a loop that lacks the registers.
 static __device__ __forceinline__ uint32_t opaque(uint32_t x) {
 #if defined(__CUDACC__)
   asm volatile("" : "+r"(x));

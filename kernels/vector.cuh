@@ -68,8 +68,9 @@ static __device__ __forceinline__ void store_many(T *to, const float (&x)[V]) {
   }
 }
 
-/// x = row[c..c + V) as far as there are columns, then `beyond`. WIDE: there are, and the address allows 16 bytes. Both forms give a
-/// thread the same elements, so a sum over a row has the same order wherever the row stands.
+/// x = row[c..c + V) as far as there are columns, then `beyond`. WIDE: there are, and the address
+/// allows 16 bytes. Both forms give a thread the same elements, so a sum over a row has the same
+/// order wherever the row stands.
 template <bool WIDE, int V, class T>
 static __device__ __forceinline__ void load_part(float (&x)[V], const T *row, uint64_t c, uint64_t cols, float beyond) {
   if constexpr (WIDE) {

@@ -1,4 +1,5 @@
-//! Whatever is in a file that others wrote: an error that names the file and whose fault it is, never a panic.
+//! Whatever is in a file that others wrote: an error that names the file and whose fault it is,
+//! never a panic.
 
 #[path = "bad_input/binary.rs"]
 mod binary;

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_engine");
 
-/// The libraries that belong to glibc, the one of gcc that Rust unwinds with, and what the kernel itself maps.
+/// The libraries that belong to glibc, the one of gcc that Rust unwinds with, and what the kernel
+/// itself maps.
 const ALLOWED: [&str; 8] = [
     "libc.so",
     "libm.so",
@@ -26,7 +27,11 @@ fn it_needs_glibc_and_libgcc_only() {
     }
     let ldd = Command::new("ldd").arg(BINARY).output().expect("ldd (part of glibc) runs");
     let listing = String::from_utf8_lossy(&ldd.stdout);
-    assert!(ldd.status.success(), "ldd {BINARY}: {}{listing}", String::from_utf8_lossy(&ldd.stderr));
+    assert!(
+        ldd.status.success(),
+        "ldd {BINARY}: {}{listing}",
+        String::from_utf8_lossy(&ldd.stderr)
+    );
     let strangers: Vec<&str> = listing.lines().filter(|line| !is_allowed(line)).collect();
     assert!(strangers.is_empty(), "{BINARY} needs more than glibc: {strangers:?}");
 }
@@ -54,7 +59,11 @@ fn it_is_at_most_20_megabytes() {
     }
     let bytes = fs::metadata(BINARY).unwrap().len();
     println!("binary: {:.2} MB", bytes as f64 / 1e6);
-    assert!(bytes <= 20_000_000, "{BINARY}: expected at most 20 MB, got {:.2} MB", bytes as f64 / 1e6);
+    assert!(
+        bytes <= 20_000_000,
+        "{BINARY}: expected at most 20 MB, got {:.2} MB",
+        bytes as f64 / 1e6
+    );
 }
 
 #[test]
@@ -78,7 +87,8 @@ fn it_starts_within_20_milliseconds() {
         times.sort_by(f64::total_cmp);
         times[runs / 2]
     };
-    // Other tests share the cores: a loaded machine gets two more tries, a slow binary fails all three.
+    // Other tests share the cores: a loaded machine gets two more tries, a slow binary fails all
+    // three.
     let mut tries = Vec::new();
     while tries.len() < 3 {
         tries.push(median(20));

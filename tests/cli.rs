@@ -70,7 +70,10 @@ fn shop() -> &'static Path {
             format!("{{\"id\": {}, \"title\": \"{title}\", \"categories\": [[\"Toys\"]]}}", i + 1)
         });
         done(folder, &["prepare", "source", "--train-tokenizer", "340", "--out", "shop.bin"]);
-        done(folder, &["init", "--model", "config.json", "--tokenizer", "tokenizer.json", "--out", "w"]);
+        done(
+            folder,
+            &["init", "--model", "config.json", "--tokenizer", "tokenizer.json", "--out", "w"],
+        );
         folder.to_path_buf()
     })
 }
@@ -96,9 +99,10 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn every_verb_has_help_with_an_example() {
-    for verb in
-        ["demo", "prepare", "init", "train", "decode", "eval", "forward", "inspect", "merge", "doctor"]
-    {
+    for verb in [
+        "demo", "prepare", "init", "train", "decode", "eval", "forward", "inspect", "merge",
+        "doctor",
+    ] {
         let help = done(shop(), &[verb, "--help"]);
         assert!(help.contains(&format!("Example: engine {verb}")), "{verb}: {help}");
     }
@@ -148,9 +152,12 @@ fn the_whole_way() {
         assert_eq!(line["items"].as_array().unwrap().len(), 10);
     }
     // The trace recomputes the scores.
-    for (line, trace) in lines.iter().zip(fs::read_to_string(folder.join("t.jsonl")).unwrap().lines()) {
+    for (line, trace) in
+        lines.iter().zip(fs::read_to_string(folder.join("t.jsonl")).unwrap().lines())
+    {
         let trace: serde_json::Value = serde_json::from_str(trace).unwrap();
-        for (item, traced) in line["items"].as_array().unwrap().iter().zip(trace["items"].as_array().unwrap())
+        for (item, traced) in
+            line["items"].as_array().unwrap().iter().zip(trace["items"].as_array().unwrap())
         {
             let log_probs: Vec<f64> = serde_json::from_value(traced["log_probs"].clone()).unwrap();
             let tokens = traced["tokens"].as_array().unwrap().len();
@@ -162,13 +169,20 @@ fn the_whole_way() {
             assert!((score - item["score"].as_f64().unwrap()).abs() < 1e-5);
         }
     }
-    let table =
-        done(folder, &["eval", "p.jsonl", "--data", "shop.bin", "--run", "run", "--report", "report"]);
+    let table = done(
+        folder,
+        &["eval", "p.jsonl", "--data", "shop.bin", "--run", "run", "--report", "report"],
+    );
     assert!(table.contains("popularity") && table.contains("Markov"), "{table}");
     for file in ["report.json", "report.md", "report.html"] {
         assert!(folder.join("report").join(file).exists(), "{file}");
     }
-    refused(folder, &["eval", "p.jsonl", "--data", "shop.bin", "--threshold", "hr@10>=1.1"], 6, &["hr@10"]);
+    refused(
+        folder,
+        &["eval", "p.jsonl", "--data", "shop.bin", "--threshold", "hr@10>=1.1"],
+        6,
+        &["hr@10"],
+    );
 }
 
 #[test]
@@ -180,7 +194,10 @@ fn an_adapter_trains_decodes_and_merges() {
     assert!(folder.join("run/adapter_config.json").exists());
     done(folder, &["merge", "--weights", "w", "--adapter", "run", "--out", "merged"]);
     let decode = |extra: &[&str], out: &str| {
-        done(folder, &[&["decode", "--data", "shop.bin", "--beams", "4", "--out", out], extra].concat());
+        done(
+            folder,
+            &[&["decode", "--data", "shop.bin", "--beams", "4", "--out", out], extra].concat(),
+        );
         fs::read_to_string(folder.join(out)).unwrap()
     };
     let with = decode(&["--weights", "w", "--adapter", "run"], "a.jsonl");
@@ -189,7 +206,9 @@ fn an_adapter_trains_decodes_and_merges() {
     let items = |text: &str| -> Vec<Vec<serde_json::Value>> {
         let line = |l: &str| serde_json::from_str::<serde_json::Value>(l).unwrap();
         text.lines()
-            .map(|l| line(l)["items"].as_array().unwrap().iter().map(|i| i["item"].clone()).collect())
+            .map(|l| {
+                line(l)["items"].as_array().unwrap().iter().map(|i| i["item"].clone()).collect()
+            })
             .collect()
     };
     let same = items(&with).iter().zip(items(&merged)).filter(|(a, b)| *a == b).count();
@@ -202,22 +221,26 @@ fn learnt_on(device: &str, dtype: &str) -> (Vec<f64>, Vec<String>) {
     let own = own_shop();
     let folder = own.path();
     let on = ["--device", device, "--dtype", dtype];
-    let train = "train --weights w --data shop.bin --out run --epochs 0.5 --batch 10 --learning-rate 1e-2 --validate-users 3";
+    let train = "train --weights w --data shop.bin --out run --epochs 0.5 --batch 10 \
+        --learning-rate 1e-2 --validate-users 3";
     done(folder, &[&train.split(' ').collect::<Vec<_>>()[..], &on].concat());
-    let decode = "decode --weights w --adapter run --data shop.bin --users 6 --beams 4 --out answers.jsonl";
+    let decode =
+        "decode --weights w --adapter run --data shop.bin --users 6 --beams 4 --out answers.jsonl";
     done(folder, &[&decode.split(' ').collect::<Vec<_>>()[..], &on].concat());
     let lines = |file: &str| -> Vec<serde_json::Value> {
         let text = fs::read_to_string(folder.join(file)).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
-    let losses = lines("run/metrics.jsonl").iter().filter_map(|line| line["loss"].as_f64()).collect();
+    let losses =
+        lines("run/metrics.jsonl").iter().filter_map(|line| line["loss"].as_f64()).collect();
     let items = |line: &serde_json::Value| -> Vec<String> {
         line["items"].as_array().unwrap().iter().map(|item| item["item"].to_string()).collect()
     };
     (losses, lines("answers.jsonl").iter().map(|line| items(line).join(" ")).collect())
 }
 
-/// The kernels of a GPU behind the verbs, on the emulator: in f32 what the CPU says, in 16 bits near it.
+/// The kernels of a GPU behind the verbs, on the emulator: in f32 what the CPU says, in 16 bits
+/// near it.
 #[test]
 fn the_emulated_device_does_what_the_cpu_does() {
     if !kernels::EMULATED {
@@ -225,7 +248,9 @@ fn the_emulated_device_does_what_the_cpu_does() {
         return;
     }
     let (expected, lists) = learnt_on("cpu", "f32");
-    for (device, dtype, bound) in [("emu:7", "f32", 1e-5), ("emu", "bf16", 2e-2), ("emu", "f16", 2e-3)] {
+    for (device, dtype, bound) in
+        [("emu:7", "f32", 1e-5), ("emu", "bf16", 2e-2), ("emu", "f16", 2e-3)]
+    {
         let (losses, emulated) = learnt_on(device, dtype);
         assert_eq!((losses.len(), emulated.len()), (expected.len(), lists.len()));
         for (loss, expected) in losses.iter().zip(&expected) {
@@ -245,7 +270,10 @@ fn a_demo_runs_on_the_emulated_device() {
         return;
     }
     let own = tempfile::tempdir().unwrap();
-    let out = done(own.path(), &["demo", "--device", "emu", "--users", "6", "--epochs", "1", "--out", "d"]);
+    let out = done(
+        own.path(),
+        &["demo", "--device", "emu", "--users", "6", "--epochs", "1", "--out", "d"],
+    );
     assert!(out.contains("| engine |") && own.path().join("d/predictions.jsonl").exists(), "{out}");
 }
 
@@ -253,8 +281,11 @@ fn a_demo_runs_on_the_emulated_device() {
 fn settings_come_from_a_file_and_flags_win() {
     let own = own_shop();
     let folder = own.path();
-    fs::write(folder.join("t.toml"), "epochs = 1.0\nlearning-rate = 1e-3\nlevels = [0.0, 0.0, 1.0]\n")
-        .unwrap();
+    fs::write(
+        folder.join("t.toml"),
+        "epochs = 1.0\nlearning-rate = 1e-3\nlevels = [0.0, 0.0, 1.0]\n",
+    )
+    .unwrap();
     let args = [
         "train",
         "--weights",
@@ -268,12 +299,21 @@ fn settings_come_from_a_file_and_flags_win() {
         "--validate-every",
         "0",
     ];
-    let out = done(folder, &[&args[..], &["--config", "t.toml", "--epochs", "2", "--out", "r"]].concat());
+    let out =
+        done(folder, &[&args[..], &["--config", "t.toml", "--epochs", "2", "--out", "r"]].concat());
     assert!(out.contains("done: 4 steps"), "{out}");
     let resolved = fs::read_to_string(folder.join("r/config.toml")).unwrap();
-    assert!(resolved.contains("epochs = 2.0") && resolved.contains("learning-rate = 0.001"), "{resolved}");
+    assert!(
+        resolved.contains("epochs = 2.0") && resolved.contains("learning-rate = 0.001"),
+        "{resolved}"
+    );
     fs::write(folder.join("t.toml"), "epoch = 1\n").unwrap();
-    refused(folder, &[&args[..], &["--config", "t.toml"]].concat(), 2, &["t.toml:1", "epoch", "epochs"]);
+    refused(
+        folder,
+        &[&args[..], &["--config", "t.toml"]].concat(),
+        2,
+        &["t.toml:1", "epoch", "epochs"],
+    );
     refused(folder, &["train", "--nonsense"], 2, &["--nonsense"]);
     refused(folder, &["decode", "--weights", "nowhere", "--data", "shop.bin"], 2, &["nowhere"]);
     refused(
@@ -310,7 +350,12 @@ fn weights_that_do_not_fit() {
     // A tokenizer with more ids than the model has rows.
     fs::write(folder.join("small.json"), shop::CONFIG.replace("384", "200")).unwrap();
     done(folder, &["init", "--model", "small.json", "--out", "small"]);
-    refused(folder, &["decode", "--weights", "small", "--data", "shop.bin"], 4, &["tokenizer", "200"]);
+    refused(
+        folder,
+        &["decode", "--weights", "small", "--data", "shop.bin"],
+        4,
+        &["tokenizer", "200"],
+    );
     refused(
         folder,
         &["init", "--model", "small.json", "--tokenizer", "tokenizer.json", "--out", "x"],
@@ -328,7 +373,8 @@ fn adapters_that_do_not_fit() {
     let decode = ["decode", "--weights", "w", "--data", "shop.bin", "--adapter", "other"];
     refused(folder, &decode, 4, &["lora", "expected"]);
     // Nothing in the file is a factor.
-    fs::copy(folder.join("w/model.safetensors"), folder.join("other/adapter_model.safetensors")).unwrap();
+    fs::copy(folder.join("w/model.safetensors"), folder.join("other/adapter_model.safetensors"))
+        .unwrap();
     refused(folder, &decode, 4, &["adapter"]);
     fs::write(folder.join("other/adapter_config.json"), "{\"peft_type\": \"IA3\"}").unwrap();
     refused(folder, &decode, 4, &["LORA", "IA3"]);
@@ -431,9 +477,11 @@ fn forward_gives_the_goldens_logits() {
         ("context", vec![1], le(&[context])),
         ("labels", vec![rows], le(&labels[..rows])),
     ];
-    let views =
-        data.iter().map(|(n, s, d)| (n.to_string(), TensorView::new(Dtype::I64, s.clone(), d).unwrap()));
-    fs::write(folder.path().join("x.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
+    let views = data
+        .iter()
+        .map(|(n, s, d)| (n.to_string(), TensorView::new(Dtype::I64, s.clone(), d).unwrap()));
+    fs::write(folder.path().join("x.safetensors"), safetensors::serialize(views, None).unwrap())
+        .unwrap();
     let weights = golden.display().to_string();
     let args = [
         "forward",
@@ -464,7 +512,15 @@ fn forward_gives_the_goldens_logits() {
     assert!(worst <= 1e-4 * scale, "{worst} of {scale}");
     assert_eq!(out.tensor("loss").unwrap().shape(), &[] as &[usize]);
     assert!(out.tensor("grad.transformer.layers.2.mlp.dense_4h_to_h.weight").is_ok());
-    let wrong = ["forward", "--weights", &weights, "--inputs", "y.safetensors", "--outputs", "z.safetensors"];
+    let wrong = [
+        "forward",
+        "--weights",
+        &weights,
+        "--inputs",
+        "y.safetensors",
+        "--outputs",
+        "z.safetensors",
+    ];
     refused(folder.path(), &wrong, 3, &["input_ids"]);
 }
 
@@ -480,11 +536,14 @@ fn a_full_disk_costs_nothing_that_was_finished() {
         .output()
         .is_ok_and(|o| o.status.success());
     if !mounted {
-        eprintln!("skipped: a_full_disk_costs_nothing_that_was_finished: no tmpfs may be mounted here");
+        eprintln!(
+            "skipped: a_full_disk_costs_nothing_that_was_finished: no tmpfs may be mounted here"
+        );
         return;
     }
     let (code, _, error) = run(folder, &[&TRAIN[..], &["--out", "full/run"]].concat());
-    let left: Vec<_> = fs::read_dir(full.join("run")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        fs::read_dir(full.join("run")).unwrap().map(|e| e.unwrap().file_name()).collect();
     fs::remove_dir_all(full.join("run")).unwrap();
     let (decode_code, _, decode_error) = run(
         folder,
@@ -513,5 +572,9 @@ fn a_full_disk_costs_nothing_that_was_finished() {
     assert_eq!(decode_error.trim_end().lines().count(), 1, "{decode_error}");
     // All but the last line, which the disk may have cut, are whole answers.
     let lines: Vec<&str> = whole.lines().collect();
-    assert!(lines.iter().rev().skip(1).all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+    assert!(lines
+        .iter()
+        .rev()
+        .skip(1)
+        .all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
 }

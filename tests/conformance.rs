@@ -1,7 +1,7 @@
 //! Every op on every device of this binary against the ops in f64, over dtypes and awkward shapes.
 //!
-//! A case is a function of a device; the `CASES` of each room name the op it is for, and a test holds the
-//! names against the methods of the trait, so an op without a case does not pass.
+//! A case is a function of a device; the `CASES` of each room name the op it is for, and a test
+//! holds the names against the methods of the trait, so an op without a case does not pass.
 
 #[path = "conformance/addresses.rs"]
 mod addresses;
@@ -24,8 +24,9 @@ use engine::device::Device;
 /// Op and case.
 type Case = (&'static str, fn(&Device));
 
-/// Devices to test, with the names they were opened by: the CPU, the emulator under several orders of threads, and a GPU where
-/// one is. `ENGINE_DEVICES` (comma-separated) names others; `ENGINE_REQUIRE_CUDA=1` refuses to do without a GPU.
+/// Devices to test, with the names they were opened by: the CPU, the emulator under several orders
+/// of threads, and a GPU where one is. `ENGINE_DEVICES` (comma-separated) names others;
+/// `ENGINE_REQUIRE_CUDA=1` refuses to do without a GPU.
 fn devices() -> Vec<(String, Device)> {
     let chosen = std::env::var("ENGINE_DEVICES").ok();
     let names = match &chosen {
@@ -36,8 +37,10 @@ fn devices() -> Vec<(String, Device)> {
             "cpu"
         }
     };
-    let open = |name: &str, threads| Device::open(name, threads).map(|device| (name.to_owned(), device));
-    let mut devices: Vec<(String, Device)> = names.split(',').map(|name| open(name, 2).unwrap()).collect();
+    let open =
+        |name: &str, threads| Device::open(name, threads).map(|device| (name.to_owned(), device));
+    let mut devices: Vec<(String, Device)> =
+        names.split(',').map(|name| open(name, 2).unwrap()).collect();
     if names.contains("cpu") {
         devices.push(open("cpu", 1).unwrap());
     }
@@ -114,11 +117,12 @@ fn every_op_has_a_case() {
         .filter(|name| !["upload", "download", "synchronize"].contains(name))
         .collect();
     assert!(ops.len() >= 20, "the trait was not understood: {ops:?}");
-    let cases: Vec<&str> = [cases::CASES, logits::CASES, matmul::CASES, attention::CASES, cache::CASES]
-        .concat()
-        .iter()
-        .map(|c| c.0)
-        .collect();
+    let cases: Vec<&str> =
+        [cases::CASES, logits::CASES, matmul::CASES, attention::CASES, cache::CASES]
+            .concat()
+            .iter()
+            .map(|c| c.0)
+            .collect();
     for op in &ops {
         assert!(cases.contains(op), "op {op} has no case in tests/conformance");
     }

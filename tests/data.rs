@@ -1,4 +1,5 @@
-//! Laws of the data: trie, automaton, spans, samples, batches, text. Expected rows: `golden/positions.json`.
+//! Laws of the data: trie, automaton, spans, samples, batches, text. Expected rows:
+//! `golden/positions.json`.
 
 #[path = "data/automaton.rs"]
 mod automaton;

@@ -47,12 +47,18 @@ fn what_comes_out_is_what_went_in() {
     );
     // Identifiers are no attributes.
     assert_eq!(data.item_attributes(5), []);
-    assert_eq!((data.find_item("9"), data.find_item("x5"), data.find_item("14")), (Some(2), Some(9), None));
+    assert_eq!(
+        (data.find_item("9"), data.find_item("x5"), data.find_item("14")),
+        (Some(2), Some(9), None)
+    );
     assert_eq!((data.find_user("bob"), data.find_user("nobody")), (Some(1), None));
 
     // Time order; equal times as in the file.
     let alice = data.user(0);
-    assert_eq!((alice.id, alice.items, alice.times), ("alice", &[2, 3, 0, 1][..], &[100, 200, 300, 300][..]));
+    assert_eq!(
+        (alice.id, alice.items, alice.times),
+        ("alice", &[2, 3, 0, 1][..], &[100, 200, 300, 300][..])
+    );
     assert_eq!(alice.ratings[..3], [4.0, 3.5, 5.0]);
     assert!(alice.ratings[3].is_nan());
     assert_eq!(data.user(1).items, [4, 5, 6]);
@@ -87,7 +93,9 @@ fn every_item_and_value_is_in_the_tries_and_no_special_token_is() {
         values.extend(data.item_attributes(i).iter().map(|(_, value)| value.to_string()));
     }
     values.extend(
-        (0..data.users() as u32).flat_map(|u| data.user_attributes(u)).map(|(_, value)| value.to_owned()),
+        (0..data.users() as u32)
+            .flat_map(|u| data.user_attributes(u))
+            .map(|(_, value)| value.to_owned()),
     );
     for value in &values {
         for form in [value.clone(), format!(" {value}")] {
@@ -153,7 +161,8 @@ fn another_tokenizer_is_refused() {
     let same = Vocab::open(&shop.path("tokenizer.json")).unwrap();
     data.expect_vocab(&same).unwrap();
     prepare::run(&Prepare { train_tokenizer: Some(290), ..other.arguments() }).unwrap();
-    let error = data.expect_vocab(&Vocab::open(&other.path("tokenizer.json")).unwrap()).unwrap_err();
+    let error =
+        data.expect_vocab(&Vocab::open(&other.path("tokenizer.json")).unwrap()).unwrap_err();
     assert_eq!(Fault::of(&error), Some(Fault::Model));
     assert!(error.to_string().contains("expected the tokenizer it was made with"), "{error}");
 }
@@ -211,7 +220,9 @@ fn every_flipped_byte_and_every_cut_is_noticed() {
 
 /// Makes all checksums right again, as docs/bin-format.md describes them.
 fn seal(bytes: &mut [u8]) {
-    let number = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+    let number = |bytes: &[u8], at: usize| {
+        u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize
+    };
     let sections = u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
     for entry in (0..sections).map(|s| 64 + 32 * s) {
         let (offset, length) = (number(bytes, entry + 8), number(bytes, entry + 16));
@@ -233,7 +244,8 @@ fn seal(bytes: &mut [u8]) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Damage behind right checksums, as a faulty writer would make it: an error, or values that can be read.
+    /// Damage behind right checksums, as a faulty writer would make it: an error, or values that
+    /// can be read.
     #[test]
     fn no_sealed_damage_makes_a_reader_panic(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
         thread_local! {
@@ -246,7 +258,8 @@ proptest! {
         }
         GOOD.with(|(shop, good)| {
             let mut bad = good.clone();
-            // The tokenizer is most of the file and other people's code; it gets its share of the changes only.
+            // The tokenizer is most of the file and other people's code; it gets its share of the
+            // changes only.
             let tokenizer = 64 + 32;
             let start = u64::from_le_bytes(bad[tokenizer + 8..tokenizer + 16].try_into().unwrap()) as usize;
             let length = u64::from_le_bytes(bad[tokenizer + 16..tokenizer + 24].try_into().unwrap()) as usize;
@@ -285,8 +298,12 @@ fn toys_and_beauty_have_the_counts_of_table_1() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join(format!("{name}.bin"));
         let train_tokenizer = Some(8000);
-        let arguments =
-            Prepare { source: source.clone(), train_tokenizer, out: out.clone(), ..Prepare::default() };
+        let arguments = Prepare {
+            source: source.clone(),
+            train_tokenizer,
+            out: out.clone(),
+            ..Prepare::default()
+        };
         let begin = std::time::Instant::now();
         prepare::run(&arguments).unwrap();
         assert!(begin.elapsed().as_secs() < 10, "prepare took {:?}", begin.elapsed());
@@ -299,8 +316,9 @@ fn toys_and_beauty_have_the_counts_of_table_1() {
         let sequences = std::fs::read_to_string(source.join("sequences.txt")).unwrap();
         for (u, line) in sequences.lines().enumerate() {
             let user = data.user(u as u32);
-            let ids: Vec<&str> =
-                std::iter::once(user.id).chain(user.items.iter().map(|&i| data.item(i).id)).collect();
+            let ids: Vec<&str> = std::iter::once(user.id)
+                .chain(user.items.iter().map(|&i| data.item(i).id))
+                .collect();
             assert_eq!(ids.join(" "), line);
         }
         let trie = data.catalogue();

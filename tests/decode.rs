@@ -1,10 +1,13 @@
-//! Laws of decoding on a tiny model: cached = teacher-forced, wide beam = brute force, batch of N = N batches of 1.
+//! Laws of decoding on a tiny model: cached = teacher-forced, wide beam = brute force, batch of N =
+//! N batches of 1.
 
 use engine::base::{Dtype, Philox, Stream};
 use engine::data::sample::SampleOptions;
 use engine::data::text::Piece;
 use engine::data::{Batch, Intra, IntraMode, Sample, SampleBuilder, Special, Trie};
-use engine::decode::{greedy, recommend, score_all, Blanks, Finished, Limits, Prompt, Rules, Search};
+use engine::decode::{
+    greedy, recommend, score_all, Blanks, Finished, Limits, Prompt, Rules, Search,
+};
 use engine::device::Device;
 use engine::model::{Checkpoint, Config, Model, Tune};
 use std::path::Path;
@@ -17,7 +20,8 @@ fn model() -> Model {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/glm-tiny/a");
     let config = Config::read(&folder.join("config.json")).unwrap();
     let device = Device::open("cpu", 2).unwrap();
-    Model::load(&device, config, Checkpoint::open(&folder).unwrap(), Dtype::F32, &Tune::Nothing, 0).unwrap()
+    Model::load(&device, config, Checkpoint::open(&folder).unwrap(), Dtype::F32, &Tune::Nothing, 0)
+        .unwrap()
 }
 
 /// Titles with duplicates, prefixes of one another and single tokens; the value is the item.
@@ -31,7 +35,12 @@ fn catalogue(rng: &mut Philox, items: usize, alphabet: usize) -> Vec<Vec<u32>> {
     titles
 }
 
-fn prompts(rows: &SampleBuilder, titles: &[Vec<u32>], count: usize, rng: &mut Philox) -> Vec<Prompt> {
+fn prompts(
+    rows: &SampleBuilder,
+    titles: &[Vec<u32>],
+    count: usize,
+    rng: &mut Philox,
+) -> Vec<Prompt> {
     (0..count)
         .map(|i| {
             let mut text = engine::data::sample::Prompt::default();
@@ -97,7 +106,8 @@ fn a_beam_as_wide_as_the_catalogue_is_brute_force() {
     let prompts = prompts(&rows, &world.titles, 3, &mut Philox::new(2, Stream::Synthetic, 1));
     for length_penalty in [0.0, 1.0] {
         let (found, _) =
-            recommend(&model, world.search(world.trie.nodes(), length_penalty, true), &prompts).unwrap();
+            recommend(&model, world.search(world.trie.nodes(), length_penalty, true), &prompts)
+                .unwrap();
         for (prompt, found) in prompts.iter().zip(&found) {
             let mut distinct = world.titles.clone();
             distinct.sort();
@@ -116,8 +126,9 @@ fn a_beam_as_wide_as_the_catalogue_is_brute_force() {
                 assert!((f.score - b.0).abs() <= 1e-4, "{} {}", f.score, b.0);
                 assert_eq!(f.tokens[..f.tokens.len() - 1], b.1);
                 // Items that share a title share a leaf, in the order in which they were given.
-                let items: Vec<u32> =
-                    (0..world.titles.len() as u32).filter(|&i| world.titles[i as usize] == b.1).collect();
+                let items: Vec<u32> = (0..world.titles.len() as u32)
+                    .filter(|&i| world.titles[i as usize] == b.1)
+                    .collect();
                 assert_eq!(world.trie.members(f.node), items);
             }
         }
@@ -242,8 +253,13 @@ fn free_answers_are_rows_of_training_and_a_batch_is_its_members() {
     let rows = world.rows();
     let mut rng = Philox::new(12, Stream::Synthetic, 1);
     let specials: Vec<u32> = (500..509).collect();
-    let limits =
-        Limits { intra: rows.intra(), start: SPECIAL.start, end: END, specials: &specials, tokens: 7 };
+    let limits = Limits {
+        intra: rows.intra(),
+        start: SPECIAL.start,
+        end: END,
+        specials: &specials,
+        tokens: 7,
+    };
     let texts: Vec<engine::data::sample::Prompt> = (0..6)
         .map(|text| {
             let mut prompt = engine::data::sample::Prompt::default();
@@ -278,7 +294,8 @@ fn free_answers_are_rows_of_training_and_a_batch_is_its_members() {
     assert!(full > 0, "some answer reaches the limit with a mask behind it");
 }
 
-/// A random scorer: the log-probability of a token after a path is a hash of both; coarse, so that ties are common.
+/// A random scorer: the log-probability of a token after a path is a hash of both; coarse, so that
+/// ties are common.
 fn random_log_prob(seed: u64, path: &[u32], token: u32) -> f32 {
     let key = path
         .iter()
@@ -295,7 +312,8 @@ fn literal(world: &World, width: usize, penalty: f64, seed: u64) -> Vec<(f64, Ve
         let mut all: Vec<(f64, Vec<u32>)> = Vec::new();
         for (sum, path) in &live {
             let node = world.trie.find(path).unwrap();
-            let mut tokens: Vec<u32> = world.trie.children(node).map(|c| world.trie.token(c)).collect();
+            let mut tokens: Vec<u32> =
+                world.trie.children(node).map(|c| world.trie.token(c)).collect();
             if world.trie.is_terminal(node) {
                 tokens.push(END);
             }
@@ -363,7 +381,8 @@ fn look_ahead_replays_the_rule_exactly() {
         for look_ahead in [true, false] {
             let (found, passes) =
                 run(&mut Search::new(world.search(width, penalty, look_ahead)), &world, seed);
-            let found: Vec<(f64, Vec<u32>)> = found.into_iter().map(|f| (f.score, f.tokens)).collect();
+            let found: Vec<(f64, Vec<u32>)> =
+                found.into_iter().map(|f| (f.score, f.tokens)).collect();
             assert_eq!(found, expected, "seed {seed} width {width} penalty {penalty}");
             *(if look_ahead { &mut with } else { &mut without }) += passes;
         }

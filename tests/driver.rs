@@ -1,7 +1,9 @@
-//! The driver seam of the CUDA backend, executed without a GPU: the real binary opens a `libcuda.so.1` that stands in for the driver
-//! (`kernels/host/driver.cpp`) and is a stricter judge. What a program does wrong is a line "stand-in: …" on standard error.
+//! The driver seam of the CUDA backend, executed without a GPU: the real binary opens a
+//! `libcuda.so.1` that stands in for the driver (`kernels/host/driver.cpp`) and is a stricter
+//! judge. What a program does wrong is a line "stand-in: …" on standard error.
 //!
-//! `ENGINE_REQUIRE_NVCC=1` refuses a build without kernels, which is otherwise one visible skip a test.
+//! `ENGINE_REQUIRE_NVCC=1` refuses a build without kernels, which is otherwise one visible skip a
+//! test.
 
 mod shop;
 
@@ -15,14 +17,19 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// The folder of the stand-in. None, said once a test, where this build has none or no kernels to give to it.
+/// The folder of the stand-in. None, said once a test, where this build has none or no kernels to
+/// give to it.
 fn stand_in(test: &str) -> Option<&'static str> {
     let found = kernels::STAND_IN.filter(|_| !kernels::IMAGES.is_empty());
     if found.is_none() {
         let required = std::env::var("ENGINE_REQUIRE_NVCC").is_ok_and(|x| x == "1");
-        assert!(!required, "ENGINE_REQUIRE_NVCC=1: expected CUDA kernels and their emulator in this build");
+        assert!(
+            !required,
+            "ENGINE_REQUIRE_NVCC=1: expected CUDA kernels and their emulator in this build"
+        );
         println!(
-            "skipped: {test}: this build has no kernels (tools/get-nvcc) or no emulator (a C++ compiler)"
+            "skipped: {test}: this build has no kernels (tools/get-nvcc) or no emulator (a C++ \
+            compiler)"
         );
     }
     found
@@ -35,7 +42,8 @@ struct End {
     error: String,
 }
 
-/// The binary with a driver from `library`; `pretend` are the stand-in's settings, without their prefix.
+/// The binary with a driver from `library`; `pretend` are the stand-in's settings, without their
+/// prefix.
 fn engine(library: &str, folder: &Path, pretend: &[(&str, &str)], args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_engine"));
     command.current_dir(folder).args(["--threads", "1", "--quiet"]).args(args);
@@ -49,7 +57,11 @@ fn engine(library: &str, folder: &Path, pretend: &[(&str, &str)], args: &[&str])
 fn run(library: &str, folder: &Path, pretend: &[(&str, &str)], args: &[&str]) -> End {
     let output = engine(library, folder, pretend, args).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    End { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), error: text(&output.stderr) }
+    End {
+        code: output.status.code().unwrap_or(-1),
+        out: text(&output.stdout),
+        error: text(&output.stderr),
+    }
 }
 
 /// Expects success and not a word, so nothing misused and nothing left behind.
@@ -60,24 +72,30 @@ fn done(library: &str, folder: &Path, pretend: &[(&str, &str)], args: &[&str]) -
     end.out
 }
 
-/// Expects exit code 5 and one sentence with all of `words`, so nothing misused and nothing left behind.
+/// Expects exit code 5 and one sentence with all of `words`, so nothing misused and nothing left
+/// behind.
 #[track_caller]
 fn refused(library: &str, folder: &Path, pretend: &[(&str, &str)], args: &[&str], words: &[&str]) {
     let End { code, error, .. } = run(library, folder, pretend, args);
     assert_eq!(code, 5, "{pretend:?} {args:?}: {error}");
-    assert!(error.starts_with("engine: ") && error.lines().count() == 1, "{pretend:?} {args:?}: {error}");
+    assert!(
+        error.starts_with("engine: ") && error.lines().count() == 1,
+        "{pretend:?} {args:?}: {error}"
+    );
     for word in words {
         assert!(error.contains(word), "{pretend:?} {args:?}: expected {word:?} in {error}");
     }
 }
 
-/// A shop of 20 items and 12 users, a model of two small layers from nothing, and rows for `forward`; made once, on the CPU.
+/// A shop of 20 items and 12 users, a model of two small layers from nothing, and rows for
+/// `forward`; made once, on the CPU.
 fn shop() -> &'static Path {
     static SHOP: OnceLock<PathBuf> = OnceLock::new();
     SHOP.get_or_init(|| {
         let folder = Box::leak(Box::new(tempfile::tempdir().unwrap())).path();
         shop::numbered(folder, 20, 12, 5, |i| {
-            let (colour, thing) = (["Red", "Blue", "Tiny", "Grand"][i % 4], ["Kite", "Robot", "Drum"][i % 3]);
+            let (colour, thing) =
+                (["Red", "Blue", "Tiny", "Grand"][i % 4], ["Kite", "Robot", "Drum"][i % 3]);
             format!("{{\"id\": {}, \"title\": \"{colour} {thing} {}\"}}", i + 1, i / 12)
         });
         let le = |values: &[i64]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
@@ -92,7 +110,8 @@ fn shop() -> &'static Path {
         let views = data.iter().map(|(n, s, d)| {
             (n.to_string(), TensorView::new(safetensors::Dtype::I64, s.clone(), d).unwrap())
         });
-        fs::write(folder.join("rows.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
+        fs::write(folder.join("rows.safetensors"), safetensors::serialize(views, None).unwrap())
+            .unwrap();
         for verb in [
             "prepare source --train-tokenizer 330 --out shop.bin",
             "init --model config.json --tokenizer tokenizer.json --out w",
@@ -107,13 +126,15 @@ fn shop() -> &'static Path {
 
 /// Words of a command; `{shop}` is the shop's folder.
 fn words(device: &str, text: &str) -> Vec<String> {
-    let text = format!("--device {device} {}", text.replace("{shop}", &shop().display().to_string()));
+    let text =
+        format!("--device {device} {}", text.replace("{shop}", &shop().display().to_string()));
     text.split_whitespace().map(str::to_owned).collect()
 }
 
 const FORWARD: &str = "forward --weights {shop}/w --inputs {shop}/rows.safetensors";
 const TRAIN: &str =
-    "train --weights {shop}/w --data {shop}/shop.bin --rank 2 --lora-dropout 0.1 --epochs 2 --batch 4 \
+    "train --weights {shop}/w --data {shop}/shop.bin --rank 2 --lora-dropout 0.1 --epochs 2 \
+    --batch 4 \
     --batch-rows 160 --validate-every 0 --checkpoint-every 1";
 const DECODE: &str = "decode --weights {shop}/w --data {shop}/shop.bin --beams 3";
 
@@ -129,7 +150,9 @@ fn remains(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         assert!(!name.ends_with("partial"), "{name} was left behind");
         if entry.path().is_dir() {
             all.extend(
-                remains(&entry.path()).into_iter().map(|(file, bytes)| (format!("{name}/{file}"), bytes)),
+                remains(&entry.path())
+                    .into_iter()
+                    .map(|(file, bytes)| (format!("{name}/{file}"), bytes)),
             );
         } else if !["metrics.jsonl", "config.toml", "state.json"].contains(&name.as_str()) {
             all.insert(name, fs::read(entry.path()).unwrap());
@@ -216,7 +239,8 @@ fn training_stopped_and_resumed_is_the_emulators_bit_for_bit() {
     assert!(calls(&file)["cuLaunchKernel"] > 100, "the stand-in did the work");
     let decode = |device: &str, run: &Path| {
         let out = run.with_extension("jsonl");
-        let text = format!("{DECODE} --dtype f32 --adapter {} --out {}", run.display(), out.display());
+        let text =
+            format!("{DECODE} --dtype f32 --adapter {} --out {}", run.display(), out.display());
         done(library, folder.path(), &[], &borrowed(&words(device, &text)));
         answers(&out)
     };
@@ -234,13 +258,20 @@ fn every_generation_gives_the_emulators_gradients() {
         if dtype == "f32" {
             text += " --gradients";
         }
-        done(library, folder.path(), &[("CAPABILITY", capability)], &borrowed(&words(device, &text)));
+        done(
+            library,
+            folder.path(),
+            &[("CAPABILITY", capability)],
+            &borrowed(&words(device, &text)),
+        );
         fs::read(folder.path().join("y.safetensors")).unwrap()
     };
     for dtype in ["f32", "bf16", "f16"] {
         let expected = forward("emu", "8.0", dtype);
         // Machine code of their own, of an earlier minor number, PTX.
-        for capability in ["8.0", "9.0", "8.9", "12.0"].iter().take(if dtype == "f32" { 4 } else { 1 }) {
+        for capability in
+            ["8.0", "9.0", "8.9", "12.0"].iter().take(if dtype == "f32" { 4 } else { 1 })
+        {
             assert!(forward("cuda:0", capability, dtype) == expected, "{dtype} on {capability}");
         }
     }
@@ -251,8 +282,11 @@ fn sixteen_bit_models_train_and_decode() {
     let Some(library) = stand_in("16 bits") else { return };
     let folder = tempfile::tempdir().unwrap();
     for dtype in ["bf16", "f16"] {
-        let train =
-            format!("{TRAIN} --epochs 1 --dtype {dtype} --out {dtype}").replacen("--epochs 2 ", "", 1);
+        let train = format!("{TRAIN} --epochs 1 --dtype {dtype} --out {dtype}").replacen(
+            "--epochs 2 ",
+            "",
+            1,
+        );
         done(library, folder.path(), &[], &borrowed(&words("cuda:0", &train)));
         let decode = format!("{DECODE} --dtype {dtype} --adapter {dtype} --out {dtype}.jsonl");
         done(library, folder.path(), &[], &borrowed(&words("cuda:0", &decode)));
@@ -270,14 +304,29 @@ fn what_a_machine_lacks_is_said_with_what_to_do() {
     let cases = [
         (("DEVICES", "0"), vec!["cuda:0", "CUDA_ERROR_NO_DEVICE", "nvidia-smi", "--device cpu"]),
         (("CAPABILITY", "7.5"), vec!["cuda:0", "8.0", "Stand-in with 7.5", "--device cpu"]),
-        (("DRIVER_TOO_OLD", "1"), vec!["cuda:0", "update the driver", kernels::COMPILER, "--device cpu"]),
-        (("INIT_FAILS", "803"), vec!["cuda:0", "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "same version"]),
-        (("MEMORY", "20000"), vec!["bytes", "free", "--batch-rows", "--keep", "CUDA_ERROR_OUT_OF_MEMORY"]),
+        (
+            ("DRIVER_TOO_OLD", "1"),
+            vec!["cuda:0", "update the driver", kernels::COMPILER, "--device cpu"],
+        ),
+        (
+            ("INIT_FAILS", "803"),
+            vec!["cuda:0", "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "same version"],
+        ),
+        (
+            ("MEMORY", "20000"),
+            vec!["bytes", "free", "--batch-rows", "--keep", "CUDA_ERROR_OUT_OF_MEMORY"],
+        ),
     ];
     for (pretend, words) in cases {
         refused(library, folder.path(), &[pretend], &borrowed(&gpu), &words);
     }
-    refused(library, folder.path(), &[], &borrowed(&decode("cuda:1")), &["cuda:1", "below 1", "doctor"]);
+    refused(
+        library,
+        folder.path(),
+        &[],
+        &borrowed(&decode("cuda:1")),
+        &["cuda:1", "below 1", "doctor"],
+    );
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was begun");
 
     // Enough for the weights, not for what is done with them.
@@ -287,7 +336,10 @@ fn what_a_machine_lacks_is_said_with_what_to_do() {
     let decode = words("cuda:0", &format!("{DECODE} --dtype f32 --out p.jsonl"));
     refused(library, folder.path(), &little, &borrowed(&decode), &["bytes", "free"]);
     let left = remains(folder.path());
-    assert!(!left.keys().any(|name| name.contains("adapter") || name.contains("checkpoints")), "{left:?}");
+    assert!(
+        !left.keys().any(|name| name.contains("adapter") || name.contains("checkpoints")),
+        "{left:?}"
+    );
     assert!(
         left["p.jsonl"].split_inclusive(|&b| b == b'\n').all(|line| line.ends_with(b"\n")),
         "whole lines"
@@ -301,7 +353,8 @@ fn what_a_machine_lacks_is_said_with_what_to_do() {
     refused("", folder.path(), &[], &borrowed(&gpu), &["cuda:0", "libcuda.so.1", "doctor"]);
 }
 
-/// Where memory is short, users are answered in smaller groups, the pool gives back what lies in pieces, and the answers are the same.
+/// Where memory is short, users are answered in smaller groups, the pool gives back what lies in
+/// pieces, and the answers are the same.
 #[test]
 fn a_nearly_full_gpu_gives_the_same_answers() {
     let Some(library) = stand_in("a full device") else { return };
@@ -317,33 +370,44 @@ fn a_nearly_full_gpu_gives_the_same_answers() {
     let (expected, roomy) = decode("1000000000");
     let (answers, full) = decode("400000");
     assert_eq!(answers, expected);
-    assert!(full["cuMemPoolTrimTo"] > 0 && !roomy.contains_key("cuMemPoolTrimTo"), "{full:?} {roomy:?}");
+    assert!(
+        full["cuMemPoolTrimTo"] > 0 && !roomy.contains_key("cuMemPoolTrimTo"),
+        "{full:?} {roomy:?}"
+    );
     assert!(full["cuLaunchKernel"] > roomy["cuLaunchKernel"], "{full:?} {roomy:?}");
 }
 
-/// Whichever call of the driver fails, first, last or in between: one sentence, and everything made before is given back.
+/// Whichever call of the driver fails, first, last or in between: one sentence, and everything made
+/// before is given back.
 #[test]
 fn every_call_may_fail() {
     let Some(library) = stand_in("failing calls") else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("calls").display().to_string();
-    let forward = words("cuda:0", &format!("{FORWARD} --outputs y.safetensors --gradients --dtype f32"));
+    let forward =
+        words("cuda:0", &format!("{FORWARD} --outputs y.safetensors --gradients --dtype f32"));
     let forward = borrowed(&forward);
     done(library, folder.path(), &[("CALLS", &file)], &forward);
     // What gives something back cannot fail without leaving it behind.
     let gives_back = ["Destroy", "Free", "Release", "Unload"];
     let calls = calls(Path::new(&file));
     let mut failed = 0;
-    for (name, count) in calls.iter().filter(|(name, _)| !gives_back.iter().any(|word| name.contains(word))) {
+    for (name, count) in
+        calls.iter().filter(|(name, _)| !gives_back.iter().any(|word| name.contains(word)))
+    {
         // Nor can entering the context, which giving back begins with, once something is there.
         let last = if name == "cuCtxSetCurrent" { 1 } else { *count };
         for number in BTreeSet::from([1, last.div_ceil(2), last]) {
             fs::remove_file(folder.path().join("y.safetensors")).ok();
             let fails = format!("{name} {number} 999");
-            let End { code, error, .. } = run(library, folder.path(), &[("FAILS", &fails)], &forward);
+            let End { code, error, .. } =
+                run(library, folder.path(), &[("FAILS", &fails)], &forward);
             let whole = folder.path().join("y.safetensors").exists();
             match code {
-                5 => assert!(error.starts_with("engine: ") && error.lines().count() == 1, "{fails}: {error}"),
+                5 => assert!(
+                    error.starts_with("engine: ") && error.lines().count() == 1,
+                    "{fails}: {error}"
+                ),
                 // Memory is asked for twice, and what fails while all is given back loses nothing.
                 _ => assert_eq!((code, error.as_str(), whole), (0, "", true), "{fails}"),
             }
@@ -367,7 +431,8 @@ impl Library {
         Library(library)
     }
 
-    /// Calls `name` with up to five words; the ABI passes integers and pointers alike and ignores those a function does not have.
+    /// Calls `name` with up to five words; the ABI passes integers and pointers alike and ignores
+    /// those a function does not have.
     fn call(&self, name: &str, arguments: &[usize]) -> c_int {
         let symbol = CString::new(name).unwrap();
         // SAFETY: a symbol of a library that is open.
@@ -375,7 +440,8 @@ impl Library {
         assert!(!function.is_null(), "{name}");
         let mut a = [0; 5];
         a[..arguments.len()].copy_from_slice(arguments);
-        // SAFETY: a driver's function takes at most five words here, each an integer or a pointer to memory of the caller that lives.
+        // SAFETY: a driver's function takes at most five words here, each an integer or a pointer
+        // to memory of the caller that lives.
         unsafe {
             let function: extern "C" fn(usize, usize, usize, usize, usize) -> c_int =
                 std::mem::transmute(function);
@@ -452,7 +518,8 @@ fn misuse(name: &str, cuda: &Library) {
         _ => panic!("{name}: no such misuse"),
     }
     end += cuda.call("cuMemFreeAsync", &[buffer, stream]) + cuda.call("cuMemFreeHost", &[pinned]);
-    end += cuda.call("cuStreamDestroy_v2", &[stream]) + cuda.call("cuDevicePrimaryCtxRelease_v2", &[0]);
+    end += cuda.call("cuStreamDestroy_v2", &[stream])
+        + cuda.call("cuDevicePrimaryCtxRelease_v2", &[0]);
     assert_eq!(end, 0, "{name}");
 }
 
@@ -469,7 +536,10 @@ fn planted_misuses_are_found() {
     for (name, words) in [
         ("nothing", &[] as &[&str]),
         ("a copy is read before it is there", &[]),
-        ("a slot is used again too early", &["pinned memory was written while it was being copied"]),
+        (
+            "a slot is used again too early",
+            &["pinned memory was written while it was being copied"],
+        ),
         ("a buffer is freed twice", &["cuMemFreeAsync: 0x", "is no buffer, or was freed before"]),
         ("a copy passes the end", &["cuMemsetD8Async: destination: 33 bytes at 0x"]),
         ("pageable memory is copied", &["are not in one piece of pinned memory"]),
@@ -479,11 +549,19 @@ fn planted_misuses_are_found() {
         ),
         (
             "things are left behind",
-            &["left behind: 1 buffers", "64 bytes in", "1 pieces of pinned", "1 events", "1 streams"],
+            &[
+                "left behind: 1 buffers",
+                "64 bytes in",
+                "1 pieces of pinned",
+                "1 events",
+                "1 streams",
+            ],
         ),
     ] {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "planted_misuses_are_found", "--nocapture"]).env("ENGINE_PLANTED", name);
+        command
+            .args(["--exact", "planted_misuses_are_found", "--nocapture"])
+            .env("ENGINE_PLANTED", name);
         let output = command.output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{name}: {error}");

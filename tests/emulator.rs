@@ -1,5 +1,6 @@
-//! The emulator of the CUDA kernels is a stricter judge than a GPU: here it meets kernels that do wrong
-//! (`kernels/host/planted.cu`), each of which it must find, and the meaning of its instructions is held against plain loops.
+//! The emulator of the CUDA kernels is a stricter judge than a GPU: here it meets kernels that do
+//! wrong (`kernels/host/planted.cu`), each of which it must find, and the meaning of its
+//! instructions is held against plain loops.
 
 use engine::base::{Philox, Stream};
 use kernels::emulated::{launch, launch_in_orders, Grid};
@@ -32,7 +33,8 @@ impl Room {
         let mut map = MmapMut::map_anon(room + 4096).unwrap();
         map[room - bytes.len()..room].copy_from_slice(bytes);
         // SAFETY: the last page of a map of our own; `values` never reaches it.
-        let done = unsafe { libc::mprotect(map.as_mut_ptr().add(room).cast(), 4096, libc::PROT_NONE) };
+        let done =
+            unsafe { libc::mprotect(map.as_mut_ptr().add(room).cast(), 4096, libc::PROT_NONE) };
         assert_eq!(done, 0);
         Room { map, begin: room - bytes.len() }
     }
@@ -50,8 +52,10 @@ impl Room {
 /// Launches with these words as arguments.
 fn run(entry: &str, grid: Grid, words: &[u64], seed: u64) -> Result<(), String> {
     let mut words = words.to_vec();
-    let mut arguments: Vec<*mut c_void> = words.iter_mut().map(|w| (w as *mut u64).cast()).collect();
-    // SAFETY: every caller gives the arguments of its entry point; addresses are of a Room that lives.
+    let mut arguments: Vec<*mut c_void> =
+        words.iter_mut().map(|w| (w as *mut u64).cast()).collect();
+    // SAFETY: every caller gives the arguments of its entry point; addresses are of a Room that
+    // lives.
     unsafe { launch(entry, grid, &mut arguments, seed) }
 }
 
@@ -67,9 +71,12 @@ fn plant_in_orders(entry: &str, grid: Grid, n: usize, seeds: &[u64]) -> Result<(
     let y = Room::new(&vec![0f32; n]);
     let x = Room::new(&noise(n, 11));
     let mut words = [y.address(), x.address(), n as u64];
-    let mut arguments: Vec<*mut c_void> = words.iter_mut().map(|w| (w as *mut u64).cast()).collect();
+    let mut arguments: Vec<*mut c_void> =
+        words.iter_mut().map(|w| (w as *mut u64).cast()).collect();
     // SAFETY: the arguments of every planted kernel; the output is a Room that lives.
-    unsafe { launch_in_orders(entry, grid, &mut arguments, &[(y.address() as *mut u8, 4 * n)], seeds) }
+    unsafe {
+        launch_in_orders(entry, grid, &mut arguments, &[(y.address() as *mut u8, 4 * n)], seeds)
+    }
 }
 
 #[test]
@@ -103,9 +110,15 @@ fn wrong_kernels_are_refused_with_kernel_block_and_thread() {
     }
     for (entry, words) in [
         ("read_outside", "memory: read outside every buffer at address 0x"),
-        ("write_outside", "block (0, 0, 0) thread 5: memory: write outside every buffer at address 0x"),
+        (
+            "write_outside",
+            "block (0, 0, 0) thread 5: memory: write outside every buffer at address 0x",
+        ),
         ("no_such_address", "memory: access at an address that no memory can have"),
-        ("shared_read_outside", "shared memory: read at byte 4000, the launch asked for 1000 bytes"),
+        (
+            "shared_read_outside",
+            "shared memory: read at byte 4000, the launch asked for 1000 bytes",
+        ),
         (
             "shared_write_behind",
             "shared memory: something wrote at byte 1008, the launch asked for 1000 bytes",
@@ -129,9 +142,15 @@ fn wrong_kernels_are_refused_with_kernel_block_and_thread() {
         ("shuffle_at_barrier", "divergence: thread 0 is at the barrier of planted.cu:"),
         ("copy_left", "cp.async: returned with copies under way"),
         ("copy_uncommitted", "cp.async: returned with copies under way"),
-        ("copy_target_written", "cp.async: its destination was written while the copy was under way"),
+        (
+            "copy_target_written",
+            "cp.async: its destination was written while the copy was under way",
+        ),
         ("copy_source_written", "cp.async: its source was written while the copy was under way"),
-        ("copy_misaligned", "cp.async: global memory: expected an address that is a multiple of 16"),
+        (
+            "copy_misaligned",
+            "cp.async: global memory: expected an address that is a multiple of 16",
+        ),
         ("copy_outside_shared", "cp.async: expected an address in the 1000 bytes of shared memory"),
         ("copy_too_long", "cp.async: expected 0 to 16 bytes to read, got 20"),
         ("copy_beyond_source", "memory: read outside every buffer at address 0x"),
@@ -169,10 +188,17 @@ fn launches_that_no_device_takes_are_refused() {
         (Grid { shared: 228 << 10, ..ONE_BLOCK }, "227 KiB of shared memory"),
     ] {
         let got = plant("planted_no_barrier", grid, 256, 1).unwrap_err();
-        assert!(got.starts_with("planted_no_barrier: launch: expected ") && got.contains(words), "{got}");
+        assert!(
+            got.starts_with("planted_no_barrier: launch: expected ") && got.contains(words),
+            "{got}"
+        );
     }
-    let got = plant("planted_more_threads_than_named", Grid { threads: 64, ..ONE_BLOCK }, 64, 1).unwrap_err();
-    assert!(got.contains("expected at most the 32 threads a block that KERNEL names, got 64"), "{got}");
+    let got = plant("planted_more_threads_than_named", Grid { threads: 64, ..ONE_BLOCK }, 64, 1)
+        .unwrap_err();
+    assert!(
+        got.contains("expected at most the 32 threads a block that KERNEL names, got 64"),
+        "{got}"
+    );
     assert!(plant("planted_nothing", ONE_BLOCK, 1, 1).unwrap_err().contains("none of that name"));
 }
 
@@ -182,7 +208,9 @@ fn what_was_never_written_is_poison() {
         return;
     }
     let grid = Grid { threads: 32, ..ONE_BLOCK };
-    for entry in ["planted_shared_uninitialised", "planted_copy_read_early", "planted_copy_waits_short"] {
+    for entry in
+        ["planted_shared_uninitialised", "planted_copy_read_early", "planted_copy_waits_short"]
+    {
         for seed in SEEDS {
             let y = plant(entry, grid, 32, seed).unwrap();
             assert!(y.iter().all(|x| x.is_nan()), "{entry}: {y:?}");
@@ -213,7 +241,8 @@ fn several_threads_emulate_at_once() {
             scope.spawn(move || {
                 for _ in 0..20 {
                     if t % 2 == 0 {
-                        plant_in_orders("planted_barriers_are_there", ONE_BLOCK, 256, &SEEDS).unwrap();
+                        plant_in_orders("planted_barriers_are_there", ONE_BLOCK, 256, &SEEDS)
+                            .unwrap();
                     } else {
                         plant("planted_write_outside", ONE_BLOCK, 256, t).unwrap_err();
                     }
@@ -226,7 +255,11 @@ fn several_threads_emulate_at_once() {
 /// Runs one test of this binary again, in a process that may die of it.
 fn again(test: &str) -> std::process::Output {
     let me = std::env::current_exe().unwrap();
-    Command::new(me).args(["--exact", test, "--nocapture"]).env("ENGINE_PLANTED", "1").output().unwrap()
+    Command::new(me)
+        .args(["--exact", test, "--nocapture"])
+        .env("ENGINE_PLANTED", "1")
+        .output()
+        .unwrap()
 }
 
 /// Beyond any stack.
@@ -274,7 +307,8 @@ fn noise(n: usize, seed: u64) -> Vec<f32> {
     (0..n).map(|_| random.next_u32() as f32 / u32::MAX as f32 * 2.0 - 1.0).collect()
 }
 
-/// y + a·b with k ascending and fused: what the emulator promises to the bit. `a` is 16 rows, `b` 8 columns, of 16.
+/// y + a·b with k ascending and fused: what the emulator promises to the bit. `a` is 16 rows, `b` 8
+/// columns, of 16.
 fn product(y: &[f32], a: &[f32], b: &[f32]) -> Vec<f32> {
     let mut y = y.to_vec();
     for row in 0..16 {
@@ -300,14 +334,16 @@ fn mma_multiplies_the_fragments_of_the_ptx_manual() {
         let wide = |x: &[half::f16]| x.iter().map(|x| x.to_f32()).collect::<Vec<_>>();
         let (a16, b16) = (narrow(&a), narrow(&b));
         let (room, ra, rb) = (Room::new(&y), Room::new(&a16), Room::new(&b16));
-        run("planted_mma_f16", ONE_WARP, &[room.address(), ra.address(), rb.address()], seed).unwrap();
+        run("planted_mma_f16", ONE_WARP, &[room.address(), ra.address(), rb.address()], seed)
+            .unwrap();
         assert_eq!(bits(&room.values()), bits(&product(&y, &wide(&a16), &wide(&b16))));
 
         let narrow = |x: &[f32]| x.iter().map(|&x| half::bf16::from_f32(x)).collect::<Vec<_>>();
         let wide = |x: &[half::bf16]| x.iter().map(|x| x.to_f32()).collect::<Vec<_>>();
         let (a16, b16) = (narrow(&a), narrow(&b));
         let (room, ra, rb) = (Room::new(&y), Room::new(&a16), Room::new(&b16));
-        run("planted_mma_bf16", ONE_WARP, &[room.address(), ra.address(), rb.address()], seed).unwrap();
+        run("planted_mma_bf16", ONE_WARP, &[room.address(), ra.address(), rb.address()], seed)
+            .unwrap();
         assert_eq!(bits(&room.values()), bits(&product(&y, &wide(&a16), &wide(&b16))));
     }
 }
@@ -323,7 +359,8 @@ fn ldmatrix_gives_each_lane_its_pairs() {
     for seed in SEEDS {
         for transposed in [false, true] {
             let (y, x) = (Room::new(&[0u32; 128]), Room::new(&elements));
-            run("planted_matrices", ONE_WARP, &[y.address(), x.address(), transposed.into()], seed).unwrap();
+            run("planted_matrices", ONE_WARP, &[y.address(), x.address(), transposed.into()], seed)
+                .unwrap();
             for (i, got) in y.values::<u32>().into_iter().enumerate() {
                 let (lane, matrix) = (i / 4, i % 4);
                 let (one, two) = (lane / 4, lane % 4 * 2);
@@ -331,7 +368,11 @@ fn ldmatrix_gives_each_lane_its_pairs() {
                     false => [at(matrix, one, two), at(matrix, one, two + 1)],
                     true => [at(matrix, two, one), at(matrix, two + 1, one)],
                 };
-                assert_eq!([got as u16, (got >> 16) as u16], expected, "lane {lane} matrix {matrix}");
+                assert_eq!(
+                    [got as u16, (got >> 16) as u16],
+                    expected,
+                    "lane {lane} matrix {matrix}"
+                );
             }
         }
     }
@@ -374,8 +415,13 @@ fn shuffles_and_sums_of_a_warp_mean_what_they_say() {
     for seed in SEEDS {
         for (from, flip) in [(0, 1), (1, 16), (31, 31), (17, 6), (5, 0)] {
             let (y, rx) = (Room::new(&[0f32; 128]), Room::new(&x));
-            run("planted_shuffles", ONE_WARP, &[y.address(), rx.address(), from as u64, flip as u64], seed)
-                .unwrap();
+            run(
+                "planted_shuffles",
+                ONE_WARP,
+                &[y.address(), rx.address(), from as u64, flip as u64],
+                seed,
+            )
+            .unwrap();
             let y = y.values::<f32>();
             let mut sums = x.clone();
             for step in [16, 8, 4, 2, 1] {
@@ -400,7 +446,8 @@ fn counts_lose_nothing_and_whole_accesses_move_every_word() {
     let x: Vec<u32> = (0..512).map(|i| 1000 + i).collect();
     for seed in SEEDS {
         let (y, rx) = (Room::new(&[0u32; 260 + 1024]), Room::new(&x));
-        run("planted_counts", Grid { shared: 4, ..ONE_BLOCK }, &[y.address(), rx.address()], seed).unwrap();
+        run("planted_counts", Grid { shared: 4, ..ONE_BLOCK }, &[y.address(), rx.address()], seed)
+            .unwrap();
         let mut y = y.values::<u32>();
         let moved = |(i, (y, x)): (usize, (&[u32], &[u32]))| y == [x[0], x[1], i as u32, 7];
         assert!(y[260..].chunks(4).zip(x.chunks(2)).enumerate().all(moved), "{:?}", &y[260..]);

@@ -38,8 +38,12 @@ impl Shop {
         let mut items = String::new();
         for i in 1..=ITEMS {
             let title = format!("{} game number {i}", ["red", "green", "blue"][i % 3]);
-            writeln!(items, "{}", json!({"id": i, "title": title, "categories": [["Games", "Board"]]}))
-                .unwrap();
+            writeln!(
+                items,
+                "{}",
+                json!({"id": i, "title": title, "categories": [["Games", "Board"]]})
+            )
+            .unwrap();
         }
         std::fs::write(source.join("items.jsonl"), items).unwrap();
         let mut events = String::from("user_id\tpos\titem_id\trating\tseconds_since_first\n");
@@ -48,12 +52,14 @@ impl Shop {
                 // The last event of every other user is on the day of the one before it.
                 let day = if place == EVENTS - 1 && user % 2 == 0 { place - 1 } else { place };
                 let (item, stars) = (item(user, place), stars(user, place));
-                writeln!(events, "{}\t{}\t{item}\t{stars}\t{}", user + 1, place + 1, day * 86_400).unwrap();
+                writeln!(events, "{}\t{}\t{item}\t{stars}\t{}", user + 1, place + 1, day * 86_400)
+                    .unwrap();
             }
         }
         std::fs::write(source.join("interactions.tsv"), events).unwrap();
         let out = folder.path().join("shop.bin");
-        prepare::run(&Prepare { source, train_tokenizer: Some(300), out, ..Prepare::default() }).unwrap();
+        prepare::run(&Prepare { source, train_tokenizer: Some(300), out, ..Prepare::default() })
+            .unwrap();
         Shop { folder }
     }
 
@@ -109,7 +115,11 @@ fn a_ranking_is_judged_and_reported() {
     // 15 users at rank 1, 10 at rank 3, five missing.
     let ranked = |user| ranking(user, if user < 15 { 1 } else { 3 });
     let eval = shop.eval(&lines((0..25).map(ranked)));
-    std::fs::write(shop.path("p.jsonl.settings.json"), "{\"model\": \"tiny <b>\", \"beams\": 20}\n").unwrap();
+    std::fs::write(
+        shop.path("p.jsonl.settings.json"),
+        "{\"model\": \"tiny <b>\", \"beams\": 20}\n",
+    )
+    .unwrap();
     let metrics = "{\"step\":1,\"loss\":3.5,\"learning_rate\":0.001,\"seconds\":30}\n\
                    {\"step\":2,\"loss\":2.5,\"learning_rate\":0.001,\"seconds\":60}\n\
                    {\"step\":2,\"seconds\":61,\"validation\":{\"hr@10\":0.5,\"ndcg@10\":0.3}}\n";
@@ -128,19 +138,28 @@ fn a_ranking_is_judged_and_reported() {
     // Days: even users have their last two events on one day.
     assert_eq!(row(&report, "predictions", "same_day")["n"], 15);
     assert_eq!(value(row(&report, "predictions", "same_day"), "hr@1"), 8.0 / 15.0);
-    for baseline in ["popularity", "Markov, last item", "titles, last item", "titles, history with recency"] {
+    for baseline in
+        ["popularity", "Markov, last item", "titles, last item", "titles, history with recency"]
+    {
         assert_eq!(row(&report, baseline, "later_day")["n"], 15);
     }
     assert_eq!(report["groups"][0]["counts"]["missing"], 5);
     assert_eq!(report["settings"]["beams"], 20);
-    assert!(report["warnings"][0].as_str().unwrap().contains("5 of 30 users"), "{}", report["warnings"]);
+    assert!(
+        report["warnings"][0].as_str().unwrap().contains("5 of 30 users"),
+        "{}",
+        report["warnings"]
+    );
     assert_eq!(report["broken"], json!([]));
 
     let markdown = std::fs::read_to_string(shop.path("report/report.md")).unwrap();
     assert!(markdown.contains("| Methods ") && markdown.contains("| predictions "), "{markdown}");
     let page = std::fs::read_to_string(shop.path("report/report.html")).unwrap();
     assert_eq!(page.matches("<svg").count(), 3);
-    assert!(page.contains("tiny &lt;b&gt;") && !page.contains("NaN") && !page.contains("http"), "{page}");
+    assert!(
+        page.contains("tiny &lt;b&gt;") && !page.contains("NaN") && !page.contains("http"),
+        "{page}"
+    );
     well_formed(&page);
 
     // The same file again gives the same numbers.
@@ -205,13 +224,18 @@ fn policies_templates_and_filtered_histories_have_rows() {
     assert_eq!(report["groups"][0]["counts"]["invalid"], 1);
     let dropped = row(&report, "predictions, policy drop_invalid", "all");
     assert!(value(dropped, "ndcg@10") > value(row(&report, "predictions", "all"), "ndcg@10"));
-    let spread = report["spreads"].as_array().unwrap().iter().find(|s| s["metric"] == "hr@10").unwrap();
+    let spread =
+        report["spreads"].as_array().unwrap().iter().find(|s| s["metric"] == "hr@10").unwrap();
     assert_eq!((&spread["templates"], &spread["mean"]), (&json!(2), &json!(1.0)));
     run(&Eval { filter_history: true, no_baselines: true, ..eval }).unwrap();
     let report = shop.report();
     let main = row(&report, "predictions", "all");
     assert!(main["metrics"].get("hr@10 f").is_none());
-    assert!(report["groups"][0]["rows"].as_array().unwrap().iter().all(|row| row["kind"] != "baseline"));
+    assert!(report["groups"][0]["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .all(|row| row["kind"] != "baseline"));
 }
 
 #[test]
@@ -236,7 +260,10 @@ fn yes_no_and_sampled_rankings_use_the_stored_candidates() {
     assert_eq!(report["groups"][0]["family"], "yes_no");
     assert_eq!(value(row(&report, "predictions", "all"), "hr@1"), 0.0);
     assert_eq!(value(row(&report, "predictions", "all"), "ndcg@5"), 0.5);
-    assert!((value(row(&report, "predictions, ties at random", "all"), "hr@1") - 1.0 / 3.0).abs() < 1e-9);
+    assert!(
+        (value(row(&report, "predictions, ties at random", "all"), "hr@1") - 1.0 / 3.0).abs()
+            < 1e-9
+    );
     let eval = shop.eval(&answers("5-5", |n| -(n as f64)));
     run(&eval).unwrap();
     assert_eq!(value(row(&shop.report(), "predictions", "all"), "hr@1"), 1.0);
@@ -255,7 +282,8 @@ fn stars_and_prose_are_judged() {
     let report = shop.report();
     let main = row(&report, "predictions", "all");
     assert!((value(main, "coverage") - 29.0 / 30.0).abs() < 1e-12);
-    // Ratings are uniform over 1 … 5; user 0 gave 5 stars and is judged by the training mean, 3 or so.
+    // Ratings are uniform over 1 … 5; user 0 gave 5 stars and is judged by the training mean, 3 or
+    // so.
     assert!(value(main, "mae") < 0.1 && value(main, "rmse") > value(main, "mae"));
     assert!(value(row(&report, "training mean", "all"), "rmse") > 1.3);
     assert_eq!(row(&report, "predictions, P5's filter", "all")["n"], 24);
@@ -268,7 +296,10 @@ fn stars_and_prose_are_judged() {
     run(&eval).unwrap();
     let report = shop.report();
     let text = row(&report, "predictions, text", "all");
-    assert!((value(text, "bleu-4") - 100.0).abs() < 1e-9 && (value(text, "rouge-l") - 100.0).abs() < 1e-6);
+    assert!(
+        (value(text, "bleu-4") - 100.0).abs() < 1e-9
+            && (value(text, "rouge-l") - 100.0).abs() < 1e-6
+    );
     assert_eq!(value(text, "feature matching"), 1.0);
     assert!(value(row(&report, "predictions", "all"), "rmse") > 1.0);
 }
@@ -287,8 +318,13 @@ fn shared(set: &str) -> Option<PathBuf> {
 fn prepared(source: &Path, folder: &Path) -> PathBuf {
     let out = folder.join("set.bin");
     let (source, out) = (source.to_path_buf(), out);
-    prepare::run(&Prepare { source, train_tokenizer: Some(1000), out: out.clone(), ..Prepare::default() })
-        .unwrap();
+    prepare::run(&Prepare {
+        source,
+        train_tokenizer: Some(1000),
+        out: out.clone(),
+        ..Prepare::default()
+    })
+    .unwrap();
     out
 }
 
@@ -296,7 +332,8 @@ fn scores(ranks: impl Iterator<Item = u32>) -> Scores {
     Scores::from_ranks(&ranks.map(Some).collect::<Vec<_>>())
 }
 
-/// The published digits of these baselines, to half a unit of the last place and what sums in another order may change.
+/// The published digits of these baselines, to half a unit of the last place and what sums in
+/// another order may change.
 #[test]
 fn baselines_have_their_known_figures() {
     // HR@1, HR@5, HR@10, NDCG@5, NDCG@10, then HR@10 and NDCG@10 with the history left out.
@@ -313,7 +350,8 @@ fn baselines_have_their_known_figures() {
         [0.0195, 0.0468, 0.0635, 0.0336, 0.0390, 0.0652, 0.0410],
         [0.0220, 0.0528, 0.0724, 0.0378, 0.0441, 0.0741, 0.0455],
     ];
-    // Markov and titles of the last item on targets of the same day and of a later one: HR@10, NDCG@10.
+    // Markov and titles of the last item on targets of the same day and of a later one: HR@10,
+    // NDCG@10.
     let toys_days = [[0.1140, 0.0790, 0.0280, 0.0162], [0.1330, 0.0776, 0.0372, 0.0200]];
     let beauty_days = [[0.1026, 0.0709, 0.0372, 0.0208], [0.0994, 0.0622, 0.0358, 0.0211]];
     let sets = [
@@ -326,7 +364,8 @@ fn baselines_have_their_known_figures() {
         let dataset = Dataset::open(&prepared(&source, folder.path())).unwrap();
         let start = std::time::Instant::now();
         let truth = Truth::of(&dataset);
-        let cases: Vec<Case<'_>> = truth.users.iter().filter_map(|user| user.case(Split::Test)).collect();
+        let cases: Vec<Case<'_>> =
+            truth.users.iter().filter_map(|user| user.case(Split::Test)).collect();
         assert_eq!(cases.len(), truth.users.len());
         let sequences: Vec<&[u32]> = truth.users.iter().map(|user| user.training()).collect();
         let items = truth.items.len();
@@ -340,10 +379,15 @@ fn baselines_have_their_known_figures() {
             let places = places(baseline.as_ref(), &cases, items);
             let all = scores(places.iter().map(|p| p.all));
             let unseen = scores(places.iter().map(|p| p.unseen));
-            let got = [all.hr1, all.hr5, all.hr10, all.ndcg5, all.ndcg10, unseen.hr10, unseen.ndcg10];
+            let got =
+                [all.hr1, all.hr5, all.hr10, all.ndcg5, all.ndcg10, unseen.hr10, unseen.ndcg10];
             eprintln!("{set}, {}: {got:.4?}", baseline.name());
             for (got, expected) in got.iter().zip(expected) {
-                assert!((got - expected).abs() < 0.0004, "{set}, {}: {got:.5}, {expected}", baseline.name());
+                assert!(
+                    (got - expected).abs() < 0.0004,
+                    "{set}, {}: {got:.5}, {expected}",
+                    baseline.name()
+                );
             }
             if (1..=2).contains(&b) {
                 let of = |day: Day| {
@@ -385,15 +429,24 @@ fn rating_constants_have_their_known_figures() {
     let data = prepared(&source, folder.path());
     let dataset = Dataset::open(&data).unwrap();
     let ids = (0..dataset.users() as u32).map(|u| dataset.user(u).id.to_string());
-    let values = ids.map(|id| json!({"id": id, "task": "rating", "template": "1-6", "text": "5.0"}));
+    let values =
+        ids.map(|id| json!({"id": id, "task": "rating", "template": "1-6", "text": "5.0"}));
     let predictions = folder.path().join("p.jsonl");
     std::fs::write(&predictions, lines(values)).unwrap();
     let report = folder.path().join("report");
     let start = std::time::Instant::now();
-    run(&Eval { predictions, data, report: Some(report.clone()), resamples: 50, ..Eval::default() }).unwrap();
+    run(&Eval {
+        predictions,
+        data,
+        report: Some(report.clone()),
+        resamples: 50,
+        ..Eval::default()
+    })
+    .unwrap();
     eprintln!("{:.1} s", start.elapsed().as_secs_f64());
     let report: Value =
-        serde_json::from_str(&std::fs::read_to_string(report.join("report.json")).unwrap()).unwrap();
+        serde_json::from_str(&std::fs::read_to_string(report.join("report.json")).unwrap())
+            .unwrap();
     for (method, n, rmse, mae) in [
         ("predictions", 19_390, 1.2282, 0.6489),
         ("training mean", 19_390, 1.0427, 0.8189),
@@ -401,7 +454,10 @@ fn rating_constants_have_their_known_figures() {
     ] {
         let row = row(&report, method, "all");
         assert_eq!(row["n"], n);
-        assert!((value(row, "rmse") - rmse).abs() < 1e-4 && (value(row, "mae") - mae).abs() < 1e-4, "{row}");
+        assert!(
+            (value(row, "rmse") - rmse).abs() < 1e-4 && (value(row, "mae") - mae).abs() < 1e-4,
+            "{row}"
+        );
     }
     assert_eq!(report["groups"][0]["counts"]["unknown"], 22);
 }

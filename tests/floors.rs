@@ -1,8 +1,8 @@
 //! Who may know whom inside `engine/`.
 //!
-//! The floors: `base` < {`device`, `data`} < `model` < {`train`, `decode`, `eval`} < `cli`. Rooms of one floor never
-//! meet, and `eval` works on predictions alone, so it sees neither model nor device. `lib.rs` and `main.rs` stand
-//! outside the floors: they only name the rooms.
+//! The floors: `base` < {`device`, `data`} < `model` < {`train`, `decode`, `eval`} < `cli`. Rooms
+//! of one floor never meet, and `eval` works on predictions alone, so it sees neither model nor
+//! device. `lib.rs` and `main.rs` stand outside the floors: they only name the rooms.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,11 @@ const ROOMS: [Room; 8] = [
         uses: &["base", "device", "data"],
         silent_on: &["cuda", "record", "entity", "trie", "beam"],
     },
-    Room { name: "train", uses: &["base", "device", "data", "model"], silent_on: &["beam", "trie"] },
+    Room {
+        name: "train",
+        uses: &["base", "device", "data", "model"],
+        silent_on: &["beam", "trie"],
+    },
     Room {
         name: "decode",
         uses: &["base", "device", "data", "model"],
@@ -59,7 +63,11 @@ fn a_planted_crossing_is_found() {
             "\nuse crate::decode::Beams;",
             "engine/model/layer.rs:2: model may not use decode",
         ),
-        ("train/mod.rs", "use crate::{base, decode::x};", "engine/train/mod.rs:1: train may not use decode"),
+        (
+            "train/mod.rs",
+            "use crate::{base, decode::x};",
+            "engine/train/mod.rs:1: train may not use decode",
+        ),
         (
             "eval/report.rs",
             "use crate::{\n  data::{Vocab, train},\n  model,\n};",
@@ -75,9 +83,21 @@ fn a_planted_crossing_is_found() {
             "let x = crate::device::Device::cpu();",
             "engine/base/rng.rs:1: base may not use device",
         ),
-        ("model/glm.rs", "use crate::Trainer;", "engine/model/glm.rs:1: crate::Trainer names no room"),
-        ("model/glm.rs", "fn pick_cuda() {}", "engine/model/glm.rs:1: model may not know the word cuda"),
-        ("model/glm.rs", "struct BeamState;", "engine/model/glm.rs:1: model may not know the word beam"),
+        (
+            "model/glm.rs",
+            "use crate::Trainer;",
+            "engine/model/glm.rs:1: crate::Trainer names no room",
+        ),
+        (
+            "model/glm.rs",
+            "fn pick_cuda() {}",
+            "engine/model/glm.rs:1: model may not know the word cuda",
+        ),
+        (
+            "model/glm.rs",
+            "struct BeamState;",
+            "engine/model/glm.rs:1: model may not know the word beam",
+        ),
         ("attic/mod.rs", "", "engine/attic/mod.rs:1: attic is no room of the house"),
     ] {
         assert_eq!(judge(path, source), [fault], "{path}: {source}");
@@ -89,7 +109,8 @@ fn what_is_allowed_is_not_reported() {
     for (path, source) in [
         (
             "model/layer.rs",
-            "use crate::base::Dtype;\nuse crate::device::{Device, View};\n// crate::decode is above",
+            "use crate::base::Dtype;\nuse crate::device::{Device, View};\n// crate::decode is \
+            above",
         ),
         ("model/layer.rs", "use super::config::Config;\nuse super::super::device::Device;"),
         ("cli/demo.rs", "use crate::{decode, eval, train};"),
@@ -121,7 +142,8 @@ fn judge(path: &str, source: &str) -> Vec<String> {
     };
     let code = without_comments(source);
     let line = |at: usize| 1 + code[..at].matches('\n').count();
-    // `super` climbs one module: mod.rs of a room is one below the crate, each file or folder in it one more.
+    // `super` climbs one module: mod.rs of a room is one below the crate, each file or folder in it
+    // one more.
     let depth = 1 + inner.split('/').filter(|part| *part != "mod.rs").count();
     let mut faults = Vec::new();
     let mut report = |at: usize, name: &str, strict: bool| {
@@ -194,7 +216,8 @@ fn heads(code: &str, at: usize) -> Vec<(usize, &str)> {
     found
 }
 
-/// Every part of every identifier, lower case: `BeamState` and `beam_state` both say `beam` and `state`.
+/// Every part of every identifier, lower case: `BeamState` and `beam_state` both say `beam` and
+/// `state`.
 fn words(code: &str) -> Vec<(usize, String)> {
     let mut found: Vec<(usize, String)> = Vec::new();
     let mut open = false;
@@ -218,7 +241,8 @@ fn words(code: &str) -> Vec<(usize, String)> {
 /// The source with line comments cut off; lines keep their numbers.
 fn without_comments(source: &str) -> String {
     let cut = |line: &str| {
-        let end = line.match_indices("//").find(|(at, _)| !line[..*at].ends_with(':')).map(|(at, _)| at);
+        let end =
+            line.match_indices("//").find(|(at, _)| !line[..*at].ends_with(':')).map(|(at, _)| at);
         line[..end.unwrap_or(line.len())].to_string()
     };
     source.lines().map(cut).collect::<Vec<_>>().join("\n")

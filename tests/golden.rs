@@ -1,5 +1,6 @@
-//! Tiny GLM and ChatGLM against the numbers of the original code: hidden states, logits, losses, every gradient by name,
-//! AdamW steps, cached generation. `ENGINE_GOLDEN` points to another folder of the same layout.
+//! Tiny GLM and ChatGLM against the numbers of the original code: hidden states, logits, losses,
+//! every gradient by name, AdamW steps, cached generation. `ENGINE_GOLDEN` points to another folder
+//! of the same layout.
 
 #[path = "golden_support/generation.rs"]
 mod generation;
@@ -16,7 +17,10 @@ fn device() -> Device {
 
 /// The batches that goldens hold for a set.
 fn tags(set: &Set) -> Vec<&'static str> {
-    ["left", "right", "sep", "maskrow"].into_iter().filter(|t| set.has(&format!("{t}.input_ids"))).collect()
+    ["left", "right", "sep", "maskrow"]
+        .into_iter()
+        .filter(|t| set.has(&format!("{t}.input_ids")))
+        .collect()
 }
 
 #[test]
@@ -32,7 +36,8 @@ fn hidden_states_logits_and_loss() {
                     // ChatGLM's list ends with the last layer's input.
                     if set.has(&name) {
                         let golden = rows.pick(&set.floats(&name));
-                        worst_hidden = worst_hidden.max(distance(&model.device.download_f32(x)?, &golden));
+                        worst_hidden =
+                            worst_hidden.max(distance(&model.device.download_f32(x)?, &golden));
                     }
                     Ok(())
                 })
@@ -43,8 +48,10 @@ fn hidden_states_logits_and_loss() {
                 let ours = model.device.download_f32(normed.view()).unwrap();
                 worst_hidden = worst_hidden.max(distance(&ours, &golden));
             }
-            let logits = model.device.download_f32(model.logits(normed.view()).unwrap().view()).unwrap();
-            let worst_logits = distance(&logits, &rows.pick_logits(&set.floats(&format!("{tag}.logits"))));
+            let logits =
+                model.device.download_f32(model.logits(normed.view()).unwrap().view()).unwrap();
+            let worst_logits =
+                distance(&logits, &rows.pick_logits(&set.floats(&format!("{tag}.logits"))));
             println!("{} {tag}: hidden {worst_hidden:.1e}, logits {worst_logits:.1e}", set.name());
             assert!(worst_hidden <= 1e-4 && worst_logits <= 1e-4, "{} {tag}", set.name());
             if set.has(&format!("{tag}.loss")) {
@@ -84,11 +91,13 @@ fn trained_batch(set: &Set) -> Rows {
 
 fn gradients_of(model: &Model, rows: &Rows, keep: Keep) -> (f64, Flat) {
     let mut gradients = Flat::zeros(&model.device, model.layout()).unwrap();
-    let loss = model.loss_and_gradients(&rows.batch, rows.targets(), None, keep, &mut gradients).unwrap();
+    let loss =
+        model.loss_and_gradients(&rows.batch, rows.targets(), None, keep, &mut gradients).unwrap();
     (loss, gradients)
 }
 
-/// Compares every slot's gradient with the golden of its name under `prefix`; every golden must be met.
+/// Compares every slot's gradient with the golden of its name under `prefix`; every golden must be
+/// met.
 fn compare_gradients(set: &Set, model: &Model, gradients: &Flat, prefix: &str) {
     let mut met = 0;
     let mut worst = (0f64, String::new());
@@ -145,7 +154,11 @@ fn every_gradient_of_adapters_whatever_is_kept() {
                 compare_gradients(&set, &model, &gradients, &format!("{adapter}.grad."));
                 // What is computed again has the same bits.
                 let all = model.device.download_f32(gradients.all()).unwrap();
-                assert!(first.get_or_insert_with(|| all.clone()) == &all, "{} {keep:?}", set.name());
+                assert!(
+                    first.get_or_insert_with(|| all.clone()) == &all,
+                    "{} {keep:?}",
+                    set.name()
+                );
             }
             let last = model.hidden(&rows.batch, |_, _| Ok(())).unwrap();
             let logits = model.logits(model.finish(&last).unwrap().view()).unwrap();
@@ -157,8 +170,14 @@ fn every_gradient_of_adapters_whatever_is_kept() {
 }
 
 /// The optimiser of the goldens: PyTorch's AdamW with decay on all tensors, no clipping.
-const HYPER: Hyper =
-    Hyper { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01, clip: 0.0, decay_all: true };
+const HYPER: Hyper = Hyper {
+    beta1: 0.9,
+    beta2: 0.999,
+    epsilon: 1e-8,
+    weight_decay: 0.01,
+    clip: 0.0,
+    decay_all: true,
+};
 const LEARNING_RATE: f64 = 1e-3;
 
 fn step(model: &mut Model, optimizer: &mut Optimizer, rows: &Rows, number: u64) -> f64 {
@@ -191,7 +210,8 @@ fn ten_steps_of_adamw_on_adapters() {
                     let scale = golden.iter().fold(0f64, |m, &g| m.max(f64::from(g).abs()));
                     for ((&o, &g), &d) in ours.iter().zip(&golden).zip(&gradient) {
                         let off = (f64::from(o) - f64::from(g)).abs();
-                        // Adam divides by √v: where the gradient is near zero rounding alone may move a value by lr a step.
+                        // Adam divides by √v: where the gradient is near zero rounding alone may
+                        // move a value by lr a step.
                         if d.abs() >= 1e-5 {
                             worst = worst.max(off / scale);
                             assert!(
@@ -208,7 +228,8 @@ fn ten_steps_of_adamw_on_adapters() {
             }
             println!("{} {adapter}: values {worst:.1e}, losses {worst_loss:.1e}", set.name());
             let last = model.loss(&rows.batch, rows.targets()).unwrap();
-            worst_loss = worst_loss.max((last - f64::from(losses[10])).abs() / f64::from(losses[10]));
+            worst_loss =
+                worst_loss.max((last - f64::from(losses[10])).abs() / f64::from(losses[10]));
             assert!(worst_loss <= 1e-4, "{} {adapter}: losses {worst_loss:.1e}", set.name());
         }
     }
@@ -222,7 +243,10 @@ fn three_steps_of_full_fine_tuning() {
         let mut optimizer = Optimizer::new(&model, HYPER).unwrap();
         for (number, &golden) in set.floats("full.losses").iter().enumerate() {
             let loss = step(&mut model, &mut optimizer, &rows, number as u64 + 1);
-            assert!((loss - f64::from(golden)).abs() <= 1e-4 * f64::from(golden), "{loss} {golden}");
+            assert!(
+                (loss - f64::from(golden)).abs() <= 1e-4 * f64::from(golden),
+                "{loss} {golden}"
+            );
         }
     }
 }
@@ -241,12 +265,12 @@ fn an_adapter_written_here_is_read_back_bit_for_bit() {
             assert_eq!(again.layout(), model.layout());
             let values = |m: &Model| m.device.download_f32(m.values().all()).unwrap();
             assert_eq!(values(&again), values(&model));
-            assert!(model
-                .layout()
-                .slots()
-                .iter()
-                .all(|s| matches!(s.role, SlotRole::LoraA | SlotRole::LoraB)
-                    && s.name.starts_with(peft_prefix(set.family))));
+            assert!(model.layout().slots().iter().all(|s| matches!(
+                s.role,
+                SlotRole::LoraA | SlotRole::LoraB
+            ) && s
+                .name
+                .starts_with(peft_prefix(set.family))));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Every backward against central differences: each op's against its f64 forward, then the whole tiny model against its own
-//! loss, with and without dropout, whatever is kept.
+//! Every backward against central differences: each op's against its f64 forward, then the whole
+//! tiny model against its own loss, with and without dropout, whatever is kept.
 
 #[path = "gradients/attention.rs"]
 mod attention;

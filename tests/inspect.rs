@@ -29,7 +29,8 @@ fn inspected(folder: &Path, args: &[&str]) -> Value {
     serde_json::from_str(&out).unwrap_or_else(|e| panic!("{args:?}: {e}: {out}"))
 }
 
-/// Expects the exit code, one line on standard error, nothing on standard output, and each of `words` in the line.
+/// Expects the exit code, one line on standard error, nothing on standard output, and each of
+/// `words` in the line.
 #[track_caller]
 fn refused(folder: &Path, args: &[&str], code: i32, words: &[&str]) {
     let (got, out, error) = run(folder, &[&["inspect"], args].concat());
@@ -47,11 +48,18 @@ fn shop() -> &'static Path {
         let folder = Box::leak(Box::new(tempfile::tempdir().unwrap())).path();
         shop::numbered(folder, 20, 30, 6, |i| {
             let i = i + 1;
-            format!("{{\"id\": {i}, \"title\": \"Toy number {i} of wood\", \"brand\": \"B{}\"}}", i % 3)
+            format!(
+                "{{\"id\": {i}, \"title\": \"Toy number {i} of wood\", \"brand\": \"B{}\"}}",
+                i % 3
+            )
         });
         done(folder, &["prepare", "source", "--train-tokenizer", "340", "--out", "shop.bin"]);
-        done(folder, &["init", "--model", "config.json", "--tokenizer", "tokenizer.json", "--out", "w"]);
-        let train = "train --weights w --data shop.bin --out run --epochs 2 --batch 30 --validate-every 1";
+        done(
+            folder,
+            &["init", "--model", "config.json", "--tokenizer", "tokenizer.json", "--out", "w"],
+        );
+        let train =
+            "train --weights w --data shop.bin --out run --epochs 2 --batch 30 --validate-every 1";
         let (code, _, error) = run(folder, &train.split(' ').collect::<Vec<_>>());
         assert_eq!(code, 0, "{error}");
         fs::write(folder.join("said.txt"), error).unwrap();
@@ -78,7 +86,10 @@ fn a_checkpoint_and_a_config() {
     }
     assert!(seen["tokenizer"]["ids"].as_u64().unwrap() <= 384);
     let text = done(folder, &["inspect", "w"]);
-    assert!(text.contains("\nkind           weights\n") && text.contains("tied to the embedding"), "{text}");
+    assert!(
+        text.contains("\nkind           weights\n") && text.contains("tied to the embedding"),
+        "{text}"
+    );
 
     let seen = inspected(folder, &["config.json"]);
     assert_eq!((&seen["kind"], &seen["parameters"]), (&"config".into(), &parameters.into()));
@@ -87,7 +98,11 @@ fn a_checkpoint_and_a_config() {
     let seen = inspected(root, &["tiny-chatglm"]);
     assert_eq!((&seen["kind"], &seen["family"]), (&"config".into(), &"ChatGLM".into()));
     let seen = inspected(root, &["tests/golden/chatglm-tiny/a"]);
-    assert_eq!((&seen["kind"], &seen["output_matrix"]), (&"weights".into(), &"tied".into()), "{seen}");
+    assert_eq!(
+        (&seen["kind"], &seen["output_matrix"]),
+        (&"weights".into(), &"tied".into()),
+        "{seen}"
+    );
 }
 
 #[test]
@@ -100,7 +115,8 @@ fn an_adapter_and_a_run() {
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let last = lines.iter().rev().find(|line| !line["loss"].is_null()).unwrap();
     assert_eq!(seen["last_loss"], last["loss"]);
-    let best = lines.iter().filter_map(|line| line["validation"]["ndcg@10"].as_f64()).fold(0.0, f64::max);
+    let best =
+        lines.iter().filter_map(|line| line["validation"]["ndcg@10"].as_f64()).fold(0.0, f64::max);
     assert_eq!(seen["best_validation"]["ndcg@10"], best);
     let adapter = &seen["adapter"];
     let values = 2 * 8 * ((32 + 96) + (32 + 32) + (32 + 128) + (128 + 32));
@@ -108,7 +124,10 @@ fn an_adapter_and_a_run() {
         (&adapter["rank"], &adapter["alpha"], &adapter["base"]),
         (&8.into(), &16.0.into(), &"w".into())
     );
-    assert_eq!((&adapter["adapted_linears"], &adapter["trained_values"]), (&8.into(), &values.into()));
+    assert_eq!(
+        (&adapter["adapted_linears"], &adapter["trained_values"]),
+        (&8.into(), &values.into())
+    );
 
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/glm-tiny/a/lora_r2");
     let seen = inspected(&golden, &["."]);
@@ -122,7 +141,8 @@ fn an_adapter_and_a_run() {
 fn a_bin_and_its_checksums() {
     let folder = shop();
     let seen = inspected(folder, &["shop.bin", "--verify"]);
-    for (name, value) in [("kind", Value::from("bin")), ("users", 30.into()), ("items", 20.into())] {
+    for (name, value) in [("kind", Value::from("bin")), ("users", 30.into()), ("items", 20.into())]
+    {
         assert_eq!(seen[name], value, "{seen}");
     }
     assert_eq!(seen["verify"]["checksums"], true);
@@ -170,11 +190,13 @@ fn what_is_nothing_of_ours() {
 #[test]
 fn the_plan_of_glm_10b_is_what_its_arithmetic_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let args = "weights/glm-10b/config.json --plan train --dtype bf16 --limit 80G --validate-every 0";
+    let args =
+        "weights/glm-10b/config.json --plan train --dtype bf16 --limit 80G --validate-every 0";
     let seen = inspected(root, &args.split(' ').collect::<Vec<_>>());
     let plan = &seen["memory"];
     let keeps = plan["keeps"].as_array().unwrap();
-    // Activations of a row and layer in bf16, in units of h = 4096: the rest is statistics and factors of the adapter.
+    // Activations of a row and layer in bf16, in units of h = 4096: the rest is statistics and
+    // factors of the adapter.
     for (keep, hidden) in [("lean", 10u64), ("no-inner", 6), ("no-qkv", 3), ("input", 1)] {
         let row = keeps.iter().find(|row| row["keep"] == keep).unwrap();
         let each = row["bytes_a_row_and_layer"].as_u64().unwrap();
@@ -200,16 +222,21 @@ fn the_plan_of_glm_10b_is_what_its_arithmetic_says() {
     }
     let part = |plan: &Value, name: &str| -> u64 {
         let parts = plan["parts"].as_array().unwrap();
-        parts.iter().find(|part| part["part"] == name).map_or(0, |part| part["bytes"].as_u64().unwrap())
+        parts
+            .iter()
+            .find(|part| part["part"] == name)
+            .map_or(0, |part| part["bytes"].as_u64().unwrap())
     };
     let frozen = part(plan, "frozen weights");
     assert!((19_760_000_000..19_800_000_000).contains(&frozen), "{frozen}");
     let parts = plan["parts"].as_array().unwrap();
-    let sum: u64 = parts[..parts.len() - 1].iter().map(|part| part["bytes"].as_u64().unwrap()).sum();
+    let sum: u64 =
+        parts[..parts.len() - 1].iter().map(|part| part["bytes"].as_u64().unwrap()).sum();
     assert_eq!(parts.last().unwrap()["bytes"], sum);
 
     // Keys and values of a row are 768 KiB (2 × 48 × 4096 × 2 B).
-    let args = "--device cuda:0 inspect glm-10b --json --plan decode --batch 1 --beams 20 --max-row 1000";
+    let args =
+        "--device cuda:0 inspect glm-10b --json --plan decode --batch 1 --beams 20 --max-row 1000";
     let out = done(root, &args.split(' ').collect::<Vec<_>>());
     let plan = &serde_json::from_str::<Value>(&out).unwrap()["memory"];
     assert_eq!(part(plan, "cache of prompts"), 1000 * 768 * 1024);
@@ -237,9 +264,15 @@ fn plans_are_bounds_of_what_runs_took() {
     let without = &inspected(folder, &["w", "--plan", "decode"])["memory"];
     assert_eq!(with["trained_values"], 8192);
     assert!(with["total"].as_u64() > without["total"].as_u64());
-    let text = done(folder, &["--device", "cpu", "inspect", "w", "--plan", "train", "--limit", "1M"]);
+    let text =
+        done(folder, &["--device", "cpu", "inspect", "w", "--plan", "train", "--limit", "1M"]);
     assert!(text.contains("does not fit") && text.contains("rows that fit"), "{text}");
-    refused(folder, &["w", "--plan", "train", "--tune", "full", "--dtype", "bf16"], 2, &["--tune full"]);
+    refused(
+        folder,
+        &["w", "--plan", "train", "--tune", "full", "--dtype", "bf16"],
+        2,
+        &["--tune full"],
+    );
     refused(folder, &["w", "--plan", "train", "--batch-rows", "0"], 2, &["--batch-rows"]);
     refused(folder, &["w", "--plan", "train", "--limit", "much"], 2, &["--limit", "80G"]);
     refused(folder, &["w", "--plan", "train", "--device", "tpu"], 2, &["tpu"]);

@@ -1,5 +1,6 @@
-//! Batch invariance: a row's outputs have the same bits whatever rows stand beside it, wherever it stands among them, and
-//! however many threads run. (Attention, whose rows depend on their sequence: see also `conformance/attention.rs`.)
+//! Batch invariance: a row's outputs have the same bits whatever rows stand beside it, wherever it
+//! stands among them, and however many threads run. (Attention, whose rows depend on their
+//! sequence: see also `conformance/attention.rs`.)
 
 #[path = "invariance/model.rs"]
 mod model;

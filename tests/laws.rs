@@ -1,5 +1,5 @@
-//! Laws that hold between ways of doing the same: packed and one by one, accumulated and at once, trained and decoded,
-//! cached and teacher-forced; for both families.
+//! Laws that hold between ways of doing the same: packed and one by one, accumulated and at once,
+//! trained and decoded, cached and teacher-forced; for both families.
 
 #[path = "laws/decoding.rs"]
 mod decoding;

@@ -1,4 +1,5 @@
-//! Every case of `golden/metrics.json`: what the published evaluation scripts and public libraries give on small inputs.
+//! Every case of `golden/metrics.json`: what the published evaluation scripts and public libraries
+//! give on small inputs.
 //!
 //! `ENGINE_GOLDEN` names another folder for it.
 
@@ -12,8 +13,10 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 fn golden() -> Value {
-    let folder = std::env::var_os("ENGINE_GOLDEN")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden"), PathBuf::from);
+    let folder = std::env::var_os("ENGINE_GOLDEN").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden"),
+        PathBuf::from,
+    );
     let path = folder.join("metrics.json");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_str(&text).unwrap()
@@ -32,8 +35,13 @@ fn strings(list: &Value) -> Vec<&str> {
 
 /// One expected number, named for the message.
 fn near(case: &Value, name: &str, expected: &Value, got: f64) {
-    let expected = expected.as_f64().unwrap_or_else(|| panic!("{}: no number {name}", case["name"]));
-    assert!((expected - got).abs() <= 1e-6, "{} {name}: expected {expected}, got {got}", case["name"]);
+    let expected =
+        expected.as_f64().unwrap_or_else(|| panic!("{}: no number {name}", case["name"]));
+    assert!(
+        (expected - got).abs() <= 1e-6,
+        "{} {name}: expected {expected}, got {got}",
+        case["name"]
+    );
 }
 
 fn rank_of(expected: &Value) -> Option<u32> {
@@ -71,9 +79,14 @@ fn ratings() {
 fn review_ratings() {
     for case in cases("review_rating") {
         let (texts, gold) = stars(&case);
-        let rounded: Vec<f64> = texts.iter().map(|t| rating::rounded(rating::parse(t).unwrap())).collect();
-        let expected: Vec<f64> =
-            case["expected"]["rounded"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+        let rounded: Vec<f64> =
+            texts.iter().map(|t| rating::rounded(rating::parse(t).unwrap())).collect();
+        let expected: Vec<f64> = case["expected"]["rounded"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|v| v.as_f64().unwrap())
+            .collect();
         assert_eq!(rounded, expected);
         let pairs: Vec<_> = texts.into_iter().zip(gold).collect();
         let got = rating::review(&pairs, 3.0);
@@ -100,19 +113,32 @@ fn rankings() {
                 let mean = |metric: fn(Option<u32>, u32) -> f64| {
                     ranks.iter().map(|&rank| metric(rank, k)).sum::<f64>() / ranks.len() as f64
                 };
-                for (name, value) in [("hr", mean(hit)), ("ndcg", mean(gain)), ("mrr", mean(reciprocal))] {
+                for (name, value) in
+                    [("hr", mean(hit)), ("ndcg", mean(gain)), ("mrr", mean(reciprocal))]
+                {
                     let name = format!("{name}@{k}");
-                    near(&case, &format!("{} {name}", policy.name()), &expected[policy.name()][&name], value);
+                    near(
+                        &case,
+                        &format!("{} {name}", policy.name()),
+                        &expected[policy.name()][&name],
+                        value,
+                    );
                 }
             }
             if policy != Policy::P5 {
                 let places = expected[format!("{}_ranks", policy.name())].as_array().unwrap();
-                assert_eq!(ranks, places.iter().map(rank_of).collect::<Vec<_>>(), "{}", case["name"]);
+                assert_eq!(
+                    ranks,
+                    places.iter().map(rank_of).collect::<Vec<_>>(),
+                    "{}",
+                    case["name"]
+                );
             }
         }
         let lists: Vec<Vec<i64>> =
             beams.iter().map(|b| Policy::P5.apply(b).into_iter().flatten().collect()).collect();
-        let expected: Vec<Vec<i64>> = serde_json::from_value(expected["p5_ranked_lists"].clone()).unwrap();
+        let expected: Vec<Vec<i64>> =
+            serde_json::from_value(expected["p5_ranked_lists"].clone()).unwrap();
         assert_eq!(lists, expected, "{}", case["name"]);
     }
 }
@@ -129,7 +155,8 @@ fn yes_and_no() {
             near(&case, item, &case["expected"]["p_yes"][item], yes_no::probability(yes, no));
             scores.push(yes_no::score(yes, no));
         }
-        let positive = candidates.iter().position(|candidate| candidate["item"] == case["gold"]).unwrap();
+        let positive =
+            candidates.iter().position(|candidate| candidate["item"] == case["gold"]).unwrap();
         let rank = TiedRank::of(&scores, positive);
         assert_eq!(case["expected"]["rank_optimistic"], rank.optimistic(), "{}", case["name"]);
         assert_eq!(case["expected"]["rank_pessimistic"], rank.pessimistic(), "{}", case["name"]);
@@ -146,21 +173,27 @@ fn yes_and_no() {
 #[test]
 fn titles_become_items() {
     for case in cases("grounding") {
-        let catalogue: Vec<(String, String)> = serde_json::from_value(case["catalog"].clone()).unwrap();
-        let number = |id: &Value| catalogue.iter().position(|(other, _)| id == other).unwrap() as u32;
+        let catalogue: Vec<(String, String)> =
+            serde_json::from_value(case["catalog"].clone()).unwrap();
+        let number =
+            |id: &Value| catalogue.iter().position(|(other, _)| id == other).unwrap() as u32;
         let name = |item: &u32| catalogue[*item as usize].0.clone();
         let titles = Titles::new((0..).zip(catalogue.iter().map(|(_, title)| title.as_str())));
         let slots = titles.slots(&strings(&case["beams"]));
         let expected = &case["expected"];
         for (slot, expected) in slots.iter().zip(expected["slots"].as_array().unwrap()) {
             assert_eq!(expected["text"], slot.text);
-            assert_eq!(strings(&expected["items"]), slot.items.iter().map(name).collect::<Vec<_>>());
+            assert_eq!(
+                strings(&expected["items"]),
+                slot.items.iter().map(name).collect::<Vec<_>>()
+            );
         }
         assert_eq!(expected["slots"].as_array().unwrap().len(), slots.len());
         let list = item_list(&slots);
         let names: Vec<Option<String>> = list.iter().map(|item| item.as_ref().map(name)).collect();
         assert_eq!(
-            serde_json::from_value::<Vec<Option<String>>>(expected["item_level_list"].clone()).unwrap(),
+            serde_json::from_value::<Vec<Option<String>>>(expected["item_level_list"].clone())
+                .unwrap(),
             names
         );
 
@@ -170,7 +203,12 @@ fn titles_become_items() {
         let filtered = Policy::Strict.rank(&without_history(&list, &history, gold), gold);
         assert_eq!(rank_of(&expected["title_level_rank"]), by_title, "{}", case["name"]);
         assert_eq!(rank_of(&expected["item_level_rank"]), by_item, "{}", case["name"]);
-        assert_eq!(rank_of(&expected["item_level_rank_history_filtered"]), filtered, "{}", case["name"]);
+        assert_eq!(
+            rank_of(&expected["item_level_rank_history_filtered"]),
+            filtered,
+            "{}",
+            case["name"]
+        );
         for k in case["ks"].as_array().unwrap().iter().map(|k| k.as_u64().unwrap() as u32) {
             for (level, rank) in [("title", by_title), ("item", by_item)] {
                 near(&case, level, &expected[format!("{level}_level_hr@{k}")], hit(rank, k));
@@ -189,7 +227,8 @@ fn corpus<W: Eq + std::hash::Hash>(pairs: &[(&str, &str)], words: fn(&str) -> Ve
     sum
 }
 
-/// nltk adds to the denominators what a text of fewer than n words lacks, so that each is at least 1 a pair.
+/// nltk adds to the denominators what a text of fewer than n words lacks, so that each is at least
+/// 1 a pair.
 fn as_nltk(pairs: &[(&str, &str)]) -> f64 {
     let mut bleu = corpus(pairs, plain);
     for (generated, _) in pairs {
@@ -234,7 +273,9 @@ fn texts() {
         let p5 = means(&pairs, rouge::p5);
         let std = means(&pairs, rouge::std);
         for (i, (name, package)) in
-            [("rouge_1", "rouge1"), ("rouge_2", "rouge2"), ("rouge_l", "rougeL")].into_iter().enumerate()
+            [("rouge_1", "rouge1"), ("rouge_2", "rouge2"), ("rouge_l", "rougeL")]
+                .into_iter()
+                .enumerate()
         {
             for (j, part) in ["p", "r", "f"].into_iter().enumerate() {
                 near(&case, name, &expected["p5"][format!("{name}/{part}_score")], p5[i][j]);

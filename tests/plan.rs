@@ -3,10 +3,12 @@
 use engine::base::{Dtype, Philox, Stream};
 use engine::data::Batch;
 use engine::device::Device;
-use engine::model::plan::{decoding_plan, training_plan, Decoding, Part, Produced, Setup, Training};
+use engine::model::plan::{
+    decoding_plan, training_plan, Decoding, Part, Produced, Setup, Training,
+};
 use engine::model::{
-    encode, write_safetensors, Checkpoint, Config, Entry, Extension, Flat, Keep, KvCache, LinearName,
-    LoraConfig, Model, Noise, Rates, Tune,
+    encode, write_safetensors, Checkpoint, Config, Entry, Extension, Flat, Keep, KvCache,
+    LinearName, LoraConfig, Model, Noise, Rates, Tune,
 };
 use engine::train::{Hyper, Optimizer};
 use serde_json::json;
@@ -33,15 +35,22 @@ fn configs() -> Vec<Config> {
     configs
 }
 
-/// A model of random weights stored as `setup.stored`, on a device of its own: the CPU where maps are read in place.
+/// A model of random weights stored as `setup.stored`, on a device of its own: the CPU where maps
+/// are read in place.
 fn load(setup: &Setup) -> Model {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let specs = setup.config.tensors();
-    let mut entries: Vec<Entry> =
-        specs.iter().map(|s| Entry { name: s.name.clone(), shape: s.shape, dtype: setup.stored }).collect();
+    let mut entries: Vec<Entry> = specs
+        .iter()
+        .map(|s| Entry { name: s.name.clone(), shape: s.shape, dtype: setup.stored })
+        .collect();
     if setup.own_head {
-        entries.push(Entry { name: "lm_head.weight".into(), shape: specs[0].shape, dtype: setup.stored });
+        entries.push(Entry {
+            name: "lm_head.weight".into(),
+            shape: specs[0].shape,
+            dtype: setup.stored,
+        });
     }
     write_safetensors(&path, &entries, |i| {
         let mut rng = Philox::new(7, Stream::Synthetic, i as u64);
@@ -52,9 +61,13 @@ fn load(setup: &Setup) -> Model {
     .unwrap();
     let device = Device::open(if setup.mapped { "cpu" } else { "emu" }, 1).unwrap();
     let checkpoint = Checkpoint::open(folder.path()).unwrap();
-    let model = Model::load(&device, setup.config.clone(), checkpoint, setup.dtype, &setup.tune, 0).unwrap();
+    let model = Model::load(&device, setup.config.clone(), checkpoint, setup.dtype, &setup.tune, 0)
+        .unwrap();
     let known = Setup::of(&model, &setup.tune);
-    assert_eq!((known.stored, known.mapped, known.own_head), (setup.stored, setup.mapped, setup.own_head));
+    assert_eq!(
+        (known.stored, known.mapped, known.own_head),
+        (setup.stored, setup.mapped, setup.own_head)
+    );
     model
 }
 
@@ -111,8 +124,14 @@ fn train(setup: &Setup, keep: Keep, rates: Rates, lora_dropout: f32, rows: usize
     let mut model = load(setup);
     let device = model.device.clone();
     device.reset_peak();
-    let hyper =
-        Hyper { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.01, clip: 1.0, decay_all: false };
+    let hyper = Hyper {
+        beta1: 0.9,
+        beta2: 0.95,
+        epsilon: 1e-8,
+        weight_decay: 0.01,
+        clip: 1.0,
+        decay_all: false,
+    };
     let mut optimizer = Optimizer::new(&model, hyper).unwrap();
     let mut gradients = Flat::zeros(&device, model.layout()).unwrap();
     let noise = Noise { seed: 1, step: 1, rates, lora: lora_dropout };
@@ -156,7 +175,14 @@ fn dropout_takes_what_was_planned() {
             train(&setup(&config, lora(8, &LinearName::ALL)), keep, all, 0.1, 150, 3);
             train(&setup(&config, lora(8, &LinearName::ALL)), keep, Rates::default(), 0.1, 150, 3);
             train(&setup(&config, Tune::Full), keep, all, 0.0, 150, 3);
-            train(&setup(&config, Tune::Full), keep, Rates { output: 0.1, ..Rates::default() }, 0.0, 150, 3);
+            train(
+                &setup(&config, Tune::Full),
+                keep,
+                Rates { output: 0.1, ..Rates::default() },
+                0.0,
+                150,
+                3,
+            );
         }
     }
 }
@@ -171,7 +197,8 @@ fn narrow_storage_and_an_output_matrix_of_its_own_take_what_was_planned() {
             (Dtype::F32, Dtype::F16),
         ] {
             let own_head = config.family == engine::model::Family::ChatGlm;
-            let setup = Setup { stored, dtype, own_head, ..setup(&config, lora(8, &LinearName::ALL)) };
+            let setup =
+                Setup { stored, dtype, own_head, ..setup(&config, lora(8, &LinearName::ALL)) };
             train(&setup, Keep::Lean, Rates::default(), 0.0, 100, 4);
         }
     }
@@ -218,19 +245,25 @@ fn decode(setup: &Setup, prompt_rows: usize, slots: usize) {
             extension.push(row % requests as u32, row % 60, [3, 1], used, &path);
             used += 1;
         }
-        passes.push(Produced { rows: rows as usize, path: extension.path.len(), used: used as usize });
+        passes.push(Produced {
+            rows: rows as usize,
+            path: extension.path.len(),
+            used: used as usize,
+        });
         cache.reserve(&model, used as usize).unwrap();
         let hidden = cache.extend(&model, &extension).unwrap();
         ask(hidden.view());
     }
-    let decoding = Decoding { prompts: requests, prompt_rows, slots, passes, choices: choices as usize };
+    let decoding =
+        Decoding { prompts: requests, prompt_rows, slots, passes, choices: choices as usize };
     let peak = decoding_plan(setup, &decoding);
     agree(peak.usage.total(), device.memory().peak, &format!("{setup:?} {decoding:?}"));
     assert!(peak.usage.of(Part::Prompt) > 0 && peak.usage.of(Part::Saved) == 0);
 }
 
-/// On the CUDA backend weights are copies, and kernels take working memory that is not planned: both must stay within the same 2 %
-/// for a model whose layers weigh what layers weigh. The emulator counts as a GPU does.
+/// On the CUDA backend weights are copies, and kernels take working memory that is not planned:
+/// both must stay within the same 2 % for a model whose layers weigh what layers weigh. The
+/// emulator counts as a GPU does.
 #[test]
 fn the_cuda_backend_takes_what_was_planned() {
     if !kernels::EMULATED {

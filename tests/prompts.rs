@@ -1,4 +1,5 @@
-//! `engine decode` on prompts: the real binary as a filter and over files, held against the library.
+//! `engine decode` on prompts: the real binary as a filter and over files, held against the
+//! library.
 
 mod shop;
 
@@ -24,7 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const CONFIG: &str = r#"{"model_type": "glm", "num_layers": 2, "hidden_size": 32, "num_attention_heads": 2,
     "vocab_size": 384, "max_sequence_length": 256}"#;
 
-const PROFILE: &str = "[[template]]\nid = \"who\"\nfamily = \"sequential\"\nanswer = \"item\"\ntext = \"{profile} . {history} , [MASK]\"\n";
+const PROFILE: &str = "[[template]]\nid = \"who\"\nfamily = \"sequential\"\nanswer = \
+    \"item\"\ntext = \"{profile} . {history} , [MASK]\"\n";
 
 /// Prompts of every kind, bad ones among them.
 const PROMPTS: [&str; 11] = [
@@ -76,7 +78,9 @@ fn refused(shop: &Shop, words: &str, code: i32, expected: &[&str]) {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{words}: {error}");
     assert_eq!(error.trim_end().lines().count(), 1, "{error}");
-    expected.iter().for_each(|word| assert!(error.contains(word), "{words}: expected {word:?} in {error}"));
+    expected
+        .iter()
+        .for_each(|word| assert!(error.contains(word), "{words}: expected {word:?} in {error}"));
 }
 
 const DECODE: &str = "decode --weights w --data shop.bin --max-new-tokens 8";
@@ -174,20 +178,28 @@ fn answers_come_before_the_input_ends_and_bad_lines_end_nothing() {
     filter.send(&many.join("\n"));
     filter.input = None;
     let (rest, code) = filter.end();
-    assert_eq!(rest.iter().map(|line| line["id"].clone()).collect::<Vec<_>>(), (0..40).collect::<Vec<_>>());
+    assert_eq!(
+        rest.iter().map(|line| line["id"].clone()).collect::<Vec<_>>(),
+        (0..40).collect::<Vec<_>>()
+    );
     // Item 14 is not there.
-    assert!(rest.iter().enumerate().all(|(i, line)| line["error"].is_string() == (i % 6 == 5)), "{rest:?}");
+    assert!(
+        rest.iter().enumerate().all(|(i, line)| line["error"].is_string() == (i % 6 == 5)),
+        "{rest:?}"
+    );
     assert_eq!(code, Some(0));
 }
 
 #[test]
 fn a_signal_lets_what_was_read_be_answered() {
     let mut filter = Filter::start("--batch 1");
-    let prompts: Vec<String> = (0..5).map(|i| format!("{{\"id\": {i}, \"history\": [10, 11]}}\n")).collect();
+    let prompts: Vec<String> =
+        (0..5).map(|i| format!("{{\"id\": {i}, \"history\": [10, 11]}}\n")).collect();
     // One write of less than a page is one read.
     filter.send(&prompts.concat());
     assert_eq!(filter.answer()["id"], 0);
-    let killed = Command::new("kill").args(["-TERM", &filter.child.id().to_string()]).status().unwrap();
+    let killed =
+        Command::new("kill").args(["-TERM", &filter.child.id().to_string()]).status().unwrap();
     assert!(killed.success());
     // The input stays open.
     let input = filter.input.take();
@@ -203,7 +215,8 @@ fn a_group_is_its_members_alone_and_a_file_is_a_stream() {
     let alone = lines(&done(shop, &format!("{DECODE} --prompts prompts.jsonl --batch 1")));
     assert_eq!(alone.len(), PROMPTS.len());
     for batch in [3, 64] {
-        let together = lines(&done(shop, &format!("{DECODE} --prompts prompts.jsonl --batch {batch}")));
+        let together =
+            lines(&done(shop, &format!("{DECODE} --prompts prompts.jsonl --batch {batch}")));
         assert_eq!(together, alone, "bit for bit");
     }
     let mut filter = Filter::start("--batch 5 --max-wait 200");
@@ -220,11 +233,15 @@ fn a_prompt_is_answered_as_the_user_whose_history_it_is() {
     let prompt = json!({"id": "alice", "history": ["9", "Gloom (Atlas) #2", 10], "profile": {"age": 33, "city": " Kyiv"}});
     shop.put("alice.jsonl", prompt.to_string());
     let mut sequences = String::from("user_id\titem_id\trating\tunix_time\n");
-    sequences.extend(shop::INTERACTIONS.lines().filter(|l| l.starts_with("alice")).map(|l| format!("{l}\n")));
+    sequences.extend(
+        shop::INTERACTIONS.lines().filter(|l| l.starts_with("alice")).map(|l| format!("{l}\n")),
+    );
     let alone = Shop::empty();
-    for (name, text) in
-        [("items.jsonl", shop::ITEMS), ("interactions.tsv", &sequences), ("users.jsonl", shop::USERS)]
-    {
+    for (name, text) in [
+        ("items.jsonl", shop::ITEMS),
+        ("interactions.tsv", &sequences),
+        ("users.jsonl", shop::USERS),
+    ] {
         alone.put(name, text);
     }
     let words = "prepare . --tokenizer tokenizer.json --out alice.bin";
@@ -240,7 +257,10 @@ fn a_prompt_is_answered_as_the_user_whose_history_it_is() {
     let data = Dataset::open(&shop.path("alice.bin")).unwrap();
     let tokens: Vec<u32> = serde_json::from_value(asked[0]["prompt"]["input_ids"].clone()).unwrap();
     let text = data.vocab().decode(&tokens).unwrap();
-    assert!(text.contains("age : 33 , city : Kyiv . Gloom (Atlas) , Gloom (Atlas) #2 , Lego City"), "{text}");
+    assert!(
+        text.contains("age : 33 , city : Kyiv . Gloom (Atlas) , Gloom (Atlas) #2 , Lego City"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -250,7 +270,8 @@ fn candidates_are_ranked_as_the_whole_catalogue_is() {
         shop,
         &format!("{DECODE} --prompts prompts.jsonl --mode score-all --top 100 --trace all.trace"),
     ));
-    let beamed = lines(&done(shop, &format!("{DECODE} --prompts prompts.jsonl --beams 1000 --top 100")));
+    let beamed =
+        lines(&done(shop, &format!("{DECODE} --prompts prompts.jsonl --beams 1000 --top 100")));
     assert_eq!(scored, beamed, "a wide beam finds what scoring all finds, bit for bit");
     let wanted = ["10", "11", "x5", "x1"];
     let choice = &beamed[3];
@@ -258,7 +279,8 @@ fn candidates_are_ranked_as_the_whole_catalogue_is() {
 
     // The same history over the whole catalogue, of which the candidates are kept.
     shop.put("x2.jsonl", "{\"id\": 1, \"history\": [\"x2\"]}\n");
-    let whole = lines(&done(shop, &format!("{DECODE} --prompts x2.jsonl --mode score-all --top 100")));
+    let whole =
+        lines(&done(shop, &format!("{DECODE} --prompts x2.jsonl --mode score-all --top 100")));
     let items = whole[0]["items"].as_array().unwrap();
     assert_eq!(items.len(), 10, "all of the catalogue");
     let is_wanted = |item: &&Value| wanted.contains(&item["item"].to_string().trim_matches('"'));
@@ -299,15 +321,21 @@ fn free_prompts_are_the_librarys_greedy_answers() {
         specials: &specials,
         tokens: 8,
     };
-    let answers = lines(&done(shop, &format!("{DECODE} --prompts prompts.jsonl --trace text.trace")));
+    let answers =
+        lines(&done(shop, &format!("{DECODE} --prompts prompts.jsonl --trace text.trace")));
     let traces = file(shop, "text.trace");
     for at in [4, 5] {
-        let text = serde_json::from_str::<Value>(PROMPTS[at]).unwrap()["text"].as_str().unwrap().to_owned();
+        let text = serde_json::from_str::<Value>(PROMPTS[at]).unwrap()["text"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let prompt = free_text(data.vocab(), Some(&data.pool()), &text).unwrap();
         let (part_a, masks) = rows.part_a(0, &prompt).unwrap();
         let expected = greedy(&model, &[&Blanks { part_a, masks }], limits).unwrap().remove(0);
-        let texts: Vec<String> =
-            expected.iter().map(|a| data.vocab().decode(&a.tokens).unwrap().trim().to_owned()).collect();
+        let texts: Vec<String> = expected
+            .iter()
+            .map(|a| data.vocab().decode(&a.tokens).unwrap().trim().to_owned())
+            .collect();
         assert_eq!(answers[at]["text"], texts.join("\n"));
         for (traced, expected) in traces[at]["answers"].as_array().unwrap().iter().zip(&expected) {
             assert_eq!(traced["tokens"], json!(expected.tokens));
@@ -315,16 +343,22 @@ fn free_prompts_are_the_librarys_greedy_answers() {
         }
         if at == 5 {
             assert_eq!(answers[at]["texts"], json!(texts));
-            let tokens: Vec<u32> = serde_json::from_value(traces[at]["prompt"]["input_ids"].clone()).unwrap();
+            let tokens: Vec<u32> =
+                serde_json::from_value(traces[at]["prompt"]["input_ids"].clone()).unwrap();
             let of = |id: u32| tokens.iter().filter(|&&token| token == id).count();
             assert_eq!((of(special.mask), of(special.smask)), (2, 1), "names of masks are masks");
             assert_eq!(of(special.cls), 1, "the name of another special token is text");
-            let ids: Vec<u32> = serde_json::from_value(traces[at]["prompt"]["positions"][1].clone()).unwrap();
-            assert!(ids[..tokens.len() - 1].iter().any(|&id| id > 1), "an entity in the text is recognised");
+            let ids: Vec<u32> =
+                serde_json::from_value(traces[at]["prompt"]["positions"][1].clone()).unwrap();
+            assert!(
+                ids[..tokens.len() - 1].iter().any(|&id| id > 1),
+                "an entity in the text is recognised"
+            );
         }
     }
     // One mask may be held to the catalogue.
-    let held = lines(&done(shop, &format!("{DECODE} --prompts prompts.jsonl --constrain trie --beams 4")));
+    let held =
+        lines(&done(shop, &format!("{DECODE} --prompts prompts.jsonl --constrain trie --beams 4")));
     assert_eq!(held[4]["items"].as_array().unwrap().len(), 4);
     assert_eq!(held[5], answers[5], "several masks are free");
 }
@@ -334,7 +368,10 @@ fn a_run_cut_off_anywhere_goes_on_without_loss() {
     let own = Shop::empty();
     let command = |extra: &str| {
         let folder = own.folder.path().display().to_string();
-        format!("{DECODE} --prompts prompts.jsonl --batch 2 --out {folder}/p.jsonl --trace {folder}/t.jsonl {extra}")
+        format!(
+            "{DECODE} --prompts prompts.jsonl --batch 2 --out {folder}/p.jsonl --trace \
+            {folder}/t.jsonl {extra}"
+        )
     };
     let whole_command = command("").trim_end().to_owned();
     done(shop(), &whole_command);
@@ -343,9 +380,14 @@ fn a_run_cut_off_anywhere_goes_on_without_loss() {
     let settings = fs::read_to_string(own.path("settings.json")).unwrap();
     let settings: Value = serde_json::from_str(settings.lines().next().unwrap()).unwrap();
     assert_eq!(settings["decode"]["weights"], "w");
-    assert!(settings["prompts_hash"].is_string() && settings["data_hash"].is_number(), "{settings}");
+    assert!(
+        settings["prompts_hash"].is_string() && settings["data_hash"].is_number(),
+        "{settings}"
+    );
     let [out, trace] = ["p.jsonl", "t.jsonl"].map(|name| fs::read(own.path(name)).unwrap());
-    for (left, traced) in [(0, 0), (1, 40), (out.len() / 3, trace.len()), (out.len() - 1, trace.len() / 2)] {
+    for (left, traced) in
+        [(0, 0), (1, 40), (out.len() / 3, trace.len()), (out.len() - 1, trace.len() / 2)]
+    {
         fs::write(own.path("p.jsonl"), &out[..left]).unwrap();
         fs::write(own.path("t.jsonl"), &trace[..traced]).unwrap();
         done(shop(), &command("--resume"));
@@ -385,14 +427,24 @@ fn items_of_the_history_are_left_out_but_for_the_target() {
 fn what_cannot_be_asked_is_refused_with_a_sentence() {
     let shop = shop();
     refused(shop, "decode --weights w --prompts prompts.jsonl", 2, &["--data", "prompts"]);
-    refused(shop, &format!("{DECODE} --task rating"), 2, &["--task rating", "sequential", "--prompts"]);
+    refused(
+        shop,
+        &format!("{DECODE} --task rating"),
+        2,
+        &["--task rating", "sequential", "--prompts"],
+    );
     refused(
         shop,
         &format!("{DECODE} --prompts - --resume --out x.jsonl"),
         2,
         &["--resume", "--prompts FILE"],
     );
-    refused(shop, &format!("{DECODE} --prompts prompts.jsonl --resume"), 2, &["--resume", "--out FILE"]);
+    refused(
+        shop,
+        &format!("{DECODE} --prompts prompts.jsonl --resume"),
+        2,
+        &["--resume", "--out FILE"],
+    );
     refused(shop, &format!("{DECODE} --prompts nowhere.jsonl"), 2, &["--prompts", "nowhere.jsonl"]);
     refused(shop, &format!("{DECODE} --top 0"), 2, &["--top"]);
     let refusals = [
@@ -401,7 +453,10 @@ fn what_cannot_be_asked_is_refused_with_a_sentence() {
         (json!({"id": 1, "history": [9], "candidates": []}), "candidates: expected at least one"),
         (json!({"id": 1, "history": [9], "text": "[MASK]"}), "got both"),
         (json!({"id": 1, "text": "no blank"}), "[gMASK]"),
-        (json!({"id": 1, "text": "[MASK]", "profile": {}}), "profile: expected it beside a history"),
+        (
+            json!({"id": 1, "text": "[MASK]", "profile": {}}),
+            "profile: expected it beside a history",
+        ),
         (json!({"id": 1, "text": "[MASK] [MASK]", "candidates": [9]}), "one mask"),
         (json!({"id": 1, "text": format!("{} [MASK]", "x".repeat(300))}), "shorten it"),
         (json!({"id": 1, "history": [9], "profile": {"age": {}}}), "profile: age"),
@@ -437,7 +492,9 @@ fn items_are_found_by_id_and_by_title() {
     ] {
         assert_eq!(id(name.clone()).unwrap(), expected, "{name}");
     }
-    for name in [json!("lego city"), json!(10.0), json!(null), json!([10]), json!(""), json!("Gloom")] {
+    for name in
+        [json!("lego city"), json!(10.0), json!(null), json!([10]), json!(""), json!("Gloom")]
+    {
         let error = id(name.clone()).unwrap_err().to_string();
         assert!(error.contains(&format!("item: {name}: expected")), "{error}");
     }

@@ -1,5 +1,6 @@
-//! k steps, killed, resumed = never killed, bit for bit, whatever the number of threads of each part; and a decode that was
-//! killed loses no line and doubles none. The real binary, at moments that nobody chose.
+//! k steps, killed, resumed = never killed, bit for bit, whatever the number of threads of each
+//! part; and a decode that was killed loses no line and doubles none. The real binary, at moments
+//! that nobody chose.
 
 mod shop;
 
@@ -37,7 +38,11 @@ fn shop() -> &'static Path {
             format!("{{\"id\": {}, \"title\": \"{colour} {thing} {}\"}}", i + 1, i / 5)
         });
         done(folder, 1, &["prepare", "source", "--train-tokenizer", "330", "--out", "shop.bin"]);
-        done(folder, 1, &["init", "--model", "config.json", "--tokenizer", "tokenizer.json", "--out", "w"]);
+        done(
+            folder,
+            1,
+            &["init", "--model", "config.json", "--tokenizer", "tokenizer.json", "--out", "w"],
+        );
         folder.to_path_buf()
     })
 }
@@ -45,11 +50,14 @@ fn shop() -> &'static Path {
 /// Steps of a run.
 const STEPS: u64 = 60;
 
-/// A run with everything that draws: dropout, spans, windows; micro-batches, validation, checkpoints at odd moments.
+/// A run with everything that draws: dropout, spans, windows; micro-batches, validation,
+/// checkpoints at odd moments.
 fn train(tune: &str, out: &str) -> Vec<String> {
     let text = format!(
-        "train --weights w --data shop.bin --tune {tune} --out {out} --epochs 8 --batch 8 --batch-rows 160 \
-         --learning-rate 3e-3 --rank 2 --lora-dropout 0.1 --dropout 0.1 --windows 0.5 --validate-every 11 \
+        "train --weights w --data shop.bin --tune {tune} --out {out} --epochs 8 --batch 8 \
+        --batch-rows 160 \
+         --learning-rate 3e-3 --rank 2 --lora-dropout 0.1 --dropout 0.1 --windows 0.5 \
+         --validate-every 11 \
          --validate-users 8 --validate-beams 3 --checkpoint-every 7"
     );
     text.split_whitespace().map(str::to_owned).collect()
@@ -92,7 +100,8 @@ fn remains(run: &Path) -> Vec<(String, Vec<u8>)> {
         let bytes = fs::read(newest.join(format!("{part}.safetensors"))).unwrap();
         all.push((format!("checkpoint {part}"), bytes));
     }
-    let mut state: Value = serde_json::from_slice(&fs::read(newest.join("state.json")).unwrap()).unwrap();
+    let mut state: Value =
+        serde_json::from_slice(&fs::read(newest.join("state.json")).unwrap()).unwrap();
     state.as_object_mut().unwrap().shift_remove("seconds");
     all.push(("checkpoint state".into(), state.to_string().into_bytes()));
     for entry in fs::read_dir(run.join("checkpoints")).unwrap() {
@@ -105,7 +114,8 @@ fn remains(run: &Path) -> Vec<(String, Vec<u8>)> {
 #[track_caller]
 fn same_run(seed: u64, killed: &Path, whole: &Path) {
     let (killed, whole) = (remains(killed), remains(whole));
-    let names = |run: &[(String, Vec<u8>)]| run.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let names =
+        |run: &[(String, Vec<u8>)]| run.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&killed), names(&whole), "seed {seed}");
     for ((name, a), (_, b)) in killed.iter().zip(&whole) {
         assert!(a == b, "seed {seed}: {name} differs from the run that was never stopped");
@@ -130,7 +140,8 @@ fn lines(path: &Path) -> usize {
     fs::read(path).map_or(0, |bytes| bytes.iter().filter(|&&b| b == b'\n').count())
 }
 
-/// SIGKILL once `path` has `more` lines more than now, and a random part of a line later; whether it met something alive.
+/// SIGKILL once `path` has `more` lines more than now, and a random part of a line later; whether
+/// it met something alive.
 fn kill_after(child: &mut Child, path: &Path, more: usize, rng: &mut Philox) -> bool {
     let begun = lines(path);
     let mut alive = true;
@@ -139,7 +150,10 @@ fn kill_after(child: &mut Child, path: &Path, more: usize, rng: &mut Philox) -> 
         std::thread::sleep(Duration::from_micros(500));
     }
     std::thread::sleep(Duration::from_micros(rng.below(20_000) as u64));
-    alive && child.try_wait().unwrap().is_none() && child.kill().is_ok() && !child.wait().unwrap().success()
+    alive
+        && child.try_wait().unwrap().is_none()
+        && child.kill().is_ok()
+        && !child.wait().unwrap().success()
 }
 
 /// Deaths of a run before it may live.
@@ -159,12 +173,18 @@ fn killed_train(tune: &str) {
         let threads = [1, 3, 2, 5][part % 4];
         let mut child = start(folder, threads, &args(&out), &run);
         // Some die before their first step, most between two checkpoints or while one is written.
-        if kills < DEATHS && kill_after(&mut child, &run.join("metrics.jsonl"), rng.below(15), &mut rng) {
+        if kills < DEATHS
+            && kill_after(&mut child, &run.join("metrics.jsonl"), rng.below(15), &mut rng)
+        {
             kills += 1;
             continue;
         }
         let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "seed {seed}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "seed {seed}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         break;
     }
     println!("{tune}: {kills} kills");
@@ -182,7 +202,8 @@ fn a_full_run_killed_at_random_moments() {
     killed_train("full");
 }
 
-/// SIGTERM after a random number of steps: the step is finished, the state saved, and the code says so.
+/// SIGTERM after a random number of steps: the step is finished, the state saved, and the code says
+/// so.
 #[test]
 fn a_run_told_to_end() {
     let folder = shop();
@@ -211,7 +232,9 @@ fn a_run_told_to_end() {
             match output.status.code() {
                 Some(0) => break,
                 Some(143) => told += 1,
-                other => panic!("seed {seed}: {other:?}: {}", String::from_utf8_lossy(&output.stderr)),
+                other => {
+                    panic!("seed {seed}: {other:?}: {}", String::from_utf8_lossy(&output.stderr))
+                }
             }
             let newest = engine::train::checkpoint::list(&run).unwrap().pop().unwrap();
             let state = engine::train::checkpoint::read_state(&newest.1).unwrap();
@@ -242,7 +265,8 @@ fn a_killed_decode_goes_on_after_its_last_whole_line() {
     let folder = shop();
     let args = |out: &str| {
         let text = format!(
-            "decode --weights w --data shop.bin --beams 30 --top 30 --batch 3 --out {out}/p.jsonl --resume"
+            "decode --weights w --data shop.bin --beams 30 --top 30 --batch 3 --out {out}/p.jsonl \
+            --resume"
         );
         text.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
@@ -257,13 +281,18 @@ fn a_killed_decode_goes_on_after_its_last_whole_line() {
         let words = args("d-killed");
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let mut child = engine(folder, [1, 2, 5][part % 3], &words).spawn().unwrap();
-        if kills < DEATHS && kill_after(&mut child, &folder.join("d-killed/p.jsonl"), rng.below(12), &mut rng)
+        if kills < DEATHS
+            && kill_after(&mut child, &folder.join("d-killed/p.jsonl"), rng.below(12), &mut rng)
         {
             kills += 1;
             continue;
         }
         let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "seed {seed}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "seed {seed}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         break;
     }
     println!("decode: {kills} kills");

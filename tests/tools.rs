@@ -1,7 +1,9 @@
-//! The scripts under tools/: what they write, the engine reads, and what the engine writes, PEFT reads.
+//! The scripts under tools/: what they write, the engine reads, and what the engine writes, PEFT
+//! reads.
 //!
-//! `ENGINE_PYTHON` names a Python with the packages of tools/requirements.txt; without it everything here is skipped, or
-//! fails where `ENGINE_REQUIRE_PYTHON=1`. What needs torch (and peft) as well is skipped where they are missing.
+//! `ENGINE_PYTHON` names a Python with the packages of tools/requirements.txt; without it
+//! everything here is skipped, or fails where `ENGINE_REQUIRE_PYTHON=1`. What needs torch (and
+//! peft) as well is skipped where they are missing.
 
 use engine::data::Vocab;
 use serde_json::{json, Map, Value};
@@ -13,7 +15,10 @@ use std::process::{Command, Output};
 fn python(test: &str) -> Option<PathBuf> {
     let named = std::env::var_os("ENGINE_PYTHON").map(PathBuf::from);
     let required = std::env::var("ENGINE_REQUIRE_PYTHON").is_ok_and(|v| v == "1");
-    assert!(named.is_some() || !required, "{test}: ENGINE_REQUIRE_PYTHON=1, but ENGINE_PYTHON is not set");
+    assert!(
+        named.is_some() || !required,
+        "{test}: ENGINE_REQUIRE_PYTHON=1, but ENGINE_PYTHON is not set"
+    );
     if named.is_none() {
         eprintln!("skipped: {test}: ENGINE_PYTHON is not set");
     }
@@ -35,7 +40,12 @@ fn tool(python: &Path, script: &str, arguments: &[&str]) -> Output {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(script);
     // The tensors are tiny: more threads than one wait for each other longer than they compute.
     let mut command = Command::new(python);
-    command.arg(path).args(arguments).env("OMP_NUM_THREADS", "1").output().expect("ENGINE_PYTHON runs")
+    command
+        .arg(path)
+        .args(arguments)
+        .env("OMP_NUM_THREADS", "1")
+        .output()
+        .expect("ENGINE_PYTHON runs")
 }
 
 #[track_caller]
@@ -55,7 +65,13 @@ fn refused(output: Output, code: i32, words: &str) {
 
 fn engine(arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_engine"));
-    done(command.args(arguments).args(["--quiet", "--device", "cpu", "--threads", "2"]).output().unwrap())
+    done(
+        command
+            .args(arguments)
+            .args(["--quiet", "--device", "cpu", "--threads", "2"])
+            .output()
+            .unwrap(),
+    )
 }
 
 /// A folder and the paths of files in it as text.
@@ -100,7 +116,8 @@ const SPECIALS: [&str; 9] = [
 
 /// GPT-2's letters for bytes: printable ones are themselves, the rest follow from U+0100 on.
 fn letters() -> Vec<char> {
-    let itself = |b: u32| (33..=126).contains(&b) || (161..=172).contains(&b) || (174..=255).contains(&b);
+    let itself =
+        |b: u32| (33..=126).contains(&b) || (161..=172).contains(&b) || (174..=255).contains(&b);
     let mut next = 256;
     (0..256u32)
         .map(|byte| {
@@ -120,7 +137,8 @@ fn small_gpt2(place: &Place) -> (String, String) {
     let merges = [("t", "o"), ("to", "y"), ("Ġ", "toy")];
     let mut vocab = Map::new();
     let merged = merges.iter().map(|(a, b)| format!("{a}{b}"));
-    let words = letters().into_iter().map(String::from).chain(merged).chain(["<|endoftext|>".to_owned()]);
+    let words =
+        letters().into_iter().map(String::from).chain(merged).chain(["<|endoftext|>".to_owned()]);
     for (id, word) in words.collect::<Vec<_>>().into_iter().enumerate() {
         vocab.insert(word, json!(id));
     }
@@ -143,7 +161,8 @@ fn a_gpt2_vocabulary_becomes_glms_tokenizer() {
     assert!(done(gpt2(&python, &vocab, &merges, &out)).contains("269 tokens"));
     let converted = Vocab::open(Path::new(&out)).unwrap();
     assert_eq!(converted.size(), 256 + 3 + 1 + SPECIALS.len());
-    // "to" and "toy" merge, " toy" as well; the mask takes the blank on its left away, and no other special does.
+    // "to" and "toy" merge, " toy" as well; the mask takes the blank on its left away, and no other
+    // special does.
     let byte = u32::from;
     assert_eq!(converted.encode_with_specials("toy toy!").unwrap(), [257, 258, byte(b'!')]);
     assert_eq!(converted.encode_with_specials("to [MASK]").unwrap(), [256, 263]);
@@ -154,7 +173,11 @@ fn a_gpt2_vocabulary_becomes_glms_tokenizer() {
     refused(gpt2(&python, &gaps, &merges, &place.path("no.json")), 4, "each id from 0 to 1 once");
     let strange = place.put("strange.txt", "t o\nq z\n");
     refused(gpt2(&python, &vocab, &strange, &place.path("no.json")), 4, "expected 'qz'");
-    refused(gpt2(&python, &place.path("absent.json"), &merges, &place.path("no.json")), 3, "absent.json");
+    refused(
+        gpt2(&python, &place.path("absent.json"), &merges, &place.path("no.json")),
+        3,
+        "absent.json",
+    );
     assert!(!Path::new(&place.path("no.json")).exists());
 }
 
@@ -226,15 +249,20 @@ print(json.dumps([model.EncodeAsIds(text) for text in ("red toy train", "big<n>w
 
 #[test]
 fn a_sentencepiece_model_becomes_a_tokenizer_with_the_same_ids() {
-    let Some(python) = python("a_sentencepiece_model_becomes_a_tokenizer_with_the_same_ids") else { return };
+    let Some(python) = python("a_sentencepiece_model_becomes_a_tokenizer_with_the_same_ids") else {
+        return;
+    };
     for kind in ["unigram", "bpe"] {
         let place = Place::new();
         let prefix = place.path("ice_text");
-        let trained =
-            Command::new(&python).args(["-c", TRAIN_PIECES, &prefix, kind, "120"]).output().unwrap();
+        let trained = Command::new(&python)
+            .args(["-c", TRAIN_PIECES, &prefix, kind, "120"])
+            .output()
+            .unwrap();
         let expected: Vec<Vec<u32>> = serde_json::from_str(&done(trained)).unwrap();
         let (model, out) = (format!("{prefix}.model"), place.path("tokenizer.json"));
-        let texts = place.put("texts.txt", "the little red train\n\tblue   kite [gMASK]\né unseen 你好\n");
+        let texts =
+            place.put("texts.txt", "the little red train\n\tblue   kite [gMASK]\né unseen 你好\n");
         // The script itself compares with the sentencepiece library before the file gets its name.
         let convert = |model: &str, out: &str| {
             let arguments = ["chatglm", "--model", model, "--out", out, "--check", &texts];
@@ -266,7 +294,8 @@ fn forward(place: &Place, weights: &str, rows: &str) -> Vec<u8> {
     fs::read(out).unwrap()
 }
 
-/// Saves the tensors of a folder as PyTorch does, in two shards with an index or in one file, with a buffer to leave out.
+/// Saves the tensors of a folder as PyTorch does, in two shards with an index or in one file, with
+/// a buffer to leave out.
 const SAVE_BIN: &str = r#"
 import json, sys, torch
 from safetensors.torch import load_file
@@ -285,7 +314,8 @@ if shards > 1:
 
 #[test]
 fn a_pytorch_checkpoint_becomes_the_same_model() {
-    let Some(python) = python_with("a_pytorch_checkpoint_becomes_the_same_model", "torch, safetensors")
+    let Some(python) =
+        python_with("a_pytorch_checkpoint_becomes_the_same_model", "torch, safetensors")
     else {
         return;
     };
@@ -298,7 +328,12 @@ fn a_pytorch_checkpoint_becomes_the_same_model() {
         let download = place.path("download");
         fs::create_dir(&download).unwrap();
         fs::copy(format!("{weights}/config.json"), format!("{download}/config.json")).unwrap();
-        done(Command::new(&python).args(["-c", SAVE_BIN, &weights, &download, shards]).output().unwrap());
+        done(
+            Command::new(&python)
+                .args(["-c", SAVE_BIN, &weights, &download, shards])
+                .output()
+                .unwrap(),
+        );
         let converted = place.path("converted");
         let convert = || tool(&python, "convert_checkpoint.py", &[&download, "--out", &converted]);
         done(convert());
@@ -310,7 +345,9 @@ fn a_pytorch_checkpoint_becomes_the_same_model() {
 #[test]
 fn peft_reads_what_is_trained_here_and_the_other_way_round() {
     let modules = "torch, safetensors, peft";
-    let Some(python) = python_with("peft_reads_what_is_trained_here_and_the_other_way_round", modules) else {
+    let Some(python) =
+        python_with("peft_reads_what_is_trained_here_and_the_other_way_round", modules)
+    else {
         return;
     };
     let binary = env!("CARGO_BIN_EXE_engine");
@@ -323,7 +360,8 @@ fn peft_reads_what_is_trained_here_and_the_other_way_round() {
     place.put("shop/items.jsonl", &items);
     let sequences: String = (1..=40)
         .map(|user| {
-            let history: Vec<String> = (0..6).map(|k| ((user * 7 + k * 5) % 24 + 1).to_string()).collect();
+            let history: Vec<String> =
+                (0..6).map(|k| ((user * 7 + k * 5) % 24 + 1).to_string()).collect();
             format!("{user} {}\n", history.join(" "))
         })
         .collect();
@@ -336,8 +374,17 @@ fn peft_reads_what_is_trained_here_and_the_other_way_round() {
         let rows = place.path("rows.safetensors");
         done(tool(&python, "check_peft.py", &["rows", "--weights", &weights, "--inputs", &rows]));
         let check = |adapter: &str| {
-            let arguments =
-                ["check", "--weights", &weights, "--adapter", adapter, "--inputs", &rows, "--engine", binary];
+            let arguments = [
+                "check",
+                "--weights",
+                &weights,
+                "--adapter",
+                adapter,
+                "--inputs",
+                &rows,
+                "--engine",
+                binary,
+            ];
             let said = done(tool(&python, "check_peft.py", &arguments));
             println!("{name}: {said}");
             assert!(said.contains("tensors compared"), "{said}");

@@ -1,5 +1,6 @@
-//! The whole model on the CUDA backend: goldens, training, decoding, the same bits for every order of threads. On the emulator,
-//! or on the devices that `ENGINE_DEVICES` names (`ENGINE_DEVICES=cuda:0`).
+//! The whole model on the CUDA backend: goldens, training, decoding, the same bits for every order
+//! of threads. On the emulator, or on the devices that `ENGINE_DEVICES` names
+//! (`ENGINE_DEVICES=cuda:0`).
 
 // What this binary does not use serves tests/golden.rs.
 #[allow(dead_code)]
@@ -16,7 +17,8 @@ use engine::train::{Hyper, LossScale, Optimizer};
 use golden_support::{distance, sets, Rows, Set};
 use std::path::Path;
 
-/// The devices under test; none, with a visible line, where there is no emulator and none was named.
+/// The devices under test; none, with a visible line, where there is no emulator and none was
+/// named.
 fn devices() -> Vec<Device> {
     let names = match std::env::var("ENGINE_DEVICES") {
         Ok(names) => names,
@@ -43,8 +45,9 @@ fn load(set: &Set, device: &Device, dtype: Dtype, tune: &Tune) -> Model {
     Model::load(device, set.config(None), checkpoint, dtype, tune, 0).unwrap()
 }
 
-/// What max|Δ|/max|golden| may be: f32 keeps what is asked for; a 16-bit model rounds some ten times a layer, each time by half of
-/// ε of the size at hand, and the errors add like a random walk, with four deviations for the worst of all elements.
+/// What max|Δ|/max|golden| may be: f32 keeps what is asked for; a 16-bit model rounds some ten
+/// times a layer, each time by half of ε of the size at hand, and the errors add like a random
+/// walk, with four deviations for the worst of all elements.
 fn allowed(dtype: Dtype, layers: usize) -> f64 {
     let epsilon = match dtype {
         Dtype::F16 => 2f64.powi(-10),
@@ -65,13 +68,16 @@ fn goldens_in_every_dtype() {
                     let model = load(&set, device, dtype, &Tune::Nothing);
                     let last = model.hidden(&rows.batch, |_, _| Ok(())).unwrap();
                     let normed = model.finish(&last).unwrap();
-                    let logits = device.download_f32(model.logits(normed.view()).unwrap().view()).unwrap();
-                    let far = distance(&logits, &rows.pick_logits(&set.floats(&format!("{tag}.logits"))));
+                    let logits =
+                        device.download_f32(model.logits(normed.view()).unwrap().view()).unwrap();
+                    let far =
+                        distance(&logits, &rows.pick_logits(&set.floats(&format!("{tag}.logits"))));
                     (far, model.loss(&rows.batch, rows.targets()).unwrap())
                 };
                 let (far, loss) = logits_of(&device);
                 let golden = f64::from(set.floats(&format!("{tag}.loss"))[0]);
-                // What the dtype itself costs a set is seen on the CPU, which rounds at the same places.
+                // What the dtype itself costs a set is seen on the CPU, which rounds at the same
+                // places.
                 let cost = if dtype == Dtype::F32 { 0.0 } else { logits_of(&cpu()).0 };
                 let bound = allowed(dtype, set.config(None).layers).max(2.0 * cost);
                 println!(
@@ -80,7 +86,11 @@ fn goldens_in_every_dtype() {
                     set.name()
                 );
                 assert!(far <= bound, "{} {dtype}: {far:e} > {bound:e}", set.name());
-                assert!((loss - golden).abs() <= bound * golden, "{} {dtype}: {loss} {golden}", set.name());
+                assert!(
+                    (loss - golden).abs() <= bound * golden,
+                    "{} {dtype}: {loss} {golden}",
+                    set.name()
+                );
             }
         }
     }
@@ -95,34 +105,46 @@ fn every_gradient_as_on_the_cpu() {
                 let model = load(&set, device, dtype, tune);
                 let mut gradients = Flat::zeros(device, model.layout()).unwrap();
                 model
-                    .loss_and_gradients(&rows.batch, rows.targets(), None, Keep::Lean, &mut gradients)
+                    .loss_and_gradients(
+                        &rows.batch,
+                        rows.targets(),
+                        None,
+                        Keep::Lean,
+                        &mut gradients,
+                    )
                     .unwrap();
                 let slots = model.layout().slots().to_vec();
                 let values: Vec<_> = slots
                     .iter()
-                    .map(|slot| (slot.name.clone(), device.download_f32(gradients.view(slot)).unwrap()))
+                    .map(|slot| {
+                        (slot.name.clone(), device.download_f32(gradients.view(slot)).unwrap())
+                    })
                     .collect();
                 (values, model.config.layers)
             };
-            let lora =
-                Tune::Lora { config: LoraConfig { rank: 8, ..LoraConfig::default() }, positions: false };
+            let lora = Tune::Lora {
+                config: LoraConfig { rank: 8, ..LoraConfig::default() },
+                positions: false,
+            };
             for (tune, dtypes) in
                 [(&Tune::Full, &[Dtype::F32][..]), (&lora, &[Dtype::F32, Dtype::Bf16, Dtype::F16])]
             {
                 for &dtype in dtypes {
                     let (expected, layers) = gradients(&cpu(), Dtype::F32, tune);
                     let (got, _) = gradients(&device, dtype, tune);
-                    let largest =
-                        expected.iter().flat_map(|(_, g)| g).fold(0f32, |most, g| most.max(g.abs()));
+                    let largest = expected
+                        .iter()
+                        .flat_map(|(_, g)| g)
+                        .fold(0f32, |most, g| most.max(g.abs()));
                     let mut worst = 0f64;
                     for ((name, expected), (_, got)) in expected.iter().zip(&got) {
                         let scale = expected.iter().fold(0f32, |most, g| most.max(g.abs()));
-                        // A tensor whose gradient is next to nothing is judged by the size of the others.
+                        // A tensor whose gradient is next to nothing is judged by the size of the
+                        // others.
                         let scale = f64::from(scale.max(1e-3 * largest));
-                        let off = expected
-                            .iter()
-                            .zip(got)
-                            .fold(0f64, |most, (e, g)| most.max((f64::from(*e) - f64::from(*g)).abs()));
+                        let off = expected.iter().zip(got).fold(0f64, |most, (e, g)| {
+                            most.max((f64::from(*e) - f64::from(*g)).abs())
+                        });
                         assert!(got.iter().all(|g| g.is_finite()), "{} {dtype} {name}", set.name());
                         worst = worst.max(off / scale);
                         // Backwards as many roundings again as forwards.
@@ -166,7 +188,13 @@ fn ten_steps_track_the_losses_of_the_cpu() {
                         device.zero(gradients.all_mut()).unwrap();
                         let divisor = rows.targets() / scale;
                         let loss = model
-                            .loss_and_gradients(&rows.batch, divisor, None, Keep::Lean, &mut gradients)
+                            .loss_and_gradients(
+                                &rows.batch,
+                                divisor,
+                                None,
+                                Keep::Lean,
+                                &mut gradients,
+                            )
                             .unwrap();
                         optimizer.step(&mut model, &gradients, scale, 1e-3, step).unwrap();
                         loss / scale
@@ -178,8 +206,15 @@ fn ten_steps_track_the_losses_of_the_cpu() {
             for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
                 let got = losses(&device, dtype);
                 let bound = allowed(dtype, 2 * set.config(None).layers);
-                let worst = got.iter().zip(&expected).fold(0f64, |most, (g, e)| most.max((g - e).abs() / e));
-                println!("{} {} {dtype}: ten losses {worst:.1e} of {bound:.1e}", device.name(), set.name());
+                let worst = got
+                    .iter()
+                    .zip(&expected)
+                    .fold(0f64, |most, (g, e)| most.max((g - e).abs() / e));
+                println!(
+                    "{} {} {dtype}: ten losses {worst:.1e} of {bound:.1e}",
+                    device.name(),
+                    set.name()
+                );
                 assert!(worst <= bound, "{} {dtype}: {got:?} {expected:?}", set.name());
             }
         }
@@ -194,7 +229,8 @@ fn decoded(device: &Device, dtype: Dtype, count: usize) -> Vec<Vec<Finished>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/glm-tiny/a");
     let config = Config::read(&folder.join("config.json")).unwrap();
     let model =
-        Model::load(device, config, Checkpoint::open(&folder).unwrap(), dtype, &Tune::Nothing, 0).unwrap();
+        Model::load(device, config, Checkpoint::open(&folder).unwrap(), dtype, &Tune::Nothing, 0)
+            .unwrap();
     let mut rng = Philox::new(3, Stream::Synthetic, 0);
     let mut titles: Vec<Vec<u32>> =
         vec![vec![7], vec![7, 8], vec![7, 8, 9, 10], vec![7, 8, 9, 10, 11], vec![7, 8]];
@@ -230,7 +266,12 @@ fn decoded(device: &Device, dtype: Dtype, count: usize) -> Vec<Vec<Finished>> {
     let together = recommend(&model, rules, &prompts).unwrap().0;
     for (prompt, together) in prompts.iter().zip(&together) {
         let alone = recommend(&model, rules, std::slice::from_ref(prompt)).unwrap().0;
-        assert_eq!(&alone[0], together, "{}: a batch of {count} is {count} batches of one", device.name());
+        assert_eq!(
+            &alone[0],
+            together,
+            "{}: a batch of {count} is {count} batches of one",
+            device.name()
+        );
     }
     together
 }
@@ -243,7 +284,12 @@ fn decoded_lists_are_those_of_the_cpu() {
             let nodes = |list: &[Finished]| list.iter().map(|f| f.node).collect::<Vec<_>>();
             assert_eq!(nodes(expected), nodes(got));
             for (e, g) in expected.iter().zip(got) {
-                assert!((e.score - g.score).abs() <= 5e-4 * e.score.abs(), "{} {}", e.score, g.score);
+                assert!(
+                    (e.score - g.score).abs() <= 5e-4 * e.score.abs(),
+                    "{} {}",
+                    e.score,
+                    g.score
+                );
             }
         }
         // In 16 bits lists may differ; rows still do not depend on their neighbours.
@@ -258,13 +304,15 @@ fn the_same_bits_for_every_order_of_threads() {
     }
     let set = &sets()[0];
     let rows = rows_of(set);
-    let lora = Tune::Lora { config: LoraConfig { rank: 4, ..LoraConfig::default() }, positions: false };
+    let lora =
+        Tune::Lora { config: LoraConfig { rank: 4, ..LoraConfig::default() }, positions: false };
     let bits = |seed: u64, dtype: Dtype| {
         let device = Device::open(&format!("emu:{seed}"), 0).unwrap();
         let model = load(set, &device, dtype, &lora);
         let mut gradients = Flat::zeros(&device, model.layout()).unwrap();
-        let loss =
-            model.loss_and_gradients(&rows.batch, rows.targets(), None, Keep::Input, &mut gradients).unwrap();
+        let loss = model
+            .loss_and_gradients(&rows.batch, rows.targets(), None, Keep::Input, &mut gradients)
+            .unwrap();
         let gradients = device.download_f32(gradients.all()).unwrap();
         (loss.to_bits(), gradients.iter().map(|g| g.to_bits()).collect::<Vec<u32>>())
     };

@@ -16,7 +16,8 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "target" / "cuda12"
 PACKAGES = ["nvidia-cuda-nvrtc-cu12", "nvidia-cuda-runtime-cu12", "nvidia-cuda-cccl-cu12"]
-# The run-time compiler has no headers of the host; of those the kernels want names alone, which CUDA's own cover but for these.
+# The run-time compiler has no headers of the host; of those the kernels want names alone, which
+# CUDA's own cover but for these.
 STANDARD = [b"stdint.h", b"string.h", b"math.h"]
 INTEGERS = "".join(
     f"typedef signed {kind} int{bits}_t; typedef unsigned {kind} uint{bits}_t; "

@@ -107,7 +107,8 @@ def read_lines(path):
         return [line.rstrip("\n") for line in file]
 
 
-# GPT-2 vocabularies ------------------------------------------------------------------------------------
+# GPT-2 vocabularies
+# ------------------------------------------------------------------------------------
 
 
 def read_merges(path):
@@ -153,7 +154,8 @@ def from_gpt2(vocab, merges):
     return tokenizer
 
 
-# SentencePiece -----------------------------------------------------------------------------------------
+# SentencePiece
+# -----------------------------------------------------------------------------------------
 
 
 def read_sentencepiece(path):
@@ -265,7 +267,8 @@ def normalizer(rules, symbols):
     if rules.add_dummy_prefix:
         steps.append(normalizers.Replace(Regex(rf"\A{SPACE}"), " "))
     if rules.precompiled_charsmap:
-        # The library loses a combining mark behind a character that this step rewrites (an accent on a ligature).
+        # The library loses a combining mark behind a character that this step rewrites (an accent
+        # on a ligature).
         steps.append(normalizers.Precompiled(rules.precompiled_charsmap))
     if rules.remove_extra_whitespaces:
         steps.append(normalizers.Replace(Regex(" {2,}"), " "))
@@ -328,7 +331,8 @@ def compare(tokenizer, processor, texts):
     symbols = {token.content for token in tokenizer.get_added_tokens_decoder().values()} - set(specials)
     differences = []
     for text in texts:
-        # A text that is one symbol's spelling, typed out, is the one case that the normaliser gives up.
+        # A text that is one symbol's spelling, typed out, is the one case that the normaliser gives
+        # up.
         if text in symbols:
             continue
         ours = tokenizer.encode(text, add_special_tokens=False).ids

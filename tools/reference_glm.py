@@ -120,7 +120,8 @@ class Layer(nn.Module):
         self.mlp = Mlp(config, gelu)
         # At rate 0 until someone trains: checks compare what is computed without it.
         self.dropout = nn.Dropout(0.0)
-        # The published blocks are never told the number of layers, so the factor is that of 28 whatever it is.
+        # The published blocks are never told the number of layers, so the factor is that of 28
+        # whatever it is.
         self.scaled = math.sqrt(2 * 28) if config["model_type"] == "chatglm" else None
 
     def forward(self, x, rows, rotary, attend):

@@ -22,7 +22,8 @@ fn failed(error: impl std::fmt::Debug) -> anyhow::Error {
 }
 
 impl CublasLt {
-    /// `None` where the library is not to be found. A device must have been opened: its context is used.
+    /// `None` where the library is not to be found. A device must have been opened: its context is
+    /// used.
     pub fn open() -> Result<Option<CublasLt>> {
         // SAFETY: only asks the dynamic linker.
         if !unsafe { sys::is_culib_present() } {
@@ -34,7 +35,8 @@ impl CublasLt {
         Ok(Some(CublasLt { handle, workspace }))
     }
 
-    /// Best seconds of y = a·b over the algorithms that cuBLASLt proposes. y, a and b of one 16-bit dtype.
+    /// Best seconds of y = a·b over the algorithms that cuBLASLt proposes. y, a and b of one 16-bit
+    /// dtype.
     pub fn seconds(&self, y: View, a: View, b: View, form: Form) -> Result<f64> {
         let (m, n) = (y.rows() as u64, y.cols() as u64);
         let k = a.cols() as u64;
@@ -42,8 +44,11 @@ impl CublasLt {
             Dtype::Bf16 => sys::cudaDataType_t::CUDA_R_16BF,
             _ => sys::cudaDataType_t::CUDA_R_16F,
         };
-        // Column-major: yᵀ [n, m] = op(b)·aᵀ, and a row-major matrix is its own transpose seen column by column.
-        let layout = |rows, cols| result::create_matrix_layout(kind, rows, cols, rows as i64).map_err(failed);
+        // Column-major: yᵀ [n, m] = op(b)·aᵀ, and a row-major matrix is its own transpose seen
+        // column by column.
+        let layout = |rows, cols| {
+            result::create_matrix_layout(kind, rows, cols, rows as i64).map_err(failed)
+        };
         let (left, transposed) = match form {
             Form::Nt => (layout(k, n)?, 1i32),
             Form::Nn => (layout(n, k)?, 0),
@@ -95,7 +100,8 @@ impl CublasLt {
         for algorithm in &found {
             let run = |times: usize| -> Result<f64> {
                 let start = Instant::now();
-                // SAFETY: buffers of the sizes that the layouts say, on the device whose context is current.
+                // SAFETY: buffers of the sizes that the layouts say, on the device whose context is
+                // current.
                 unsafe {
                     for _ in 0..times {
                         result::matmul(

@@ -1,4 +1,5 @@
-//! The ops that memory bounds: bytes are what must be read and written once, whatever the kernel does.
+//! The ops that memory bounds: bytes are what must be read and written once, whatever the kernel
+//! does.
 
 use super::random;
 use anyhow::Result;
@@ -37,7 +38,12 @@ pub struct Sizes {
 const BF16: Dtype = Dtype::Bf16;
 const F32: Dtype = Dtype::F32;
 
-fn op(sizes: Sizes, what: &str, bytes: usize, prepare: impl Fn(&Device) -> Result<Work> + 'static) -> Op {
+fn op(
+    sizes: Sizes,
+    what: &str,
+    bytes: usize,
+    prepare: impl Fn(&Device) -> Result<Work> + 'static,
+) -> Op {
     Op { name: format!("{} {what}", sizes.model), bytes: bytes as f64, prepare: Box::new(prepare) }
 }
 
@@ -72,12 +78,19 @@ fn around_the_layers(sizes: Sizes) -> Vec<Op> {
                 device.embed(y.view_mut(), &tables, Write::Set)
             }))
         }),
-        op(sizes, &format!("embed_backward {rows}"), rows * (2 * h + 2 * 4 * h + 4), move |device| {
-            let dy = random(device, rows, h, BF16)?;
-            let ids = device.upload_u32(&walk(rows, vocabulary))?;
-            let mut d_table = device.zeros(Shape::matrix(vocabulary, h), F32)?;
-            Ok(Box::new(move |device| device.embed_backward(d_table.view_mut(), dy.view(), ids.view())))
-        }),
+        op(
+            sizes,
+            &format!("embed_backward {rows}"),
+            rows * (2 * h + 2 * 4 * h + 4),
+            move |device| {
+                let dy = random(device, rows, h, BF16)?;
+                let ids = device.upload_u32(&walk(rows, vocabulary))?;
+                let mut d_table = device.zeros(Shape::matrix(vocabulary, h), F32)?;
+                Ok(Box::new(move |device| {
+                    device.embed_backward(d_table.view_mut(), dy.view(), ids.view())
+                }))
+            },
+        ),
     ]
 }
 
@@ -104,12 +117,21 @@ fn in_a_layer(sizes: Sizes) -> Vec<Op> {
             let mut dx = device.zeros(x.shape(), BF16)?;
             Ok(Box::new(move |device| {
                 let (dy, x, weight) = (dy.view(), x.view(), weight.view());
-                device.layernorm_backward(dx.view_mut(), None, dy, x, weight, statistics.view(), Write::Add)
+                device.layernorm_backward(
+                    dx.view_mut(),
+                    None,
+                    dy,
+                    x,
+                    weight,
+                    statistics.view(),
+                    Write::Add,
+                )
             }))
         }),
         op(sizes, &format!("rotate {rows}"), rows * (2 * 2 * 2 * h + 8), move |device| {
             let mut x = random(device, rows, 3 * h, BF16)?;
-            let (cos, sin) = (random(device, 1025, quarter, F32)?, random(device, 1025, quarter, F32)?);
+            let (cos, sin) =
+                (random(device, 1025, quarter, F32)?, random(device, 1025, quarter, F32)?);
             let positions = device.upload_u32(&walk(rows, 1025))?;
             Ok(Box::new(move |device| {
                 let positions = [positions.view(), positions.view()];
@@ -133,7 +155,9 @@ fn in_a_layer(sizes: Sizes) -> Vec<Op> {
         op(sizes, &format!("gelu_backward {rows}"), 3 * 2 * rows * inner, move |device| {
             let (dy, x) = (random(device, rows, inner, BF16)?, random(device, rows, inner, BF16)?);
             let mut dx = device.alloc(x.shape(), BF16)?;
-            Ok(Box::new(move |device| device.gelu_backward(dx.view_mut(), dy.view(), x.view(), Gelu::Tanh)))
+            Ok(Box::new(move |device| {
+                device.gelu_backward(dx.view_mut(), dy.view(), x.view(), Gelu::Tanh)
+            }))
         }),
         op(sizes, &format!("blend {rows}"), 3 * 2 * rows * h, move |device| {
             let x = random(device, rows, h, BF16)?;
@@ -147,7 +171,8 @@ fn in_a_layer(sizes: Sizes) -> Vec<Op> {
             device.write_u32(names_on_device.view_mut(), &names)?;
             let mut y = device.alloc(x.shape(), BF16)?;
             Ok(Box::new(move |device| {
-                let dropout = Dropout { rate: 0.1, key: Dropout::key(1, 1, 1), rows: names_on_device.view() };
+                let dropout =
+                    Dropout { rate: 0.1, key: Dropout::key(1, 1, 1), rows: names_on_device.view() };
                 device.dropout(y.view_mut(), x.view(), dropout, Write::Set)
             }))
         }),
@@ -181,8 +206,10 @@ fn at_the_head(sizes: Sizes) -> Vec<Op> {
         op(sizes, &format!("log_probs_at {targets}"), 4 * logits, move |device| {
             let logits = random(device, targets, vocabulary, F32)?;
             let first: Vec<u32> = (0..=targets).map(|r| (r * choices) as u32).collect();
-            let (first, ids) =
-                (device.upload_u32(&first)?, device.upload_u32(&walk(targets * choices, vocabulary))?);
+            let (first, ids) = (
+                device.upload_u32(&first)?,
+                device.upload_u32(&walk(targets * choices, vocabulary))?,
+            );
             let mut y = device.alloc(Shape::vector(targets * choices), F32)?;
             Ok(Box::new(move |device| {
                 device.log_probs_at(y.view_mut(), logits.view(), first.view(), ids.view())
@@ -192,7 +219,9 @@ fn at_the_head(sizes: Sizes) -> Vec<Op> {
             let x = random(device, targets, vocabulary, F32)?;
             let mut values = device.alloc(Shape::matrix(targets, 20), F32)?;
             let mut columns = device.alloc(Shape::matrix(targets, 20), Dtype::U32)?;
-            Ok(Box::new(move |device| device.top_k(values.view_mut(), columns.view_mut(), x.view())))
+            Ok(Box::new(move |device| {
+                device.top_k(values.view_mut(), columns.view_mut(), x.view())
+            }))
         }),
     ]
 }

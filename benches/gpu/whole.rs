@@ -1,5 +1,6 @@
-//! GLM-10B as a user meets it: one LoRA step of 8 × 1024 rows without recompute, and batch scoring by beams of 20, both with
-//! synthetic weights made on the device. What is timed is what `engine train` and `engine decode` call.
+//! GLM-10B as a user meets it: one LoRA step of 8 × 1024 rows without recompute, and batch scoring
+//! by beams of 20, both with synthetic weights made on the device. What is timed is what
+//! `engine train` and `engine decode` call.
 
 use anyhow::Result;
 use engine::base::{Dtype, Philox, Stream};
@@ -14,14 +15,22 @@ use engine::train::{Hyper, Optimizer};
 use std::path::Path;
 use std::time::Instant;
 
-const SPECIAL: Special =
-    Special { cls: 50259, mask: 50260, gmask: 50263, smask: 50264, start: 50257, end: 50258, eos: 50256 };
+const SPECIAL: Special = Special {
+    cls: 50259,
+    mask: 50260,
+    gmask: 50263,
+    smask: 50264,
+    start: 50257,
+    end: 50258,
+    eos: 50256,
+};
 
 pub fn run(device: &Device, filter: &[String]) -> Result<()> {
     let wants = |name: &str| filter.is_empty() || filter.iter().any(|f| name.contains(f.as_str()));
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/glm-10b/config.json");
     // A binary built elsewhere finds the config beside it.
-    let path = if path.is_file() { path } else { Path::new("weights/glm-10b/config.json").to_owned() };
+    let path =
+        if path.is_file() { path } else { Path::new("weights/glm-10b/config.json").to_owned() };
     let config = Config::read(&path)?;
     if wants("train") {
         train(device, config.clone())?;
@@ -61,8 +70,14 @@ fn train(device: &Device, config: Config) -> Result<()> {
     let batch = batch(config.vocabulary);
     let mut model = Model::synthetic(device, config, Dtype::Bf16, &tune, 0)?;
     let setup = Setup::of(&model, &tune);
-    let hyper =
-        Hyper { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.01, clip: 1.0, decay_all: false };
+    let hyper = Hyper {
+        beta1: 0.9,
+        beta2: 0.95,
+        epsilon: 1e-8,
+        weight_decay: 0.01,
+        clip: 1.0,
+        decay_all: false,
+    };
     let mut optimizer = Optimizer::new(&model, hyper)?;
     let mut gradients = Flat::zeros(device, model.layout())?;
     let divisor = batch.target_rows.len() as f64;
@@ -80,7 +95,11 @@ fn train(device: &Device, config: Config) -> Result<()> {
         let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
         let name = format!("glm-10b train: LoRA step 8x1024, keep {}", keep.name());
         if planned > room {
-            println!("{name}: planned {:.2} GiB, {:.2} GiB there: not run", gib(planned), gib(room));
+            println!(
+                "{name}: planned {:.2} GiB, {:.2} GiB there: not run",
+                gib(planned),
+                gib(room)
+            );
             continue;
         }
         device.reset_peak();
@@ -101,7 +120,8 @@ fn train(device: &Device, config: Config) -> Result<()> {
         }
         let peak = device.memory().peak as u64;
         println!(
-            "{name}: first {:.1} ms, then {:.1} ms, {:.0} tokens/s, peak {:.2} GiB, {:.4} of the plan",
+            "{name}: first {:.1} ms, then {:.1} ms, {:.0} tokens/s, peak {:.2} GiB, {:.4} of the \
+            plan",
             1e3 * first,
             1e3 * best,
             8192.0 / best,
@@ -118,11 +138,15 @@ fn decode(device: &Device, config: Config) -> Result<()> {
     let mut rng = Philox::new(2, Stream::Synthetic, 0);
     let titles: Vec<Vec<u32>> = (0..11_924)
         .map(|_| {
-            // Few beginnings, many endings: most tokens of a title are forced, as in a real catalogue.
+            // Few beginnings, many endings: most tokens of a title are forced, as in a real
+            // catalogue.
             let first = rng.below(1400) as u32;
             let second = 2000 + first * 3 + rng.below(3) as u32;
             let length = 6 + rng.below(8);
-            [first, second].into_iter().chain((0..length).map(|_| 8000 + rng.below(40_000) as u32)).collect()
+            [first, second]
+                .into_iter()
+                .chain((0..length).map(|_| 8000 + rng.below(40_000) as u32))
+                .collect()
         })
         .collect();
     let values: Vec<u32> = (0..titles.len() as u32).collect();

@@ -13,26 +13,33 @@ use std::time::{Duration, Instant};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_engine");
 
-/// Where the Toys set lies: `ENGINE_TOYS`, else `shared/data/toys` under `ENGINE_SHARED` or beside the project, else `data/toys`.
+/// Where the Toys set lies: `ENGINE_TOYS`, else `shared/data/toys` under `ENGINE_SHARED` or beside
+/// the project, else `data/toys`.
 pub fn toys_source() -> Option<PathBuf> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let named = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let shared = named("ENGINE_SHARED").unwrap_or_else(|| root.join("../shared"));
-    let places = [named("ENGINE_TOYS"), Some(shared.join("data/toys")), Some(root.join("data/toys"))];
+    let places =
+        [named("ENGINE_TOYS"), Some(shared.join("data/toys")), Some(root.join("data/toys"))];
     places.into_iter().flatten().find(|place| place.exists())
 }
 
 /// Runs a verb of the binary; returns how long the process took. Panics where it fails.
 pub fn engine(arguments: &[&str]) -> Duration {
     let start = Instant::now();
-    let done = Command::new(BINARY).args(arguments).stdout(Stdio::null()).output().expect("the binary runs");
+    let done = Command::new(BINARY)
+        .args(arguments)
+        .stdout(Stdio::null())
+        .output()
+        .expect("the binary runs");
     let elapsed = start.elapsed();
     let errors = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "engine {}: {}: {errors}", arguments.join(" "), done.status);
     elapsed
 }
 
-/// The Toys set: the `.bin` that `ENGINE_BIN` names, else one prepared in `folder` with a tokenizer of its own.
+/// The Toys set: the `.bin` that `ENGINE_BIN` names, else one prepared in `folder` with a tokenizer
+/// of its own.
 pub fn toys(folder: &tempfile::TempDir) -> Option<Dataset> {
     let bin = match std::env::var_os("ENGINE_BIN") {
         Some(bin) => PathBuf::from(bin),
@@ -53,15 +60,16 @@ pub struct Examples {
     pub origin: String,
 }
 
-/// As many training examples as there are learners of Toys (or `limit`), drawn by `benches/recipes/toys.toml`;
-/// where Toys is not there, samples whose lengths fall as theirs do.
+/// As many training examples as there are learners of Toys (or `limit`), drawn by
+/// `benches/recipes/toys.toml`; where Toys is not there, samples whose lengths fall as theirs do.
 pub fn examples(dataset: Option<&Dataset>, limit: usize) -> Examples {
     let Some(dataset) = dataset else {
         let samples = (0..limit.min(19_412)).map(|i| drawn(i as u64)).collect();
         return Examples { samples, origin: "drawn in the shape of Toys".into() };
     };
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let templates = Templates::load(&root.join("benches/recipes/list.toml")).expect("the recipe's templates");
+    let templates =
+        Templates::load(&root.join("benches/recipes/list.toml")).expect("the recipe's templates");
     let builder = SampleBuilder::new(
         dataset.vocab().special(),
         Intra::new(dataset.pool(), IntraMode::default()),
@@ -74,7 +82,9 @@ pub fn examples(dataset: Option<&Dataset>, limit: usize) -> Examples {
     let learners = tasks.learners();
     let samples = examples_of_step(&learners, learners.len().min(limit), 0, 1)
         .into_iter()
-        .map(|(user, example)| tasks.training(user, example, &mix).expect("a learner has an example"))
+        .map(|(user, example)| {
+            tasks.training(user, example, &mix).expect("a learner has an example")
+        })
         .collect();
     Examples { samples, origin: dataset.name().to_owned() }
 }
@@ -93,12 +103,15 @@ fn drawn(example: u64) -> Sample {
             (0..tokens.len()).map(|i| (i + 1).saturating_sub(context) as u32).collect(),
         ],
         context,
-        targets: (context..tokens.len()).map(|row| (row as u32, random.below(8000) as u32, 1.0)).collect(),
+        targets: (context..tokens.len())
+            .map(|row| (row as u32, random.below(8000) as u32, 1.0))
+            .collect(),
         tokens,
     }
 }
 
-/// Seconds of each of several works in each of `rounds`, taken in turn, so that what disturbs one disturbs all.
+/// Seconds of each of several works in each of `rounds`, taken in turn, so that what disturbs one
+/// disturbs all.
 pub fn in_turn(works: &mut [&mut dyn FnMut() -> f64], rounds: usize) -> Vec<Vec<f64>> {
     works.iter_mut().for_each(|work| {
         work();

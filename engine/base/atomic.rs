@@ -4,9 +4,12 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-/// Writes a file whole or not at all: a temporary name beside it, synced, renamed. A failure removes what was begun and
-/// leaves what stood there before.
-pub fn write_atomically(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
+/// Writes a file whole or not at all: a temporary name beside it, synced, renamed. A failure
+/// removes what was begun and leaves what stood there before.
+pub fn write_atomically(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<File>) -> Result<()>,
+) -> Result<()> {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("file");
     let partial = path.with_file_name(format!(".{name}.{}.partial", std::process::id()));
     let write = || -> Result<()> {

@@ -2,8 +2,8 @@ use std::fmt;
 
 /// Whose fault an error is; the command line turns it into an exit code.
 ///
-/// Attach it where the error is made: `bail!(Fault::Data.error(format!("…")))`, or to an error in passing:
-/// `result.map_err(|e| Fault::Device.wrap(e))`.
+/// Attach it where the error is made: `bail!(Fault::Data.error(format!("…")))`, or to an error in
+/// passing: `result.map_err(|e| Fault::Device.wrap(e))`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Wrong usage or settings: exit 2.

@@ -10,8 +10,8 @@ pub struct Memory {
     pub total: u64,
     /// What can be had without swapping: free, or holding what can be read again.
     pub available: u64,
-    /// What the process's control group may use, and uses without files that can be read again, where a container sets less than
-    /// the machine has.
+    /// What the process's control group may use, and uses without files that can be read again,
+    /// where a container sets less than the machine has.
     pub group: Option<(u64, u64)>,
 }
 
@@ -38,7 +38,10 @@ pub fn memory() -> Option<Memory> {
 /// Bytes that this process can still take. Refuses where the system does not say.
 pub fn available() -> Result<u64> {
     let memory = memory().ok_or_else(|| {
-        Fault::Device.error("memory: /proc/meminfo: expected MemTotal and MemAvailable, got neither; say --keep and --batch yourself")
+        Fault::Device.error(
+            "memory: /proc/meminfo: expected MemTotal and MemAvailable, got \
+            neither; say --keep and --batch yourself",
+        )
     })?;
     Ok(match memory.group {
         Some((limit, used)) => memory.available.min(limit.saturating_sub(used)),

@@ -16,8 +16,8 @@ pub enum Stream {
     Users = 12,
 }
 
-/// Philox 4x32-10 (Salmon et al. 2011): a value is a function of (seed, stream, index) and nothing else,
-/// so it does not matter who draws first, on which thread or on which device.
+/// Philox 4x32-10 (Salmon et al. 2011): a value is a function of (seed, stream, index) and nothing
+/// else, so it does not matter who draws first, on which thread or on which device.
 ///
 /// ```
 /// use engine::base::{Philox, Stream};
@@ -52,7 +52,12 @@ impl Philox {
         for _ in 0..ROUNDS {
             let p0 = u64::from(c[0]) * 0xD251_1F53;
             let p1 = u64::from(c[2]) * 0xCD9E_8D57;
-            c = [(p1 >> 32) as u32 ^ c[1] ^ key[0], p1 as u32, (p0 >> 32) as u32 ^ c[3] ^ key[1], p0 as u32];
+            c = [
+                (p1 >> 32) as u32 ^ c[1] ^ key[0],
+                p1 as u32,
+                (p0 >> 32) as u32 ^ c[3] ^ key[1],
+                p0 as u32,
+            ];
             key[0] = key[0].wrapping_add(0x9E37_79B9);
             key[1] = key[1].wrapping_add(0xBB67_AE85);
         }
@@ -114,13 +119,19 @@ mod tests {
     /// Known answers of Random123's kat_vectors for philox4x32-10.
     #[test]
     fn known_answers() {
-        assert_eq!(Philox::block([0, 0], [0; 4]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        assert_eq!(
+            Philox::block([0, 0], [0; 4]),
+            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]
+        );
         assert_eq!(
             Philox::block([u32::MAX; 2], [u32::MAX; 4]),
             [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
         );
         assert_eq!(
-            Philox::block([0xa409_3822, 0x299f_31d0], [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344]),
+            Philox::block(
+                [0xa409_3822, 0x299f_31d0],
+                [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344]
+            ),
             [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
         );
     }

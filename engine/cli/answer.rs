@@ -9,7 +9,9 @@ use crate::data::catalogue::cleaned;
 use crate::data::source::attributes;
 use crate::data::task::{Shopper, Split, Tasks};
 use crate::data::{Dataset, Names, Sample, Trie};
-use crate::decode::{greedy, recommend_each, score_all, Answer, Blanks, Finished, Limits, Prompt, Rules};
+use crate::decode::{
+    greedy, recommend_each, score_all, Answer, Blanks, Finished, Limits, Prompt, Rules,
+};
 use crate::model::{Lora, Model, Tune};
 use anyhow::{Context, Result};
 use serde_json::{json, Value};
@@ -129,7 +131,9 @@ impl<'a> Answerer<'a> {
         let Line { id, task, history, profile, candidates, text } = line;
         let candidates = candidates.map(|names| self.find("candidates", &names)).transpose()?;
         if candidates.as_ref().is_some_and(Vec::is_empty) {
-            return Err(Fault::Data.error("candidates: expected at least one, got none; leave the key out"));
+            return Err(
+                Fault::Data.error("candidates: expected at least one, got none; leave the key out")
+            );
         }
         let within = candidates.as_ref().map(|items| self.dataset.catalogue_of(items));
         match (history, text) {
@@ -137,7 +141,8 @@ impl<'a> Answerer<'a> {
                 let task = task.unwrap_or_else(|| self.args.task.clone());
                 if task != "sequential" {
                     return Err(Fault::Data.error(format!(
-                        "task: expected sequential beside a history, got {task}; ask for it by a text"
+                        "task: expected sequential beside a history, got {task}; ask for it by a \
+                        text"
                     )));
                 }
                 let history = self.find("history", &history)?;
@@ -145,18 +150,29 @@ impl<'a> Answerer<'a> {
                 let known: Vec<(&str, &str)> =
                     profile.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
                 let candidates = candidates.as_deref().unwrap_or_default();
-                let sample = self.tasks.ask(Shopper { history: &history, attributes: &known, candidates })?;
+                let sample = self.tasks.ask(Shopper {
+                    history: &history,
+                    attributes: &known,
+                    candidates,
+                })?;
                 let template = Some(self.args.rows.template[0].clone());
                 let ask = items(sample, within, self.left_out(&history));
                 Ok(Question { id, task, template, target: None, ask })
             }
             (None, Some(text)) => {
                 if profile.is_some() {
-                    return Err(Fault::Data
-                        .error("profile: expected it beside a history, got a text; say it in the text"));
+                    return Err(Fault::Data.error(
+                        "profile: expected it beside a history, got a text; say it in the text",
+                    ));
                 }
                 let task = task.unwrap_or_else(|| "text".to_owned());
-                Ok(Question { id, task, template: None, target: None, ask: self.text(&text, within)? })
+                Ok(Question {
+                    id,
+                    task,
+                    template: None,
+                    target: None,
+                    ask: self.text(&text, within)?,
+                })
             }
             (history, _) => Err(Fault::Data.error(format!(
                 "expected a history or a text, got {}; give one of them",
@@ -175,7 +191,8 @@ impl<'a> Answerer<'a> {
         }
         if within.is_some() {
             return Err(Fault::Data.error(format!(
-                "text: expected one mask for the candidates to fill, got {masks}; write a line for each"
+                "text: expected one mask for the candidates to fill, got {masks}; write a line for \
+                each"
             )));
         }
         self.tasks.check_room(&prompt, self.args.max_new_tokens)?;
@@ -184,7 +201,11 @@ impl<'a> Answerer<'a> {
     }
 
     fn find(&self, what: &str, names: &[Value]) -> Result<Vec<u32>> {
-        names.iter().map(|name| self.names.find(name)).collect::<Result<_>>().with_context(|| what.to_owned())
+        names
+            .iter()
+            .map(|name| self.names.find(name))
+            .collect::<Result<_>>()
+            .with_context(|| what.to_owned())
     }
 
     fn left_out(&self, history: &[u32]) -> Vec<u32> {
@@ -194,7 +215,8 @@ impl<'a> Answerer<'a> {
         items
     }
 
-    /// The answers of a group, in its order. What they hold, but for the time, does not depend on who is asked together.
+    /// The answers of a group, in its order. What they hold, but for the time, does not depend on
+    /// who is asked together.
     pub fn answer(&self, questions: &[Question]) -> Result<Vec<Answered>> {
         let begun = Instant::now();
         let (mut searched, mut scored, mut written) = (Vec::new(), Vec::new(), Vec::new());
@@ -224,7 +246,10 @@ impl<'a> Answerer<'a> {
         let found = score_all(self.model, &scored)?;
         score_at.iter().zip(found).for_each(|(&at, found)| outcomes[at] = Outcome::Items(found));
         let answers = greedy(self.model, &written, self.limits())?;
-        write_at.iter().zip(answers).for_each(|(&at, answers)| outcomes[at] = Outcome::Text(answers));
+        write_at
+            .iter()
+            .zip(answers)
+            .for_each(|(&at, answers)| outcomes[at] = Outcome::Text(answers));
         let seconds = begun.elapsed().as_secs_f64() / questions.len().max(1) as f64;
         let seconds = (seconds * 1e6).round() / 1e6;
         questions
@@ -282,7 +307,9 @@ impl<'a> Answerer<'a> {
         let (row, trace) = match (&question.ask, outcome) {
             (Ask::Items { prompt, within, left_out }, Outcome::Items(found)) => {
                 let trie = within.as_ref().unwrap_or(&self.catalogue);
-                let all = found.iter().flat_map(|f| trie.members(f.node).iter().map(move |&item| (item, f)));
+                let all = found
+                    .iter()
+                    .flat_map(|f| trie.members(f.node).iter().map(move |&item| (item, f)));
                 let shown: Vec<(u32, &Finished)> = all
                     .filter(|(item, _)| left_out.binary_search(item).is_err())
                     .take(self.args.top)
@@ -297,8 +324,11 @@ impl<'a> Answerer<'a> {
                 (&prompt.sample, json!({"items": shown.iter().map(traced).collect::<Vec<_>>()}))
             }
             (Ask::Text { first, blanks }, Outcome::Text(answers)) => {
-                let texts = answers.iter().map(|answer| self.dataset.vocab().decode(&answer.tokens));
-                let texts = texts.map(|text| Ok(text?.trim().to_owned())).collect::<Result<Vec<String>>>()?;
+                let texts =
+                    answers.iter().map(|answer| self.dataset.vocab().decode(&answer.tokens));
+                let texts = texts
+                    .map(|text| Ok(text?.trim().to_owned()))
+                    .collect::<Result<Vec<String>>>()?;
                 line["text"] = json!(texts.join("\n"));
                 if texts.len() > 1 {
                     line["texts"] = json!(texts);
@@ -321,7 +351,8 @@ impl<'a> Answerer<'a> {
         };
         line["tokens"] = json!(row.tokens.len());
         line["seconds"] = json!(seconds);
-        let prompt = json!({"input_ids": row.tokens, "positions": row.positions, "context": row.context});
+        let prompt =
+            json!({"input_ids": row.tokens, "positions": row.positions, "context": row.context});
         let mut whole = json!({"id": id, "prompt": prompt});
         for (key, value) in trace.as_object().into_iter().flatten() {
             whole[key] = value.clone();
@@ -355,7 +386,8 @@ fn profile_of(profile: serde_json::Map<String, Value>) -> Result<Vec<(String, St
         for value in values {
             if value.is_array() || value.is_object() {
                 return Err(Fault::Data.error(format!(
-                    "profile: {name}: expected a text, a number or a list of these, got {value}; flatten it"
+                    "profile: {name}: expected a text, a number or a list of these, got {value}; \
+                    flatten it"
                 )));
             }
             pairs.extend(attributes([(name.clone(), value)].into_iter().collect()));

@@ -1,5 +1,5 @@
-//! What fits the memory of a device: what layers keep for their backward, how many prompts are answered together. Neither changes
-//! a number that is computed.
+//! What fits the memory of a device: what layers keep for their backward, how many prompts are
+//! answered together. Neither changes a number that is computed.
 
 use super::inspect::memory::{sentence, Answering};
 use super::inspect::sheet::amount;
@@ -7,7 +7,8 @@ use crate::model::plan::{decoding_plan, training_plan, Decoding, Setup, Training
 use crate::model::{Keep, Model, Tune};
 use anyhow::Result;
 
-/// Share of a device's own memory that a plan may fill; the rest is for the kernels' needs and for what lies in pieces.
+/// Share of a device's own memory that a plan may fill; the rest is for the kernels' needs and for
+/// what lies in pieces.
 const OF_A_DEVICE: f64 = 0.95;
 /// The same of a host's memory, which others use too.
 const OF_A_HOST: f64 = 0.5;
@@ -19,7 +20,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// From what the device has free now, `model` being loaded. Refuses where the device cannot be asked.
+    /// From what the device has free now, `model` being loaded. Refuses where the device cannot be
+    /// asked.
     pub fn of(model: &Model, tune: &Tune) -> Result<Budget> {
         let share = if model.device.name().starts_with("cuda") { OF_A_DEVICE } else { OF_A_HOST };
         let held = model.device.memory().now as u64;
@@ -34,8 +36,9 @@ impl Budget {
 
     /// The fullest [`Keep`] whose step fits; where none does, the leanest.
     pub fn keep(&self, training: impl Fn(Keep) -> Training) -> Keep {
-        let fits =
-            |keep: &Keep| training_plan(&self.setup, &training(*keep), None).step.usage.total() <= self.limit;
+        let fits = |keep: &Keep| {
+            training_plan(&self.setup, &training(*keep), None).step.usage.total() <= self.limit
+        };
         Keep::ALL.into_iter().find(fits).unwrap_or(Keep::Input)
     }
 
@@ -45,14 +48,16 @@ impl Budget {
         let mut words = sentence(&plan, step.keep, step.rows);
         if plan.peak().usage.total() > self.limit {
             words += &format!(
-                "\nmemory: expected a plan of at most {}, which this device has to give, got more; fewer --batch-rows take less, `engine inspect --plan train` compares",
+                "\nmemory: expected a plan of at most {}, which this device has to give, got more; \
+                fewer --batch-rows take less, `engine inspect --plan train` compares",
                 amount(self.limit)
             );
         }
         words
     }
 
-    /// How many of the first prompts, of so many rows each, are answered together: all, or half of them until they fit, but one.
+    /// How many of the first prompts, of so many rows each, are answered together: all, or half of
+    /// them until they fit, but one.
     pub fn together(&self, rows: &[usize], answering: Answering) -> usize {
         let mut prompts = rows.len();
         while prompts > 1 {
@@ -108,7 +113,8 @@ mod tests {
         let takes = |prompts: usize| {
             decoding_plan(&budget(0).setup, &answering.plan(prompts, 100 * prompts)).usage.total()
         };
-        for (limit, expected) in [(u64::MAX, 64), (takes(64), 64), (takes(64) - 1, 32), (takes(4), 4), (0, 1)]
+        for (limit, expected) in
+            [(u64::MAX, 64), (takes(64), 64), (takes(64) - 1, 32), (takes(4), 4), (0, 1)]
         {
             assert_eq!(budget(limit).together(&rows, answering), expected);
         }

@@ -80,10 +80,12 @@ impl RowFlags {
         if let Some(path) = &self.templates {
             known.extend(Templates::load(path)?)?;
         }
-        let chosen: Vec<&Template> = self.template.iter().map(|id| known.get(id)).collect::<Result<_>>()?;
+        let chosen: Vec<&Template> =
+            self.template.iter().map(|id| known.get(id)).collect::<Result<_>>()?;
         if let (Purpose::Training, Some(held)) = (purpose, chosen.iter().find(|t| !t.seen)) {
             return Err(Fault::Usage.error(format!(
-                "--template: {}: expected a training template, got one held out for zero-shot evaluation; choose another",
+                "--template: {}: expected a training template, got one held out for zero-shot \
+                evaluation; choose another",
                 held.id
             )));
         }
@@ -127,14 +129,16 @@ pub fn check_fit(model: &Model, dataset: &Dataset) -> Result<()> {
     let (have, need) = (model.config.vocabulary, dataset.vocab().size());
     if need > have {
         return Err(Fault::Model.error(format!(
-            "data: {}: expected a tokenizer of at most {have} ids for this model, got {need}; prepare it with the model's own tokenizer",
+            "data: {}: expected a tokenizer of at most {have} ids for this model, got {need}; \
+            prepare it with the model's own tokenizer",
             dataset.name()
         )));
     }
     Ok(())
 }
 
-/// Refuses a data set made with another tokenizer than the one that lies beside the weights, where one does.
+/// Refuses a data set made with another tokenizer than the one that lies beside the weights, where
+/// one does.
 pub fn check_tokenizer(weights: &Path, dataset: &Dataset) -> Result<()> {
     let path = find_weights(weights)?.join("tokenizer.json");
     match std::fs::read(&path) {

@@ -18,12 +18,14 @@ use std::time::Duration;
 
 /// Recommends: the best items for every user or prompt, one JSON line each, as they are done.
 ///
-/// With --prompts, answers JSON lines: {"id": 1, "history": ["title or id", …]} with the next items; with "candidates": […] beside
-/// it, these alone in their order; with "profile": {…}, what is known of the person; and {"id": 2, "text": "… [MASK]"}, a free
-/// prompt, with "text". --prompts - answers them as they come, in their order, until the input ends; a line that cannot be
-/// answered yields {"id": …, "error": "…"}.
+/// With --prompts, answers JSON lines: {"id": 1, "history": ["title or id", …]} with the next
+/// items; with "candidates": […] beside it, these alone in their order; with "profile": {…}, what
+/// is known of the person; and {"id": 2, "text": "… [MASK]"}, a free prompt, with "text". From
+/// standard input (--prompts -) they are answered as they come, in their order, until the input
+/// ends; a line that cannot be answered yields {"id": …, "error": "…"}.
 ///
-/// Example: engine decode --weights glm-10b --adapter runs/toys-lora-1 --data toys.bin --out predictions.jsonl
+/// Example: engine decode --weights glm-10b --adapter runs/toys-lora-1 --data toys.bin --out
+/// predictions.jsonl
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Decode {
@@ -44,7 +46,8 @@ pub struct Decode {
     /// Which event of every user is asked for, without --prompts
     #[arg(long, default_value = "test", value_parser = ["test", "validation"])]
     pub split: String,
-    /// Beam search over the trie of the catalogue, or every item's likelihood: the reference for small catalogues
+    /// Beam search over the trie of the catalogue, or every item's likelihood: the reference for
+    /// small catalogues
     #[arg(long, default_value = "trie", value_parser = ["trie", "score-all"])]
     pub mode: String,
     #[arg(long, default_value_t = 20)]
@@ -71,7 +74,8 @@ pub struct Decode {
     /// Only a seeded sample of this many users; 0 = all
     #[arg(long, default_value_t = 0)]
     pub users: usize,
-    /// Users or prompts decoded together at most, fewer where memory asks for it; the results do not depend on it
+    /// Users or prompts decoded together at most, fewer where memory asks for it; the results do
+    /// not depend on it
     #[arg(long, default_value_t = 64)]
     pub batch: usize,
     /// Milliseconds that a prompt from standard input waits for company
@@ -116,14 +120,19 @@ impl Decode {
     fn check(&self) -> Result<()> {
         let refuse = |what: &str| Err(Fault::Usage.error(format!("decode: {what}")));
         if [self.beams, self.batch, self.top, self.max_new_tokens].contains(&0) {
-            return refuse("expected --beams, --batch, --top and --max-new-tokens above 0; raise them");
+            return refuse(
+                "expected --beams, --batch, --top and --max-new-tokens above 0; raise them",
+            );
         }
         if self.resume && self.out == "-" {
-            return refuse("--resume: expected --out FILE to go on with, got standard output; name the file");
+            return refuse(
+                "--resume: expected --out FILE to go on with, got standard output; name the file",
+            );
         }
         if self.prompts.is_none() && self.task != "sequential" {
             return refuse(&format!(
-                "--task {}: expected sequential for the users of --data, got another; ask for it with --prompts and a text \
+                "--task {}: expected sequential for the users of --data, got another; ask for it \
+                with --prompts and a text \
                  in every line",
                 self.task
             ));
@@ -148,7 +157,8 @@ impl Decode {
         };
         if self.resume {
             return Err(Fault::Usage.error(format!(
-                "decode: --resume: expected --prompts FILE, whose lines can be read again, got {prompts}; put the prompts \
+                "decode: --resume: expected --prompts FILE, whose lines can be read again, got \
+                {prompts}; put the prompts \
                  into a file"
             )));
         }
@@ -161,7 +171,8 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
     args.check()?;
     let Some(data) = &args.data else {
         return Err(Fault::Usage.error(
-            "--data: expected the prepared .bin, got none; name it: the catalogue, tokenizer and tries are in it, and \
+            "--data: expected the prepared .bin, got none; name it: the catalogue, tokenizer and \
+            tries are in it, and \
              prompts need them as well",
         ));
     };
@@ -180,7 +191,8 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
     check_fit(&model, &dataset)?;
     interrupt::install();
     super::data::check_tokenizer(&args.weights, &dataset)?;
-    let tasks = args.rows.tasks(&dataset, model.config.max_positions, Purpose::Decoding, args.seed)?;
+    let tasks =
+        args.rows.tasks(&dataset, model.config.max_positions, Purpose::Decoding, args.seed)?;
     let answerer = Answerer::new(args, &model, &dataset, tasks)?;
     let source = args.source(&dataset)?;
 
@@ -191,7 +203,9 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
         settings["prompts_hash"] = json!(prompts::hash(path)?);
     }
     let ids: Box<dyn Iterator<Item = Result<Value>>> = match &source {
-        Source::Users(_, users) => Box::new(users.iter().map(|&user| Ok(id(dataset.user(user).id)))),
+        Source::Users(_, users) => {
+            Box::new(users.iter().map(|&user| Ok(id(dataset.user(user).id))))
+        }
         Source::File(path) => Box::new(prompts::ids(path)?),
         Source::Stream(_) => Box::new(std::iter::empty()),
     };
@@ -213,7 +227,8 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
     }
     progress.finish();
     if refused > 0 {
-        global.note(&format!("decode: {refused} prompts could not be answered; their lines say why"));
+        global
+            .note(&format!("decode: {refused} prompts could not be answered; their lines say why"));
     }
     interrupt::check()
 }
@@ -232,9 +247,11 @@ fn groups<'a>(
         Source::Users(split, users) => {
             let mut chunks = users[done..].chunks(args.batch);
             Box::new(move || match chunks.next() {
-                Some(users) if interrupt::signal().is_none() => {
-                    users.iter().map(|&user| answerer.user(user, *split)).collect::<Result<_>>().map(Some)
-                }
+                Some(users) if interrupt::signal().is_none() => users
+                    .iter()
+                    .map(|&user| answerer.user(user, *split))
+                    .collect::<Result<_>>()
+                    .map(Some),
                 _ => Ok(None),
             })
         }

@@ -5,7 +5,8 @@ use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The whole tour on a synthetic shop: makes data, trains, recommends, compares with popularity; about a minute.
+/// The whole tour on a synthetic shop: makes data, trains, recommends, compares with popularity;
+/// about a minute.
 ///
 /// Example: engine demo --out demo
 #[derive(Clone, Debug, clap::Args)]
@@ -22,7 +23,8 @@ pub struct Demo {
 }
 
 const MAKERS: [&str; 12] = [
-    "Alder", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Ginkgo", "Hazel", "Ivy", "Juniper", "Kauri", "Larch",
+    "Alder", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Ginkgo", "Hazel", "Ivy", "Juniper",
+    "Kauri", "Larch",
 ];
 const THINGS: [&str; 10] = [
     "Puzzle",
@@ -37,14 +39,17 @@ const THINGS: [&str; 10] = [
     "Tea Set",
 ];
 
-/// Makes a shop whose customers mostly stay with a maker and move on to the next thing, trains a small GLM on it from
-/// nothing, recommends, and prints hits against popularity.
+/// Makes a shop whose customers mostly stay with a maker and move on to the next thing, trains a
+/// small GLM on it from nothing, recommends, and prints hits against popularity.
 pub fn run(args: &Demo, global: &Global) -> Result<()> {
     let shop = args.out.join("shop");
     fs::create_dir_all(&shop).with_context(|| shop.display().to_string())?;
     let emulated = global.device().starts_with("emu");
     if emulated {
-        global.note("demo: the emulator shows that every step runs as on a GPU; for learning it is too slow");
+        global.note(
+            "demo: the emulator shows that every step runs as on a GPU; for learning it is \
+            too slow",
+        );
     }
     let users = args.users.unwrap_or(if emulated { 24 } else { 1500 });
     let epochs = args.epochs.unwrap_or(if emulated { 2.0 } else { 20.0 });
@@ -108,10 +113,20 @@ pub fn run(args: &Demo, global: &Global) -> Result<()> {
         "200",
     ]
     .map(str::to_owned);
-    train::run(&parse::<train::Train>(&flags.iter().map(String::as_str).collect::<Vec<_>>())?, global)?;
+    train::run(
+        &parse::<train::Train>(&flags.iter().map(String::as_str).collect::<Vec<_>>())?,
+        global,
+    )?;
     let predictions = args.out.join("predictions.jsonl").display().to_string();
     decode::run(
-        &parse::<decode::Decode>(&["--weights", &run_path, "--data", &data, "--out", &predictions])?,
+        &parse::<decode::Decode>(&[
+            "--weights",
+            &run_path,
+            "--data",
+            &data,
+            "--out",
+            &predictions,
+        ])?,
         global,
     )?;
     let (mut hits, mut popular_hits, mut users) = (0, 0, 0);
@@ -119,7 +134,9 @@ pub fn run(args: &Demo, global: &Global) -> Result<()> {
         let line: serde_json::Value = serde_json::from_str(line)?;
         let target = &line["target"];
         users += 1;
-        hits += usize::from(line["items"].as_array().is_some_and(|i| i.iter().any(|i| &i["item"] == target)));
+        hits += usize::from(
+            line["items"].as_array().is_some_and(|i| i.iter().any(|i| &i["item"] == target)),
+        );
         popular_hits += usize::from(popular.iter().any(|p| target == p));
     }
     let share = |n: usize| n as f64 / users as f64;
@@ -132,7 +149,8 @@ pub fn run(args: &Demo, global: &Global) -> Result<()> {
 /// A verb's flags from words, by the parser that the command line uses.
 fn parse<T: clap::Args>(words: &[&str]) -> Result<T> {
     let command = T::augment_args(clap::Command::new("demo"));
-    let matches = command.try_get_matches_from(std::iter::once("demo").chain(words.iter().copied()))?;
+    let matches =
+        command.try_get_matches_from(std::iter::once("demo").chain(words.iter().copied()))?;
     Ok(T::from_arg_matches(&matches)?)
 }
 
@@ -168,7 +186,8 @@ fn make_shop(folder: &Path, users: usize) -> Result<Vec<usize>> {
             }
         }
         bought[..length - 2].iter().for_each(|&i| counts[i] += 1);
-        let words: Vec<String> = std::iter::once(user).chain(bought).map(|n| n.to_string()).collect();
+        let words: Vec<String> =
+            std::iter::once(user).chain(bought).map(|n| n.to_string()).collect();
         sequences.push_str(&words.join(" "));
         sequences.push('\n');
     }

@@ -36,13 +36,16 @@ pub fn run(_: &Doctor, global: &Global) -> Result<()> {
         Ok(found) => found.into_iter().map(|gpu| gpu.words).collect(),
         Err(why) => vec![format!("none: {why}")],
     };
-    lines.extend(gpus.into_iter().enumerate().map(|(i, gpu)| (if i == 0 { "gpus" } else { "" }, gpu)));
+    lines.extend(
+        gpus.into_iter().enumerate().map(|(i, gpu)| (if i == 0 { "gpus" } else { "" }, gpu)),
+    );
     for (i, folder) in paths::weights_folders().iter().enumerate() {
         lines.push((if i == 0 { "weights" } else { "" }, weights_in(folder)));
     }
     if paths::weights_folders().len() == 1 {
         let words =
-            "$ENGINE_WEIGHTS is not set: set it to a folder of checkpoint folders to name them from anywhere";
+            "$ENGINE_WEIGHTS is not set: set it to a folder of checkpoint folders to name them \
+            from anywhere";
         lines.push(("", words.to_owned()));
     }
     let mut text = String::new();
@@ -56,7 +59,10 @@ fn processor() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
         let values = text.lines().filter_map(|line| line.split_once(':'));
-        values.filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim()).collect::<Vec<_>>()
+        values
+            .filter(|(key, _)| key.trim() == name)
+            .map(|(_, value)| value.trim())
+            .collect::<Vec<_>>()
     };
     let model = field("model name").first().map_or("unknown model", |name| *name).to_owned();
     // A core is a pair of socket and core number; hyper-threads share it.
@@ -70,7 +76,8 @@ fn processor() -> String {
     }
 }
 
-/// What the CPU rooms use or may use. A binary for x86-64-v3 has checked for the first three before anything else.
+/// What the CPU rooms use or may use. A binary for x86-64-v3 has checked for the first three before
+/// anything else.
 fn instructions() -> String {
     #[cfg(target_arch = "x86_64")]
     {
@@ -80,7 +87,8 @@ fn instructions() -> String {
             ("f16c", std::is_x86_feature_detected!("f16c")),
             ("avx512f", std::is_x86_feature_detected!("avx512f")),
         ];
-        let there: Vec<&str> = all.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
+        let there: Vec<&str> =
+            all.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
         match all[3].1 {
             true => there.join(" "),
             false => format!("{}; no avx512f: matrix products run in AVX2", there.join(" ")),
@@ -95,7 +103,10 @@ fn threads(asked: usize) -> String {
     match asked {
         0 => format!("{usable}, as many as this process may use"),
         n if n > usable => {
-            format!("{n} by --threads, but this process may use {usable}: more only wait for each other")
+            format!(
+                "{n} by --threads, but this process may use {usable}: more only wait for each \
+                other"
+            )
         }
         n => format!("{n} by --threads, of {usable} that this process may use"),
     }
@@ -118,10 +129,14 @@ fn gib(bytes: u64) -> String {
 
 fn kernels_in_binary() -> String {
     let mut words = match kernels::IMAGES {
-        [] => "none in this binary: it computes on the CPU only, --device cuda:N is refused; run tools/get-nvcc and build again".to_owned(),
+        [] => "none in this binary: it computes on the CPU only, --device cuda:N is refused; run \
+            tools/get-nvcc and build again"
+            .to_owned(),
         images => {
-            let names: Vec<String> =
-                images.iter().map(|(family, image)| format!("{family} {} KiB", image.len() / 1024)).collect();
+            let names: Vec<String> = images
+                .iter()
+                .map(|(family, image)| format!("{family} {} KiB", image.len() / 1024))
+                .collect();
             names.join(", ")
         }
     };
@@ -133,13 +148,18 @@ fn kernels_in_binary() -> String {
 
 fn driver_line() -> String {
     let Some(library) = driver() else {
-        return "no libcuda.so.1 found: for a GPU install the NVIDIA driver (in a container: start it with GPUs), or name its folder in LD_LIBRARY_PATH".to_owned();
+        return "no libcuda.so.1 found: for a GPU install the NVIDIA driver (in a container: start \
+            it with GPUs), or name its folder in LD_LIBRARY_PATH".to_owned();
     };
     let version = fs::read_to_string("/proc/driver/nvidia/version").unwrap_or_default();
-    let version = version.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+    let version =
+        version.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
     match version {
         Some(version) => format!("{}, version {version}", library.display()),
-        None => format!("{}, but its kernel module is not loaded: no GPU will answer", library.display()),
+        None => format!(
+            "{}, but its kernel module is not loaded: no GPU will answer",
+            library.display()
+        ),
     }
 }
 
@@ -160,10 +180,12 @@ fn driver() -> Option<PathBuf> {
     found.or_else(|| in_linker_cache(&fs::read("/etc/ld.so.cache").ok()?, NAME))
 }
 
-/// The path of a library in the linker's cache, which holds names and paths as strings that end in zero.
+/// The path of a library in the linker's cache, which holds names and paths as strings that end in
+/// zero.
 fn in_linker_cache(cache: &[u8], name: &str) -> Option<PathBuf> {
     let ending = format!("/{name}");
-    let mut strings = cache.split(|&byte| byte == 0).filter_map(|bytes| std::str::from_utf8(bytes).ok());
+    let mut strings =
+        cache.split(|&byte| byte == 0).filter_map(|bytes| std::str::from_utf8(bytes).ok());
     strings.find(|text| text.starts_with('/') && text.ends_with(&ending)).map(PathBuf::from)
 }
 
@@ -171,7 +193,9 @@ fn in_linker_cache(cache: &[u8], name: &str) -> Option<PathBuf> {
 fn weights_in(folder: &Path) -> String {
     let shown = folder.display();
     let Ok(entries) = fs::read_dir(folder) else {
-        return format!("{shown}: no such folder: put checkpoint folders there, or give --weights a path");
+        return format!(
+            "{shown}: no such folder: put checkpoint folders there, or give --weights a path"
+        );
     };
     let (mut whole, mut configs) = (Vec::new(), Vec::new());
     for entry in entries.flatten() {
@@ -180,19 +204,22 @@ fn weights_in(folder: &Path) -> String {
             continue;
         }
         let weights = ["model.safetensors", "model.safetensors.index.json"];
-        let kind = if weights.iter().any(|w| path.join(w).is_file()) { &mut whole } else { &mut configs };
+        let kind =
+            if weights.iter().any(|w| path.join(w).is_file()) { &mut whole } else { &mut configs };
         kind.push(entry.file_name().to_string_lossy().into_owned());
     }
     whole.sort_unstable();
     configs.sort_unstable();
     let mut words = match whole.as_slice() {
         [] => format!(
-            "{shown}: no checkpoint: `engine init` makes a random one, a published one is copied there"
+            "{shown}: no checkpoint: `engine init` makes a random one, a published one is copied \
+            there"
         ),
         names => format!("{shown}: {}", names.join(", ")),
     };
     if !configs.is_empty() {
-        write!(words, "; configs without weights: {}", configs.join(", ")).expect("a String takes all");
+        write!(words, "; configs without weights: {}", configs.join(", "))
+            .expect("a String takes all");
     }
     words
 }
@@ -212,9 +239,13 @@ mod tests {
     #[test]
     fn checkpoints_and_bare_configs_are_told_apart() {
         let root = tempfile::tempdir().unwrap();
-        for file in
-            ["b/config.json", "b/model.safetensors", "a/config.json", "a/model.safetensors", "c/config.json"]
-        {
+        for file in [
+            "b/config.json",
+            "b/model.safetensors",
+            "a/config.json",
+            "a/model.safetensors",
+            "c/config.json",
+        ] {
             let path = root.path().join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();

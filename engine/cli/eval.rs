@@ -44,7 +44,8 @@ pub struct Eval {
     /// Which event was to be predicted
     #[arg(long, value_enum, default_value_t)]
     pub split: Split,
-    /// Whom the denominator counts [default: all, or listed where the predictions' settings name a limit]
+    /// Whom the denominator counts [default: all, or listed where the predictions' settings name a
+    /// limit]
     #[arg(long, value_enum)]
     pub users: Option<Users>,
     /// Leave the history's items out of every ranking
@@ -53,7 +54,8 @@ pub struct Eval {
     /// Leave the baselines out
     #[arg(long)]
     pub no_baselines: bool,
-    /// What the model was shown in place of items; id adds the leak probe [default: as in the predictions' settings, or what the surfaces are]
+    /// What the model was shown in place of items; id adds the leak probe [default: as in the
+    /// predictions' settings, or what the surfaces are]
     #[arg(long, value_enum)]
     pub item_repr: Option<ItemRepr>,
     /// Weight of category names in the title baseline
@@ -98,9 +100,11 @@ impl Default for Eval {
     }
 }
 
-/// Prints the tables to standard output and writes the report; a broken law or threshold is a failed check.
+/// Prints the tables to standard output and writes the report; a broken law or threshold is a
+/// failed check.
 pub fn run(args: &Eval) -> Result<()> {
-    let thresholds = args.threshold.iter().map(|text| text.parse()).collect::<Result<Vec<Threshold>>>()?;
+    let thresholds =
+        args.threshold.iter().map(|text| text.parse()).collect::<Result<Vec<Threshold>>>()?;
     check_weights(args)?;
     let dataset = Dataset::open(&args.data).map_err(|e| Fault::Data.wrap(e))?;
     // Read before the work, so that a wrong folder is said at once.
@@ -124,8 +128,9 @@ fn check_weights(args: &Eval) -> Result<()> {
     {
         if !(0.0..=highest).contains(&value) {
             let range = if highest == 1.0 { "from 0 to 1" } else { "that is not negative" };
-            bail!(Fault::Usage
-                .error(format!("--{name}: expected a number {range}, got {value}; choose another")));
+            bail!(Fault::Usage.error(format!(
+                "--{name}: expected a number {range}, got {value}; choose another"
+            )));
         }
     }
     if args.resamples == 0 {
@@ -135,7 +140,12 @@ fn check_weights(args: &Eval) -> Result<()> {
 }
 
 /// Reads and judges the predictions against `truth`.
-fn judge(args: &Eval, truth: &Truth<'_>, settings: Value, thresholds: &[Threshold]) -> Result<Report> {
+fn judge(
+    args: &Eval,
+    truth: &Truth<'_>,
+    settings: Value,
+    thresholds: &[Threshold],
+) -> Result<Report> {
     let start = Instant::now();
     let reader = Reader::new(truth, args.split);
     let name = args.predictions.display().to_string();
@@ -144,8 +154,9 @@ fn judge(args: &Eval, truth: &Truth<'_>, settings: Value, thresholds: &[Threshol
     } else {
         let file = File::open(&args.predictions);
         let file = file.map_err(|e| {
-            Fault::Data
-                .error(format!("predictions: {name}: expected a readable file, got {e}; check the path"))
+            Fault::Data.error(format!(
+                "predictions: {name}: expected a readable file, got {e}; check the path"
+            ))
         })?;
         reader.read(BufReader::with_capacity(1 << 20, file), &name)?
     };
@@ -198,7 +209,10 @@ fn item_repr(settings: &Value) -> Option<ItemRepr> {
 }
 
 /// Holds every threshold against the main row of each group that has its metric.
-fn verdicts(groups: &[crate::eval::report::Group], thresholds: &[Threshold]) -> Result<Vec<Verdict>> {
+fn verdicts(
+    groups: &[crate::eval::report::Group],
+    thresholds: &[Threshold],
+) -> Result<Vec<Verdict>> {
     let mut verdicts = Vec::new();
     for threshold in thresholds {
         let before = verdicts.len();
@@ -213,7 +227,8 @@ fn verdicts(groups: &[crate::eval::report::Group], thresholds: &[Threshold]) -> 
         }
         if verdicts.len() == before {
             let main = groups.iter().filter_map(|group| group.main());
-            let names: Vec<&str> = main.flat_map(|row| row.metrics.0.iter().map(|(name, _)| *name)).collect();
+            let names: Vec<&str> =
+                main.flat_map(|row| row.metrics.0.iter().map(|(name, _)| *name)).collect();
             let expected = format!("expected one of {}", names.join(", "));
             bail!(Fault::Usage
                 .error(format!("--threshold: {expected}, got {:?}; choose one", threshold.metric)));
@@ -222,20 +237,27 @@ fn verdicts(groups: &[crate::eval::report::Group], thresholds: &[Threshold]) -> 
     Ok(verdicts)
 }
 
-/// The side file of the predictions, where there is one: `NAME.settings.json` or `settings.json` in the same folder.
+/// The side file of the predictions, where there is one: `NAME.settings.json` or `settings.json` in
+/// the same folder.
 fn settings_beside(predictions: &Path) -> Result<Value> {
     let (Some(name), Some(folder)) = (predictions.file_name(), predictions.parent()) else {
         return Ok(Value::Null);
     };
     let mut own = name.to_os_string();
     own.push(".settings.json");
-    let candidates =
-        [folder.join(own), predictions.with_extension("settings.json"), folder.join("settings.json")];
-    let Some(path) = candidates.into_iter().find(|path| path.is_file()) else { return Ok(Value::Null) };
+    let candidates = [
+        folder.join(own),
+        predictions.with_extension("settings.json"),
+        folder.join("settings.json"),
+    ];
+    let Some(path) = candidates.into_iter().find(|path| path.is_file()) else {
+        return Ok(Value::Null);
+    };
     let place = path.display();
-    let text =
-        std::fs::read_to_string(&path).map_err(|e| Fault::Data.error(format!("settings: {place}: {e}")))?;
-    // The first line holds what is needed; a file that is one JSON value over several lines is read whole.
+    let text = std::fs::read_to_string(&path)
+        .map_err(|e| Fault::Data.error(format!("settings: {place}: {e}")))?;
+    // The first line holds what is needed; a file that is one JSON value over several lines is read
+    // whole.
     let first = text.lines().next().unwrap_or("");
     serde_json::from_str(first).or_else(|_| serde_json::from_str(&text)).map_err(|e| {
         let problem = format!("expected a JSON object, got {e}");
@@ -254,7 +276,8 @@ fn save(folder: &Path, report: &Report, curve: Option<&Curve>) -> Result<()> {
     let (page, plain) = (html::page(report, curve), markdown::report(report));
     for (name, text) in [("report.json", json), ("report.md", plain), ("report.html", page)] {
         let (path, temporary) = (folder.join(name), folder.join(format!("{name}.tmp")));
-        let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, &path));
+        let written =
+            std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, &path));
         written.map_err(|e| {
             // What was written of it helps nobody; that it cannot be removed changes nothing.
             let _ = std::fs::remove_file(&temporary);

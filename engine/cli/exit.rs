@@ -22,7 +22,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// What a panic becomes; the hook knows what the unwinding no longer does.
 static PANIC: AtomicU8 = AtomicU8::new(1);
 
-/// Runs `body` and ends as it ends: the error as one line, a panic as one line, the signal as 128 + its number.
+/// Runs `body` and ends as it ends: the error as one line, a panic as one line, the signal as 128 +
+/// its number.
 pub fn guard(verbose: bool, body: impl FnOnce() -> Result<()>) -> ExitCode {
     panic::set_hook(Box::new(explain));
     // Nothing is used after a panic but the exit code.
@@ -54,7 +55,8 @@ pub fn code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// The code of an error that nobody marked: the file system's words tell whose fault it is, all else is ours.
+/// The code of an error that nobody marked: the file system's words tell whose fault it is, all
+/// else is ours.
 fn unmarked(error: &anyhow::Error) -> u8 {
     match cause_in_files(error).map(io::Error::kind) {
         None => 1,
@@ -84,8 +86,9 @@ fn cause_in_files(error: &anyhow::Error) -> Option<&io::Error> {
     error.chain().find_map(|cause| cause.downcast_ref::<io::Error>())
 }
 
-/// Says an error on standard error: one line; with `verbose` each cause on a line of its own as well. Help and version, which
-/// the parser returns as errors, go where they belong. A reader who went away is not told.
+/// Says an error on standard error: one line; with `verbose` each cause on a line of its own as
+/// well. Help and version, which the parser returns as errors, go where they belong. A reader who
+/// went away is not told.
 fn say(error: &anyhow::Error, verbose: bool) {
     if let Some(refused) = error.downcast_ref::<clap::Error>() {
         if !refused.use_stderr() || refused.kind() == HELP_FOR_NOTHING {
@@ -116,7 +119,8 @@ const HELP_FOR_NOTHING: clap::error::ErrorKind =
 
 /// One line on standard error, whatever the words hold.
 fn line(words: &str) {
-    let flat: Vec<&str> = words.lines().map(str::trim_end).filter(|part| !part.is_empty()).collect();
+    let flat: Vec<&str> =
+        words.lines().map(str::trim_end).filter(|part| !part.is_empty()).collect();
     // If standard error is closed nobody is left to tell.
     let _ = writeln!(io::stderr(), "engine: {}", flat.join(" "));
 }
@@ -133,7 +137,8 @@ pub fn sentence(refused: &clap::Error) -> String {
             let gap = if rest.is_empty() { "" } else { " " };
             parts.push(format!("{what}{gap}{}", rest.join(", ")));
         } else if first.starts_with("tip: ") {
-            let tips = std::iter::once(first).chain(rest).map(|tip| tip.trim_start_matches("tip: "));
+            let tips =
+                std::iter::once(first).chain(rest).map(|tip| tip.trim_start_matches("tip: "));
             parts.extend(tips.map(str::to_owned));
         }
     }
@@ -141,7 +146,8 @@ pub fn sentence(refused: &clap::Error) -> String {
     parts.join("; ")
 }
 
-/// The panic hook: a panic is our fault, except where `println!` met a reader who went away or a full disk.
+/// The panic hook: a panic is our fault, except where `println!` met a reader who went away or a
+/// full disk.
 fn explain(panic: &PanicHookInfo<'_>) {
     let payload = panic.payload();
     let words = payload
@@ -161,7 +167,8 @@ fn explain(panic: &PanicHookInfo<'_>) {
     }
     let place = panic.location().map_or("somewhere".to_owned(), ToString::to_string);
     line(&format!(
-        "our fault: {place}: {words}; please report this line with the command (RUST_BACKTRACE=1 says more)"
+        "our fault: {place}: {words}; please report this line with the command (RUST_BACKTRACE=1 \
+        says more)"
     ));
     let trace = std::backtrace::Backtrace::capture();
     if trace.status() == std::backtrace::BacktraceStatus::Captured {
@@ -176,10 +183,16 @@ mod tests {
 
     #[test]
     fn every_fault_has_its_code() {
-        let codes =
-            [(Fault::Usage, 2), (Fault::Data, 3), (Fault::Model, 4), (Fault::Device, 5), (Fault::Check, 6)];
+        let codes = [
+            (Fault::Usage, 2),
+            (Fault::Data, 3),
+            (Fault::Model, 4),
+            (Fault::Device, 5),
+            (Fault::Check, 6),
+        ];
         for (fault, expected) in codes {
-            let error = Err::<(), _>(fault.error("x")).context("reading").context("again").unwrap_err();
+            let error =
+                Err::<(), _>(fault.error("x")).context("reading").context("again").unwrap_err();
             assert_eq!(code(&error), expected);
         }
         assert_eq!(code(&anyhow!("no mark")), 1);

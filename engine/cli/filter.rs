@@ -12,17 +12,20 @@ use std::time::{Duration, Instant};
 /// How long a signal may go unnoticed while nothing comes.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Groups of lines. After a signal no further line is taken from the input; those that were are still given out.
+/// Groups of lines. After a signal no further line is taken from the input; those that were are
+/// still given out.
 pub struct Filter {
     lines: Receiver<Result<RawLine>>,
-    /// The reader waits for input and holds no whole line: all that it sent before is in the channel.
+    /// The reader waits for input and holds no whole line: all that it sent before is in the
+    /// channel.
     idle: Arc<AtomicBool>,
     most: usize,
     wait: Duration,
 }
 
 impl Filter {
-    /// Reads on from now. A group has at most `most` lines; its first line waits at most `wait` for the others.
+    /// Reads on from now. A group has at most `most` lines; its first line waits at most `wait` for
+    /// the others.
     pub fn start(mut input: RawLines, most: usize, wait: Duration) -> Filter {
         // Bounded, so that a host that is faster than the model feels it.
         let (sender, lines) = sync_channel(most);
@@ -47,8 +50,8 @@ impl Filter {
         Filter { lines, idle, most, wait }
     }
 
-    /// The next group; waits for its first line. `None` at the end of the input, or after a signal when all that was read
-    /// has been given out.
+    /// The next group; waits for its first line. `None` at the end of the input, or after a signal
+    /// when all that was read has been given out.
     pub fn next(&self) -> Result<Option<Vec<RawLine>>> {
         let mut group = Vec::new();
         loop {

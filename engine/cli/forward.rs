@@ -12,9 +12,11 @@ use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// Runs given rows through the model and writes every hidden state: for parity checks with other implementations.
+/// Runs given rows through the model and writes every hidden state: for parity checks with other
+/// implementations.
 ///
-/// Example: engine forward --weights tiny --inputs rows.safetensors --outputs out.safetensors --gradients
+/// Example: engine forward --weights tiny --inputs rows.safetensors --outputs out.safetensors
+/// --gradients
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Forward {
@@ -24,13 +26,15 @@ pub struct Forward {
     /// A PEFT folder or a run folder
     #[arg(long, value_name = "RUN")]
     pub adapter: Option<PathBuf>,
-    /// input_ids [R], positions [2, R], starts [S+1], context [S], optional labels [R] (-100 = none)
+    /// input_ids [R], positions [2, R], starts [S+1], context [S], optional labels [R] (-100 =
+    /// none)
     #[arg(long, value_name = "X.safetensors")]
     pub inputs: PathBuf,
     /// hidden.0 … hidden.L, final, logits, with labels loss, with --gradients grad.<tensor name>
     #[arg(long, value_name = "Y.safetensors")]
     pub outputs: PathBuf,
-    /// Also write the loss's gradient of every trained tensor: the adapter's, or all of the base's without one
+    /// Also write the loss's gradient of every trained tensor: the adapter's, or all of the base's
+    /// without one
     #[arg(long)]
     #[serde(default)]
     pub gradients: bool,
@@ -79,7 +83,8 @@ pub fn run(args: &Forward, global: &Global) -> Result<()> {
         let divisor = batch.target_rows.len().max(1) as f64;
         if args.gradients {
             let mut gradients = Flat::zeros(&model.device, model.layout())?;
-            let loss = model.loss_and_gradients(&batch, divisor, None, Keep::Lean, &mut gradients)?;
+            let loss =
+                model.loss_and_gradients(&batch, divisor, None, Keep::Lean, &mut gradients)?;
             outputs.push(("loss".into(), Vec::new(), vec![loss as f32]));
             for slot in model.layout().slots() {
                 let values = model.device.download_f32(gradients.view(slot))?;
@@ -113,9 +118,9 @@ fn read(path: &Path) -> Result<(Batch, bool)> {
     let file = SafeTensors::deserialize(&bytes)
         .map_err(|e| refuse(format!("expected a safetensors file, got {e}; write it again")))?;
     let take = |name: &str| -> Result<Vec<i64>> {
-        let tensor = file
-            .tensor(name)
-            .map_err(|_| refuse(format!("tensor {name}: expected it, but it is not there; add it")))?;
+        let tensor = file.tensor(name).map_err(|_| {
+            refuse(format!("tensor {name}: expected it, but it is not there; add it"))
+        })?;
         integers(&tensor)
             .map_err(|got| refuse(format!("tensor {name}: expected integers, got {got}; cast it")))
     };
@@ -123,8 +128,9 @@ fn read(path: &Path) -> Result<(Batch, bool)> {
         take(name)?
             .into_iter()
             .map(|v| {
-                u32::try_from(v)
-                    .map_err(|_| refuse(format!("tensor {name}: expected values from 0 to 2³²-1, got {v}")))
+                u32::try_from(v).map_err(|_| {
+                    refuse(format!("tensor {name}: expected values from 0 to 2³²-1, got {v}"))
+                })
             })
             .collect()
     };
@@ -144,7 +150,8 @@ fn read(path: &Path) -> Result<(Batch, bool)> {
         && starts.windows(2).zip(&contexts).all(|(w, &c)| w[0] <= w[1] && c <= w[1] - w[0]);
     if rows == 0 || !ordered {
         return Err(refuse(format!(
-            "starts and context: expected ascending starts from 0 to {rows} and a length of part A within each sequence, got {starts:?} and {contexts:?}"
+            "starts and context: expected ascending starts from 0 to {rows} and a length of part A \
+            within each sequence, got {starts:?} and {contexts:?}"
         )));
     }
     let mut batch = Batch {
@@ -159,11 +166,15 @@ fn read(path: &Path) -> Result<(Batch, bool)> {
     if labelled {
         let labels = take("labels")?;
         if labels.len() != rows {
-            return Err(refuse(format!("tensor labels: expected [{rows}], got {} values", labels.len())));
+            return Err(refuse(format!(
+                "tensor labels: expected [{rows}], got {} values",
+                labels.len()
+            )));
         }
         for (row, &label) in labels.iter().enumerate().filter(|(_, &label)| label != -100) {
-            let id = u32::try_from(label)
-                .map_err(|_| refuse(format!("tensor labels: expected token ids or -100, got {label}")))?;
+            let id = u32::try_from(label).map_err(|_| {
+                refuse(format!("tensor labels: expected token ids or -100, got {label}"))
+            })?;
             batch.target_rows.push(row as u32);
             batch.target_ids.push(id);
             batch.target_weights.push(1.0);
@@ -180,7 +191,9 @@ fn integers(tensor: &TensorView) -> std::result::Result<Vec<i64>, String> {
         ($type:ty) => {
             bytes
                 .chunks_exact(std::mem::size_of::<$type>())
-                .map(|b| <$type>::from_le_bytes(b.try_into().expect("chunks of the type's size")) as i64)
+                .map(|b| {
+                    <$type>::from_le_bytes(b.try_into().expect("chunks of the type's size")) as i64
+                })
                 .collect()
         };
     }

@@ -4,7 +4,9 @@ use super::progress::Progress;
 use super::{interrupt, settings, Global};
 use crate::base::{write_atomically, Dtype, Fault, Philox, Stream};
 use crate::data::Vocab;
-use crate::model::{encode, write_safetensors, Config, Entry, Family, Role, TensorSpec, Tune, HEAD};
+use crate::model::{
+    encode, write_safetensors, Config, Entry, Family, Role, TensorSpec, Tune, HEAD,
+};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use rayon::prelude::*;
@@ -15,7 +17,8 @@ use std::path::{Path, PathBuf};
 
 /// A randomly initialised checkpoint folder from a config.
 ///
-/// Example: engine init --model weights/glm-10b/config.json --tokenizer tokenizer.json --out glm-new
+/// Example: engine init --model weights/glm-10b/config.json --tokenizer tokenizer.json --out
+/// glm-new
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Init {
@@ -55,8 +58,8 @@ pub enum Storage {
 }
 
 impl Storage {
-    /// How activations are stored where nobody says: bf16 on a GPU and its emulator, f32 on the CPU and for full fine-tuning, whose
-    /// weights are the masters.
+    /// How activations are stored where nobody says: bf16 on a GPU and its emulator, f32 on the CPU
+    /// and for full fine-tuning, whose weights are the masters.
     pub fn of(device: &str, tune: &Tune) -> Storage {
         match device {
             "cpu" => Storage::F32,
@@ -83,12 +86,14 @@ impl Storage {
     }
 }
 
-/// Writes `config.json`, `model.safetensors`, `init.toml` (the settings) and, where one is given, `tokenizer.json`.
+/// Writes `config.json`, `model.safetensors`, `init.toml` (the settings) and, where one is given,
+/// `tokenizer.json`.
 ///
-/// With L layers and σ = `initializer_range` (0.02): embeddings, query_key_value and dense_h_to_4h N(0, σ²); what writes into
-/// the residual, dense and dense_4h_to_h, N(0, σ²/2L); biases 0; layer norms 1 and 0. Source: spec/glm.md §4 (the original's
-/// own start). A weight is a function of seed, tensor and place; at most one tensor is in memory.
-/// Refuses a vocabulary with fewer ids than the tokenizer.
+/// With L layers and σ = `initializer_range` (0.02): embeddings, query_key_value and dense_h_to_4h
+/// N(0, σ²); what writes into the residual, dense and dense_4h_to_h, N(0, σ²/2L); biases 0; layer
+/// norms 1 and 0. Source: spec/glm.md §4 (the original's own start). A weight is a function of
+/// seed, tensor and place; at most one tensor is in memory. Refuses a vocabulary with fewer ids
+/// than the tokenizer.
 pub fn run(args: &Init, global: &Global) -> Result<()> {
     interrupt::install();
     let mut json = read_json(&args.model)?;
@@ -101,7 +106,8 @@ pub fn run(args: &Init, global: &Global) -> Result<()> {
     let config = Config::from_json(&json).with_context(place).map_err(|e| Fault::Model.wrap(e))?;
     if let Some(vocab) = vocab.as_ref().filter(|vocab| vocab.size() > config.vocabulary) {
         return Err(Fault::Model.error(format!(
-            "{}: vocab_size: expected at least the {} ids of the tokenizer, got {}; add --vocab-from-tokenizer",
+            "{}: vocab_size: expected at least the {} ids of the tokenizer, got {}; add \
+            --vocab-from-tokenizer",
             place(),
             vocab.size(),
             config.vocabulary
@@ -110,8 +116,9 @@ pub fn run(args: &Init, global: &Global) -> Result<()> {
     std::fs::create_dir_all(&args.out).with_context(|| {
         format!("--out: {}: expected a folder that can be made; choose another", args.out.display())
     })?;
-    let write =
-        |name: &str, bytes: &[u8]| write_atomically(&args.out.join(name), |file| Ok(file.write_all(bytes)?));
+    let write = |name: &str, bytes: &[u8]| {
+        write_atomically(&args.out.join(name), |file| Ok(file.write_all(bytes)?))
+    };
     // The weights last: a folder that has them has all.
     write("config.json", format!("{}\n", serde_json::to_string_pretty(&json)?).as_bytes())?;
     write("init.toml", settings::resolved_toml(args)?.as_bytes())?;
@@ -126,21 +133,26 @@ pub fn run(args: &Init, global: &Global) -> Result<()> {
 fn read_json(path: &Path) -> Result<Value> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|e| {
-        Fault::Model.error(format!("config: {shown}: expected a readable file, got {e}; check --model"))
+        Fault::Model
+            .error(format!("config: {shown}: expected a readable file, got {e}; check --model"))
     })?;
-    let json: Value = serde_json::from_str(&text)
-        .map_err(|e| Fault::Model.error(format!("config: {shown}:{}: expected JSON, got {e}", e.line())))?;
+    let json: Value = serde_json::from_str(&text).map_err(|e| {
+        Fault::Model.error(format!("config: {shown}:{}: expected JSON, got {e}", e.line()))
+    })?;
     if !json.is_object() {
-        return Err(Fault::Model.error(format!("config: {shown}: expected a JSON object, got another value")));
+        return Err(Fault::Model
+            .error(format!("config: {shown}: expected a JSON object, got another value")));
     }
     Ok(json)
 }
 
 fn write_weights(args: &Init, config: &Config, global: &Global) -> Result<()> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(global.threads).build().map_err(|e| {
-        Fault::Device
-            .error(format!("--threads: expected threads that can be started, got {e}; ask for fewer"))
-    })?;
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(global.threads).build().map_err(|e| {
+            Fault::Device.error(format!(
+                "--threads: expected threads that can be started, got {e}; ask for fewer"
+            ))
+        })?;
     let dtype = args.dtype.dtype();
     let mut specs: Vec<(usize, TensorSpec)> = config.tensors().into_iter().enumerate().collect();
     if config.family == Family::ChatGlm {
@@ -156,7 +168,8 @@ fn write_weights(args: &Init, config: &Config, global: &Global) -> Result<()> {
         let (number, spec) = &specs[i];
         progress.message(spec.name.clone());
         let start = Start::of(spec.role, config);
-        let bytes = pool.install(|| start.bytes(spec.shape.count(), dtype, args.seed, *number as u64));
+        let bytes =
+            pool.install(|| start.bytes(spec.shape.count(), dtype, args.seed, *number as u64));
         progress.advance(spec.shape.count() as u64);
         Ok(bytes)
     })?;

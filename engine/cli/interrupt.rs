@@ -9,15 +9,16 @@ use std::sync::{Arc, OnceLock};
 
 static SIGNAL: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 
-/// From now on the first signal is noted and a second one, of either kind, ends the process at once with 128 + its number.
-/// Calling it again changes nothing.
+/// From now on the first signal is noted and a second one, of either kind, ends the process at once
+/// with 128 + its number. Calling it again changes nothing.
 pub fn install() {
     SIGNAL.get_or_init(|| {
         let noted = Arc::new(AtomicUsize::new(0));
         let seen = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
-            // In this order: the second signal finds `seen` set, the first one sets it. Neither can be refused for these
-            // two signals; and without a handler they would end the process, which is the lesser harm.
+            // In this order: the second signal finds `seen` set, the first one sets it. Neither can
+            // be refused for these two signals; and without a handler they would end the process,
+            // which is the lesser harm.
             let _ = flag::register_conditional_shutdown(signal, 128 + signal, seen.clone());
             let _ = flag::register_usize(signal, noted.clone(), signal as usize);
             let _ = flag::register(signal, seen.clone());

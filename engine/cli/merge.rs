@@ -38,11 +38,13 @@ pub fn run(args: &Merge, global: &Global) -> Result<()> {
     let same = |a: &std::path::Path| a.canonicalize().ok();
     if same(&args.out).is_some() && same(&args.out) == same(&base) {
         return Err(Fault::Usage.error(format!(
-            "--out: {}: expected another folder than the base's, got the same; the base must survive",
+            "--out: {}: expected another folder than the base's, got the same; the base must \
+            survive",
             args.out.display()
         )));
     }
-    let model = load_model(global, &base, Some(&args.adapter), &Tune::Nothing, None, Dtype::F32, 0)?;
+    let model =
+        load_model(global, &base, Some(&args.adapter), &Tune::Nothing, None, Dtype::F32, 0)?;
     std::fs::create_dir_all(&args.out).with_context(|| format!("--out: {}", args.out.display()))?;
     let text = std::fs::read_to_string(base.join("config.json"))?;
     let mut config: serde_json::Value = serde_json::from_str(&text)?;
@@ -55,6 +57,11 @@ pub fn run(args: &Merge, global: &Global) -> Result<()> {
         write_atomically(&args.out.join("tokenizer.json"), |file| Ok(file.write_all(&bytes)?))?;
     }
     model.save_weights(&args.out.join("model.safetensors"), args.dtype.dtype())?;
-    println!("{}: {} parameters, {}", args.out.display(), model.config.parameters(), args.dtype.torch());
+    println!(
+        "{}: {} parameters, {}",
+        args.out.display(),
+        model.config.parameters(),
+        args.dtype.torch()
+    );
     Ok(())
 }

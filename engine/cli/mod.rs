@@ -2,23 +2,32 @@
 //!
 //! # How a verb plugs in
 //!
-//! 1. A file `engine/cli/VERB.rs` with its flags, `#[derive(clap::Args, Serialize, Deserialize, Clone, Debug)]` under
-//!    `#[serde(rename_all = "kebab-case")]`, so that a key of a settings file is the long flag. The struct's doc comment is
-//!    the verb's help: what it does, an empty line, `Example: engine VERB …`. Fields that another run must not inherit
-//!    (`--resume`) bear `#[serde(skip)]`.
-//! 2. `pub fn run(args: &Verb, global: &Global) -> Result<()>`. Results go to standard output, all else to standard error:
-//!    [`progress::Progress`] while it runs, [`Global::note`] for a remark. It fails with an `anyhow` error that bears a
-//!    [`crate::base::Fault`]; see [`exit`] for what becomes of it.
+//! 1. A file `engine/cli/VERB.rs` with its flags,
+//!    `#[derive(clap::Args, Serialize, Deserialize, Clone, Debug)]` under
+//!    `#[serde(rename_all = "kebab-case")]`, so that a key of a settings file is the long flag. The
+//!    struct's doc comment is the verb's help: what it does, an empty line,
+//!    `Example: engine VERB …`. Fields that another run must not inherit (`--resume`) bear
+//!    `#[serde(skip)]`.
+//! 2. `pub fn run(args: &Verb, global: &Global) -> Result<()>`. Results go to standard output, all
+//!    else to standard error: [`progress::Progress`] while it runs, [`Global::note`] for a remark.
+//!    It fails with an `anyhow` error that bears a [`crate::base::Fault`]; see [`exit`] for what
+//!    becomes of it.
 //! 3. A line in [`Verb`] and one in [`Verb::run`].
 //!
-//! The rest comes by itself: `--config FILE.toml` (see [`settings`]), `--threads`, `--quiet`, the printed settings, exit
-//! codes. A verb that computes opens its device first of all, with [`Global::open_device`]. One that saves calls
-//! [`interrupt::install`] and asks [`interrupt::signal`] between steps; one that has nothing to save calls
-//! [`interrupt::check`] there. `--seed` is global; a verb whose results depend on it declares its own field `seed: u64`
-//! (`#[arg(long, default_value_t = 0)]`), which then is what was typed on either side of the verb and stands in its settings.
+//! The rest comes by itself: `--config FILE.toml` (see [`settings`]), `--threads`, `--quiet`, the
+//! printed settings, exit codes. A verb that computes opens its device first of all, with
+//! [`Global::open_device`]. One that saves calls [`interrupt::install`] and asks
+//! [`interrupt::signal`] between steps; one that has nothing to save calls [`interrupt::check`]
+//! there. `--seed` is global; a verb whose results depend on it declares its own field `seed: u64`
+//! (`#[arg(long, default_value_t = 0)]`), which then is what was typed on either side of the verb
+//! and stands in its settings.
 
 // Doc comments of flags are their help: brackets there are shapes.
-#![allow(rustdoc::broken_intra_doc_links, rustdoc::private_intra_doc_links, rustdoc::invalid_html_tags)]
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::private_intra_doc_links,
+    rustdoc::invalid_html_tags
+)]
 
 mod answer;
 mod budget;
@@ -64,7 +73,8 @@ struct Engine {
 /// What every verb may know of the command line around it.
 #[derive(Args, Clone, Debug)]
 pub struct Global {
-    /// Where to compute: cpu, cuda:N, emu [default: the first GPU that the kernels of this binary run on, otherwise cpu]
+    /// Where to compute: cpu, cuda:N, emu [default: the first GPU that the kernels of this binary
+    /// run on, otherwise cpu]
     #[arg(long, global = true, value_name = "DEVICE", help_heading = "Everywhere")]
     device: Option<String>,
     /// Worker threads; 0 = one a core
@@ -85,12 +95,17 @@ pub struct Global {
 }
 
 impl Global {
-    /// The device to open: the one that was asked for, otherwise the best that this binary and this machine have.
+    /// The device to open: the one that was asked for, otherwise the best that this binary and this
+    /// machine have.
     pub fn device(&self) -> &str {
         static BEST: OnceLock<String> = OnceLock::new();
         self.device.as_ref().unwrap_or_else(|| {
             BEST.get_or_init(|| {
-                let gpus = if kernels::IMAGES.is_empty() { Vec::new() } else { gpus().unwrap_or_default() };
+                let gpus = if kernels::IMAGES.is_empty() {
+                    Vec::new()
+                } else {
+                    gpus().unwrap_or_default()
+                };
                 gpus.into_iter().find(|gpu| gpu.usable).map_or("cpu".to_owned(), |gpu| gpu.name)
             })
         })
@@ -187,7 +202,9 @@ mod tests {
             ["init", "--model", "c.json", "--out", "x", "--seed", "7"],
         ] {
             let engine = engine(&words);
-            let Verb::Init(init) = &engine.verb else { panic!("expected init, got {:?}", engine.verb) };
+            let Verb::Init(init) = &engine.verb else {
+                panic!("expected init, got {:?}", engine.verb)
+            };
             assert_eq!((init.seed, engine.global.seed), (7, 7));
         }
     }

@@ -1,4 +1,5 @@
-//! Where answers go: a file or standard output, the trace and the settings beside it; and going on with them.
+//! Where answers go: a file or standard output, the trace and the settings beside it; and going on
+//! with them.
 
 use super::answer::Answered;
 use super::decode::Decode;
@@ -16,9 +17,9 @@ pub struct Output {
 }
 
 impl Output {
-    /// Opens the output and says how many answers it holds already: none unless `--resume`. Then lines that the end of a
-    /// process cut off are taken away, and so is what the trace has more or fewer of; `settings` must be those of before,
-    /// and the lines' ids the first of `ids`.
+    /// Opens the output and says how many answers it holds already: none unless `--resume`. Then
+    /// lines that the end of a process cut off are taken away, and so is what the trace has more or
+    /// fewer of; `settings` must be those of before, and the lines' ids the first of `ids`.
     pub fn open(
         args: &Decode,
         settings: &Value,
@@ -37,7 +38,9 @@ impl Output {
             same_settings(path, &side, settings)?;
             // Without its trace no answer is whole.
             let mut traced: Option<Box<dyn BufRead>> = match trace {
-                Some(path) if path.exists() => Some(Box::new(BufReader::new(named(path, File::open(path))?))),
+                Some(path) if path.exists() => {
+                    Some(Box::new(BufReader::new(named(path, File::open(path))?)))
+                }
                 Some(_) => Some(Box::new(std::io::empty())),
                 None => None,
             };
@@ -51,7 +54,8 @@ impl Output {
                 let expected = ids.next().transpose()?;
                 if expected.as_ref() != Some(&value["id"]) {
                     return Err(Fault::Data.error(format!(
-                        "--resume: {}:{}: expected the answer to {}, got one to {}; use another --out",
+                        "--resume: {}:{}: expected the answer to {}, got one to {}; use another \
+                        --out",
                         path.display(),
                         done + 1,
                         expected.map_or("nothing".to_owned(), |id| id.to_string()),
@@ -71,8 +75,8 @@ impl Output {
         Ok((Output { out, trace }, done))
     }
 
-    /// Writes answers and hands them on line by line. The trace goes first: a run that ends in between has no answer
-    /// without one.
+    /// Writes answers and hands them on line by line. The trace goes first: a run that ends in
+    /// between has no answer without one.
     pub fn write(&mut self, answers: &[Answered]) -> Result<()> {
         if let Some(trace) = &mut self.trace {
             for answer in answers {
@@ -116,7 +120,8 @@ fn same_settings(path: &Path, side: &Path, settings: &Value) -> Result<()> {
     let before = before.lines().next().and_then(|line| serde_json::from_str(line).ok());
     let Some(before) = before else {
         return Err(Fault::Usage.error(format!(
-            "--resume: {}: expected its settings in the first line of {}, got none; use another --out",
+            "--resume: {}: expected its settings in the first line of {}, got none; use another \
+            --out",
             path.display(),
             side.display()
         )));
@@ -124,7 +129,8 @@ fn same_settings(path: &Path, side: &Path, settings: &Value) -> Result<()> {
     match difference("settings", &before, settings) {
         None => Ok(()),
         Some(what) => Err(Fault::Usage.error(format!(
-            "--resume: {}: expected the settings in {}, got others: {what}; use these or another --out",
+            "--resume: {}: expected the settings in {}, got others: {what}; use these or another \
+            --out",
             path.display(),
             side.display()
         ))),
@@ -154,13 +160,17 @@ mod tests {
         assert_eq!(difference("settings", &before, &now).unwrap(), "beams was 20 and is 5");
         now = before.clone();
         now["prompts_hash"] = json!("x");
-        assert_eq!(difference("settings", &before, &now).unwrap(), "prompts_hash was null and is \"x\"");
+        assert_eq!(
+            difference("settings", &before, &now).unwrap(),
+            "prompts_hash was null and is \"x\""
+        );
     }
 
     #[test]
     fn only_whole_lines_count() {
         let mut text = "{\"id\":1}\n{\"id\":2}\n{\"id\":3}".as_bytes();
-        let ids = std::iter::from_fn(|| whole_line(&mut text).unwrap()).map(|(value, _)| value["id"].clone());
+        let ids = std::iter::from_fn(|| whole_line(&mut text).unwrap())
+            .map(|(value, _)| value["id"].clone());
         assert_eq!(ids.collect::<Vec<_>>(), [1, 2]);
     }
 }

@@ -4,7 +4,8 @@ use crate::base::Fault;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
-/// The folders in which a name is looked up, in this order: `$ENGINE_WEIGHTS`, where it is set, and `weights`.
+/// The folders in which a name is looked up, in this order: `$ENGINE_WEIGHTS`, where it is set, and
+/// `weights`.
 pub fn weights_folders() -> Vec<PathBuf> {
     let own = std::env::var_os("ENGINE_WEIGHTS").filter(|folder| !folder.is_empty());
     own.map(PathBuf::from).into_iter().chain([PathBuf::from("weights")]).collect()
@@ -22,7 +23,8 @@ fn find_among(name: &Path, folders: &[PathBuf]) -> Result<PathBuf> {
     let shown = name.display();
     if name.is_file() {
         return Err(Fault::Usage.error(format!(
-            "--weights: {shown}: expected a folder with config.json and *.safetensors, got a file; name its folder"
+            "--weights: {shown}: expected a folder with config.json and *.safetensors, got a file; \
+            name its folder"
         )));
     }
     let found = folders.iter().map(|folder| folder.join(name)).find(|path| path.is_dir());
@@ -30,7 +32,8 @@ fn find_among(name: &Path, folders: &[PathBuf]) -> Result<PathBuf> {
         let searched: Vec<String> =
             folders.iter().map(|folder| folder.join(name).display().to_string()).collect();
         Fault::Usage.error(format!(
-            "--weights: {shown}: expected a folder, or a name to be found as {}, got neither; `engine doctor` lists what is there",
+            "--weights: {shown}: expected a folder, or a name to be found as {}, got neither; \
+            `engine doctor` lists what is there",
             searched.join(" or ")
         ))
     })

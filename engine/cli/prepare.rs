@@ -78,11 +78,13 @@ impl Layout {
 pub fn run(args: &Prepare) -> Result<()> {
     let begin = Instant::now();
     if args.out.as_os_str().is_empty() {
-        return Err(Fault::Usage.error("--out: expected a path for the .bin, got none; give --out FILE.bin"));
+        return Err(Fault::Usage
+            .error("--out: expected a path for the .bin, got none; give --out FILE.bin"));
     }
     if args.tokenizer.is_none() && args.train_tokenizer.is_none() {
         return Err(Fault::Usage.error(
-            "tokenizer: expected --tokenizer FILE or --train-tokenizer N, got neither; give one of them",
+            "tokenizer: expected --tokenizer FILE or --train-tokenizer N, got neither; give one of \
+            them",
         ));
     }
     // A tokenizer that is not there should not cost the time of reading the source.
@@ -99,40 +101,53 @@ pub fn run(args: &Prepare) -> Result<()> {
         (None, size) => {
             let texts = training_texts(&raw.items);
             let json = train_tokenizer(texts.iter().map(String::as_str), size.unwrap_or_default())?;
-            let path =
-                args.tokenizer_out.clone().unwrap_or_else(|| args.out.with_file_name("tokenizer.json"));
+            let path = args
+                .tokenizer_out
+                .clone()
+                .unwrap_or_else(|| args.out.with_file_name("tokenizer.json"));
             write_whole(&path, &json)?;
             trained = Some(path);
             Vocab::from_json(&json).context("the tokenizer trained just now")?
         }
     };
-    let duplicates = if args.keep_duplicate_titles { Duplicates::Shared } else { Duplicates::Apart };
+    let duplicates =
+        if args.keep_duplicate_titles { Duplicates::Shared } else { Duplicates::Apart };
     let recipe = Recipe { seed: args.seed, format: name.to_owned(), duplicates };
     let counts = write(&args.out, &raw, &vocab, &recipe)?;
 
     if counts.long_titles > 0 {
-        eprintln!("warning: {} titles have more than 64 tokens; they are kept whole", counts.long_titles);
+        eprintln!(
+            "warning: {} titles have more than 64 tokens; they are kept whole",
+            counts.long_titles
+        );
     }
     if counts.named_by_id > 0 {
         eprintln!(
-            "warning: {} items have no title, category, brand or text_id; their text is their id, and ids may tell \
+            "warning: {} items have no title, category, brand or text_id; their text is their id, \
+            and ids may tell \
              what comes next",
             counts.named_by_id
         );
     }
-    print!("{}", table(args, &raw, &vocab, &counts, skips.skipped().len(), trained.as_deref(), begin));
+    print!(
+        "{}",
+        table(args, &raw, &vocab, &counts, skips.skipped().len(), trained.as_deref(), begin)
+    );
     Ok(())
 }
 
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
-    std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path)).map_err(|e| {
-        let _ = std::fs::remove_file(&temporary);
-        let shown = path.display();
-        Fault::Device
-            .error(format!("{shown}: expected room to write, got: {e}; check the folder and the disk"))
-    })
+    std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path)).map_err(
+        |e| {
+            let _ = std::fs::remove_file(&temporary);
+            let shown = path.display();
+            Fault::Device.error(format!(
+                "{shown}: expected room to write, got: {e}; check the folder and the disk"
+            ))
+        },
+    )
 }
 
 fn table(
@@ -166,7 +181,10 @@ fn table(
         ("catalogue trie nodes", counts.catalogue_nodes.to_string()),
         ("entities in the pool", counts.entities.to_string()),
         ("pool trie nodes", counts.pool_nodes.to_string()),
-        ("negatives per user: fewest / most", format!("{} / {}", counts.negatives_min, counts.negatives_max)),
+        (
+            "negatives per user: fewest / most",
+            format!("{} / {}", counts.negatives_min, counts.negatives_max),
+        ),
         ("tokenizer", format!("{} ids, hash {:08x}", vocab.size(), vocab.hash())),
     ];
     if let Some(path) = trained {

@@ -1,4 +1,5 @@
-//! What is done, how fast, and when it will be over: a bar on a terminal, a plain line every few seconds elsewhere.
+//! What is done, how fast, and when it will be over: a bar on a terminal, a plain line every few
+//! seconds elsewhere.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -38,7 +39,8 @@ enum Face {
 }
 
 impl Progress {
-    /// Progress from 0 to `total` of `unit` (0 where nobody knows how many there will be). Silent when `quiet`.
+    /// Progress from 0 to `total` of `unit` (0 where nobody knows how many there will be). Silent
+    /// when `quiet`.
     pub fn new(label: &str, total: u64, unit: &'static str, quiet: bool) -> Progress {
         let started = Instant::now();
         let face = if quiet {
@@ -112,8 +114,11 @@ impl Progress {
     /// `label  done/total unit  rate unit/s  time left  message`, after `seconds`.
     fn line(&self, seconds: f64) -> String {
         let unit = self.unit;
-        let count =
-            if self.total > 0 { format!("{}/{}", self.done, self.total) } else { self.done.to_string() };
+        let count = if self.total > 0 {
+            format!("{}/{}", self.done, self.total)
+        } else {
+            self.done.to_string()
+        };
         let mut line = format!("{}  {count} {unit}", self.label);
         let fresh = (self.done - self.before) as f64;
         if fresh > 0.0 && seconds > 0.0 {
@@ -136,7 +141,10 @@ impl Progress {
 fn bar(label: &str, total: u64, unit: &str) -> ProgressBar {
     // `per_sec` says the unit as "/s" only; ours stands behind the counts.
     let template = if total > 0 {
-        format!("{{prefix}}  {{bar:30}} {{pos}}/{{len}} {unit}  {{per_sec}}  {{eta}} left  {{wide_msg}}")
+        format!(
+            "{{prefix}}  {{bar:30}} {{pos}}/{{len}} {unit}  {{per_sec}}  {{eta}} \
+            left  {{wide_msg}}"
+        )
     } else {
         format!("{{prefix}}  {{spinner}} {{pos}} {unit}  {{per_sec}}  {{wide_msg}}")
     };
@@ -180,7 +188,10 @@ mod tests {
             "train  50/1000 steps  2.0 steps/s  475 s left  loss 2.31".replace("475 s", "7:55 min")
         );
         progress.advance(950);
-        assert_eq!(progress.line(40.0), "train  1000/1000 steps  25.0 steps/s  40 s in all  loss 2.31");
+        assert_eq!(
+            progress.line(40.0),
+            "train  1000/1000 steps  25.0 steps/s  40 s in all  loss 2.31"
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Prompts as JSON lines: `{"id", "task"?, "history": […], "profile"?, "candidates"?}` or `{"id", "task"?, "text", "candidates"?}`.
+//! Prompts as JSON lines: `{"id", "task"?, "history": […], "profile"?, "candidates"?}` or
+//! `{"id", "task"?, "text", "candidates"?}`.
 
 use crate::base::Fault;
 use anyhow::{Context, Result};
@@ -41,15 +42,19 @@ pub enum RawLine {
 }
 
 impl RawLine {
-    /// Reads the prompt. Refuses what is no JSON object, an id that is neither a number nor a text, and a key that means
-    /// nothing.
+    /// Reads the prompt. Refuses what is no JSON object, an id that is neither a number nor a text,
+    /// and a key that means nothing.
     pub fn parse(&self) -> Result<Line, Refused> {
-        let refuse =
-            |id: &Value, error: String| Refused { id: id.clone(), error: format!("prompt: {error}") };
+        let refuse = |id: &Value, error: String| Refused {
+            id: id.clone(),
+            error: format!("prompt: {error}"),
+        };
         let RawLine::Bytes(bytes) = self else {
             return Err(refuse(
                 &Value::Null,
-                format!("expected a line of at most {LONGEST_LINE} bytes, got a longer one; shorten it"),
+                format!(
+                    "expected a line of at most {LONGEST_LINE} bytes, got a longer one; shorten it"
+                ),
             ));
         };
         let value: Value = serde_json::from_slice(bytes).map_err(|error| {
@@ -73,7 +78,10 @@ impl RawLine {
         serde_json::from_value(value).map_err(|error| {
             refuse(
                 &id,
-                format!("expected id, task, history, profile, candidates, text, got: {error}; mend the line"),
+                format!(
+                    "expected id, task, history, profile, candidates, text, got: {error}; mend \
+                    the line"
+                ),
             )
         })
     }
@@ -95,7 +103,10 @@ impl RawLines {
     /// Standard input. Nobody else may read it: what is read ahead stays here.
     pub fn standard_input() -> Result<RawLines> {
         let input = io::stdin().as_fd().try_clone_to_owned().context("standard input")?;
-        Ok(RawLines { reader: BufReader::new(File::from(input)), shown: "standard input".to_owned() })
+        Ok(RawLines {
+            reader: BufReader::new(File::from(input)),
+            shown: "standard input".to_owned(),
+        })
     }
 
     /// The next line; may wait for it.
@@ -144,7 +155,8 @@ pub fn hash(path: &Path) -> Result<String> {
     let mut lines = RawLines::open(path)?;
     let mut crc = crc32fast::Hasher::new();
     loop {
-        let bytes = lines.reader.fill_buf().with_context(|| format!("--prompts: {}", lines.shown))?;
+        let bytes =
+            lines.reader.fill_buf().with_context(|| format!("--prompts: {}", lines.shown))?;
         if bytes.is_empty() {
             return Ok(format!("{:08x}", crc.finalize()));
         }
@@ -179,7 +191,10 @@ mod tests {
             assert!(refused.error.contains(words), "{line}: {}", refused.error);
         }
         assert!(RawLine::Bytes(vec![0xff, 0xfe]).parse().is_err());
-        assert_eq!(parse("{\"id\": \"a\", \"history\": [1, \"x\"]}").unwrap().history.unwrap().len(), 2);
+        assert_eq!(
+            parse("{\"id\": \"a\", \"history\": [1, \"x\"]}").unwrap().history.unwrap().len(),
+            2
+        );
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! `--config FILE.toml`: every flag of a verb from a file.
 //!
-//! The keys of the file become flags behind those that were typed, except where the same flag was typed; then the whole is
-//! parsed as if all of it had been typed. So one parser rules, typed flags win over the file, and the file over defaults.
-//! A key is a long flag, with `-` or `_`, or the name of a positional argument. What [`resolved_toml`] writes is such a file.
+//! The keys of the file become flags behind those that were typed, except where the same flag was
+//! typed; then the whole is parsed as if all of it had been typed. So one parser rules, typed flags
+//! win over the file, and the file over defaults. A key is a long flag, with `-` or `_`, or the
+//! name of a positional argument. What [`resolved_toml`] writes is such a file.
 
 use super::exit;
 use crate::base::Fault;
@@ -17,8 +18,9 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 use toml::Spanned;
 
-/// Parses the command line, with the settings of `--config` where it is given. Refuses, with the file's line, a key that is
-/// no flag of the verb and a value of another type. Errors of the parser itself stay [`clap::Error`]s.
+/// Parses the command line, with the settings of `--config` where it is given. Refuses, with the
+/// file's line, a key that is no flag of the verb and a value of another type. Errors of the parser
+/// itself stay [`clap::Error`]s.
 pub fn parse(command: Command, arguments: Vec<OsString>) -> Result<ArgMatches> {
     if !arguments.iter().any(|a| a.as_encoded_bytes().starts_with(b"--config")) {
         return Ok(command.try_get_matches_from(arguments)?);
@@ -48,10 +50,12 @@ pub fn parse(command: Command, arguments: Vec<OsString>) -> Result<ArgMatches> {
     })
 }
 
-/// The settings of a verb as a file that `--config` accepts. Refuses what TOML cannot hold (whole numbers from 2⁶³ on).
+/// The settings of a verb as a file that `--config` accepts. Refuses what TOML cannot hold (whole
+/// numbers from 2⁶³ on).
 pub fn resolved_toml(settings: &impl Serialize) -> Result<String> {
     toml::to_string(settings).map_err(|e| {
-        Fault::Usage.error(format!("settings: expected values that TOML can hold, got one it cannot: {e}"))
+        Fault::Usage
+            .error(format!("settings: expected values that TOML can hold, got one it cannot: {e}"))
     })
 }
 
@@ -121,7 +125,8 @@ impl File<'_> {
             let line = self.line(e.span().map_or(0, |span| span.start));
             let what = e.message().replace('\n', ", ");
             Fault::Usage.error(format!(
-                "--config: {}:{line}: expected TOML (key = value), got {what}; see `engine {} --help`",
+                "--config: {}:{line}: expected TOML (key = value), got {what}; see `engine {} \
+                --help`",
                 self.path.display(),
                 flags.get_name()
             ))
@@ -153,14 +158,17 @@ impl File<'_> {
         let line = self.line(key.span().start);
         let key = key.get_ref().as_ref();
         let name = key.replace('_', "-");
-        let Some(arg) = flags.get_arguments().find(|arg| key_of(arg).as_deref() == Some(&name)) else {
+        let Some(arg) = flags.get_arguments().find(|arg| key_of(arg).as_deref() == Some(&name))
+        else {
             let nearest = flags
                 .get_arguments()
                 .filter_map(key_of)
                 .min_by_key(|known| distance(known, &name))
                 .expect("every verb has global flags");
-            let what =
-                format!("expected a flag of `engine {}`, got none; nearest is {nearest}", flags.get_name());
+            let what = format!(
+                "expected a flag of `engine {}`, got none; nearest is {nearest}",
+                flags.get_name()
+            );
             return Err(self.refuse(line, key, &what));
         };
         let positional = arg.is_positional();
@@ -168,7 +176,11 @@ impl File<'_> {
         match (value.get_ref(), takes_list(arg)) {
             (DeValue::Array(list), true) => {
                 if list.is_empty() && !arg.get_default_values().is_empty() {
-                    return Err(self.refuse(line, key, "expected at least one value, got an empty list"));
+                    return Err(self.refuse(
+                        line,
+                        key,
+                        "expected at least one value, got an empty list",
+                    ));
                 }
                 for value in list.iter() {
                     words.extend(self.word(line, key, arg, value.get_ref())?);
@@ -184,7 +196,13 @@ impl File<'_> {
     }
 
     /// One value as what would have been typed; nothing for a switch that is off.
-    fn word(&self, line: usize, key: &str, arg: &Arg, value: &DeValue<'_>) -> Result<Option<String>> {
+    fn word(
+        &self,
+        line: usize,
+        key: &str,
+        arg: &Arg,
+        value: &DeValue<'_>,
+    ) -> Result<Option<String>> {
         let expected = Kind::of(arg);
         let word = match (expected, value) {
             (Kind::Switch, DeValue::Boolean(true)) => Some(format!("--{}", key.replace('_', "-"))),
@@ -194,8 +212,11 @@ impl File<'_> {
             (Kind::Text, DeValue::String(text)) => Some(text.to_string()),
             (Kind::Bool, DeValue::Boolean(b)) => Some(b.to_string()),
             (expected, got) => {
-                let what =
-                    format!("expected {}, got {}; see --help", expected.name(takes_list(arg)), name_of(got));
+                let what = format!(
+                    "expected {}, got {}; see --help",
+                    expected.name(takes_list(arg)),
+                    name_of(got)
+                );
                 return Err(self.refuse(line, key, &what));
             }
         };
@@ -207,7 +228,10 @@ impl File<'_> {
     }
 
     fn line(&self, at: usize) -> usize {
-        1 + self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|&&byte| byte == b'\n').count()
+        1 + self.text.as_bytes()[..at.min(self.text.len())]
+            .iter()
+            .filter(|&&byte| byte == b'\n')
+            .count()
     }
 }
 
@@ -282,10 +306,12 @@ fn name_of(value: &DeValue<'_>) -> String {
 
 /// The digits of a whole number, which TOML also has in base 2, 8 and 16.
 fn decimal(n: &toml::de::DeInteger<'_>) -> String {
-    i128::from_str_radix(n.as_str(), n.radix()).map_or_else(|_| n.as_str().to_owned(), |n| n.to_string())
+    i128::from_str_radix(n.as_str(), n.radix())
+        .map_or_else(|_| n.as_str().to_owned(), |n| n.to_string())
 }
 
-/// Least number of letters put in, taken out or changed that makes one word the other (Levenshtein).
+/// Least number of letters put in, taken out or changed that makes one word the other
+/// (Levenshtein).
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -331,10 +357,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bake.toml");
         std::fs::write(&path, file).unwrap();
-        let config =
-            Arg::new("config").long("config").global(true).value_parser(clap::value_parser!(PathBuf));
-        let command =
-            Command::new("kitchen").arg(config).subcommand(Bake::augment_args(Command::new("bake")));
+        let config = Arg::new("config")
+            .long("config")
+            .global(true)
+            .value_parser(clap::value_parser!(PathBuf));
+        let command = Command::new("kitchen")
+            .arg(config)
+            .subcommand(Bake::augment_args(Command::new("bake")));
         let mut words: Vec<OsString> = ["kitchen", "bake"].map(OsString::from).into();
         words.extend(typed.iter().map(OsString::from));
         // In front of a typed `--`, as people would have it.
@@ -375,13 +404,21 @@ mod tests {
     #[test]
     fn typed_flags_win_over_the_file_and_the_file_over_defaults() {
         let typed = ["--minutes", "5", "--mix=1", "--topping", "x", "--", "bread"];
-        let expected =
-            Bake { source: "bread".into(), minutes: 5, mix: vec![1.0], topping: vec!["x".into()], ..full() };
+        let expected = Bake {
+            source: "bread".into(),
+            minutes: 5,
+            mix: vec![1.0],
+            topping: vec!["x".into()],
+            ..full()
+        };
         assert_eq!(bake(FULL, &typed).unwrap(), expected);
         // What was typed is kept even where it equals the default.
         assert_eq!(bake(FULL, &["--minutes", "20"]).unwrap().minutes, 20);
         let small = bake("source = 's'\noven-name = 'o'", &[]).unwrap();
-        assert_eq!((small.minutes, small.heat, small.mix, small.fan), (20, 1.5, vec![0.5, 0.5], false));
+        assert_eq!(
+            (small.minutes, small.heat, small.mix, small.fan),
+            (20, 1.5, vec![0.5, 0.5], false)
+        );
     }
 
     #[test]
@@ -396,9 +433,15 @@ mod tests {
     #[test]
     fn wrong_files_are_refused_with_line_and_key() {
         let cases = [
-            ("# a\nminuets = 3", &["bake.toml:2: minuets: expected a flag of `engine bake`", "minutes"][..]),
+            (
+                "# a\nminuets = 3",
+                &["bake.toml:2: minuets: expected a flag of `engine bake`", "minutes"][..],
+            ),
             ("config = 'x'", &["config: expected a flag"]),
-            ("minutes = '3'", &["bake.toml:1: minutes: expected a whole number, got the string \"3\""]),
+            (
+                "minutes = '3'",
+                &["bake.toml:1: minutes: expected a whole number, got the string \"3\""],
+            ),
             ("minutes = 3.5", &["expected a whole number, got 3.5"]),
             ("minutes = -3", &["bake.toml:1: minutes: invalid value '-3'"]),
             ("heat = true", &["expected a number, got true"]),

@@ -46,7 +46,11 @@ pub struct Train {
     #[arg(long, default_value_t = 0.0)]
     pub lora_dropout: f32,
     /// Linears that take an adapter
-    #[arg(long, value_delimiter = ',', default_value = "query_key_value,dense,dense_h_to_4h,dense_4h_to_h")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "query_key_value,dense,dense_h_to_4h,dense_4h_to_h"
+    )]
     pub targets: Vec<String>,
     /// Train both position tables beside the adapter
     #[arg(long)]
@@ -78,13 +82,15 @@ pub struct Train {
     /// Largest gradient norm; 0 = no clipping
     #[arg(long, default_value_t = 1.0)]
     pub clip: f32,
-    /// Dropout of embeddings and sub-layer outputs [default: the config's with --tune full, otherwise 0]
+    /// Dropout of embeddings and sub-layer outputs [default: the config's with --tune full,
+    /// otherwise 0]
     #[arg(long)]
     pub dropout: Option<f32>,
     /// Dropout of attention probabilities [default: as --dropout]
     #[arg(long)]
     pub attention_dropout: Option<f32>,
-    /// What a layer keeps for its backward; auto = the most that there is memory for. No number depends on it
+    /// What a layer keeps for its backward; auto = the most that there is memory for. No number
+    /// depends on it
     #[arg(long, default_value = "auto", value_parser = memory::KEEPS)]
     pub keep: String,
     /// Share of blank infilling among the examples; the rest asks for the next item
@@ -138,7 +144,8 @@ pub struct Train {
     pub max_minutes: f64,
     #[arg(long, value_parser = ["tanh", "erf"])]
     pub gelu: Option<String>,
-    /// Storage of weights and activations [default: f32 on the CPU and with --tune full, otherwise bf16]
+    /// Storage of weights and activations [default: f32 on the CPU and with --tune full, otherwise
+    /// bf16]
     #[arg(long, value_enum)]
     pub dtype: Option<Storage>,
     /// Decides order, spans and dropout
@@ -181,7 +188,11 @@ impl Train {
             ratio: self.mask_ratio,
             doc_min: self.document_min,
             doc_suffix: self.document_suffix,
-            order: if self.span_order == "shuffle" { SpanOrder::Shuffle } else { SpanOrder::Chrono },
+            order: if self.span_order == "shuffle" {
+                SpanOrder::Shuffle
+            } else {
+                SpanOrder::Chrono
+            },
             ..Masking::default()
         };
         masking.check()?;
@@ -197,14 +208,24 @@ impl Train {
 /// Trains and leaves a run folder.
 pub fn run(args: &Train, global: &Global) -> Result<()> {
     if args.batch == 0 || args.epochs <= 0.0 || args.learning_rate <= 0.0 {
-        return Err(Fault::Usage.error("train: expected --batch, --epochs and --learning-rate above 0"));
+        return Err(
+            Fault::Usage.error("train: expected --batch, --epochs and --learning-rate above 0")
+        );
     }
     let tune = args.tune()?;
-    // The device decides the default, and the default decides the numbers: a resume must ask for the same.
+    // The device decides the default, and the default decides the numbers: a resume must ask for
+    // the same.
     let storage = args.dtype.unwrap_or_else(|| Storage::of(global.device(), &tune));
     let args = &Train { dtype: Some(storage), ..args.clone() };
-    let mut model =
-        load_model(global, &args.weights, None, &tune, args.gelu.as_deref(), storage.dtype(), args.seed)?;
+    let mut model = load_model(
+        global,
+        &args.weights,
+        None,
+        &tune,
+        args.gelu.as_deref(),
+        storage.dtype(),
+        args.seed,
+    )?;
     let dataset = Dataset::open(&args.data)?;
     check_fit(&model, &dataset)?;
     check_tokenizer(&args.weights, &dataset)?;
@@ -214,13 +235,15 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
     };
     if !args.resume && !train::checkpoint::list(&run)?.is_empty() {
         return Err(Fault::Usage.error(format!(
-            "--out: {}: expected a new run, got one with checkpoints; add --resume or choose another folder",
+            "--out: {}: expected a new run, got one with checkpoints; add --resume or choose \
+            another folder",
             run.display()
         )));
     }
     std::fs::create_dir_all(&run).with_context(|| run.display().to_string())?;
     interrupt::install();
-    let tasks = args.rows.tasks(&dataset, model.config.max_positions, Purpose::Training, args.seed)?;
+    let tasks =
+        args.rows.tasks(&dataset, model.config.max_positions, Purpose::Training, args.seed)?;
     let mix = Mix { masking: args.masking()?, blanks: args.mix, windows: args.windows };
     let learners = tasks.learners();
     if learners.is_empty() {
@@ -323,10 +346,14 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
         ));
         bar.advance(1);
         if let Some(score) = report.validation {
-            bar.note(&format!("step {}: NDCG@10 {score:.4} after {:.0} s", report.step, report.seconds));
+            bar.note(&format!(
+                "step {}: NDCG@10 {score:.4} after {:.0} s",
+                report.step, report.seconds
+            ));
         }
     };
-    let mut publish = |model: &Model, state: &State| publish(args, &run, model, &dataset, &resolved, state);
+    let mut publish =
+        |model: &Model, state: &State| publish(args, &run, model, &dataset, &resolved, state);
     let mut interrupted = || interrupt::signal().is_some();
     let mut hooks = Hooks {
         batches: &mut batches,
@@ -343,8 +370,9 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
         End::TimeIsUp => "--max-minutes reached; --resume goes on",
         End::Interrupted => "interrupted, state saved; --resume goes on",
     };
-    let best =
-        state.best.map_or(String::new(), |(score, step)| format!(", best NDCG@10 {score:.4} at step {step}"));
+    let best = state
+        .best
+        .map_or(String::new(), |(score, step)| format!(", best NDCG@10 {score:.4} at step {step}"));
     let peak = model.device.memory().peak as u64;
     global.note(&format!("memory: peak {}", amount(peak)));
     println!("{why}: {} steps, {:.0} s{best}", state.step, state.seconds);
@@ -407,19 +435,28 @@ fn publish(
         } else {
             &[]
         };
-        let config =
-            serde_json::to_string_pretty(&adapter_config(lora, &args.weights.display().to_string(), saved))?;
+        let config = serde_json::to_string_pretty(&adapter_config(
+            lora,
+            &args.weights.display().to_string(),
+            saved,
+        ))?;
         model.save_adapter(&run.join("adapter_model.safetensors"))?;
         write_atomically(&run.join("adapter_config.json"), |f| Ok(writeln!(f, "{config}")?))?;
     } else {
         model.save_weights(&run.join("model.safetensors"), Dtype::F32)?;
         let config = std::fs::read(find_weights(&args.weights)?.join("config.json"))?;
         write_atomically(&run.join("config.json"), |f| Ok(f.write_all(&config)?))?;
-        write_atomically(&run.join("tokenizer.json"), |f| Ok(f.write_all(dataset.vocab().json())?))?;
+        write_atomically(
+            &run.join("tokenizer.json"),
+            |f| Ok(f.write_all(dataset.vocab().json())?),
+        )?;
     }
     let which = match state.best {
         Some((score, step)) => {
-            format!("# the model files are of step {step}, the best by validation: NDCG@10 {score:.4}\n")
+            format!(
+                "# the model files are of step {step}, the best by validation: NDCG@10 \
+                {score:.4}\n"
+            )
         }
         None => format!("# the model files are of step {}, the newest\n", state.step),
     };

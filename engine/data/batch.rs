@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 pub struct Batch {
     pub tokens: Vec<u32>,
     pub positions: [Vec<u32>; 2],
-    /// [S + 1] row where each sequence begins; the last entry is the number of rows. Empty in a batch without sequences.
+    /// [S + 1] row where each sequence begins; the last entry is the number of rows. Empty in a
+    /// batch without sequences.
     pub starts: Vec<u32>,
     /// `[S]` length of part A.
     pub contexts: Vec<u32>,
@@ -72,8 +73,16 @@ impl Batch {
 
     /// Forgets the sequences, keeps the memory.
     pub fn clear(&mut self) {
-        let Batch { tokens, positions, starts, contexts, examples, target_rows, target_ids, target_weights } =
-            self;
+        let Batch {
+            tokens,
+            positions,
+            starts,
+            contexts,
+            examples,
+            target_rows,
+            target_ids,
+            target_weights,
+        } = self;
         [tokens, starts, contexts, target_rows, target_ids].into_iter().for_each(Vec::clear);
         positions.iter_mut().for_each(Vec::clear);
         examples.clear();
@@ -81,8 +90,8 @@ impl Batch {
     }
 }
 
-/// Packs are made out of this many budgets' worth of samples at a time: enough for short ones to fill what long ones
-/// leave, few enough that what is packed together stays random.
+/// Packs are made out of this many budgets' worth of samples at a time: enough for short ones to
+/// fill what long ones leave, few enough that what is packed together stays random.
 const WINDOW: usize = 64;
 
 /// A pack is closed once it is this full; an emptier one goes back into the next window.
@@ -90,15 +99,17 @@ const FULL: f64 = 0.998;
 
 /// Partitions the samples of an epoch into packs of at most `budget` rows.
 ///
-/// `lengths[i]`: rows of sample i. The order is shuffled under (seed, [`Stream::Shuffle`], epoch), cut into windows, each
-/// window packed best-fit decreasing; packs that stayed too empty are repacked with the next window. Deterministic.
-/// Every sample is in exactly one pack. Within a pack samples are ascending, and packs come in random order.
+/// `lengths[i]`: rows of sample i. The order is shuffled under (seed, [`Stream::Shuffle`], epoch),
+/// cut into windows, each window packed best-fit decreasing; packs that stayed too empty are
+/// repacked with the next window. Deterministic. Every sample is in exactly one pack. Within a pack
+/// samples are ascending, and packs come in random order.
 ///
 /// Refuses a sample longer than the budget.
 pub fn pack(lengths: &[usize], budget: usize, seed: u64, epoch: u64) -> Result<Vec<Vec<usize>>> {
     if let Some(i) = lengths.iter().position(|&length| length > budget) {
         return Err(Fault::Usage.error(format!(
-            "packing: sample {i}: expected at most {budget} rows, the token budget of a batch, got {}; raise the budget",
+            "packing: sample {i}: expected at most {budget} rows, the token budget of a batch, got \
+            {}; raise the budget",
             lengths[i]
         )));
     }
@@ -140,7 +151,8 @@ pub fn pack(lengths: &[usize], budget: usize, seed: u64, epoch: u64) -> Result<V
     Ok(packs)
 }
 
-/// Longest first, each into the fullest pack that still has room (ties: the one that filled up first).
+/// Longest first, each into the fullest pack that still has room (ties: the one that filled up
+/// first).
 fn best_fit_decreasing(samples: &mut [usize], lengths: &[usize], budget: usize) -> Vec<Vec<usize>> {
     samples.sort_unstable_by_key(|&i| (std::cmp::Reverse(lengths[i]), i));
     let mut packs: Vec<Vec<usize>> = Vec::new();

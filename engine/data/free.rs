@@ -1,4 +1,5 @@
-//! Prompts written by hand: names of masks become blanks, all else is plain text in which entities are recognised (R5).
+//! Prompts written by hand: names of masks become blanks, all else is plain text in which entities
+//! are recognised (R5).
 
 use super::sample::Prompt;
 use super::span::{segment, Level};
@@ -9,8 +10,9 @@ use super::vocab::Vocab;
 use crate::base::Fault;
 use anyhow::Result;
 
-/// A text as a prompt. `[MASK]`, `[sMASK]` and `[gMASK]` in it are masks, and blanks before them go (R20); the name of any
-/// other special token is text like all text. Without a pool no entities are recognised.
+/// A text as a prompt. `[MASK]`, `[sMASK]` and `[gMASK]` in it are masks, and blanks before them go
+/// (R20); the name of any other special token is text like all text. Without a pool no entities are
+/// recognised.
 ///
 /// Refuses a text without a mask.
 pub fn free_text(vocab: &Vocab, pool: Option<&Trie>, text: &str) -> Result<Prompt> {

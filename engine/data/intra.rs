@@ -1,5 +1,5 @@
-//! Intra ids: within an entity of part A (R23), and in part B by the automaton over the entity pool (R27-R33),
-//! one function for trainer and decoder.
+//! Intra ids: within an entity of part A (R23), and in part B by the automaton over the entity pool
+//! (R27-R33), one function for trainer and decoder.
 
 use super::trie::Trie;
 
@@ -12,7 +12,8 @@ pub struct IntraState {
     pub node: u32,
     /// Whether the unit that counts on from `[START]` is still being read.
     pub first: bool,
-    /// Length of the current run of separate tokens (`grow`), or of the span so far (`glm`); otherwise 0.
+    /// Length of the current run of separate tokens (`grow`), or of the span so far (`glm`);
+    /// otherwise 0.
     pub run: u32,
 }
 
@@ -20,7 +21,8 @@ pub struct IntraState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IntraMode {
     pub ids: Ids,
-    /// After a failed match look for an entity that begins inside it; otherwise begin anew behind it (R30).
+    /// After a failed match look for an entity that begins inside it; otherwise begin anew behind
+    /// it (R30).
     pub rescan: bool,
     /// 1 or 2: the id with which the later units of a span begin (R31).
     pub restart: u32,
@@ -39,7 +41,8 @@ pub enum Ids {
 
 impl IntraMode {
     /// GLM's own numbering of part B.
-    pub const GLM: IntraMode = IntraMode { ids: Ids::Glm, rescan: true, restart: 1, plain_grow: false };
+    pub const GLM: IntraMode =
+        IntraMode { ids: Ids::Glm, rescan: true, restart: 1, plain_grow: false };
 }
 
 impl Default for IntraMode {
@@ -73,8 +76,9 @@ impl EncIntra {
 
 /// The automaton that numbers the tokens of a span of part B.
 ///
-/// An id depends on the tokens of the span so far and on nothing else: the trainer folds [`Intra::step`] over
-/// the target, the decoder calls it once a produced token. `[END]` and other special tokens are never fed (R33).
+/// An id depends on the tokens of the span so far and on nothing else: the trainer folds
+/// [`Intra::step`] over the target, the decoder calls it once a produced token. `[END]` and other
+/// special tokens are never fed (R33).
 #[derive(Clone, Debug)]
 pub struct Intra<'a> {
     pub pool: Trie<'a>,
@@ -86,10 +90,14 @@ pub struct Intra<'a> {
 }
 
 impl<'a> Intra<'a> {
-    /// The automaton over `pool`, which must have passed [`Trie::check`] if it came from a file. `O(nodes)` but for
-    /// pathological pools.
+    /// The automaton over `pool`, which must have passed [`Trie::check`] if it came from a file.
+    /// `O(nodes)` but for pathological pools.
     pub fn new(pool: Trie<'a>, mode: IntraMode) -> Intra<'a> {
-        assert!((1..=2).contains(&mode.restart), "Intra::new: restart must be 1 or 2, got {}", mode.restart);
+        assert!(
+            (1..=2).contains(&mode.restart),
+            "Intra::new: restart must be 1 or 2, got {}",
+            mode.restart
+        );
         let (mut depth, mut failure) = (Vec::new(), Vec::new());
         if mode.ids == Ids::Entity {
             depth = pool.depths();
@@ -105,14 +113,16 @@ impl<'a> Intra<'a> {
         IntraState { node: Trie::ROOT, first: true, run: 0 }
     }
 
-    /// The id with which `token` is fed back, and the state after it (R28). Amortised `O(1)` trie look-ups.
+    /// The id with which `token` is fed back, and the state after it (R28). Amortised `O(1)` trie
+    /// look-ups.
     pub fn step(&self, state: IntraState, token: u32) -> (IntraState, u32) {
         let IntraState { mut node, mut first, run } = state;
         if self.mode.ids == Ids::Glm {
             return (IntraState { run: run + 1, ..state }, run + 1 + START_ID);
         }
         loop {
-            // What the first unit counts on from; with restart 2 every unit does as if [START] preceded it.
+            // What the first unit counts on from; with restart 2 every unit does as if [START]
+            // preceded it.
             let offset = |first: bool| u32::from(first || self.mode.restart == 2);
             if let Some(child) = self.pool.child(node, token) {
                 // A run of separate tokens that stood before this was a unit of its own.
@@ -131,7 +141,8 @@ impl<'a> Intra<'a> {
         }
     }
 
-    /// The ids of the tokens of one span (R24): `ids[i]` belongs to `tokens[i]`; `[START]`'s is not among them.
+    /// The ids of the tokens of one span (R24): `ids[i]` belongs to `tokens[i]`; `[START]`'s is not
+    /// among them.
     pub fn ids<'t>(&self, tokens: &'t [u32]) -> impl Iterator<Item = u32> + use<'_, 't, 'a> {
         let mut state = self.start();
         tokens.iter().map(move |&token| {
@@ -142,18 +153,20 @@ impl<'a> Intra<'a> {
     }
 }
 
-/// R27. For the path p of a node let c be the length of its longest terminal prefix (p itself included), 1 without
-/// one; the link is where the machine gets to from the root on p without its first c tokens.
+/// R27. For the path p of a node let c be the length of its longest terminal prefix (p itself
+/// included), 1 without one; the link is where the machine gets to from the root on p without its
+/// first c tokens.
 fn failure_links(pool: &Trie) -> Vec<u32> {
     let mut failure = vec![Trie::ROOT; pool.nodes()];
     for node in 0..pool.nodes() as u32 {
         for child in pool.children(node) {
-            // A terminal path is its own longest prefix: nothing remains. One token: nothing remains either.
+            // A terminal path is its own longest prefix: nothing remains. One token: nothing
+            // remains either.
             if node == Trie::ROOT || pool.is_terminal(child) {
                 continue;
             }
-            // Otherwise c is the parent's, so the machine goes on from the parent's link. What it asks on its way
-            // is shallower than `child`, hence known.
+            // Otherwise c is the parent's, so the machine goes on from the parent's link. What it
+            // asks on its way is shallower than `child`, hence known.
             let token = pool.token(child);
             let mut at = failure[node as usize];
             failure[child as usize] = loop {

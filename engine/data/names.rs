@@ -20,9 +20,10 @@ impl<'a> Names<'a> {
         Names { dataset, by_surface: OnceLock::new() }
     }
 
-    /// The item that `name` means. A number is an id. A text is an id or a title; one that looks like a number is a title
-    /// first, since ids that are numbers are written as numbers. Titles are surfaces, compared after NFKC and with white
-    /// space collapsed; where items share one, the first in the order of ties (E16b).
+    /// The item that `name` means. A number is an id. A text is an id or a title; one that looks
+    /// like a number is a title first, since ids that are numbers are written as numbers. Titles
+    /// are surfaces, compared after NFKC and with white space collapsed; where items share one, the
+    /// first in the order of ties (E16b).
     ///
     /// Refuses, naming it, what is neither.
     pub fn find(&self, name: &Value) -> Result<u32> {
@@ -40,7 +41,8 @@ impl<'a> Names<'a> {
         };
         found.ok_or_else(|| {
             Fault::Data.error(format!(
-                "item: {name}: expected the id or the title of an item of {}, got neither; leave it out or prepare the \
+                "item: {name}: expected the id or the title of an item of {}, got neither; leave \
+                it out or prepare the \
                  data with it",
                 self.dataset.name()
             ))

@@ -1,4 +1,5 @@
-//! Rows for the model: the only maker of positions and masks, for training, for prompts and for scoring.
+//! Rows for the model: the only maker of positions and masks, for training, for prompts and for
+//! scoring.
 
 use super::intra::{EncIntra, Intra, START_ID};
 use super::span::{Level, Span, Unit};
@@ -9,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One training row or one prompt: the only maker of positions and masks.
 ///
-/// Part A is `tokens[..context]` (bidirectional), part B the rest (causal). A prompt ends with `[START]`.
+/// Part A is `tokens[..context]` (bidirectional), part B the rest (causal). A prompt ends with
+/// `[START]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sample {
     /// Names the example for dropout: the same example draws the same masks wherever it is packed.
@@ -28,13 +30,15 @@ impl Sample {
         self.tokens.len()
     }
 
-    /// The inter id of the mask that the last span fills: produced tokens are fed back at `[mask_inter, intra id]`.
+    /// The inter id of the mask that the last span fills: produced tokens are fed back at
+    /// `[mask_inter, intra id]`.
     pub fn mask_inter(&self) -> u32 {
         *self.positions[0].last().expect("Sample::mask_inter: an empty sample")
     }
 }
 
-/// Part A before `[CLS]` and end-of-text stand round it: a text with its units, in which masks stand already.
+/// Part A before `[CLS]` and end-of-text stand round it: a text with its units, in which masks
+/// stand already.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prompt {
     pub tokens: Vec<u32>,
@@ -60,7 +64,8 @@ pub enum PartAEos {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SampleOptions {
     pub part_a_eos: PartAEos,
-    /// Ids of part A. GLM's rows (R26) have [`EncIntra::Off`] here and `IntraMode::GLM` in the automaton.
+    /// Ids of part A. GLM's rows (R26) have [`EncIntra::Off`] here and `IntraMode::GLM` in the
+    /// automaton.
     pub enc_intra: EncIntra,
     /// Most tokens of a whole row (A13).
     pub max_row: usize,
@@ -119,18 +124,19 @@ impl<'a> SampleBuilder<'a> {
         }
     }
 
-    /// The longest prompt text, in tokens, that leaves room for one answer of `answer` tokens (its `[START]` included
-    /// in the room, `[END]` is no input). The same for training and decoding, so that both drop the same history.
+    /// The longest prompt text, in tokens, that leaves room for one answer of `answer` tokens (its
+    /// `[START]` included in the room, `[END]` is no input). The same for training and decoding, so
+    /// that both drop the same history.
     pub fn longest_prompt(&self, answer: usize) -> usize {
         // [CLS], end-of-text, [START].
         self.options.max_row.saturating_sub(answer + 3)
     }
 
-    /// A blank-infilling row (R17-R25): `spans`, runs of whole units in the order of part B, are replaced by the mask
-    /// of `level` in part A and follow it, each behind its `[START]`.
+    /// A blank-infilling row (R17-R25): `spans`, runs of whole units in the order of part B, are
+    /// replaced by the mask of `level` in part A and follow it, each behind its `[START]`.
     ///
-    /// Refuses a row longer than the limit. Panics on a span that cuts a unit, is empty or overlaps another: that is
-    /// our fault.
+    /// Refuses a row longer than the limit. Panics on a span that cuts a unit, is empty or overlaps
+    /// another: that is our fault.
     pub fn infilling(
         &self,
         example: u64,
@@ -140,7 +146,8 @@ impl<'a> SampleBuilder<'a> {
         level: Level,
     ) -> Result<Sample> {
         let (prompt, order) = corrupt(tokens, units, spans, self.mask(level));
-        let filled: Vec<_> = order.iter().zip(spans).map(|(&m, span)| (m, &tokens[span.clone()])).collect();
+        let filled: Vec<_> =
+            order.iter().zip(spans).map(|(&m, span)| (m, &tokens[span.clone()])).collect();
         self.row(example, &prompt, &filled, None)
     }
 
@@ -149,14 +156,21 @@ impl<'a> SampleBuilder<'a> {
         self.prompt_after(example, prompt, &[])
     }
 
-    /// Part A alone, of which every mask is still open, and the inter ids of the masks: what free generation fills (R34).
+    /// Part A alone, of which every mask is still open, and the inter ids of the masks: what free
+    /// generation fills (R34).
     pub fn part_a(&self, example: u64, prompt: &Prompt) -> Result<(Sample, Vec<u32>)> {
         let masks = prompt.masks.iter().map(|&mask| self.clamp(mask as u32 + 1)).collect();
         Ok((self.row(example, prompt, &[], None)?, masks))
     }
 
-    /// A prompt whose first masks are filled with `answers`, in order, and which asks for the next one (R34).
-    pub fn prompt_after(&self, example: u64, prompt: &Prompt, answers: &[&[u32]]) -> Result<Sample> {
+    /// A prompt whose first masks are filled with `answers`, in order, and which asks for the next
+    /// one (R34).
+    pub fn prompt_after(
+        &self,
+        example: u64,
+        prompt: &Prompt,
+        answers: &[&[u32]],
+    ) -> Result<Sample> {
         self.row(example, prompt, &numbered(answers), Some(answers.len()))
     }
 
@@ -167,7 +181,8 @@ impl<'a> SampleBuilder<'a> {
         self.row(example, prompt, &numbered(answers), None)
     }
 
-    /// The one code path of all rows: part A, then the filled masks (which mask, with what), then [START] of an open one.
+    /// The one code path of all rows: part A, then the filled masks (which mask, with what), then
+    /// [START] of an open one.
     fn row(
         &self,
         example: u64,
@@ -187,7 +202,8 @@ impl<'a> SampleBuilder<'a> {
         let rows = context + part_b + usize::from(open.is_some());
         if rows > self.options.max_row {
             return Err(Fault::Data.error(format!(
-                "row: example {example}: expected at most {} tokens, got {rows} ({context} of part A, {} of part B); \
+                "row: example {example}: expected at most {} tokens, got {rows} ({context} of part \
+                A, {} of part B); \
                  shorten the text or raise the row limit",
                 self.options.max_row,
                 rows - context
@@ -204,7 +220,10 @@ impl<'a> SampleBuilder<'a> {
         self.push(&mut sample, cls, 0, 0);
         let mut covered = 0;
         for unit in &prompt.units {
-            assert_eq!(unit.start as usize, covered, "SampleBuilder: units do not partition the text");
+            assert_eq!(
+                unit.start as usize, covered,
+                "SampleBuilder: units do not partition the text"
+            );
             for (k, at) in unit.range().enumerate() {
                 let id = if unit.entity { self.options.enc_intra.id(k as u32) } else { 0 };
                 self.push(&mut sample, prompt.tokens[at], at as u32 + 1, id);
@@ -245,7 +264,8 @@ impl<'a> SampleBuilder<'a> {
         sample.positions[1].push(self.clamp(intra));
     }
 
-    /// An id as the tables hold it; counts what it changes (R25). A decoder passes the ids of produced tokens through it.
+    /// An id as the tables hold it; counts what it changes (R25). A decoder passes the ids of
+    /// produced tokens through it.
     pub fn clamp(&self, id: u32) -> u32 {
         if id > self.options.last_position {
             self.clamped.fetch_add(1, Ordering::Relaxed);
@@ -258,7 +278,8 @@ fn numbered<'t>(answers: &[&'t [u32]]) -> Vec<(usize, &'t [u32])> {
     answers.iter().copied().enumerate().collect()
 }
 
-/// R10: the text with each span replaced by one mask; and for each span, which mask of the text is its own.
+/// R10: the text with each span replaced by one mask; and for each span, which mask of the text is
+/// its own.
 fn corrupt(tokens: &[u32], units: &[Unit], spans: &[Span], mask: u32) -> (Prompt, Vec<usize>) {
     let mut by_start: Vec<usize> = (0..spans.len()).collect();
     by_start.sort_by_key(|&s| spans[s].start);

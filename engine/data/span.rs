@@ -24,11 +24,11 @@ impl Unit {
 /// A run of whole units that one mask stands for, in tokens.
 pub type Span = Range<usize>;
 
-/// Cuts `tokens` into units: the annotated entities, and between them the leftmost-longest matches of the pool
-/// (R5); everything else is separate tokens.
+/// Cuts `tokens` into units: the annotated entities, and between them the leftmost-longest matches
+/// of the pool (R5); everything else is separate tokens.
 ///
-/// `annotated`: entities in order, not overlapping, not empty. A match never straddles one. Without a pool the text
-/// between is separate tokens (`--segment-free-text none`).
+/// `annotated`: entities in order, not overlapping, not empty. A match never straddles one. Without
+/// a pool the text between is separate tokens (`--segment-free-text none`).
 pub fn segment(pool: Option<&Trie>, tokens: &[u32], annotated: &[Span]) -> Vec<Unit> {
     let mut units = Vec::with_capacity(tokens.len());
     let mut at = 0;
@@ -109,10 +109,17 @@ impl Masking {
     /// Refuses settings under which no mask could be drawn.
     pub fn check(&self) -> Result<()> {
         let refuse = |name: &str, range: &str, got: String| {
-            Err(Fault::Usage.error(format!("masking: {name}: expected {range}, got {got}; see train --help")))
+            Err(Fault::Usage
+                .error(format!("masking: {name}: expected {range}, got {got}; see train --help")))
         };
-        if self.mix.iter().any(|&w| !(0.0..=f64::MAX).contains(&w)) || self.mix.iter().sum::<f64>() <= 0.0 {
-            return refuse("mix", "three weights, not negative, not all 0", format!("{:?}", self.mix));
+        if self.mix.iter().any(|&w| !(0.0..=f64::MAX).contains(&w))
+            || self.mix.iter().sum::<f64>() <= 0.0
+        {
+            return refuse(
+                "mix",
+                "three weights, not negative, not all 0",
+                format!("{:?}", self.mix),
+            );
         }
         for (name, share) in
             [("ratio", self.ratio), ("doc-min", self.doc_min), ("doc-suffix", self.doc_suffix)]
@@ -127,8 +134,8 @@ impl Masking {
         Ok(())
     }
 
-    /// The longest text, in tokens, of which every masked row has at most `max_row` tokens: a span adds two (its mask
-    /// and its `[START]`), and a text itself `[CLS]` and end-of-text.
+    /// The longest text, in tokens, of which every masked row has at most `max_row` tokens: a span
+    /// adds two (its mask and its `[START]`), and a text itself `[CLS]` and end-of-text.
     pub fn longest_text(&self, max_row: usize) -> usize {
         let row = |text: usize| text + 2 * (self.budget(text) + 1) + 2;
         (0..=max_row).rev().find(|&text| row(text) <= max_row).unwrap_or(0)
@@ -140,8 +147,9 @@ impl Masking {
 
     /// Draws a level and its spans for the example numbered `index` (R10-R16).
     ///
-    /// `units` partition the text of at least one token; `ends_sentence` says which of its tokens end one (R12), and is
-    /// asked about separate tokens only. The spans are runs of whole units, in the order of part B.
+    /// `units` partition the text of at least one token; `ends_sentence` says which of its tokens
+    /// end one (R12), and is asked about separate tokens only. The spans are runs of whole units,
+    /// in the order of part B.
     pub fn draw(
         &self,
         units: &[Unit],
@@ -154,7 +162,8 @@ impl Masking {
         let sentences = sentences(units, ends_sentence);
         let mut mix = self.mix;
         if sentences.len() < 2 {
-            // A19: a single sentence would mask everything. Redrawing until another level comes up is leaving it out.
+            // A19: a single sentence would mask everything. Redrawing until another level comes up
+            // is leaving it out.
             mix[1] = 0.0;
             if mix.iter().sum::<f64>() <= 0.0 {
                 mix[0] = 1.0;
@@ -177,8 +186,8 @@ impl Masking {
         (level, spans.into_iter().map(|run| tokens_of(units, run)).collect())
     }
 
-    /// R11, in units. A length for which no run is free is tried again one shorter; the text is full when none of one
-    /// token is.
+    /// R11, in units. A length for which no run is free is tried again one shorter; the text is
+    /// full when none of one token is.
     fn entity_spans(&self, units: &[Unit], rng: &mut Philox) -> Vec<Range<usize>> {
         let budget = self.budget(token_count(units));
         let mut spans: Vec<Range<usize>> = Vec::new();
@@ -223,8 +232,8 @@ impl Masking {
         sentences
     }
 
-    /// R13, in units. A length is drawn in tokens; of the runs at the allowed place those whose length is nearest to it
-    /// (the shorter of two as near) are equally likely.
+    /// R13, in units. A length is drawn in tokens; of the runs at the allowed place those whose
+    /// length is nearest to it (the shorter of two as near) are equally likely.
     fn document_span(&self, units: &[Unit], rng: &mut Philox) -> Range<usize> {
         let n = token_count(units);
         let least = ((self.doc_min * n as f64).ceil() as usize).clamp(1, n);
@@ -280,8 +289,8 @@ fn tokens_of(units: &[Unit], run: Range<usize>) -> Span {
     }
 }
 
-/// R12: runs of units that end behind a separate token which ends a sentence. Punctuation inside an entity is not
-/// asked about.
+/// R12: runs of units that end behind a separate token which ends a sentence. Punctuation inside an
+/// entity is not asked about.
 fn sentences(units: &[Unit], ends_sentence: impl Fn(usize) -> bool) -> Vec<Range<usize>> {
     let mut sentences = Vec::new();
     let mut start = 0;

@@ -1,4 +1,5 @@
-//! What is asked of the model: the next item of a user, and blanks in the user's own history (R35, R40).
+//! What is asked of the model: the next item of a user, and blanks in the user's own history (R35,
+//! R40).
 
 use super::dataset::Dataset;
 use super::free::free_text;
@@ -11,7 +12,8 @@ use crate::base::{Fault, Philox, Stream};
 use anyhow::Result;
 use std::ops::Range;
 
-/// Which events of a user are shown and which is asked for: leave-one-out, last = test, last but one = validation.
+/// Which events of a user are shown and which is asked for: leave-one-out, last = test, last but
+/// one = validation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {
     Validation,
@@ -19,7 +21,8 @@ pub enum Split {
 }
 
 impl Split {
-    /// Number of events shown of `n`; the next one is the target. `None` where the user has too few.
+    /// Number of events shown of `n`; the next one is the target. `None` where the user has too
+    /// few.
     pub fn shown(self, n: usize) -> Option<usize> {
         let shown = n.checked_sub(if self == Split::Test { 1 } else { 2 })?;
         (n >= 3 && shown > 0).then_some(shown)
@@ -31,7 +34,8 @@ pub struct Mix {
     pub masking: Masking,
     /// Share of blank infilling; the rest asks for the next item (R40).
     pub blanks: f64,
-    /// Probability that an example begins at a random event instead of the user's first: P5's training windows.
+    /// Probability that an example begins at a random event instead of the user's first: P5's
+    /// training windows.
     pub windows: f64,
 }
 
@@ -64,7 +68,8 @@ pub struct Tasks<'a> {
 }
 
 impl<'a> Tasks<'a> {
-    /// Refuses a template that is no item template, and a row limit that the longest surface alone passes.
+    /// Refuses a template that is no item template, and a row limit that the longest surface alone
+    /// passes.
     pub fn new(
         dataset: &'a Dataset,
         builder: SampleBuilder<'a>,
@@ -77,7 +82,8 @@ impl<'a> Tasks<'a> {
         for template in templates {
             if template.answer != Answer::Item {
                 return Err(Fault::Usage.error(format!(
-                    "template {}: expected one that asks for an item, got another; choose among next, 2-1 to 2-6 and 2-13",
+                    "template {}: expected one that asks for an item, got another; choose among \
+                    next, 2-1 to 2-6 and 2-13",
                     template.id
                 )));
             }
@@ -86,23 +92,36 @@ impl<'a> Tasks<'a> {
         if forms.is_empty() {
             return Err(Fault::Usage.error("templates: expected at least one, got none"));
         }
-        let longest = (0..dataset.items() as u32).map(|i| dataset.item(i).tokens.len()).max().unwrap_or(0);
+        let longest =
+            (0..dataset.items() as u32).map(|i| dataset.item(i).tokens.len()).max().unwrap_or(0);
         let limit = builder.longest_prompt(longest);
         if limit <= longest {
             return Err(Fault::Usage.error(format!(
-                "--max-row: expected room for two of the longest surface's {longest} tokens, got {} rows; raise it",
+                "--max-row: expected room for two of the longest surface's {longest} tokens, got \
+                {} rows; raise it",
                 builder.options().max_row
             )));
         }
         let sentence_ends = sentence_ends(dataset.vocab())?;
-        Ok(Tasks { dataset, builder, encoder, forms, sentence_ends, limit, longest, behaviours, seed })
+        Ok(Tasks {
+            dataset,
+            builder,
+            encoder,
+            forms,
+            sentence_ends,
+            limit,
+            longest,
+            behaviours,
+            seed,
+        })
     }
 
     pub fn builder(&self) -> &SampleBuilder<'a> {
         &self.builder
     }
 
-    /// Events `shown` of a user as the prompt of template number `form`; ages count to the event after them (R8).
+    /// Events `shown` of a user as the prompt of template number `form`; ages count to the event
+    /// after them (R8).
     fn text(&self, user: u32, shown: Range<usize>, form: usize, example: u64) -> Result<Prompt> {
         let record = self.dataset.user(user);
         let reference = record.times.get(shown.end).copied().unwrap_or(record.times[shown.end - 1]);
@@ -151,18 +170,21 @@ impl<'a> Tasks<'a> {
         form.fill(&fields, self.limit)
     }
 
-    /// The prompt that asks for the next item of somebody whom the data set need not know, by the first template.
+    /// The prompt that asks for the next item of somebody whom the data set need not know, by the
+    /// first template.
     pub fn ask(&self, shopper: Shopper) -> Result<Sample> {
         let times = vec![NO_TIME; shopper.history.len()];
         self.builder.prompt(0, &self.fill(shopper, &times, NO_TIME, 0, u64::MAX)?)
     }
 
-    /// A text written by hand, in which names of masks stand for blanks (R5, R34). `segmented`: entities in it are recognised.
+    /// A text written by hand, in which names of masks stand for blanks (R5, R34). `segmented`:
+    /// entities in it are recognised.
     pub fn free(&self, text: &str, segmented: bool) -> Result<Prompt> {
         free_text(self.dataset.vocab(), segmented.then_some(&self.builder.intra().pool), text)
     }
 
-    /// Refuses a text that leaves no room in the row for an answer of `answer` tokens to each of its masks.
+    /// Refuses a text that leaves no room in the row for an answer of `answer` tokens to each of
+    /// its masks.
     pub fn check_room(&self, prompt: &Prompt, answer: usize) -> Result<()> {
         // Every answer stands behind its [START]; the first one's is counted with the frame.
         let answers = prompt.masks.len() * (answer + 1) - 1;
@@ -171,7 +193,8 @@ impl<'a> Tasks<'a> {
             return Ok(());
         }
         Err(Fault::Data.error(format!(
-            "text: expected at most {limit} tokens beside {} answers of {answer} tokens, got {tokens}; shorten it, ask for \
+            "text: expected at most {limit} tokens beside {} answers of {answer} tokens, got \
+            {tokens}; shorten it, ask for \
              fewer tokens or raise the row limit",
             prompt.masks.len()
         )))
@@ -182,7 +205,8 @@ impl<'a> Tasks<'a> {
         self.longest
     }
 
-    /// The prompt that asks for the event after the first `shown` of a user: a row ending in `[START]`.
+    /// The prompt that asks for the event after the first `shown` of a user: a row ending in
+    /// `[START]`.
     pub fn prompt(&self, user: u32, shown: usize) -> Result<Sample> {
         self.builder.prompt(0, &self.text(user, 0..shown, 0, u64::MAX)?)
     }
@@ -192,7 +216,8 @@ impl<'a> Tasks<'a> {
         (0..self.dataset.users() as u32).filter(|&u| self.training_events(u).len() >= 2).collect()
     }
 
-    /// The events that training may see: all but the last two, or all of a user too short to be split.
+    /// The events that training may see: all but the last two, or all of a user too short to be
+    /// split.
     fn training_events(&self, user: u32) -> &'a [u32] {
         let items = self.dataset.user(user).items;
         &items[..Split::Validation.shown(items.len()).unwrap_or(items.len())]
@@ -227,8 +252,14 @@ impl<'a> Tasks<'a> {
     }
 }
 
-/// The users of step `step` (from 1) with the numbers of their examples: each epoch is a seeded order of all learners.
-pub fn examples_of_step(learners: &[u32], per_step: usize, seed: u64, step: u64) -> Vec<(u32, u64)> {
+/// The users of step `step` (from 1) with the numbers of their examples: each epoch is a seeded
+/// order of all learners.
+pub fn examples_of_step(
+    learners: &[u32],
+    per_step: usize,
+    seed: u64,
+    step: u64,
+) -> Vec<(u32, u64)> {
     let n = learners.len() as u64;
     let (first, last) = ((step - 1) * per_step as u64, step * per_step as u64);
     let mut chosen = Vec::with_capacity(per_step);
@@ -243,8 +274,9 @@ pub fn examples_of_step(learners: &[u32], per_step: usize, seed: u64, step: u64)
 
 /// A seeded sample of at most `count` users that have a target in `split`, ascending.
 pub fn sampled_users(dataset: &Dataset, split: Split, count: usize, seed: u64) -> Vec<u32> {
-    let mut users: Vec<u32> =
-        (0..dataset.users() as u32).filter(|&u| split.shown(dataset.user(u).items.len()).is_some()).collect();
+    let mut users: Vec<u32> = (0..dataset.users() as u32)
+        .filter(|&u| split.shown(dataset.user(u).items.len()).is_some())
+        .collect();
     if count > 0 && count < users.len() {
         Philox::new(seed, Stream::Users, 0).shuffle(&mut users);
         users.truncate(count);
@@ -265,11 +297,15 @@ mod tests {
                 .flat_map(|s| examples_of_step(&learners, per_step as usize, 3, s))
                 .collect();
             for epoch in 0..2 {
-                let mut users: Vec<u32> = all.iter().filter(|e| e.1 / 37 == epoch).map(|e| e.0).collect();
+                let mut users: Vec<u32> =
+                    all.iter().filter(|e| e.1 / 37 == epoch).map(|e| e.0).collect();
                 users.sort_unstable();
                 assert_eq!(users, learners);
             }
-            assert_eq!(all.iter().map(|e| e.1).take(74).collect::<Vec<_>>(), (0..74).collect::<Vec<_>>());
+            assert_eq!(
+                all.iter().map(|e| e.1).take(74).collect::<Vec<_>>(),
+                (0..74).collect::<Vec<_>>()
+            );
         }
     }
 

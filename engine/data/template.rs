@@ -1,4 +1,5 @@
-//! Prompt templates: wording in a data file, parsed to pieces, encoded once, filled for each example (R35, E1, E26).
+//! Prompt templates: wording in a data file, parsed to pieces, encoded once, filled for each
+//! example (R35, E1, E26).
 
 use super::sample::Prompt;
 use super::span::Level;
@@ -100,18 +101,20 @@ impl Templates {
 
     /// Reads a user's own file.
     pub fn load(path: &Path) -> Result<Templates> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| Fault::Usage.error(format!("templates: {}: {e}; check the path", path.display())))?;
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Fault::Usage.error(format!("templates: {}: {e}; check the path", path.display()))
+        })?;
         Templates::parse(&text, &path.display().to_string())
     }
 
-    /// Reads TOML: a list of `[[template]]` with `id`, `family`, `answer` (`item`, `yes_no`, `text`), `text`, and
-    /// `seen` (true unless given). Refuses unknown keys and fields, a text without exactly one mask, a field that does not
-    /// stand behind a blank, and an id given twice.
+    /// Reads TOML: a list of `[[template]]` with `id`, `family`, `answer` (`item`, `yes_no`,
+    /// `text`), `text`, and `seen` (true unless given). Refuses unknown keys and fields, a text
+    /// without exactly one mask, a field that does not stand behind a blank, and an id given twice.
     pub fn parse(text: &str, origin: &str) -> Result<Templates> {
         let line = |at: usize| 1 + text[..at.min(text.len())].matches('\n').count();
         let refuse = |at: usize, what: String| {
-            Fault::Usage.error(format!("templates: {origin}:{}: {what}; mend the template", line(at)))
+            Fault::Usage
+                .error(format!("templates: {origin}:{}: {what}; mend the template", line(at)))
         };
         let file: File = toml::from_str(text).map_err(|e| {
             let message = e.message().replace('\n', " ");
@@ -154,8 +157,10 @@ impl Templates {
     pub fn get(&self, id: &str) -> Result<&Template> {
         self.0.iter().find(|t| t.id == id).ok_or_else(|| {
             let known: Vec<_> = self.0.iter().map(|t| t.id.as_str()).collect();
-            Fault::Usage
-                .error(format!("template: {id}: expected one of {}, got none of them", known.join(", ")))
+            Fault::Usage.error(format!(
+                "template: {id}: expected one of {}, got none of them",
+                known.join(", ")
+            ))
         })
     }
 
@@ -279,14 +284,17 @@ impl Form {
         self.parts.iter().any(|part| matches!(part, FormPart::Field(asked) if *asked == field))
     }
 
-    /// The prompt of one example, at most `limit` tokens long: the oldest of the history are left out first, nothing
-    /// else ever (E26).
+    /// The prompt of one example, at most `limit` tokens long: the oldest of the history are left
+    /// out first, nothing else ever (E26).
     ///
-    /// Refuses a field without a value, and an example that does not fit with the newest of its history alone.
+    /// Refuses a field without a value, and an example that does not fit with the newest of its
+    /// history alone.
     pub fn fill(&self, fields: &Fields, limit: usize) -> Result<Prompt> {
         let missing = |what: &str| {
-            Err(Fault::Data
-                .error(format!("template {}: {what}: expected a value, got none; choose another", self.id)))
+            Err(Fault::Data.error(format!(
+                "template {}: {what}: expected a value, got none; choose another",
+                self.id
+            )))
         };
         // Everything but the history, whose length decides how much of that fits.
         let list = |items: &[&[u32]]| {
@@ -304,7 +312,9 @@ impl Form {
                     Some(profile) => profile.tokens.len(),
                     None => return missing("profile"),
                 },
-                FormPart::Field(Field::History) if fields.history.is_empty() => return missing("history"),
+                FormPart::Field(Field::History) if fields.history.is_empty() => {
+                    return missing("history")
+                }
                 FormPart::Field(Field::History) => {
                     asks_history = true;
                     0
@@ -325,10 +335,14 @@ impl Form {
             false => fields.history.len(),
         };
         if fixed > limit || (asks_history && kept == 0) {
-            let newest =
-                if asks_history { fields.history.last().map_or(0, |tokens| tokens.len()) } else { 0 };
+            let newest = if asks_history {
+                fields.history.last().map_or(0, |tokens| tokens.len())
+            } else {
+                0
+            };
             return Err(Fault::Data.error(format!(
-                "template {}: expected a prompt of at most {limit} tokens, got {fixed} and {newest} of the newest \
+                "template {}: expected a prompt of at most {limit} tokens, got {fixed} and \
+                {newest} of the newest \
                  behaviour; raise the row limit or shorten the fields",
                 self.id
             )));
@@ -348,7 +362,10 @@ impl Form {
                 }
                 FormPart::Field(Field::History) => {
                     let kept = &fields.history[prompt.dropped..];
-                    prompt.push_list(kept.iter().map(|tokens| Piece::entity(tokens)), &self.separator);
+                    prompt.push_list(
+                        kept.iter().map(|tokens| Piece::entity(tokens)),
+                        &self.separator,
+                    );
                 }
                 FormPart::Field(Field::Candidates) => {
                     let items = fields.candidates.iter();

@@ -49,7 +49,11 @@ impl Prompt {
     }
 
     /// Appends pieces with a separator between them.
-    pub fn push_list<'p>(&mut self, pieces: impl IntoIterator<Item = Piece<'p>>, separator: &[u32]) {
+    pub fn push_list<'p>(
+        &mut self,
+        pieces: impl IntoIterator<Item = Piece<'p>>,
+        separator: &[u32],
+    ) {
         for (i, piece) in pieces.into_iter().enumerate() {
             if i > 0 {
                 self.push(Piece::plain(separator));
@@ -67,7 +71,8 @@ impl Prompt {
     }
 }
 
-/// How many of the newest of `lengths` (oldest first), with `separator` tokens between them, fit into `room` tokens (E26).
+/// How many of the newest of `lengths` (oldest first), with `separator` tokens between them, fit
+/// into `room` tokens (E26).
 pub(crate) fn newest_that_fit(
     lengths: impl DoubleEndedIterator<Item = usize>,
     separator: usize,
@@ -120,15 +125,17 @@ impl<'v> Encoder<'v> {
         let tokens = self.plain(&format!(" {value}"))?;
         if value.trim().is_empty() || tokens.is_empty() {
             return Err(Fault::Data.error(format!(
-                "entity: {value:?}: expected a text of at least one token, got none; leave the value out"
+                "entity: {value:?}: expected a text of at least one token, got none; leave the \
+                value out"
             )));
         }
         Ok(tokens)
     }
 }
 
-/// Attributes as "name : value" pairs joined by " , " in schema order; consecutive values of one name are a list (R6).
-/// Values are entities, names plain text (A2); blank values are missing and skipped.
+/// Attributes as "name : value" pairs joined by " , " in schema order; consecutive values of one
+/// name are a list (R6). Values are entities, names plain text (A2); blank values are missing and
+/// skipped.
 pub fn attributes_text(encoder: &Encoder, attributes: &[(&str, &str)]) -> Result<Prompt> {
     let separator = encoder.plain(SEPARATOR)?;
     let mut text = Prompt::default();
@@ -148,11 +155,13 @@ pub fn attributes_text(encoder: &Encoder, attributes: &[(&str, &str)]) -> Result
     Ok(text)
 }
 
-/// The text of blank infilling (R40): a user's attributes, then the behaviours, oldest first, joined by " , " (R7).
+/// The text of blank infilling (R40): a user's attributes, then the behaviours, oldest first,
+/// joined by " , " (R7).
 ///
-/// `behaviours`: tokens of each item with its leading blank. The oldest are left out until the text has at most `limit`
-/// tokens ([`Masking::longest_text`](super::span::Masking::longest_text)). Refuses a user without attributes and
-/// behaviours, and one whose attributes, or the newest behaviour, do not fit.
+/// `behaviours`: tokens of each item with its leading blank. The oldest are left out until the text
+/// has at most `limit` tokens ([`Masking::longest_text`](super::span::Masking::longest_text)).
+/// Refuses a user without attributes and behaviours, and one whose attributes, or the newest
+/// behaviour, do not fit.
 pub fn behaviour_text(
     encoder: &Encoder,
     attributes: &[(&str, &str)],
@@ -163,9 +172,8 @@ pub fn behaviour_text(
     let mut text = attributes_text(encoder, attributes)?;
     let attributed = text.tokens.len();
     if attributed == 0 && behaviours.is_empty() {
-        return Err(
-            Fault::Data.error("user text: expected attributes or behaviours, got none; leave the user out")
-        );
+        return Err(Fault::Data
+            .error("user text: expected attributes or behaviours, got none; leave the user out"));
     }
     let between = if attributed > 0 && !behaviours.is_empty() { separator.len() } else { 0 };
     let room = limit.saturating_sub(attributed + between);
@@ -173,7 +181,8 @@ pub fn behaviour_text(
     if attributed > limit || (kept == 0 && !behaviours.is_empty()) {
         let newest = behaviours.last().map_or(0, |tokens| tokens.len());
         return Err(Fault::Data.error(format!(
-            "user text: expected at most {limit} tokens, got {attributed} of attributes and {newest} of the newest \
+            "user text: expected at most {limit} tokens, got {attributed} of attributes and \
+            {newest} of the newest \
              behaviour; raise the row limit or shorten them"
         )));
     }
@@ -181,20 +190,29 @@ pub fn behaviour_text(
     if between > 0 {
         text.push(Piece::plain(&separator));
     }
-    text.push_list(behaviours[text.dropped..].iter().map(|tokens| Piece::entity(tokens)), &separator);
+    text.push_list(
+        behaviours[text.dropped..].iter().map(|tokens| Piece::entity(tokens)),
+        &separator,
+    );
     Ok(text)
 }
 
 /// The display name among a user's attributes; ids are never shown (A18).
 pub fn display_name<'a>(attributes: &[(&str, &'a str)]) -> Option<&'a str> {
-    let named =
-        |name: &str| ["name", "display_name", "user_name"].contains(&name.to_ascii_lowercase().as_str());
-    attributes.iter().find(|(name, value)| named(name) && !value.trim().is_empty()).map(|(_, value)| *value)
+    let named = |name: &str| {
+        ["name", "display_name", "user_name"].contains(&name.to_ascii_lowercase().as_str())
+    };
+    attributes
+        .iter()
+        .find(|(name, value)| named(name) && !value.trim().is_empty())
+        .map(|(_, value)| *value)
 }
 
-/// A number in shortest decimal form: no exponent, at most four significant decimals (R6). `None` unless finite.
+/// A number in shortest decimal form: no exponent, at most four significant decimals (R6). `None`
+/// unless finite.
 ///
-/// Zeros that lead a fraction of 0 are not significant: 0.00012345 is 0.0001235 (ties as the binary value falls).
+/// Zeros that lead a fraction of 0 are not significant: 0.00012345 is 0.0001235 (ties as the binary
+/// value falls).
 pub fn decimal(x: f64) -> Option<String> {
     if !x.is_finite() {
         return None;
@@ -209,7 +227,8 @@ pub fn decimal(x: f64) -> Option<String> {
 
 /// The ISO date of a time in seconds since 1970-01-01 (R6).
 pub fn date(seconds: i64) -> String {
-    // Days in eras of 400 years that begin on the 1st of March, so that the leap day is a year's last.
+    // Days in eras of 400 years that begin on the 1st of March, so that the leap day is a year's
+    // last.
     let days = i128::from(seconds.div_euclid(86_400)) + 719_468;
     let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
@@ -245,16 +264,20 @@ impl Default for Windows {
 impl Windows {
     /// Refuses windows out of order and shares that are not 100 percent together.
     pub fn check(&self) -> Result<()> {
-        if self.shares.iter().map(|&s| u64::from(s)).sum::<u64>() != 100 || self.short_days > self.long_days {
+        if self.shares.iter().map(|&s| u64::from(s)).sum::<u64>() != 100
+            || self.short_days > self.long_days
+        {
             return Err(Fault::Usage.error(format!(
-                "history windows: expected shares of 100 percent together and short before long, got {self:?}; see \
+                "history windows: expected shares of 100 percent together and short before long, \
+                got {self:?}; see \
                  train --help"
             )));
         }
         Ok(())
     }
 
-    /// Shares of the budget for short, medium and long, by largest remainder (ties: short, medium, long).
+    /// Shares of the budget for short, medium and long, by largest remainder (ties: short, medium,
+    /// long).
     fn quotas(&self, budget: usize) -> [usize; 3] {
         let mut quotas = self.shares.map(|share| budget * share as usize / 100);
         let mut order = [0, 1, 2];
@@ -266,10 +289,16 @@ impl Windows {
 
     /// Draws at most `budget` of the behaviours, as ascending indices (R8).
     ///
-    /// `times`: seconds, oldest first; `reference`: the time of the target, or of the last event. Without all of the
-    /// times windows go by rank from the end: the last 20 % are short, the next 30 % medium. A window that has too few
-    /// gives its rest to short, then medium, then long.
-    pub fn sample(&self, times: &[i64], reference: i64, budget: usize, rng: &mut Philox) -> Vec<usize> {
+    /// `times`: seconds, oldest first; `reference`: the time of the target, or of the last event.
+    /// Without all of the times windows go by rank from the end: the last 20 % are short, the next
+    /// 30 % medium. A window that has too few gives its rest to short, then medium, then long.
+    pub fn sample(
+        &self,
+        times: &[i64],
+        reference: i64,
+        budget: usize,
+        rng: &mut Philox,
+    ) -> Vec<usize> {
         let n = times.len();
         if n <= budget {
             return (0..n).collect();

@@ -3,15 +3,17 @@ use anyhow::Result;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Token trie in three flat u32 arrays, 12 bytes a node, nodes numbered breadth-first so that the children of
-/// node n are exactly `first_child[n]..first_child[n + 1]`, sorted by token. The root is node 0.
+/// Token trie in three flat u32 arrays, 12 bytes a node, nodes numbered breadth-first so that the
+/// children of node n are exactly `first_child[n]..first_child[n + 1]`, sorted by token. The root
+/// is node 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trie<'a> {
     /// [nodes + 1]
     pub first_child: Cow<'a, [u32]>,
     /// `[nodes]`: the token that leads to the node; the root's is u32::MAX.
     pub token: Cow<'a, [u32]>,
-    /// [nodes + 1]: node n holds `members[first_member[n]..first_member[n + 1]]`; terminal iff not empty.
+    /// [nodes + 1]: node n holds `members[first_member[n]..first_member[n + 1]]`; terminal iff not
+    /// empty.
     pub first_member: Cow<'a, [u32]>,
     /// Values that end at a node, in the order in which they were given.
     pub members: Cow<'a, [u32]>,
@@ -26,9 +28,9 @@ const WALK: usize = 8;
 impl Trie<'static> {
     /// The trie of `sequences`, with `values[i]` a member of the node at which `sequences[i]` ends.
     ///
-    /// Equal sequences share a node, whose members keep the given order. `O(T + S log S)` for S sequences of T
-    /// tokens. Panics on an empty sequence (R4: refused where entities are read), on the token u32::MAX, and on
-    /// lists of different lengths.
+    /// Equal sequences share a node, whose members keep the given order. `O(T + S log S)` for S
+    /// sequences of T tokens. Panics on an empty sequence (R4: refused where entities are read), on
+    /// the token u32::MAX, and on lists of different lengths.
     pub fn build<S: AsRef<[u32]>>(sequences: &[S], values: &[u32]) -> Trie<'static> {
         let (count, given) = (sequences.len(), values.len());
         assert_eq!(count, given, "Trie::build: {count} sequences, {given} values");
@@ -40,8 +42,8 @@ impl Trie<'static> {
         let mut members = Vec::with_capacity(count);
         token.push(NO_TOKEN);
 
-        // Level by level: a node is a range of the sorted sequences that agree so far. Those that end here come
-        // first in their range, the rest falls into one range a child.
+        // Level by level: a node is a range of the sorted sequences that agree so far. Those that
+        // end here come first in their range, the rest falls into one range a child.
         let mut level: Vec<Range<usize>> = std::iter::once(0..count).collect();
         let mut below = Vec::new();
         let mut depth = 0;
@@ -82,20 +84,25 @@ impl Trie<'static> {
 /// The sequences in ascending order (a prefix first, equal ones as given), laid end to end:
 /// tokens, where each begins (one entry more than there are sequences), and which it was.
 fn sorted<S: AsRef<[u32]>>(sequences: &[S]) -> (Vec<u32>, Vec<usize>, Vec<u32>) {
-    // Four tokens as one number settle nearly every comparison without touching the sequences again. Tokens are
-    // raised by one, so that the end of a sequence is less than any token.
+    // Four tokens as one number settle nearly every comparison without touching the sequences
+    // again. Tokens are raised by one, so that the end of a sequence is less than any token.
     let mut keys: Vec<(u128, u32)> = Vec::with_capacity(sequences.len());
     let mut total = 0;
     for (i, sequence) in sequences.iter().enumerate() {
         let sequence = sequence.as_ref();
         assert!(!sequence.is_empty(), "Trie::build: sequence {i} is empty");
-        assert!(!sequence.contains(&NO_TOKEN), "Trie::build: sequence {i} holds the token {NO_TOKEN}");
+        assert!(
+            !sequence.contains(&NO_TOKEN),
+            "Trie::build: sequence {i} holds the token {NO_TOKEN}"
+        );
         let head = |k: usize| sequence.get(k).map_or(0, |&t| u128::from(t) + 1);
         keys.push((head(0) << 96 | head(1) << 64 | head(2) << 32 | head(3), i as u32));
         total += sequence.len();
     }
     let rest = |i: u32| sequences[i as usize].as_ref().get(4..).unwrap_or_default();
-    keys.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| rest(a.1).cmp(rest(b.1))).then(a.1.cmp(&b.1)));
+    keys.sort_unstable_by(|a, b| {
+        a.0.cmp(&b.0).then_with(|| rest(a.1).cmp(rest(b.1))).then(a.1.cmp(&b.1))
+    });
 
     let mut flat = Vec::with_capacity(total);
     let mut start = Vec::with_capacity(sequences.len() + 1);
@@ -120,7 +127,8 @@ impl Trie<'_> {
         self.first_child[node as usize]..self.first_child[node as usize + 1]
     }
 
-    /// The tokens that lead to the children of a node, ascending, in the order of [`Trie::children`].
+    /// The tokens that lead to the children of a node, ascending, in the order of
+    /// [`Trie::children`].
     pub fn edges(&self, node: u32) -> &[u32] {
         let children = self.children(node);
         &self.token[children.start as usize..children.end as usize]
@@ -157,7 +165,8 @@ impl Trie<'_> {
         tokens.iter().try_fold(Trie::ROOT, |node, &token| self.child(node, token))
     }
 
-    /// Length of the longest prefix of `tokens` that ends at a terminal node, 0 where there is none.
+    /// Length of the longest prefix of `tokens` that ends at a terminal node, 0 where there is
+    /// none.
     pub fn longest_match(&self, tokens: &[u32]) -> usize {
         let (mut node, mut longest) = (Trie::ROOT, 0);
         for (i, &token) in tokens.iter().enumerate() {
@@ -185,11 +194,12 @@ impl Trie<'_> {
 
     /// Verifies everything the other methods rely on, for arrays that come from a file.
     ///
-    /// Breadth-first numbering (children after their parent, in order, no node left out), siblings strictly
-    /// ascending, members in range, no leaf without a member. Whether the members themselves mean something is
-    /// for their owner to check. `O(nodes)`.
+    /// Breadth-first numbering (children after their parent, in order, no node left out), siblings
+    /// strictly ascending, members in range, no leaf without a member. Whether the members
+    /// themselves mean something is for their owner to check. `O(nodes)`.
     pub fn check(&self) -> Result<()> {
-        let fail = |what: String| Err(Fault::Data.error(format!("trie: {what}; prepare the data again")));
+        let fail =
+            |what: String| Err(Fault::Data.error(format!("trie: {what}; prepare the data again")));
         let nodes = self.token.len();
         if nodes == 0 || nodes >= NO_TOKEN as usize {
             return fail(format!("nodes: expected 1 to {}, got {nodes}", NO_TOKEN - 1));
@@ -199,13 +209,20 @@ impl Trie<'_> {
             ("first_member", &self.first_member, self.members.len()),
         ] {
             if array.len() != nodes + 1 {
-                return fail(format!("{name}: expected {} entries, got {}", nodes + 1, array.len()));
+                return fail(format!(
+                    "{name}: expected {} entries, got {}",
+                    nodes + 1,
+                    array.len()
+                ));
             }
             if let Some(n) = array.windows(2).position(|pair| pair[0] > pair[1]) {
                 return fail(format!("{name}: node {n}: expected ascending entries"));
             }
             if array[nodes] as usize != last {
-                return fail(format!("{name}: expected the last entry {last}, got {}", array[nodes]));
+                return fail(format!(
+                    "{name}: expected the last entry {last}, got {}",
+                    array[nodes]
+                ));
             }
         }
         if self.first_child[0] != 1 || self.first_member[0] != 0 || self.token[0] != NO_TOKEN {
@@ -217,11 +234,15 @@ impl Trie<'_> {
         for node in 0..nodes as u32 {
             // With ascending entries this is what forbids cycles and orphans.
             if self.first_child[node as usize] <= node {
-                return fail(format!("first_child: node {node}: expected children after their parent"));
+                return fail(format!(
+                    "first_child: node {node}: expected children after their parent"
+                ));
             }
             let edges = self.edges(node);
             if edges.windows(2).any(|pair| pair[0] >= pair[1]) || edges.last() == Some(&NO_TOKEN) {
-                return fail(format!("token: children of node {node}: expected strictly ascending tokens"));
+                return fail(format!(
+                    "token: children of node {node}: expected strictly ascending tokens"
+                ));
             }
             if node != Trie::ROOT && edges.is_empty() && !self.is_terminal(node) {
                 return fail(format!("first_member: node {node}: expected a member at a leaf"));
@@ -237,7 +258,10 @@ mod tests {
 
     fn small() -> Trie<'static> {
         // A duplicate (values 3 and 9 at one node), a prefix of another, a one-token sequence.
-        Trie::build(&[vec![5, 6, 7], vec![5, 6], vec![1], vec![5, 6, 7], vec![5, 2]], &[3, 4, 5, 9, 6])
+        Trie::build(
+            &[vec![5, 6, 7], vec![5, 6], vec![1], vec![5, 6, 7], vec![5, 2]],
+            &[3, 4, 5, 9, 6],
+        )
     }
 
     #[test]

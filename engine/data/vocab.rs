@@ -8,8 +8,8 @@ use tokenizers::models::bpe::{BpeTrainer, BPE};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{
-    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer,
-    TokenizerImpl,
+    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
+    Tokenizer, TokenizerImpl,
 };
 
 /// The special tokens, looked up by name in the tokenizer (never literal ids).
@@ -31,8 +31,8 @@ pub struct Special {
     pub smask: u32,
 }
 
-/// The special tokens of GLM in the order in which its tokenizer appends them (spec/glm.md §5); the masks take
-/// away the blanks on their left.
+/// The special tokens of GLM in the order in which its tokenizer appends them (spec/glm.md §5); the
+/// masks take away the blanks on their left.
 pub const GLM_SPECIALS: [&str; 10] = [
     "<|endoftext|>",
     "<|startofpiece|>",
@@ -89,7 +89,8 @@ impl Vocab {
             names.iter().find_map(|name| tokenizer.token_to_id(name)).ok_or_else(|| {
                 Fault::Model.error(format!(
                     "special tokens: expected {} for {what}, got none; \
-                     use a GLM or ChatGLM tokenizer.json or train one with `prepare --train-tokenizer`",
+                     use a GLM or ChatGLM tokenizer.json or train one with `prepare \
+                     --train-tokenizer`",
                     names.join(" or ")
                 ))
             })
@@ -117,7 +118,8 @@ impl Vocab {
         distinct.dedup();
         if distinct.len() != named.len() {
             return Err(Fault::Model.error(format!(
-                "special tokens: expected seven different ids, got {special:?}; mend the tokenizer.json"
+                "special tokens: expected seven different ids, got {special:?}; mend the \
+                tokenizer.json"
             )));
         }
 
@@ -170,14 +172,16 @@ impl Vocab {
         match ids.iter().find(|&&id| self.is_special(id)) {
             None => Ok(ids),
             Some(id) => Err(Fault::Model.error(format!(
-                "tokenizer: {piece:?}: expected plain tokens, got special id {id}; take the special tokens out \
+                "tokenizer: {piece:?}: expected plain tokens, got special id {id}; take the \
+                special tokens out \
                  of the tokenizer's model and list them under added_tokens"
             ))),
         }
     }
 
-    /// Token ids of a prompt written by hand: names of special tokens such as `[MASK]` become their ids, blanks
-    /// beside them go where the tokenizer says so, the text between is encoded as [`Vocab::encode`] does.
+    /// Token ids of a prompt written by hand: names of special tokens such as `[MASK]` become their
+    /// ids, blanks beside them go where the tokenizer says so, the text between is encoded as
+    /// [`Vocab::encode`] does.
     pub fn encode_with_specials(&self, text: &str) -> Result<Vec<u32>> {
         let (mut ids, mut from, mut at) = (Vec::new(), 0, 0);
         while at < text.len() {
@@ -203,8 +207,9 @@ impl Vocab {
         Ok(ids)
     }
 
-    /// The text of token ids, special ones by their names: `decode(encode(x)) = x` for byte-level tokenizers. Ids
-    /// from [`Vocab::size`] on (embedding tables are padded with rows that mean nothing) have no text.
+    /// The text of token ids, special ones by their names: `decode(encode(x)) = x` for byte-level
+    /// tokenizers. Ids from [`Vocab::size`] on (embedding tables are padded with rows that mean
+    /// nothing) have no text.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         self.tokenizer.decode(ids, false).map_err(broken)
     }
@@ -229,8 +234,8 @@ impl Vocab {
         self.size
     }
 
-    /// crc32 of the canonical JSON (parts that change ids, in a fixed order): tells tokenizers apart, whatever
-    /// the white space or key order of their files.
+    /// crc32 of the canonical JSON (parts that change ids, in a fixed order): tells tokenizers
+    /// apart, whatever the white space or key order of their files.
     pub fn hash(&self) -> u32 {
         *self.hash.get_or_init(|| {
             let mut crc = crc32fast::Hasher::new();
@@ -260,11 +265,13 @@ impl Vocab {
     }
 }
 
-/// The crate panics on some files that are no tokenizers, so its reader runs behind a check and a guard.
+/// The crate panics on some files that are no tokenizers, so its reader runs behind a check and a
+/// guard.
 fn read(json: &[u8]) -> Result<Tokenizer> {
     let refuse = |what: String| {
         Fault::Model.error(format!(
-            "expected a tokenizer.json in Hugging Face `tokenizers` format, got: {what}; tools/ converts other formats"
+            "expected a tokenizer.json in Hugging Face `tokenizers` format, got: {what}; tools/ \
+            converts other formats"
         ))
     };
     serde_json::from_slice::<serde::de::IgnoredAny>(json).map_err(|e| refuse(e.to_string()))?;
@@ -275,20 +282,26 @@ fn read(json: &[u8]) -> Result<Tokenizer> {
 }
 
 fn broken(error: tokenizers::Error) -> anyhow::Error {
-    Fault::Model.error(format!("tokenizer: expected it to apply, got: {error}; check the tokenizer.json"))
+    Fault::Model
+        .error(format!("tokenizer: expected it to apply, got: {error}; check the tokenizer.json"))
 }
 
 /// The smallest vocabulary that can be trained: 256 bytes and the special tokens.
 pub const SMALLEST_VOCABULARY: usize = 256 + GLM_SPECIALS.len();
 
-/// The tokenizer.json of a byte-level BPE trained on `texts`, with GLM's special tokens behind its vocabulary.
+/// The tokenizer.json of a byte-level BPE trained on `texts`, with GLM's special tokens behind its
+/// vocabulary.
 ///
-/// `size` counts every id, special ones included; fewer come out when `texts` hold fewer pairs. The same texts
-/// in any order give the same bytes. Refuses a `size` below [`SMALLEST_VOCABULARY`].
-pub fn train_tokenizer<'t>(texts: impl Iterator<Item = &'t str> + Send, size: usize) -> Result<Vec<u8>> {
+/// `size` counts every id, special ones included; fewer come out when `texts` hold fewer pairs. The
+/// same texts in any order give the same bytes. Refuses a `size` below [`SMALLEST_VOCABULARY`].
+pub fn train_tokenizer<'t>(
+    texts: impl Iterator<Item = &'t str> + Send,
+    size: usize,
+) -> Result<Vec<u8>> {
     if size < SMALLEST_VOCABULARY {
         return Err(Fault::Usage.error(format!(
-            "--train-tokenizer: expected at least {SMALLEST_VOCABULARY} (256 bytes and {} special tokens), got {size}; \
+            "--train-tokenizer: expected at least {SMALLEST_VOCABULARY} (256 bytes and {} special \
+            tokens), got {size}; \
              give a larger number",
             GLM_SPECIALS.len()
         )));
@@ -307,9 +320,9 @@ pub fn train_tokenizer<'t>(texts: impl Iterator<Item = &'t str> + Send, size: us
     let mut tokenizer = Tokenizer::new(trained.get_model().clone());
     tokenizer.with_pre_tokenizer(Some(PreTokenizerWrapper::ByteLevel(bytes())));
     tokenizer.with_decoder(Some(DecoderWrapper::ByteLevel(bytes())));
-    let specials = GLM_SPECIALS
-        .iter()
-        .map(|&name| AddedToken::from(name, true).lstrip(name.ends_with("MASK]")).normalized(false));
+    let specials = GLM_SPECIALS.iter().map(|&name| {
+        AddedToken::from(name, true).lstrip(name.ends_with("MASK]")).normalized(false)
+    });
     tokenizer.add_special_tokens(specials).map_err(broken)?;
     let id = |name: &str| tokenizer.token_to_id(name).expect("just added");
     let template = TemplateProcessing::builder()

@@ -37,8 +37,8 @@ pub struct Answer {
     pub ended: bool,
 }
 
-/// Fills the masks of every text greedily, in order; earlier answers stay visible and each begins with a fresh automaton.
-/// A text's answers have the same bits whatever texts stand beside it.
+/// Fills the masks of every text greedily, in order; earlier answers stay visible and each begins
+/// with a fresh automaton. A text's answers have the same bits whatever texts stand beside it.
 pub fn greedy(model: &Model, texts: &[&Blanks], limits: Limits) -> Result<Vec<Vec<Answer>>> {
     let mut writers: Vec<Writer> = texts.iter().map(|text| Writer::new(text, limits)).collect();
     if texts.is_empty() {
@@ -89,7 +89,16 @@ impl<'a> Writer<'a> {
     fn new(text: &'a Blanks, limits: Limits<'a>) -> Writer<'a> {
         let (answers, answer, path) = (Vec::new(), Answer::default(), Vec::new());
         let state = limits.intra.start();
-        Writer { limits, masks: &text.masks, answers, answer, token: limits.start, id: 1, state, path }
+        Writer {
+            limits,
+            masks: &text.masks,
+            answers,
+            answer,
+            token: limits.start,
+            id: 1,
+            state,
+            path,
+        }
     }
 
     /// The inter id of the mask being filled; `None` when all are.
@@ -97,8 +106,8 @@ impl<'a> Writer<'a> {
         self.masks.get(self.answers.len()).copied()
     }
 
-    /// What the model says comes next. The last token of an answer was fed by now, so that later answers see all of it, as
-    /// they do in a training row.
+    /// What the model says comes next. The last token of an answer was fed by now, so that later
+    /// answers see all of it, as they do in a training row.
     fn take(&mut self, token: u32) {
         let Limits { intra, start, end, specials, tokens } = self.limits;
         self.answer.ended = token == end || specials.contains(&token);

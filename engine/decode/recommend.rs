@@ -1,4 +1,5 @@
-//! Recommending: prompts in, scored items out. Several requests run together; each keeps its own search, all share passes.
+//! Recommending: prompts in, scored items out. Several requests run together; each keeps its own
+//! search, all share passes.
 
 use super::search::{Finished, Rules, Search, Wanted};
 use crate::data::{Batch, Sample};
@@ -22,15 +23,22 @@ pub struct Cost {
     pub prompt_rows: usize,
 }
 
-/// The finished sequences of every prompt, best first, by trie-constrained beam search. A prompt's result has the same bits
-/// whatever prompts stand beside it.
-pub fn recommend(model: &Model, rules: Rules, prompts: &[Prompt]) -> Result<(Vec<Vec<Finished>>, Cost)> {
+/// The finished sequences of every prompt, best first, by trie-constrained beam search. A prompt's
+/// result has the same bits whatever prompts stand beside it.
+pub fn recommend(
+    model: &Model,
+    rules: Rules,
+    prompts: &[Prompt],
+) -> Result<(Vec<Vec<Finished>>, Cost)> {
     let asked: Vec<(Rules, &Prompt)> = prompts.iter().map(|prompt| (rules, prompt)).collect();
     recommend_each(model, &asked)
 }
 
 /// As [`recommend`], every prompt under its own rules.
-pub fn recommend_each(model: &Model, asked: &[(Rules, &Prompt)]) -> Result<(Vec<Vec<Finished>>, Cost)> {
+pub fn recommend_each(
+    model: &Model,
+    asked: &[(Rules, &Prompt)],
+) -> Result<(Vec<Vec<Finished>>, Cost)> {
     let mut cost = Cost::default();
     if asked.is_empty() {
         return Ok((Vec::new(), cost));
@@ -73,8 +81,10 @@ pub fn recommend_each(model: &Model, asked: &[(Rules, &Prompt)]) -> Result<(Vec<
                     at = parents[request][at as usize];
                 }
                 path.reverse();
-                let position =
-                    [asked[request].1.mask_position, want.id.min(model.config.max_positions as u32)];
+                let position = [
+                    asked[request].1.mask_position,
+                    want.id.min(model.config.max_positions as u32),
+                ];
                 extension.push(request as u32, want.token, position, used, &path);
                 rows.push((request, want.row));
                 used += 1;

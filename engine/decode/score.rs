@@ -1,8 +1,9 @@
-//! Scoring all: the log-likelihood of every sequence of a trie (E12d). It chooses among candidates (E10), and is the reference
-//! for the beam over small catalogues.
+//! Scoring all: the log-likelihood of every sequence of a trie (E12d). It chooses among candidates
+//! (E10), and is the reference for the beam over small catalogues.
 //!
-//! The trie is walked depth first in chunks of rows. Keys of a chunk are stored before any row of it attends, so a chunk is one
-//! pass, however deep; what two chunks share, a path, is run in both. Nothing but a chunk is ever held.
+//! The trie is walked depth first in chunks of rows. Keys of a chunk are stored before any row of
+//! it attends, so a chunk is one pass, however deep; what two chunks share, a path, is run in both.
+//! Nothing but a chunk is ever held.
 
 use super::recommend::Prompt;
 use super::search::{best_first, Finished, Rules};
@@ -13,8 +14,8 @@ use anyhow::Result;
 /// Rows of a pass; a single path that is longer makes a longer one.
 const CHUNK: usize = 1024;
 
-/// The best `width` of all sequences of its trie for every prompt, best first; `look_ahead` means nothing here. A score has the
-/// bits that the beam gives it, whatever prompts stand beside it.
+/// The best `width` of all sequences of its trie for every prompt, best first; `look_ahead` means
+/// nothing here. A score has the bits that the beam gives it, whatever prompts stand beside it.
 pub fn score_all(model: &Model, asked: &[(Rules, &Prompt)]) -> Result<Vec<Vec<Finished>>> {
     if asked.is_empty() {
         return Ok(Vec::new());
@@ -27,13 +28,21 @@ pub fn score_all(model: &Model, asked: &[(Rules, &Prompt)]) -> Result<Vec<Vec<Fi
         first.push(ids.len() as u32);
     }
     let log_probs = model.log_probs_at(ends.view(), &first, &ids)?;
-    let roots = first.windows(2).map(|w| log_probs[w[0] as usize..w[1] as usize].to_vec()).collect();
-    let mut scorer =
-        Scorer { model, asked, cache, roots, chunk: Chunk::new(), found: vec![Vec::new(); asked.len()] };
+    let roots =
+        first.windows(2).map(|w| log_probs[w[0] as usize..w[1] as usize].to_vec()).collect();
+    let mut scorer = Scorer {
+        model,
+        asked,
+        cache,
+        roots,
+        chunk: Chunk::new(),
+        found: vec![Vec::new(); asked.len()],
+    };
     for (request, (rules, _)) in asked.iter().enumerate() {
         let trie = rules.trie;
         let mut path: Vec<u32> = Vec::new();
-        let mut ahead: Vec<(usize, u32)> = trie.children(Trie::ROOT).rev().map(|node| (0, node)).collect();
+        let mut ahead: Vec<(usize, u32)> =
+            trie.children(Trie::ROOT).rev().map(|node| (0, node)).collect();
         while let Some((depth, node)) = ahead.pop() {
             path.truncate(depth);
             path.push(node);
@@ -99,7 +108,8 @@ impl Scorer<'_> {
     /// Adds the sequence that ends at the last node of `path`.
     fn add(&mut self, request: usize, path: &[u32]) -> Result<()> {
         let (rules, prompt) = self.asked[request];
-        let shared = self.chunk.way.iter().zip(path).take_while(|(step, node)| step.node == **node).count();
+        let shared =
+            self.chunk.way.iter().zip(path).take_while(|(step, node)| step.node == **node).count();
         let rows = self.chunk.extension.rows();
         if rows > 0 && rows + path.len() - shared > CHUNK {
             self.run()?;
@@ -137,12 +147,18 @@ impl Scorer<'_> {
         self.cache.reserve(self.model, rows)?;
         let hidden = self.cache.extend(self.model, &chunk.extension)?;
         let log_probs = self.model.log_probs_at(hidden.view(), &chunk.first, &chunk.ids)?;
-        let of_row =
-            |row: u32| &log_probs[chunk.first[row as usize] as usize..chunk.first[row as usize + 1] as usize];
+        let of_row = |row: u32| {
+            &log_probs[chunk.first[row as usize] as usize..chunk.first[row as usize + 1] as usize]
+        };
         for (request, way) in &chunk.ends {
             let rules = self.asked[*request].0;
-            let mut finished =
-                Finished { node: 0, score: 0.0, tokens: Vec::new(), ids: Vec::new(), log_probs: Vec::new() };
+            let mut finished = Finished {
+                node: 0,
+                score: 0.0,
+                tokens: Vec::new(),
+                ids: Vec::new(),
+                log_probs: Vec::new(),
+            };
             let mut known = self.roots[*request].as_slice();
             let mut sum = 0.0;
             for step in way {
@@ -155,7 +171,9 @@ impl Scorer<'_> {
                 finished.node = step.node;
                 known = of_row(step.row);
             }
-            let last = *known.last().expect("a node where a sequence ends is asked for [END], last of all");
+            let last = *known
+                .last()
+                .expect("a node where a sequence ends is asked for [END], last of all");
             sum += f64::from(last);
             finished.log_probs.push(last);
             finished.tokens.push(rules.end);

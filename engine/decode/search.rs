@@ -1,10 +1,12 @@
-//! Trie-constrained beam search, exactly: every step takes every legal extension of every live beam; the best W stay; an
-//! extension by [END] among them moves to the finished pool with score sum/length^alpha; the search ends when no beam is
-//! live (E12b). Knows no model: it asks for log-probabilities and is given them.
+//! Trie-constrained beam search, exactly: every step takes every legal extension of every live
+//! beam; the best W stay; an extension by [END] among them moves to the finished pool with score
+//! sum/length^alpha; the search ends when no beam is live (E12b). Knows no model: it asks for
+//! log-probabilities and is given them.
 //!
-//! A beam is a node of the trie, so a number once computed is known for good. *Look-ahead* is an order of evaluation, not
-//! another search: when a node is asked for, the run of only-children below it is asked for too, and the rule above is
-//! then replayed on known numbers; a further pass is needed only where a live beam lacks one.
+//! A beam is a node of the trie, so a number once computed is known for good. *Look-ahead* is an
+//! order of evaluation, not another search: when a node is asked for, the run of only-children
+//! below it is asked for too, and the rule above is then replayed on known numbers; a further pass
+//! is needed only where a live beam lacks one.
 
 use crate::data::{Intra, IntraState, Trie};
 
@@ -84,8 +86,8 @@ pub struct Search<'a> {
     steps: u32,
 }
 
-/// An extension of a live beam. Orders by sum, then by trie order: at one depth nodes are numbered in the order of their
-/// token sequences, so (node, token) compares paths.
+/// An extension of a live beam. Orders by sum, then by trie order: at one depth nodes are numbered
+/// in the order of their token sequences, so (node, token) compares paths.
 #[derive(Clone, Copy)]
 struct Candidate {
     sum: f64,
@@ -97,7 +99,8 @@ struct Candidate {
 }
 
 impl<'a> Search<'a> {
-    /// A search whose row 0, the prompt's last row, still needs its log-probabilities: see [`Search::extensions`].
+    /// A search whose row 0, the prompt's last row, still needs its log-probabilities: see
+    /// [`Search::extensions`].
     pub fn new(rules: Rules<'a>) -> Search<'a> {
         let root = Known {
             node: 0,
@@ -116,7 +119,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The legal next tokens of `row`, ascending: the children of its node, and `[END]` where an item ends there.
+    /// The legal next tokens of `row`, ascending: the children of its node, and `[END]` where an
+    /// item ends there.
     pub fn extensions(&self, row: u32, tokens: &mut Vec<u32>) {
         let node = self.known[row as usize].node;
         let trie = self.rules.trie;
@@ -133,7 +137,8 @@ impl<'a> Search<'a> {
         self.known[row as usize].log_probs = log_probs.to_vec();
     }
 
-    /// Replays the rule as far as the numbers go; then appends the rows that must be evaluated. None: the search is over.
+    /// Replays the rule as far as the numbers go; then appends the rows that must be evaluated.
+    /// None: the search is over.
     pub fn advance(&mut self, wanted: &mut Vec<Wanted>) {
         while !self.live.is_empty() {
             let before = wanted.len();
@@ -198,7 +203,13 @@ impl<'a> Search<'a> {
                     (trie.token(node), Some((node, place as u32)))
                 };
                 let sum = beam.sum + f64::from(log_prob);
-                candidates.push(Candidate { sum, node: known.node, token, known: beam.known, child });
+                candidates.push(Candidate {
+                    sum,
+                    node: known.node,
+                    token,
+                    known: beam.known,
+                    child,
+                });
             }
         }
         let better = |a: &Candidate, b: &Candidate| {
@@ -215,8 +226,10 @@ impl<'a> Search<'a> {
             match candidate.child {
                 None => {
                     let length = f64::from(self.steps);
-                    self.finished
-                        .push((candidate.known, candidate.sum / length.powf(self.rules.length_penalty)));
+                    self.finished.push((
+                        candidate.known,
+                        candidate.sum / length.powf(self.rules.length_penalty),
+                    ));
                 }
                 Some((node, place)) => {
                     let known = self.child(candidate.known, place, node);
@@ -249,7 +262,8 @@ impl<'a> Search<'a> {
         }
         rows.reverse();
         let trie = self.rules.trie;
-        let mut tokens: Vec<u32> = rows.iter().map(|&r| trie.token(self.known[r as usize].node)).collect();
+        let mut tokens: Vec<u32> =
+            rows.iter().map(|&r| trie.token(self.known[r as usize].node)).collect();
         let ids = rows.iter().map(|&r| self.known[r as usize].id).collect();
         tokens.push(self.rules.end);
         let mut log_probs = Vec::with_capacity(tokens.len());
@@ -258,7 +272,8 @@ impl<'a> Search<'a> {
         for (parent, &token) in parents.zip(&tokens) {
             legal.clear();
             self.extensions(parent, &mut legal);
-            let place = legal.iter().position(|&t| t == token).expect("a produced token is a legal one");
+            let place =
+                legal.iter().position(|&t| t == token).expect("a produced token is a legal one");
             log_probs.push(self.known[parent as usize].log_probs[place]);
         }
         Finished { node: self.known[row as usize].node, score, tokens, ids, log_probs }

@@ -1,11 +1,12 @@
 //! What a device must be able to do: memory and the ops, documented once, here.
 //!
-//! Signatures are equal in this trait, in the door ([`super::Device`]), in the CPU functions and in the kernels:
-//! outputs first, then inputs, then scalars. Parameter gradients add; everything else says [`Write`] at the call.
-//! Arguments reach a backend already checked by the door: shapes, dtypes and residence agree.
-//! Accumulators, statistics and losses are f32 whatever the storage.
+//! Signatures are equal in this trait, in the door ([`super::Device`]), in the CPU functions and in
+//! the kernels: outputs first, then inputs, then scalars. Parameter gradients add; everything else
+//! says [`Write`] at the call. Arguments reach a backend already checked by the door: shapes,
+//! dtypes and residence agree. Accumulators, statistics and losses are f32 whatever the storage.
 //!
-//! Batch invariance: a row's outputs have the same bits whatever rows stand beside it and however many threads run.
+//! Batch invariance: a row's outputs have the same bits whatever rows stand beside it and however
+//! many threads run.
 
 use super::tensor::{Tensor, View, ViewMut};
 use crate::base::Philox;
@@ -30,7 +31,8 @@ pub enum Form {
     Tn,
 }
 
-/// Where query, key and value of a head stand in a row of 3h (spec/glm.md §2, spec/chatglm-6b.md §2).
+/// Where query, key and value of a head stand in a row of 3h (spec/glm.md §2, spec/chatglm-6b.md
+/// §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Qkv {
     /// Three thirds, each with the heads one after another (GLM).
@@ -48,7 +50,8 @@ pub enum Gelu {
     Erf,
 }
 
-/// A low-rank tail of a product: adds scale · z · factorᵀ (`Nt`, factor `[n, r]`) or scale · z · factor (`Nn`, factor `[r, n]`).
+/// A low-rank tail of a product: adds scale · z · factorᵀ (`Nt`, factor `[n, r]`) or scale · z ·
+/// factor (`Nn`, factor `[r, n]`).
 #[derive(Clone, Copy)]
 pub struct LowRank<'a> {
     /// `[m, r]`
@@ -57,7 +60,8 @@ pub struct LowRank<'a> {
     pub scale: f32,
 }
 
-/// What a product does before it writes: y = residual_scale·residual + gelu(scale·a·b + low_rank + bias), then [`Write`].
+/// What a product does before it writes: y = residual_scale·residual + gelu(scale·a·b + low_rank +
+/// bias), then [`Write`].
 pub struct Epilogue<'a> {
     /// Factor of the product itself.
     pub scale: f32,
@@ -86,8 +90,8 @@ impl Default for Epilogue<'_> {
     }
 }
 
-/// The whole attention mask: rows `start[s]..start[s+1]` are sequence s, its first `context[s]` rows are seen by all
-/// rows of s, the rest is causal. Kept on the host and on the device.
+/// The whole attention mask: rows `start[s]..start[s+1]` are sequence s, its first `context[s]`
+/// rows are seen by all rows of s, the rest is causal. Kept on the host and on the device.
 pub struct Segments {
     /// `[S + 1]`
     pub start: Vec<u32>,
@@ -109,7 +113,11 @@ impl Segments {
     }
 
     /// The u32s that `make` gives, on the device: made once for all layers of a batch.
-    pub(super) fn prepared(&self, name: Prepared, make: impl FnOnce() -> Vec<u32>) -> Result<Arc<Tensor>> {
+    pub(super) fn prepared(
+        &self,
+        name: Prepared,
+        make: impl FnOnce() -> Vec<u32>,
+    ) -> Result<Arc<Tensor>> {
         let mut prepared = self.prepared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some((_, tensor)) = prepared.iter().find(|(other, _)| *other == name) {
             return Ok(tensor.clone());
@@ -124,8 +132,8 @@ impl Segments {
     }
 }
 
-/// Which elements dropout sets to zero: Philox of (seed, step, site) as key and (example, place in it, column) as
-/// counter, so packing, accumulation and the order of a batch do not change it.
+/// Which elements dropout sets to zero: Philox of (seed, step, site) as key and (example, place in
+/// it, column) as counter, so packing, accumulation and the order of a batch do not change it.
 #[derive(Clone, Copy)]
 pub struct Dropout<'a> {
     /// Probability of zero, 0 ≤ rate < 1; the rest is scaled by 1/(1 - rate).
@@ -152,7 +160,8 @@ impl Dropout<'_> {
     }
 }
 
-/// Rotary tables for two position ids: the first half of a head's dims turns with positions row 0, the second with row 1.
+/// Rotary tables for two position ids: the first half of a head's dims turns with positions row 0,
+/// the second with row 1.
 #[derive(Clone, Copy)]
 pub struct Rotary<'a> {
     /// `[P, d/4]` f32: cos and sin of position × frequency.
@@ -169,7 +178,8 @@ pub enum Turn {
     Backward,
 }
 
-/// Rows that attend to a cache: each sees its request's shared prompt, then the tail slots of its own path, in order.
+/// Rows that attend to a cache: each sees its request's shared prompt, then the tail slots of its
+/// own path, in order.
 #[derive(Clone, Copy)]
 pub struct CacheRows<'a> {
     /// `[R, 2]` u32: first and one past the last prompt row seen.
@@ -230,7 +240,8 @@ pub trait Backend: Send + Sync {
     /// "cpu", "cuda:0", "emu".
     fn name(&self) -> &str;
 
-    // --- memory -------------------------------------------------------------------------------------------------
+    // --- memory
+    // -------------------------------------------------------------------------------------------------
 
     /// Address of `bytes` bytes, 64-byte aligned, contents unspecified.
     fn alloc(&self, bytes: usize) -> Result<u64>;
@@ -254,17 +265,21 @@ pub trait Backend: Send + Sync {
         Ok(None)
     }
 
-    // --- embed --------------------------------------------------------------------------------------------------
+    // --- embed
+    // --------------------------------------------------------------------------------------------------
 
-    /// y\[r\] = Σₜ tableₜ\[idsₜ\[r\]\] for one to three tables; also gathers rows (one table, row numbers as ids).
-    /// shapes: y `[R, h]`, table `[V, h]`, ids `[R]` u32 below V.
+    /// y\[r\] = Σₜ tableₜ\[idsₜ\[r\]\] for one to three tables; also gathers rows (one table, row
+    /// numbers as ids). shapes: y `[R, h]`, table `[V, h]`, ids `[R]` u32 below V.
     fn embed(&self, y: ViewMut, tables: &[(View, View)], write: Write) -> Result<()>;
-    /// d_table\[ids\[r\]\] += dy\[r\], rows in ascending order. shapes: d_table `[V, h]`, dy `[R, h]`, ids `[R]`.
+    /// d_table\[ids\[r\]\] += dy\[r\], rows in ascending order. shapes: d_table `[V, h]`, dy
+    /// `[R, h]`, ids `[R]`.
     fn embed_backward(&self, d_table: ViewMut, dy: View, ids: View) -> Result<()>;
 
-    // --- norm ---------------------------------------------------------------------------------------------------
+    // --- norm
+    // ---------------------------------------------------------------------------------------------------
 
-    /// y = (x - mean)/√(var + ε)·weight + bias; statistics `[R, 2]` f32 receive mean and 1/√(var + ε).
+    /// y = (x - mean)/√(var + ε)·weight + bias; statistics `[R, 2]` f32 receive mean and 1/√(var +
+    /// ε).
     fn layernorm(
         &self,
         y: ViewMut,
@@ -287,18 +302,29 @@ pub trait Backend: Send + Sync {
         write: Write,
     ) -> Result<()>;
 
-    // --- matmul -------------------------------------------------------------------------------------------------
+    // --- matmul
+    // -------------------------------------------------------------------------------------------------
 
-    /// y = epilogue(a, b by `form`); see [`Epilogue`]. `b` may be stored in another float dtype than `a` and `y`.
+    /// y = epilogue(a, b by `form`); see [`Epilogue`]. `b` may be stored in another float dtype
+    /// than `a` and `y`.
     fn matmul(&self, y: ViewMut, a: View, b: View, form: Form, epilogue: Epilogue) -> Result<()>;
     /// y\[n\] += Σ_r x\[r, n\]: the gradient of a bias. shapes: y `[n]` f32, x `[R, n]`.
     fn sum_rows(&self, y: ViewMut, x: View) -> Result<()>;
 
-    // --- attention ----------------------------------------------------------------------------------------------
+    // --- attention
+    // ----------------------------------------------------------------------------------------------
 
     /// Turns query and key parts of x `[R, 3h]` in place.
-    fn rotate(&self, x: ViewMut, rotary: Rotary, heads: usize, layout: Qkv, turn: Turn) -> Result<()>;
-    /// y = softmax(scale·q·kᵀ + mask)·v per head; log_sum_exp `[R, heads]` f32. shapes: y `[R, h]`, qkv `[R, 3h]`.
+    fn rotate(
+        &self,
+        x: ViewMut,
+        rotary: Rotary,
+        heads: usize,
+        layout: Qkv,
+        turn: Turn,
+    ) -> Result<()>;
+    /// y = softmax(scale·q·kᵀ + mask)·v per head; log_sum_exp `[R, heads]` f32. shapes: y `[R, h]`,
+    /// qkv `[R, 3h]`.
     #[allow(clippy::too_many_arguments)]
     fn attention(
         &self,
@@ -326,9 +352,18 @@ pub trait Backend: Send + Sync {
         scale: f32,
         dropout: Option<Dropout>,
     ) -> Result<()>;
-    /// cache\[slots\[r\]\] = (keys of all heads, values of all heads) of qkv\[r\]. shapes: cache `[C, 2h]`, qkv `[R, 3h]`, slots `[R]`.
-    fn cache_store(&self, cache: ViewMut, qkv: View, slots: View, heads: usize, layout: Qkv) -> Result<()>;
-    /// As `attention`, each row over its prompt rows and its path. shapes: y `[R, h]`, qkv `[R, 3h]`, prompt `[P, 2h]`, tail `[C, 2h]`.
+    /// cache\[slots\[r\]\] = (keys of all heads, values of all heads) of qkv\[r\]. shapes: cache
+    /// `[C, 2h]`, qkv `[R, 3h]`, slots `[R]`.
+    fn cache_store(
+        &self,
+        cache: ViewMut,
+        qkv: View,
+        slots: View,
+        heads: usize,
+        layout: Qkv,
+    ) -> Result<()>;
+    /// As `attention`, each row over its prompt rows and its path. shapes: y `[R, h]`, qkv
+    /// `[R, 3h]`, prompt `[P, 2h]`, tail `[C, 2h]`.
     #[allow(clippy::too_many_arguments)]
     fn cache_attention(
         &self,
@@ -342,7 +377,8 @@ pub trait Backend: Send + Sync {
         scale: f32,
     ) -> Result<()>;
 
-    // --- activation ---------------------------------------------------------------------------------------------
+    // --- activation
+    // ---------------------------------------------------------------------------------------------
 
     /// y = gelu(x).
     fn gelu(&self, y: ViewMut, x: View, form: Gelu) -> Result<()>;
@@ -355,20 +391,32 @@ pub trait Backend: Send + Sync {
     /// y = x in y's float dtype, rounded to nearest even.
     fn cast(&self, y: ViewMut, x: View) -> Result<()>;
 
-    // --- loss ---------------------------------------------------------------------------------------------------
+    // --- loss
+    // ---------------------------------------------------------------------------------------------------
 
-    /// loss\[t\] = log Σ exp(logits\[t\]) - logits\[t, targets\[t\]\]; logits become weights\[t\]·(softmax - one-hot).
-    /// shapes: loss and weights `[T]` f32, logits `[T, V]`, targets `[T]` u32.
-    fn cross_entropy(&self, loss: ViewMut, logits: ViewMut, targets: View, weights: View) -> Result<()>;
-    /// y\[j\] = log_softmax(logits\[r\])\[ids\[j\]\] for j in `first[r]..first[r + 1]`. shapes: y `[N]` f32, logits `[R, V]`, first `[R + 1]`, ids `[N]`.
+    /// loss\[t\] = log Σ exp(logits\[t\]) - logits\[t, targets\[t\]\]; logits become
+    /// weights\[t\]·(softmax - one-hot). shapes: loss and weights `[T]` f32, logits `[T, V]`,
+    /// targets `[T]` u32.
+    fn cross_entropy(
+        &self,
+        loss: ViewMut,
+        logits: ViewMut,
+        targets: View,
+        weights: View,
+    ) -> Result<()>;
+    /// y\[j\] = log_softmax(logits\[r\])\[ids\[j\]\] for j in `first[r]..first[r + 1]`. shapes: y
+    /// `[N]` f32, logits `[R, V]`, first `[R + 1]`, ids `[N]`.
     fn log_probs_at(&self, y: ViewMut, logits: View, first: View, ids: View) -> Result<()>;
 
-    // --- select -------------------------------------------------------------------------------------------------
+    // --- select
+    // -------------------------------------------------------------------------------------------------
 
-    /// The k largest of each row, descending, ties by smaller column. shapes: values `[R, k]` f32, columns `[R, k]` u32, x `[R, n]`, n ≥ k.
+    /// The k largest of each row, descending, ties by smaller column. shapes: values `[R, k]` f32,
+    /// columns `[R, k]` u32, x `[R, n]`, n ≥ k.
     fn top_k(&self, values: ViewMut, columns: ViewMut, x: View) -> Result<()>;
 
-    // --- optim --------------------------------------------------------------------------------------------------
+    // --- optim
+    // --------------------------------------------------------------------------------------------------
 
     /// One AdamW step of a flat range, all `[n]` f32: parameter and both moments in place.
     fn adamw(
@@ -379,6 +427,7 @@ pub trait Backend: Send + Sync {
         gradient: View,
         numbers: AdamW,
     ) -> Result<()>;
-    /// y\[0\] = Σ x², partial sums of fixed chunks added in order. shapes: y `[1]` f32, x `[n]` f32.
+    /// y\[0\] = Σ x², partial sums of fixed chunks added in order. shapes: y `[1]` f32, x `[n]`
+    /// f32.
     fn sum_squares(&self, y: ViewMut, x: View) -> Result<()>;
 }

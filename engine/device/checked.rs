@@ -1,4 +1,5 @@
-//! The ops at the door: every argument's shape, dtype and residence is checked here, once, for all devices.
+//! The ops at the door: every argument's shape, dtype and residence is checked here, once, for all
+//! devices.
 
 use super::*;
 use crate::base::{Dtype, Shape};
@@ -25,7 +26,15 @@ impl Device {
     }
 
     /// `name` is `[rows, cols]` of `kind` on this device; a vector counts as one row.
-    fn expect(&self, op: &str, name: &str, x: View, rows: usize, cols: usize, kind: Kind) -> Result<()> {
+    fn expect(
+        &self,
+        op: &str,
+        name: &str,
+        x: View,
+        rows: usize,
+        cols: usize,
+        kind: Kind,
+    ) -> Result<()> {
         self.resident(op, name, x)?;
         let dtype = match kind {
             Float => x.dtype().is_float(),
@@ -38,7 +47,12 @@ impl Device {
             Float => "of floats".to_owned(),
             Exactly(dtype) => dtype.to_string(),
         };
-        bail!("{op}: {name}: expected {} {kind}, got {} {}", Shape::matrix(rows, cols), x.shape(), x.dtype())
+        bail!(
+            "{op}: {name}: expected {} {kind}, got {} {}",
+            Shape::matrix(rows, cols),
+            x.shape(),
+            x.dtype()
+        )
     }
 
     /// `name` holds `n` elements of `kind` on this device, in whatever shape.
@@ -72,7 +86,11 @@ impl Device {
     pub fn embed(&self, y: ViewMut, tables: &[(View, View)], write: Write) -> Result<()> {
         let (rows, cols) = (y.rows(), y.cols());
         self.expect("embed", "y", y.as_view(), rows, cols, Float)?;
-        ensure!((1..=3).contains(&tables.len()), "embed: tables: expected 1 to 3, got {}", tables.len());
+        ensure!(
+            (1..=3).contains(&tables.len()),
+            "embed: tables: expected 1 to 3, got {}",
+            tables.len()
+        );
         for &(table, ids) in tables {
             self.expect("embed", "table", table, table.rows(), cols, Float)?;
             self.expect_count("embed", "ids", ids, rows, U32)?;
@@ -85,7 +103,14 @@ impl Device {
 
     /// See [`Backend::embed_backward`]. d_table is f32.
     pub fn embed_backward(&self, d_table: ViewMut, dy: View, ids: View) -> Result<()> {
-        self.expect("embed_backward", "d_table", d_table.as_view(), d_table.rows(), dy.cols(), F32)?;
+        self.expect(
+            "embed_backward",
+            "d_table",
+            d_table.as_view(),
+            d_table.rows(),
+            dy.cols(),
+            F32,
+        )?;
         self.expect("embed_backward", "dy", dy, dy.rows(), dy.cols(), Float)?;
         self.expect_count("embed_backward", "ids", ids, dy.rows(), U32)?;
         match dy.shape().count() {
@@ -116,7 +141,8 @@ impl Device {
         }
     }
 
-    /// See [`Backend::layernorm_backward`]. dx and dy have x's dtype; weight has a float dtype of its own.
+    /// See [`Backend::layernorm_backward`]. dx and dy have x's dtype; weight has a float dtype of
+    /// its own.
     #[allow(clippy::too_many_arguments)]
     pub fn layernorm_backward(
         &self,
@@ -145,7 +171,14 @@ impl Device {
     }
 
     /// See [`Backend::matmul`]. Every operand has a float dtype of its own; sums are f32.
-    pub fn matmul(&self, y: ViewMut, a: View, b: View, form: Form, epilogue: Epilogue) -> Result<()> {
+    pub fn matmul(
+        &self,
+        y: ViewMut,
+        a: View,
+        b: View,
+        form: Form,
+        epilogue: Epilogue,
+    ) -> Result<()> {
         let (op, m, n) = ("matmul", y.rows(), y.cols());
         let k = match form {
             Form::Nt | Form::Nn => a.cols(),
@@ -194,7 +227,14 @@ impl Device {
     }
 
     /// See [`Backend::rotate`].
-    pub fn rotate(&self, x: ViewMut, rotary: Rotary, heads: usize, layout: Qkv, turn: Turn) -> Result<()> {
+    pub fn rotate(
+        &self,
+        x: ViewMut,
+        rotary: Rotary,
+        heads: usize,
+        layout: Qkv,
+        turn: Turn,
+    ) -> Result<()> {
         let (op, rows) = ("rotate", x.rows());
         let head = self.expect_qkv(op, "x", x.as_view(), heads)? / heads;
         ensure!(
@@ -374,7 +414,13 @@ impl Device {
     }
 
     /// See [`Backend::cross_entropy`].
-    pub fn cross_entropy(&self, loss: ViewMut, logits: ViewMut, targets: View, weights: View) -> Result<()> {
+    pub fn cross_entropy(
+        &self,
+        loss: ViewMut,
+        logits: ViewMut,
+        targets: View,
+        weights: View,
+    ) -> Result<()> {
         let (op, rows, cols) = ("cross_entropy", logits.rows(), logits.cols());
         self.expect(op, "logits", logits.as_view(), rows, cols, Float)?;
         self.expect_count(op, "loss", loss.as_view(), rows, F32)?;
@@ -462,7 +508,11 @@ impl Device {
     }
 
     fn expect_segments(&self, op: &str, segments: &Segments, rows: usize) -> Result<()> {
-        ensure!(segments.rows() == rows, "{op}: segments: expected {rows} rows, got {}", segments.rows());
+        ensure!(
+            segments.rows() == rows,
+            "{op}: segments: expected {rows} rows, got {}",
+            segments.rows()
+        );
         self.resident(op, "segments", segments.start_on_device.view())?;
         self.resident(op, "segments", segments.context_on_device.view())
     }

@@ -32,7 +32,8 @@ use std::sync::{Arc, Mutex};
 pub struct Device(Arc<dyn Backend>);
 
 impl Device {
-    /// Opens "cpu" with `threads` threads, 0 for one per core, or "emu" ("emu:SEED" draws another order of threads). Refuses a device that this binary has no kernels for.
+    /// Opens "cpu" with `threads` threads, 0 for one per core, or "emu" ("emu:SEED" draws another
+    /// order of threads). Refuses a device that this binary has no kernels for.
     pub fn open(name: &str, threads: usize) -> Result<Device> {
         match name {
             "cpu" => Ok(Device(Arc::new(cpu::Cpu::open(threads)?))),
@@ -46,7 +47,10 @@ impl Device {
                 Ok(Device(Arc::new(cuda::Cuda::open(ordinal)?)))
             }
             "cuda" => Ok(Device(Arc::new(cuda::Cuda::open(0)?))),
-            _ => Err(Fault::Device.error(format!("device: expected cpu, cuda:N or emu, got {name:?}"))),
+            _ => {
+                Err(Fault::Device
+                    .error(format!("device: expected cpu, cuda:N or emu, got {name:?}")))
+            }
         }
     }
 
@@ -84,11 +88,13 @@ impl Device {
         match dtype {
             Dtype::F32 => self.upload_bytes(bytemuck::cast_slice(values), shape, dtype),
             Dtype::F16 => {
-                let narrow: Vec<half::f16> = values.iter().map(|&x| half::f16::from_f32(x)).collect();
+                let narrow: Vec<half::f16> =
+                    values.iter().map(|&x| half::f16::from_f32(x)).collect();
                 self.upload_bytes(bytemuck::cast_slice(&narrow), shape, dtype)
             }
             Dtype::Bf16 => {
-                let narrow: Vec<half::bf16> = values.iter().map(|&x| half::bf16::from_f32(x)).collect();
+                let narrow: Vec<half::bf16> =
+                    values.iter().map(|&x| half::bf16::from_f32(x)).collect();
                 self.upload_bytes(bytemuck::cast_slice(&narrow), shape, dtype)
             }
             Dtype::U32 => anyhow::bail!("upload: expected a float dtype for {shape}, got u32"),
@@ -172,9 +178,15 @@ impl Device {
         }
     }
 
-    /// A read-only tensor over `bytes`, which lie inside the map `keep`: without a copy where the device reads host
-    /// memory and the elements are aligned, else copied.
-    pub fn share(&self, bytes: &[u8], shape: Shape, dtype: Dtype, keep: Arc<Mmap>) -> Result<Tensor> {
+    /// A read-only tensor over `bytes`, which lie inside the map `keep`: without a copy where the
+    /// device reads host memory and the elements are aligned, else copied.
+    pub fn share(
+        &self,
+        bytes: &[u8],
+        shape: Shape,
+        dtype: Dtype,
+        keep: Arc<Mmap>,
+    ) -> Result<Tensor> {
         let expected = shape.count() * dtype.size();
         ensure!(
             bytes.len() == expected,
@@ -189,8 +201,9 @@ impl Device {
         self.upload_bytes(bytes, shape, dtype)
     }
 
-    /// The mask of sequences one after another: `start` counts rows from 0 on, the first `context[s]` rows of sequence s are
-    /// seen by all of it. Refuses starts that descend and contexts longer than their sequence.
+    /// The mask of sequences one after another: `start` counts rows from 0 on, the first
+    /// `context[s]` rows of sequence s are seen by all of it. Refuses starts that descend and
+    /// contexts longer than their sequence.
     pub fn segments(&self, start: Vec<u32>, context: Vec<u32>) -> Result<Segments> {
         ensure!(
             start.len() == context.len() + 1 && start[0] == 0,
@@ -208,7 +221,13 @@ impl Device {
         }
         let start_on_device = self.upload_u32(&start)?;
         let context_on_device = self.upload_u32(&context)?;
-        Ok(Segments { start, context, start_on_device, context_on_device, prepared: Mutex::default() })
+        Ok(Segments {
+            start,
+            context,
+            start_on_device,
+            context_on_device,
+            prepared: Mutex::default(),
+        })
     }
 
     pub fn memory(&self) -> MemoryUse {
@@ -225,7 +244,8 @@ impl Device {
         self.0.reads_host_memory()
     }
 
-    /// Bytes that this device can still give, as far as is known. Refuses where the system does not say.
+    /// Bytes that this device can still give, as far as is known. Refuses where the system does not
+    /// say.
     pub fn available(&self) -> Result<u64> {
         self.0.available()
     }

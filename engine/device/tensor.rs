@@ -1,4 +1,5 @@
-//! Memory with a shape. Contiguous and row-major, always: what others do with strided views our ops take as arguments.
+//! Memory with a shape. Contiguous and row-major, always: what others do with strided views our ops
+//! take as arguments.
 
 use super::Device;
 use crate::base::{Dtype, Shape};
@@ -26,12 +27,19 @@ enum Owner {
 
 impl Tensor {
     /// A tensor over memory that the device just allocated; used by `Device::alloc` alone.
-    pub(super) fn own(device: Device, address: u64, bytes: usize, shape: Shape, dtype: Dtype) -> Tensor {
+    pub(super) fn own(
+        device: Device,
+        address: u64,
+        bytes: usize,
+        shape: Shape,
+        dtype: Dtype,
+    ) -> Tensor {
         debug_assert!(bytes >= shape.count() * dtype.size());
         Tensor { device, address, shape, dtype, owner: Owner::Device { bytes } }
     }
 
-    /// A read-only tensor over host memory kept alive by `keep`; the device checks residence before it calls this.
+    /// A read-only tensor over host memory kept alive by `keep`; the device checks residence before
+    /// it calls this.
     pub(super) fn share(
         device: Device,
         address: u64,
@@ -64,9 +72,14 @@ impl Tensor {
         }
     }
 
-    /// Panics on a shared (read-only) tensor: writing to a mapped checkpoint is our bug, never a user's.
+    /// Panics on a shared (read-only) tensor: writing to a mapped checkpoint is our bug, never a
+    /// user's.
     pub fn view_mut(&mut self) -> ViewMut<'_> {
-        assert!(matches!(self.owner, Owner::Device { .. }), "view_mut of a read-only tensor {}", self.shape);
+        assert!(
+            matches!(self.owner, Owner::Device { .. }),
+            "view_mut of a read-only tensor {}",
+            self.shape
+        );
         ViewMut(View {
             address: self.address,
             shape: self.shape,
@@ -132,14 +145,23 @@ impl<'a> View<'a> {
 
     /// The rows `range` as a view of their own.
     pub fn row_range(self, range: Range<usize>) -> View<'a> {
-        assert!(range.start <= range.end && range.end <= self.rows(), "rows {range:?} of {}", self.shape);
+        assert!(
+            range.start <= range.end && range.end <= self.rows(),
+            "rows {range:?} of {}",
+            self.shape
+        );
         let address = self.address + (range.start * self.cols() * self.dtype.size()) as u64;
         View { address, shape: Shape::matrix(range.len(), self.cols()), ..self }
     }
 
-    /// `shape.count()` elements from element `offset` on, seen as `shape`: parameters inside one flat range.
+    /// `shape.count()` elements from element `offset` on, seen as `shape`: parameters inside one
+    /// flat range.
     pub fn part(self, offset: usize, shape: Shape) -> View<'a> {
-        assert!(offset + shape.count() <= self.shape.count(), "{shape} at {offset} of {}", self.shape);
+        assert!(
+            offset + shape.count() <= self.shape.count(),
+            "{shape} at {offset} of {}",
+            self.shape
+        );
         View { address: self.address + (offset * self.dtype.size()) as u64, shape, ..self }
     }
 }
@@ -187,7 +209,10 @@ impl<'a> ViewMut<'a> {
 
     /// Two parts that do not overlap, both writable. Panics where they do.
     pub fn parts(self, a: (usize, Shape), b: (usize, Shape)) -> (ViewMut<'a>, ViewMut<'a>) {
-        assert!(a.0 + a.1.count() <= b.0 || b.0 + b.1.count() <= a.0, "parts {a:?} and {b:?} overlap");
+        assert!(
+            a.0 + a.1.count() <= b.0 || b.0 + b.1.count() <= a.0,
+            "parts {a:?} and {b:?} overlap"
+        );
         (ViewMut(self.0.part(a.0, a.1)), ViewMut(self.0.part(b.0, b.1)))
     }
 }

@@ -7,13 +7,16 @@ use super::truth::Truth;
 use super::{rating, text};
 use std::collections::HashSet;
 
-/// What a model without a parsable answer is given where not even a mean is known: the middle of the scale.
+/// What a model without a parsable answer is given where not even a mean is known: the middle of
+/// the scale.
 const MIDDLE: f64 = 3.0;
 
 impl Judge<'_> {
-    /// The tables of a group of [`Family::Stars`], [`Family::ReviewStars`], [`Family::Text`] or both.
+    /// The tables of a group of [`Family::Stars`], [`Family::ReviewStars`], [`Family::Text`] or
+    /// both.
     ///
-    /// The denominator is the lines of the file, printed as n: which records are asked is the file's choice (E20).
+    /// The denominator is the lines of the file, printed as n: which records are asked is the
+    /// file's choice (E20).
     pub(super) fn answers(&mut self, group: &predictions::Group) -> Group {
         let mut result = Group {
             task: group.task.clone(),
@@ -42,13 +45,17 @@ impl Judge<'_> {
             );
         }
         if failed > 0 {
-            self.warn(&result, format!("{failed} of {lines} lines are errors and count as empty answers"));
+            self.warn(
+                &result,
+                format!("{failed} of {lines} lines are errors and count as empty answers"),
+            );
         }
         result
     }
 
     fn stars(&mut self, group: &predictions::Group, result: &mut Group) {
-        let asked: HashSet<(u32, u32)> = group.predictions.iter().map(|p| (p.user, p.item)).collect();
+        let asked: HashSet<(u32, u32)> =
+            group.predictions.iter().map(|p| (p.user, p.item)).collect();
         let constants = rating::Constants::of(training_ratings(self.truth, &asked));
         let fallback = constants.map_or(MIDDLE, |constants| constants.mean);
         let mut pairs: Vec<(&str, f64)> = Vec::new();
@@ -75,36 +82,53 @@ impl Judge<'_> {
         result.rows.push(main);
         if !whole_stars {
             let kept = rating::p5_differences(&pairs);
-            result.rows.push(row("predictions, P5's filter", Kind::Variant, &kept, Some(share(kept.len()))));
+            result.rows.push(row(
+                "predictions, P5's filter",
+                Kind::Variant,
+                &kept,
+                Some(share(kept.len())),
+            ));
         }
-        let Some(constants) = constants.filter(|_| self.options.baselines.is_some()) else { return };
+        let Some(constants) = constants.filter(|_| self.options.baselines.is_some()) else {
+            return;
+        };
         let constant = |value: f64| pairs.iter().map(|&(_, gold)| value - gold).collect::<Vec<_>>();
         let mean = row("training mean", Kind::Baseline, &constant(constants.mean), None);
         let median = row("training median", Kind::Baseline, &constant(constants.median), None);
-        let floors = [("RMSE", rmse, mean.metrics.value("rmse")), ("MAE", mae, median.metrics.value("mae"))];
+        let floors =
+            [("RMSE", rmse, mean.metrics.value("rmse")), ("MAE", mae, median.metrics.value("mae"))];
         result.rows.extend([mean, median]);
         for (name, own, floor) in floors {
             if own >= floor && result.n > 0 {
-                self.warn(result, format!("{name} {own:.4} does not beat the best constant, {floor:.4}"));
+                self.warn(
+                    result,
+                    format!("{name} {own:.4} does not beat the best constant, {floor:.4}"),
+                );
             }
         }
     }
 
     fn errors(&self, differences: &[f64]) -> Metrics {
         let rows: Vec<f64> = differences.iter().flat_map(|d| [d * d, d.abs()]).collect();
-        let errors = |sums: &[f64], n: usize| [(sums[0] / n.max(1) as f64).sqrt(), sums[1] / n.max(1) as f64];
+        let errors = |sums: &[f64], n: usize| {
+            [(sums[0] / n.max(1) as f64).sqrt(), sums[1] / n.max(1) as f64]
+        };
         self.metrics(&rows, ["rmse", "mae"], 2, errors)
     }
 
     fn prose(&mut self, group: &predictions::Group, result: &mut Group) {
         let lines = &group.predictions;
         let texts: Vec<&str> = lines.iter().map(|line| prose_of(group.family, line)).collect();
-        let rows: Vec<f64> =
-            texts.iter().zip(lines).flat_map(|(text, line)| text::row(text, &line.reference)).collect();
+        let rows: Vec<f64> = texts
+            .iter()
+            .zip(lines)
+            .flat_map(|(text, line)| text::row(text, &line.reference))
+            .collect();
         let mut metrics = self.metrics(&rows, text::NAMES, text::WIDTH, text::values);
         metrics.0.push(("distinct", Metric::bare(text::distinct(&texts))));
         let with_feature = texts.iter().zip(lines).filter(|(_, line)| !line.feature.is_empty());
-        let features: Vec<_> = with_feature.map(|(text, line)| (*text, line.feature.as_str())).collect();
+        let features: Vec<_> =
+            with_feature.map(|(text, line)| (*text, line.feature.as_str())).collect();
         if !features.is_empty() {
             metrics.0.push(("feature matching", Metric::bare(text::feature_matching(&features))));
         }
@@ -113,7 +137,13 @@ impl Judge<'_> {
             true => ("predictions", Kind::Model),
             false => ("predictions, text", Kind::Variant),
         };
-        result.rows.push(Row { method: method.into(), kind, part: Part::All, n: texts.len(), metrics });
+        result.rows.push(Row {
+            method: method.into(),
+            kind,
+            part: Part::All,
+            n: texts.len(),
+            metrics,
+        });
     }
 }
 

@@ -1,7 +1,8 @@
-//! What is to be beaten: rankings that take no training worth the name, computed from the same `.bin`.
+//! What is to be beaten: rankings that take no training worth the name, computed from the same
+//! `.bin`.
 //!
-//! Fitted on the training part only (all but a user's last two events); the whole catalogue is ranked, the history
-//! included; the target loses every tie, so no order of items matters.
+//! Fitted on the training part only (all but a user's last two events); the whole catalogue is
+//! ranked, the history included; the target loses every tie, so no order of items matters.
 
 use super::truth::Case;
 use rayon::prelude::*;
@@ -33,7 +34,8 @@ pub fn places(baseline: &dyn Baseline, cases: &[Case<'_>], items: usize) -> Vec<
         // The target itself is among these.
         let all = scores.iter().filter(|&&score| score >= own).count() as u32;
         let at_least = |items: &[u32]| {
-            let mut others: Vec<u32> = items.iter().copied().filter(|&item| item != case.target).collect();
+            let mut others: Vec<u32> =
+                items.iter().copied().filter(|&item| item != case.target).collect();
             others.sort_unstable();
             others.dedup();
             others.iter().filter(|&&item| scores[item as usize] >= own).count() as u32
@@ -82,8 +84,10 @@ pub struct Markov {
 impl Markov {
     pub fn fit(sequences: &[&[u32]], items: usize, alpha: f64) -> Markov {
         let popularity = Popularity::fit(sequences, items);
-        let prior = popularity.counts.iter().map(|count| alpha * count / popularity.total).collect();
-        let steps = |sequence: &&[u32]| sequence.windows(2).map(|w| (w[0], w[1])).collect::<Vec<_>>();
+        let prior =
+            popularity.counts.iter().map(|count| alpha * count / popularity.total).collect();
+        let steps =
+            |sequence: &&[u32]| sequence.windows(2).map(|w| (w[0], w[1])).collect::<Vec<_>>();
         let mut pairs: Vec<(u32, u32)> = sequences.iter().flat_map(steps).collect();
         pairs.sort_unstable();
         let mut start = vec![0; items + 1];
@@ -107,14 +111,17 @@ impl Baseline for Markov {
     fn score(&self, history: &[u32], scores: &mut [f64]) {
         scores.copy_from_slice(&self.prior);
         if let Some(&last) = history.last() {
-            for &(item, count) in &self.next[self.start[last as usize]..self.start[last as usize + 1]] {
+            for &(item, count) in
+                &self.next[self.start[last as usize]..self.start[last as usize + 1]]
+            {
                 scores[item as usize] += count;
             }
         }
     }
 }
 
-/// Shown ids that follow each other: what a model could guess if ids leaked the order of events (E24).
+/// Shown ids that follow each other: what a model could guess if ids leaked the order of events
+/// (E24).
 ///
 /// Largest of the history + 1, then last + 1, then largest + 2, + 3, … as long as such ids exist.
 pub struct LeakProbe {
@@ -149,7 +156,8 @@ impl Baseline for LeakProbe {
         scores.fill(0.0);
         let ids = || history.iter().map(|&item| self.ids[item as usize]);
         let (Some(largest), Some(last)) = (ids().max(), ids().next_back()) else { return };
-        let guesses = [largest + 1, last + 1].into_iter().chain((2..GUESSES).map(|step| largest + step));
+        let guesses =
+            [largest + 1, last + 1].into_iter().chain((2..GUESSES).map(|step| largest + step));
         for (guess, score) in guesses.zip((1..=GUESSES).rev()) {
             if let Some(item) = self.find(guess) {
                 let place = &mut scores[item as usize];
@@ -193,7 +201,8 @@ mod tests {
     #[test]
     fn the_probe_counts_up() {
         let probe = LeakProbe::new(vec![10, 11, 12, 13, 15]);
-        let ranks = |history: &[u32], target| places(&probe, &[case(history, target, &[])], 5)[0].all;
+        let ranks =
+            |history: &[u32], target| places(&probe, &[case(history, target, &[])], 5)[0].all;
         assert_eq!(ranks(&[1, 0], 2), 1);
         assert_eq!(ranks(&[2, 0], 3), 1);
         assert_eq!(ranks(&[2, 0], 1), 2);

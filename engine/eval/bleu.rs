@@ -31,8 +31,11 @@ pub struct Bleu {
 impl Bleu {
     /// Counts of one generated text against its reference, both as words.
     pub fn of_pair<T: Eq + Hash>(generated: &[T], reference: &[T]) -> Bleu {
-        let mut bleu =
-            Bleu { generated: generated.len() as f64, reference: reference.len() as f64, ..Bleu::default() };
+        let mut bleu = Bleu {
+            generated: generated.len() as f64,
+            reference: reference.len() as f64,
+            ..Bleu::default()
+        };
         for n in 1..=ORDER {
             let mut left: HashMap<&[T], u32> = HashMap::new();
             for gram in reference.windows(n) {
@@ -71,7 +74,13 @@ impl Bleu {
 
     /// Matches over totals for n = 1 … 4; 0 where there was nothing to match.
     pub fn precisions(&self) -> [f64; ORDER] {
-        std::array::from_fn(|i| if self.totals[i] > 0.0 { self.matches[i] / self.totals[i] } else { 0.0 })
+        std::array::from_fn(|i| {
+            if self.totals[i] > 0.0 {
+                self.matches[i] / self.totals[i]
+            } else {
+                0.0
+            }
+        })
     }
 
     /// exp(1 − r/c) where the generated side is not longer; 0 where it is empty.
@@ -123,7 +132,10 @@ pub fn words_13a(text: &str) -> Vec<String> {
     let mut apart = String::from(" ");
     for c in text.chars() {
         // Stops, commas and hyphens depend on their neighbours and come below; apostrophes stay.
-        if c.is_ascii_graphic() && !c.is_ascii_alphanumeric() && !matches!(c, '\'' | ',' | '-' | '.') {
+        if c.is_ascii_graphic()
+            && !c.is_ascii_alphanumeric()
+            && !matches!(c, '\'' | ',' | '-' | '.')
+        {
             apart.extend([' ', c, ' ']);
         } else {
             apart.push(c);
@@ -139,7 +151,11 @@ pub fn words_13a(text: &str) -> Vec<String> {
 }
 
 /// Rewrites every pair of neighbours that `is` one, from the left, none overlapping.
-fn spaced(text: &str, is: impl Fn(char, char) -> bool, write: impl Fn(char, char, &mut String)) -> String {
+fn spaced(
+    text: &str,
+    is: impl Fn(char, char) -> bool,
+    write: impl Fn(char, char, &mut String),
+) -> String {
     let mut result = String::with_capacity(text.len() * 2);
     let mut rest = text.chars().peekable();
     while let Some(a) = rest.next() {

@@ -20,8 +20,9 @@ pub struct Bootstrap {
 impl Bootstrap {
     /// One interval for each value of `statistic(sums, n)`, which sees the sums over n rows.
     ///
-    /// shapes: `rows` holds n rows of `width` numbers. The r-th resample is a function of (seed, r) and n alone, so
-    /// intervals do not depend on threads, and two methods measured on the same users share their resamples.
+    /// shapes: `rows` holds n rows of `width` numbers. The r-th resample is a function of (seed, r)
+    /// and n alone, so intervals do not depend on threads, and two methods measured on the same
+    /// users share their resamples.
     pub fn intervals<const M: usize>(
         self,
         rows: &[f64],
@@ -34,7 +35,8 @@ impl Bootstrap {
             let mut rng = Philox::new(self.seed, Stream::Bootstrap, r as u64);
             let mut sums = vec![0.0; width];
             for _ in 0..n {
-                // Multiply and shift: the bias of at most n / 2³² is far below what 1,000 resamples can show.
+                // Multiply and shift: the bias of at most n / 2³² is far below what 1,000 resamples
+                // can show.
                 let row = ((u64::from(rng.next_u32()) * n as u64) >> 32) as usize * width;
                 for (sum, value) in sums.iter_mut().zip(&rows[row..row + width]) {
                     *sum += value;

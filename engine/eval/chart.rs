@@ -26,7 +26,11 @@ pub fn escaped(text: &str) -> String {
 fn ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
     let rough = ((high - low) / count.max(1) as f64).max(f64::MIN_POSITIVE);
     let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].iter().map(|m| m * power).find(|&s| s >= rough * 0.999).unwrap_or(power);
+    let step = [1.0, 2.0, 5.0, 10.0]
+        .iter()
+        .map(|m| m * power)
+        .find(|&s| s >= rough * 0.999)
+        .unwrap_or(power);
     let first = (low / step - 1e-9).ceil() as i64;
     let last = (high / step + 1e-9).floor() as i64;
     (first..=last.min(first + 50)).map(|k| k as f64 * step).collect()
@@ -85,7 +89,8 @@ impl Lines<'_> {
             return None;
         }
         let values = || points.iter().map(|p| p.1).chain(self.levels.iter().map(|level| level.1));
-        let (lowest, highest) = (values().fold(f64::NAN, f64::min), values().fold(f64::NAN, f64::max));
+        let (lowest, highest) =
+            (values().fold(f64::NAN, f64::min), values().fold(f64::NAN, f64::max));
         let margin = (highest - lowest).max(highest.abs() * 0.02).max(1e-9) * 0.06;
         let low = if self.from_zero { 0.0 } else { lowest - margin };
         let x = Axis { low: 0.0, high: last.max(1e-9), from: LEFT, to: WIDTH - RIGHT };
@@ -137,7 +142,8 @@ impl Lines<'_> {
                 let _ = write!(line, "{:.1},{:.1} ", x.at(point.0), y.at(point.1));
             }
             let (class, name) = (escaped(series.class), escaped(series.name));
-            let _ = write!(svg, r#"<polyline class="curve {class}" points="{}"/>"#, line.trim_end());
+            let _ =
+                write!(svg, r#"<polyline class="curve {class}" points="{}"/>"#, line.trim_end());
             for point in series.points.iter().filter(finite).filter(|_| series.dots) {
                 let _ = write!(
                     svg,
@@ -156,7 +162,8 @@ impl Lines<'_> {
 
 /// Where the names of levels stand so that none covers another: each level with the y of its text.
 fn apart<'a>(levels: &'a [(String, f64)], y: &Axis) -> Vec<(f64, &'a (String, f64))> {
-    let mut sorted: Vec<&(String, f64)> = levels.iter().filter(|level| level.1.is_finite()).collect();
+    let mut sorted: Vec<&(String, f64)> =
+        levels.iter().filter(|level| level.1.is_finite()).collect();
     sorted.sort_by(|a, b| a.1.total_cmp(&b.1));
     let mut above = f64::INFINITY;
     sorted
@@ -247,8 +254,12 @@ mod tests {
     #[test]
     fn one_point_makes_finite_coordinates() {
         let one = Series { name: "<hr>", class: "a", points: vec![(0.0, 0.0)], dots: true };
-        let lines =
-            Lines { label: "HR@10", series: vec![one], levels: vec![("x & y".into(), 0.0)], from_zero: true };
+        let lines = Lines {
+            label: "HR@10",
+            series: vec![one],
+            levels: vec![("x & y".into(), 0.0)],
+            from_zero: true,
+        };
         let svg = lines.svg().unwrap();
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         assert!(svg.contains("&lt;hr&gt;") && svg.contains("x &amp; y"), "{svg}");

@@ -34,11 +34,13 @@ impl Curve {
     /// Reads `metrics.jsonl` of a run folder.
     pub fn read(run: &Path) -> Result<Curve> {
         let path = run.join("metrics.jsonl");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("run: {}", path.display()));
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("run: {}", path.display()));
         Curve::parse(&text.map_err(|e| Fault::Data.wrap(e))?, &path.display().to_string())
     }
 
-    /// Refuses lines that are no JSON object with `step` and `seconds`; a last line that is still being written is left out.
+    /// Refuses lines that are no JSON object with `step` and `seconds`; a last line that is still
+    /// being written is left out.
     pub fn parse(text: &str, name: &str) -> Result<Curve> {
         let mut curve = Curve::default();
         let mut lines = text.split_inclusive('\n').zip(1..).peekable();
@@ -61,9 +63,14 @@ impl Curve {
                 curve.steps.push(Step { minutes, loss, learning_rate: field("learning_rate") });
             }
             if let Some(metrics) = value.get("validation").and_then(Value::as_object) {
-                let metrics =
-                    metrics.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)));
-                curve.validations.push(Validation { minutes, step: step as u64, metrics: metrics.collect() });
+                let metrics = metrics
+                    .iter()
+                    .filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)));
+                curve.validations.push(Validation {
+                    minutes,
+                    step: step as u64,
+                    metrics: metrics.collect(),
+                });
             }
         }
         Ok(curve)
@@ -71,7 +78,9 @@ impl Curve {
 
     /// (minutes, value) of a validation metric.
     pub fn validation(&self, metric: &str) -> Vec<(f64, f64)> {
-        let of = |v: &Validation| v.metrics.iter().find(|(name, _)| name == metric).map(|m| (v.minutes, m.1));
+        let of = |v: &Validation| {
+            v.metrics.iter().find(|(name, _)| name == metric).map(|m| (v.minutes, m.1))
+        };
         self.validations.iter().filter_map(of).collect()
     }
 
@@ -80,8 +89,9 @@ impl Curve {
         let run = self.steps.len().div_ceil(points.max(1)).max(1);
         let mean = |steps: &[Step]| {
             let n = steps.len() as f64;
-            let sums =
-                steps.iter().fold((0.0, 0.0), |sums, step| (sums.0 + step.minutes, sums.1 + step.loss));
+            let sums = steps
+                .iter()
+                .fold((0.0, 0.0), |sums, step| (sums.0 + step.minutes, sums.1 + step.loss));
             (sums.0 / n, sums.1 / n)
         };
         self.steps.chunks(run).map(mean).collect()
@@ -90,8 +100,9 @@ impl Curve {
 
 fn refuse(name: &str, line: usize, got: String) -> anyhow::Error {
     let expected = "expected a JSON object with `step` and `seconds`";
-    Fault::Data
-        .error(format!("run: {name}:{line}: {expected}, {got}; give a folder that `engine train` wrote"))
+    Fault::Data.error(format!(
+        "run: {name}:{line}: {expected}, {got}; give a folder that `engine train` wrote"
+    ))
 }
 
 #[cfg(test)]

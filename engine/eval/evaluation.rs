@@ -83,7 +83,8 @@ pub(super) struct Judge<'a> {
     findings: Findings,
 }
 
-/// Ranks that become one row: as they are, and with the history left out where that is another question.
+/// Ranks that become one row: as they are, and with the history left out where that is another
+/// question.
 struct Ranks {
     ranks: Vec<Option<u32>>,
     unseen: Option<Vec<Option<u32>>>,
@@ -94,10 +95,12 @@ impl Judge<'_> {
         self.findings.warnings.push(format!("{}: {words}", group.title()));
     }
 
-    /// The ranking families: the predictions under every policy, apart by day, beside the baselines.
+    /// The ranking families: the predictions under every policy, apart by day, beside the
+    /// baselines.
     fn ranking(&mut self, group: &predictions::Group) -> Group {
         let options = self.options;
-        let of_user: HashMap<u32, &Prediction> = group.predictions.iter().map(|p| (p.user, p)).collect();
+        let of_user: HashMap<u32, &Prediction> =
+            group.predictions.iter().map(|p| (p.user, p)).collect();
         let mut cases: Vec<Case<'_>> = Vec::new();
         let mut lines: Vec<Option<&Prediction>> = Vec::new();
         for (user, u) in self.truth.users.iter().zip(0..) {
@@ -127,15 +130,15 @@ impl Judge<'_> {
                 lines.iter().zip(&cases).map(line).collect::<Vec<_>>()
             };
             // Negatives never were in the history, so leaving it out changes nothing there.
-            let unseen = (group.family == Family::Full && !options.filter_history).then(|| all(true));
+            let unseen =
+                (group.family == Family::Full && !options.filter_history).then(|| all(true));
             Ranks { ranks: all(options.filter_history), unseen }
         };
         let by_policy = |policy: Policy| {
             ranks_of(&|line, case, filter| match group.family {
                 Family::YesNo => yes_no(line, case.target).map(TiedRank::pessimistic),
-                _ if filter => {
-                    policy.rank(&without_history(&items(line), case.history, case.target), case.target)
-                }
+                _ if filter => policy
+                    .rank(&without_history(&items(line), case.history, case.target), case.target),
                 _ => policy.rank(&items(line), case.target),
             })
         };
@@ -167,12 +170,15 @@ impl Judge<'_> {
 
     /// Adds rows for all users and, where days are known, for both kinds of days.
     fn push(&self, group: &mut Group, method: &str, kind: Kind, ranks: &Ranks, cases: &[Case<'_>]) {
-        for (part, day) in
-            [(Part::All, None), (Part::SameDay, Some(Day::Same)), (Part::LaterDay, Some(Day::Later))]
-        {
+        for (part, day) in [
+            (Part::All, None),
+            (Part::SameDay, Some(Day::Same)),
+            (Part::LaterDay, Some(Day::Later)),
+        ] {
             let chosen: Vec<usize> =
                 (0..cases.len()).filter(|&i| day.is_none_or(|day| cases[i].day == day)).collect();
-            let apart = group.task == "sequential" && cases.iter().any(|case| case.day != Day::Unknown);
+            let apart =
+                group.task == "sequential" && cases.iter().any(|case| case.day != Day::Unknown);
             if part == Part::All || (apart && !chosen.is_empty() && kind != Kind::Variant) {
                 group.rows.push(self.row(method, kind, part, ranks, &chosen));
             }
@@ -180,7 +186,14 @@ impl Judge<'_> {
     }
 
     /// Adds the row of another way of counting, if it counts differently.
-    fn variant(&self, group: &mut Group, method: &str, ranks: &Ranks, main: &Ranks, cases: &[Case<'_>]) {
+    fn variant(
+        &self,
+        group: &mut Group,
+        method: &str,
+        ranks: &Ranks,
+        main: &Ranks,
+        cases: &[Case<'_>],
+    ) {
         if ranks.ranks != main.ranks {
             self.push(group, method, Kind::Variant, ranks, cases);
         }
@@ -205,8 +218,9 @@ impl Judge<'_> {
 
     /// Means of the columns of `rows`, with intervals.
     fn means<const W: usize>(&self, rows: &[f64], names: [&'static str; W]) -> Metrics {
-        let means =
-            |sums: &[f64], n: usize| -> [f64; W] { std::array::from_fn(|i| sums[i] / n.max(1) as f64) };
+        let means = |sums: &[f64], n: usize| -> [f64; W] {
+            std::array::from_fn(|i| sums[i] / n.max(1) as f64)
+        };
         self.metrics(rows, names, W, means)
     }
 
@@ -224,7 +238,8 @@ impl Judge<'_> {
         }
         let values = statistic(&sums, rows.len() / width);
         let intervals = self.options.bootstrap.intervals(rows, width, statistic);
-        let metrics = values.into_iter().zip(intervals).map(|(value, interval)| Metric::new(value, interval));
+        let metrics =
+            values.into_iter().zip(intervals).map(|(value, interval)| Metric::new(value, interval));
         Metrics(names.into_iter().zip(metrics).collect())
     }
 
@@ -233,7 +248,8 @@ impl Judge<'_> {
         let mut rows = Vec::with_capacity(cases.len() * Scores::NAMES.len());
         for (line, case) in lines.iter().zip(cases) {
             let rank = line.filter(|line| !line.failed).and_then(|line| yes_no(line, case.target));
-            let value = |i: usize| rank.map_or(0.0, |rank| rank.expected(|rank| Scores::of_user(rank)[i]));
+            let value =
+                |i: usize| rank.map_or(0.0, |rank| rank.expected(|rank| Scores::of_user(rank)[i]));
             rows.extend((0..Scores::NAMES.len()).map(value));
         }
         let metrics = self.means(&rows, Scores::NAMES);
@@ -244,13 +260,19 @@ impl Judge<'_> {
     /// The baselines' rows on the same cases.
     fn beside(&mut self, group: &mut Group, cases: &[Case<'_>]) {
         let Some(weights) = self.options.baselines else { return };
-        let baselines =
-            self.baselines.take().unwrap_or_else(|| fit(self.truth, weights, self.options.item_repr));
+        let baselines = self
+            .baselines
+            .take()
+            .unwrap_or_else(|| fit(self.truth, weights, self.options.item_repr));
         for (kind, baseline) in &baselines {
             let places = places(baseline.as_ref(), cases, self.truth.items.len());
-            let of = |place: fn(&Place) -> u32| places.iter().map(|p| Some(place(p))).collect::<Vec<_>>();
+            let of = |place: fn(&Place) -> u32| {
+                places.iter().map(|p| Some(place(p))).collect::<Vec<_>>()
+            };
             let ranks = match (group.family, self.options.filter_history) {
-                (Family::Full, false) => Ranks { ranks: of(|p| p.all), unseen: Some(of(|p| p.unseen)) },
+                (Family::Full, false) => {
+                    Ranks { ranks: of(|p| p.all), unseen: Some(of(|p| p.unseen)) }
+                }
                 (Family::Full, true) => Ranks { ranks: of(|p| p.unseen), unseen: None },
                 _ => Ranks { ranks: of(|p| p.sampled), unseen: None },
             };
@@ -272,7 +294,10 @@ impl Judge<'_> {
             self.warn(group, format!("{failed} of {lines} lines are errors and count as misses"));
         }
         if short > 0 {
-            self.warn(group, format!("{short} of {lines} lists are shorter than 10, which bounds HR@10"));
+            self.warn(
+                group,
+                format!("{short} of {lines} lists are shorter than 10, which bounds HR@10"),
+            );
         }
         if outside > 0 {
             self.warn(group, format!("{outside} outputs are not among the stored candidates"));
@@ -284,7 +309,10 @@ impl Judge<'_> {
         let (model, popular) = (value(Kind::Model, "hr@10"), value(Kind::Baseline, "hr@10"));
         if let (Some(model), Some(popular)) = (model, popular) {
             if model <= popular {
-                self.warn(group, format!("HR@10 {model:.4} does not beat popularity, {popular:.4}"));
+                self.warn(
+                    group,
+                    format!("HR@10 {model:.4} does not beat popularity, {popular:.4}"),
+                );
             }
         }
         if let (Some(probe), Some(popular)) = (value(Kind::Probe, "hr@10"), popular) {
@@ -315,9 +343,14 @@ impl Judge<'_> {
                 broken.extend(law::of_text(&text::NAMES.map(value)));
                 // True in practice but no theorem, hence a warning.
                 if value("rouge-l") > value("rouge-1") + TOLERANCE {
-                    let words =
-                        format!("ROUGE-L {:.4} above ROUGE-1 {:.4}", value("rouge-l"), value("rouge-1"));
-                    self.findings.warnings.push(format!("{}: {words}, which is rare", group.title()));
+                    let words = format!(
+                        "ROUGE-L {:.4} above ROUGE-1 {:.4}",
+                        value("rouge-l"),
+                        value("rouge-1")
+                    );
+                    self.findings
+                        .warnings
+                        .push(format!("{}: {words}, which is rare", group.title()));
                 }
             }
             let place = format!("{}, {}, {}", group.title(), row.method, row.part.name());
@@ -327,13 +360,20 @@ impl Judge<'_> {
 }
 
 /// The baselines in the order of their rows, popularity first.
-fn fit(truth: &Truth<'_>, weights: Weights, item_repr: Option<ItemRepr>) -> Vec<(Kind, Box<dyn Baseline>)> {
+fn fit(
+    truth: &Truth<'_>,
+    weights: Weights,
+    item_repr: Option<ItemRepr>,
+) -> Vec<(Kind, Box<dyn Baseline>)> {
     let sequences: Vec<&[u32]> = truth.users.iter().map(|user| user.training()).collect();
     let items = truth.items.len();
     let mut baselines: Vec<(Kind, Box<dyn Baseline>)> = vec![
         (Kind::Baseline, Box::new(Popularity::fit(&sequences, items))),
         (Kind::Baseline, Box::new(Markov::fit(&sequences, items, ALPHA))),
-        (Kind::Baseline, Box::new(TitleNeighbours::fit(&truth.items, Weights { gamma: 0.0, ..weights }))),
+        (
+            Kind::Baseline,
+            Box::new(TitleNeighbours::fit(&truth.items, Weights { gamma: 0.0, ..weights })),
+        ),
         (Kind::Baseline, Box::new(TitleNeighbours::fit(&truth.items, weights))),
     ];
     let shown = match item_repr {
@@ -341,7 +381,8 @@ fn fit(truth: &Truth<'_>, weights: Weights, item_repr: Option<ItemRepr>) -> Vec<
         Some(ItemRepr::Id) => truth.numeric_surfaces().or_else(|| truth.numeric_ids()),
         None => truth.numeric_surfaces(),
     };
-    baselines.extend(shown.map(|ids| (Kind::Probe, Box::new(LeakProbe::new(ids)) as Box<dyn Baseline>)));
+    baselines
+        .extend(shown.map(|ids| (Kind::Probe, Box::new(LeakProbe::new(ids)) as Box<dyn Baseline>)));
     baselines
 }
 
@@ -375,7 +416,8 @@ fn title_classes(truth: &Truth<'_>) -> Vec<u32> {
     truth.items.iter().map(class).collect()
 }
 
-/// Place of the first output that bears the target's title (E16), outputs of one title counted once.
+/// Place of the first output that bears the target's title (E16), outputs of one title counted
+/// once.
 fn title_rank(line: &Prediction, classes: &[u32], target: u32) -> Option<u32> {
     let outputs: Vec<Option<u32>> =
         line.slots.iter().map(|slot| slot.first().map(|&item| classes[item as usize])).collect();
@@ -394,7 +436,8 @@ fn counts(group: &predictions::Group, cases: &[Case<'_>], lines: &[Option<&Predi
         counts.outputs += line.slots.len();
         counts.invalid += line.slots.iter().filter(|slot| slot.is_empty()).count();
         let mut seen = HashSet::new();
-        counts.repeated += line.slots.iter().filter(|slot| !slot.is_empty() && !seen.insert(*slot)).count();
+        counts.repeated +=
+            line.slots.iter().filter(|slot| !slot.is_empty() && !seen.insert(*slot)).count();
         counts.short += usize::from(!line.failed && line.slots.len() < 10);
         if group.family != Family::Full {
             let candidate = |item: &u32| *item == case.target || case.negatives.contains(item);
@@ -414,7 +457,8 @@ fn spreads(groups: &[Group]) -> Vec<Spread> {
         }
     }
     for (task, family) in tasks {
-        let of_task = || groups.iter().filter(move |group| group.task == task && group.family == family);
+        let of_task =
+            || groups.iter().filter(move |group| group.task == task && group.family == family);
         let rows: Vec<&Row> = of_task().filter_map(Group::main).collect();
         if rows.len() < 2 {
             continue;

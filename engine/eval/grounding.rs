@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use unicode_normalization::UnicodeNormalization;
 
-/// NFKC with runs of white space made one blank and none at the ends: two titles are one if this is equal.
+/// NFKC with runs of white space made one blank and none at the ends: two titles are one if this is
+/// equal.
 pub fn normal(text: &str) -> String {
     let text: String = text.nfkc().collect();
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -45,11 +46,14 @@ impl Titles {
         self.items.get(&normal(title)).map_or(&[], Vec::as_slice)
     }
 
-    /// Generated texts as slots, best first; a text that came before, up to [`normal`], is left out.
+    /// Generated texts as slots, best first; a text that came before, up to [`normal`], is left
+    /// out.
     pub fn slots(&self, texts: &[&str]) -> Vec<Slot> {
         let mut seen = HashSet::new();
         let texts = texts.iter().map(|text| normal(text)).filter(|text| seen.insert(text.clone()));
-        texts.map(|text| Slot { items: self.items.get(&text).cloned().unwrap_or_default(), text }).collect()
+        texts
+            .map(|text| Slot { items: self.items.get(&text).cloned().unwrap_or_default(), text })
+            .collect()
     }
 }
 

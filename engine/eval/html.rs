@@ -40,7 +40,8 @@ pub fn page(report: &Report, curve: Option<&Curve>) -> String {
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <meta name=\"color-scheme\" content=\"light dark\"><title>{}</title><style>{STYLE}</style></head>\
+         <meta name=\"color-scheme\" content=\"light \
+         dark\"><title>{}</title><style>{STYLE}</style></head>\
          <body><main>{body}</main></body></html>\n",
         escaped(&title)
     )
@@ -51,8 +52,10 @@ fn notes(report: &Report) -> String {
     let mut text = String::new();
     let mut list = |class: &str, title: &str, lines: Vec<String>| {
         if !lines.is_empty() {
-            let items: String = lines.iter().map(|line| format!("<li>{}</li>", escaped(line))).collect();
-            let _ = write!(text, "<aside class=\"{class}\"><h2>{title}</h2><ul>{items}</ul></aside>");
+            let items: String =
+                lines.iter().map(|line| format!("<li>{}</li>", escaped(line))).collect();
+            let _ =
+                write!(text, "<aside class=\"{class}\"><h2>{title}</h2><ul>{items}</ul></aside>");
         }
     };
     list("bad", "Broken laws of arithmetic", report.broken.clone());
@@ -70,10 +73,18 @@ fn section(group: &Group) -> String {
         let rows = group.part(Part::All).filter(|row| row.kind != Kind::Variant);
         let dot = |row: &Row| {
             let metric = row.metrics.get("hr@10")?;
-            let (low, high) = (metric.low.unwrap_or(metric.value), metric.high.unwrap_or(metric.value));
-            Some(Dot { name: row.method.clone(), class: class(row.kind), value: metric.value, low, high })
+            let (low, high) =
+                (metric.low.unwrap_or(metric.value), metric.high.unwrap_or(metric.value));
+            Some(Dot {
+                name: row.method.clone(),
+                class: class(row.kind),
+                value: metric.value,
+                low,
+                high,
+            })
         };
-        let chart = dots("HR@10 by method, with 95 % intervals", &rows.filter_map(dot).collect::<Vec<_>>());
+        let chart =
+            dots("HR@10 by method, with 95 % intervals", &rows.filter_map(dot).collect::<Vec<_>>());
         text += &figure("HR@10 with 95 % bootstrap intervals over users", chart);
     }
     for (table, number) in table::of_group(group).iter().zip(0..) {
@@ -103,7 +114,11 @@ fn tiles(group: &Group) -> String {
             (Some(low), Some(high)) => format!("{low:.digits$} – {high:.digits$}"),
             _ => String::from("&nbsp;"),
         };
-        let label = if name.len() < 9 && *name != "coverage" { name.to_uppercase() } else { (*name).into() };
+        let label = if name.len() < 9 && *name != "coverage" {
+            name.to_uppercase()
+        } else {
+            (*name).into()
+        };
         let _ = write!(
             text,
             "<div class=\"tile\"><span>{label}</span><strong>{:.digits$}</strong><small>{range}</small></div>",
@@ -122,15 +137,22 @@ fn tiles(group: &Group) -> String {
 fn training(report: &Report, curve: &Curve) -> String {
     let loss = Lines {
         label: "Training loss against minutes",
-        series: vec![Series { name: "loss", class: "baseline", points: curve.loss(POINTS), dots: false }],
+        series: vec![Series {
+            name: "loss",
+            class: "baseline",
+            points: curve.loss(POINTS),
+            dots: false,
+        }],
         levels: Vec::new(),
         from_zero: false,
     };
     let ranking = report.groups.iter().find(|group| group.family.ranks());
     let levels = ranking.map(|group| {
         let rows = group.part(Part::All).filter(|row| row.kind == Kind::Baseline);
-        rows.map(|row| (format!("{} ({})", row.method, report.split.name()), row.metrics.value("hr@10")))
-            .collect()
+        rows.map(|row| {
+            (format!("{} ({})", row.method, report.split.name()), row.metrics.value("hr@10"))
+        })
+        .collect()
     });
     let points = curve.validation("hr@10");
     let validation = Lines {
@@ -158,8 +180,10 @@ fn figure(caption: &str, svg: Option<String>) -> String {
 }
 
 fn settings(report: &Report) -> String {
-    let row = |name: &str, words: &str| format!("<dt>{}</dt><dd>{}</dd>", escaped(name), escaped(words));
-    let mut list: String = table::facts(report).iter().map(|(name, words)| row(name, words)).collect();
+    let row =
+        |name: &str, words: &str| format!("<dt>{}</dt><dd>{}</dd>", escaped(name), escaped(words));
+    let mut list: String =
+        table::facts(report).iter().map(|(name, words)| row(name, words)).collect();
     for (name, value) in report.settings.as_object().into_iter().flatten() {
         let words = value.as_str().map_or_else(|| value.to_string(), String::from);
         list += &row(name, &words);
@@ -167,7 +191,8 @@ fn settings(report: &Report) -> String {
     list += &row("engine", report.engine);
     let footnote = escaped(table::FOOTNOTE);
     format!(
-        "<section><h2>How this was measured</h2><dl>{list}</dl><p class=\"small\">{footnote}</p></section>"
+        "<section><h2>How this was measured</h2><dl>{list}</dl><p \
+        class=\"small\">{footnote}</p></section>"
     )
 }
 
@@ -183,7 +208,8 @@ const fn class(kind: Kind) -> &'static str {
 /// The best number of each column among model and baselines.
 fn best(table: &Table) -> Vec<Option<f64>> {
     let of = |(c, (_, side)): (usize, &(String, Best))| {
-        let judged = table.rows.iter().filter(|(kind, _)| matches!(kind, Kind::Model | Kind::Baseline));
+        let judged =
+            table.rows.iter().filter(|(kind, _)| matches!(kind, Kind::Model | Kind::Baseline));
         let numbers = judged.filter_map(|(_, cells)| match &cells[c] {
             Cell::Number { value, .. } => Some(*value),
             _ => None,
@@ -199,7 +225,8 @@ fn best(table: &Table) -> Vec<Option<f64>> {
 
 fn markup(table: &Table) -> String {
     let best = best(table);
-    let head: String = table.columns.iter().map(|(name, _)| format!("<th>{}</th>", escaped(name))).collect();
+    let head: String =
+        table.columns.iter().map(|(name, _)| format!("<th>{}</th>", escaped(name))).collect();
     let mut text = format!("<div class=\"scroll\"><table><thead><tr>{head}</tr></thead><tbody>");
     for (kind, cells) in &table.rows {
         let _ = write!(text, "<tr class=\"{}\">", class(*kind));
@@ -209,9 +236,11 @@ fn markup(table: &Table) -> String {
                 Cell::Empty => "<td class=\"empty\">–</td>".into(),
                 Cell::Number { text, half_width, value } => {
                     let judged = matches!(kind, Kind::Model | Kind::Baseline);
-                    let class = if judged && *best == Some(*value) { " class=\"best\"" } else { "" };
-                    let half =
-                        half_width.as_ref().map_or(String::new(), |half| format!("<small>±{half}</small>"));
+                    let class =
+                        if judged && *best == Some(*value) { " class=\"best\"" } else { "" };
+                    let half = half_width
+                        .as_ref()
+                        .map_or(String::new(), |half| format!("<small>±{half}</small>"));
                     format!("<td{class}>{text}{half}</td>")
                 }
             };

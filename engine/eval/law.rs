@@ -4,7 +4,8 @@ use super::ranking::Scores;
 
 /// The broken laws of ranking metrics with one relevant item, in words; none for a sound row.
 ///
-/// `tolerance` is that of the digits: half a unit of the last for printed tables, about 1e-9 for computed ones.
+/// `tolerance` is that of the digits: half a unit of the last for printed tables, about 1e-9 for
+/// computed ones.
 pub fn of_ranking(scores: &Scores, tolerance: f64) -> Vec<String> {
     let gain = |rank: f64| 1.0 / (rank + 1.0).log2();
     let Scores { hr1, hr5, hr10, ndcg5, ndcg10, mrr, .. } = *scores;
@@ -22,7 +23,8 @@ pub fn of_ranking(scores: &Scores, tolerance: f64) -> Vec<String> {
     ordered(hr10, 1.0, "HR@10 <= 1");
     ordered(ndcg5, hr5, "NDCG@5 <= HR@5");
     ordered(ndcg10, hr10, "NDCG@10 <= HR@10");
-    // A hit at 2 … 5 gains between 1/log2(6) and 1/log2(3); one at 6 … 10 between 1/log2(11) and 1/log2(7).
+    // A hit at 2 … 5 gains between 1/log2(6) and 1/log2(3); one at 6 … 10 between 1/log2(11) and
+    // 1/log2(7).
     let (second, third) = (hr5 - hr1, hr10 - hr5);
     ordered(hr1 + second * gain(5.0), ndcg5, "HR@1 + .3869 (HR@5 - HR@1) <= NDCG@5");
     ordered(ndcg5, hr1 + second * gain(2.0), "NDCG@5 <= HR@1 + .6309 (HR@5 - HR@1)");
@@ -58,19 +60,27 @@ mod tests {
         Scores { hr1, hr5, hr10, ndcg5, ndcg10, mrr: hr1.max(ndcg10 / 2.0), n: 1 }
     }
 
-    /// The paper prints HR@1 .6072 above HR@5 .1502 in one row (Table 7, unseen Beauty); the other cells are made up.
+    /// The paper prints HR@1 .6072 above HR@5 .1502 in one row (Table 7, unseen Beauty); the other
+    /// cells are made up.
     #[test]
     fn a_slip_in_print_is_found() {
         let broken = of_ranking(&row(0.6072, 0.1502, 0.1100, 0.2000, 0.1250), 1e-4);
         assert!(broken.iter().any(|b| b.starts_with("HR@1 <= HR@5")), "{broken:?}");
     }
 
-    /// In another row NDCG rises by .0011 from 5 to 10 where HR asks for .0015 at least (Table 4, Sports); the levels are
-    /// made up.
+    /// In another row NDCG rises by .0011 from 5 to 10 where HR asks for .0015 at least (Table 4,
+    /// Sports); the levels are made up.
     #[test]
     fn a_gain_that_is_too_small_is_found() {
-        let scores =
-            Scores { hr1: 0.020, hr5: 0.040, ndcg5: 0.030, hr10: 0.0456, ndcg10: 0.0311, mrr: 0.03, n: 1 };
+        let scores = Scores {
+            hr1: 0.020,
+            hr5: 0.040,
+            ndcg5: 0.030,
+            hr10: 0.0456,
+            ndcg10: 0.0311,
+            mrr: 0.03,
+            n: 1,
+        };
         let broken = of_ranking(&scores, 1e-4);
         assert_eq!(broken.len(), 1, "{broken:?}");
         assert!(broken[0].starts_with(".2891"), "{broken:?}");

@@ -11,7 +11,8 @@ pub fn table(table: &Table) -> String {
         Cell::Number { text, half_width: None, .. } => text.clone(),
         Cell::Empty => "–".into(),
     };
-    let mut lines: Vec<Vec<String>> = vec![table.columns.iter().map(|(name, _)| name.clone()).collect()];
+    let mut lines: Vec<Vec<String>> =
+        vec![table.columns.iter().map(|(name, _)| name.clone()).collect()];
     lines.extend(table.rows.iter().map(|(_, cells)| cells.iter().map(words).collect()));
     let widths: Vec<usize> = (0..table.columns.len())
         .map(|c| lines.iter().map(|line| line[c].chars().count()).max().unwrap_or(0).max(3))

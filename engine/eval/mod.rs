@@ -1,8 +1,9 @@
-//! Floor 3: how good predictions are. Needs no model and no chip: a predictions file and the `.bin` it was made for.
+//! Floor 3: how good predictions are. Needs no model and no chip: a predictions file and the `.bin`
+//! it was made for.
 //!
-//! [`predictions`] reads the file, [`evaluation`] compares it with [`truth`] and with [`baseline`]s,
-//! [`report`] keeps the result, which [`markdown`] and [`html`] show. The metrics themselves stand alone:
-//! [`ranking`], [`yes_no`], [`grounding`], [`rating`], [`bleu`], [`rouge`].
+//! [`predictions`] reads the file, [`evaluation`] compares it with [`truth`] and with
+//! [`baseline`]s, [`report`] keeps the result, which [`markdown`] and [`html`] show. The metrics
+//! themselves stand alone: [`ranking`], [`yes_no`], [`grounding`], [`rating`], [`bleu`], [`rouge`].
 
 pub mod answers;
 pub mod baseline;

@@ -30,15 +30,19 @@ pub enum Family {
 }
 
 impl Family {
-    /// The family of a task and a template id such as "2-3"; refuses tasks that are none of the five.
+    /// The family of a task and a template id such as "2-3"; refuses tasks that are none of the
+    /// five.
     fn of(task: &str, template: &str, has_reference: bool) -> Result<Family, String> {
         match (task, template) {
             ("sequential", "2-7" | "2-8" | "2-9" | "2-10") => Ok(Family::Sampled),
-            ("sequential", "2-11" | "2-12") | ("direct", "5-1" | "5-2" | "5-3" | "5-4") => Ok(Family::YesNo),
+            ("sequential", "2-11" | "2-12") | ("direct", "5-1" | "5-2" | "5-3" | "5-4") => {
+                Ok(Family::YesNo)
+            }
             ("sequential", _) => Ok(Family::Full),
             ("direct", _) => Ok(Family::Sampled),
             ("rating", "1-3" | "1-4" | "1-8" | "1-9") => Err(format!(
-                "expected a template whose answer is a number of stars, got {template}; rating metrics are made of \
+                "expected a template whose answer is a number of stars, got {template}; rating \
+                metrics are made of \
                  1-1, 1-2, 1-5, 1-6, 1-7 and 1-10"
             )),
             ("rating", _) => Ok(Family::Stars),
@@ -48,7 +52,8 @@ impl Family {
             ("review", _) if has_reference => Ok(Family::Text),
             ("review", _) => Ok(Family::ReviewStars),
             _ => Err(format!(
-                "expected task sequential, direct, rating, explanation or review, got {task:?}; name one of these"
+                "expected task sequential, direct, rating, explanation or review, got {task:?}; \
+                name one of these"
             )),
         }
     }
@@ -71,9 +76,11 @@ impl Family {
 #[derive(Clone, Debug)]
 pub struct Prediction {
     pub user: u32,
-    /// The item in question: the held-out one of a ranking, the rated or explained one of the other families.
+    /// The item in question: the held-out one of a ranking, the rated or explained one of the other
+    /// families.
     pub item: u32,
-    /// Outputs, best first: the items each names, none for an invalid one, several where items share its title.
+    /// Outputs, best first: the items each names, none for an invalid one, several where items
+    /// share its title.
     pub slots: Vec<Vec<u32>>,
     /// The outputs' scores, as long as `slots`; NaN where the line gives none.
     pub scores: Vec<f32>,
@@ -154,8 +161,8 @@ impl<'a> Reader<'a> {
 
     /// Reads a whole file; `name` stands for it in messages.
     ///
-    /// Refuses, with the line's number: what is no prediction, users and items that the `.bin` does not hold, a second
-    /// prediction for the same question, a target other than the `.bin`'s.
+    /// Refuses, with the line's number: what is no prediction, users and items that the `.bin` does
+    /// not hold, a second prediction for the same question, a target other than the `.bin`'s.
     pub fn read(&self, mut source: impl BufRead, name: &str) -> Result<Vec<Group>> {
         let mut groups: Vec<Group> = Vec::new();
         let mut group_of: HashMap<(String, String), usize> = HashMap::new();
@@ -164,8 +171,8 @@ impl<'a> Reader<'a> {
         for number in 1.. {
             bytes.clear();
             let length = source.read_until(b'\n', &mut bytes);
-            let length =
-                length.map_err(|e| Fault::Data.error(format!("predictions: {name}:{number}: {e}")))?;
+            let length = length
+                .map_err(|e| Fault::Data.error(format!("predictions: {name}:{number}: {e}")))?;
             if length == 0 {
                 break;
             }
@@ -176,8 +183,12 @@ impl<'a> Reader<'a> {
                 Fault::Data.error(format!("{what}: {name}:{number}: {problem}"))
             };
             let line: Line = serde_json::from_slice(&bytes).map_err(|e| {
-                let problem = format!("expected a JSON object as `engine decode` writes it, got {e}");
-                refuse("predictions", format!("{problem}; repair the line or decode again with --resume"))
+                let problem =
+                    format!("expected a JSON object as `engine decode` writes it, got {e}");
+                refuse(
+                    "predictions",
+                    format!("{problem}; repair the line or decode again with --resume"),
+                )
             })?;
             let task = line.task.clone().unwrap_or_else(|| "sequential".into());
             let template = line.template.clone().unwrap_or_default();
@@ -197,14 +208,16 @@ impl<'a> Reader<'a> {
             let question = (group, prediction.user, (!family.ranks()).then_some(prediction.item));
             if !seen.insert(question) {
                 let id = self.truth.users[prediction.user as usize].id;
-                let got = format!("expected one prediction a question, got a second one for user {id}");
+                let got =
+                    format!("expected one prediction a question, got a second one for user {id}");
                 bail!(refuse("predictions", format!("{got}; keep one of the two lines")));
             }
             groups[group].predictions.push(prediction);
         }
         if groups.is_empty() {
             let problem =
-                "expected a JSON line for each prediction, got none; give a file that `engine decode` wrote";
+                "expected a JSON line for each prediction, got none; give a file that `engine \
+                decode` wrote";
             bail!(Fault::Data.error(format!("predictions: {name}: {problem}")));
         }
         Ok(groups)
@@ -222,12 +235,16 @@ impl<'a> Reader<'a> {
             None => None,
             Some(id) => Some(truth.find_item(&id.to_string()).ok_or_else(|| {
                 let got = format!("expected an item of {}, got \"{id}\"", truth.name);
-                ("target", format!("{got}; evaluate with the .bin that the predictions were made with"))
+                (
+                    "target",
+                    format!("{got}; evaluate with the .bin that the predictions were made with"),
+                )
             })?),
         };
         let held_out = || {
             case.map(|case| case.target).ok_or_else(|| {
-                let got = format!("expected a user with a {} item, got user {id}", self.split.name());
+                let got =
+                    format!("expected a user with a {} item, got user {id}", self.split.name());
                 ("user", format!("{got}, whose events are too few; leave the line out"))
             })
         };
@@ -235,9 +252,13 @@ impl<'a> Reader<'a> {
             let held_out = held_out()?;
             if let Some(target) = target.filter(|&target| target != held_out) {
                 let name = |item: u32| truth.items[item as usize].id;
-                let expected =
-                    format!("expected item {}, user {id}'s {} item", name(held_out), self.split.name());
-                let advice = "evaluate with the .bin and --split that the predictions were made with";
+                let expected = format!(
+                    "expected item {}, user {id}'s {} item",
+                    name(held_out),
+                    self.split.name()
+                );
+                let advice =
+                    "evaluate with the .bin and --split that the predictions were made with";
                 return Err(("target", format!("{expected}, got {}; {advice}", name(target))));
             }
             held_out
@@ -274,7 +295,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The text that an answer is compared with: the line's, which must not contradict the `.bin`, or else the `.bin`'s.
+    /// The text that an answer is compared with: the line's, which must not contradict the `.bin`,
+    /// or else the `.bin`'s.
     fn reference(&self, line: &Line, user: u32, item: u32) -> Result<String, String> {
         let headline = line.task.as_deref() == Some("review");
         let written = self.truth.written.get(&(user, item)).into_iter().flatten();
@@ -283,24 +305,30 @@ impl<'a> Reader<'a> {
         match &line.reference {
             Some(given) if known.is_empty() || known.contains(&given.as_str()) => Ok(given.clone()),
             Some(given) => Err(format!(
-                "expected {:?} as in {}, got {given:?}; evaluate with the .bin that the predictions were made with",
+                "expected {:?} as in {}, got {given:?}; evaluate with the .bin that the \
+                predictions were made with",
                 known[0], self.truth.name
             )),
             None => known.first().map(|text| text.to_string()).ok_or_else(|| {
-                let got = format!("expected a text to compare with, got none from the line or {}", self.truth.name);
+                let got = format!(
+                    "expected a text to compare with, got none from the line or {}",
+                    self.truth.name
+                );
                 format!("{got}; add a string `reference` to the line")
             }),
         }
     }
 
-    /// The items that an output names: by its id, otherwise by its text, as a surface or else as a title.
+    /// The items that an output names: by its id, otherwise by its text, as a surface or else as a
+    /// title.
     fn slot(&self, output: Output) -> Result<Vec<u32>, String> {
         match (output.valid, output.item, output.title) {
             (Some(false), _, _) | (_, None, None) => Ok(Vec::new()),
             (_, Some(id), _) => match self.truth.find_item(&id.to_string()) {
                 Some(item) => Ok(vec![item]),
                 None => Err(format!(
-                    "expected an item of {} or \"valid\": false, got \"{id}\"; evaluate with the .bin that the \
+                    "expected an item of {} or \"valid\": false, got \"{id}\"; evaluate with the \
+                    .bin that the \
                      predictions were made with",
                     self.truth.name
                 )),
@@ -308,7 +336,8 @@ impl<'a> Reader<'a> {
             (_, None, Some(title)) => {
                 let title = normal(&title);
                 let by_surface = self.surfaces.find(&title);
-                Ok(if by_surface.is_empty() { self.titles.find(&title) } else { by_surface }.to_vec())
+                Ok(if by_surface.is_empty() { self.titles.find(&title) } else { by_surface }
+                    .to_vec())
             }
         }
     }

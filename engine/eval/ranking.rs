@@ -38,7 +38,9 @@ impl Policy {
             None => self == Policy::Strict,
         };
         match self {
-            Policy::Strict | Policy::DropInvalid => outputs.iter().filter(|o| first(o)).copied().collect(),
+            Policy::Strict | Policy::DropInvalid => {
+                outputs.iter().filter(|o| first(o)).copied().collect()
+            }
             Policy::P5 => {
                 let mut list: Vec<_> = outputs.iter().rev().filter(|o| first(o)).copied().collect();
                 list.reverse();
@@ -55,7 +57,11 @@ impl Policy {
 }
 
 /// Takes the items of the history out of a list of outputs, except the target (E15).
-pub fn without_history<T: Copy + Eq>(outputs: &[Option<T>], history: &[T], target: T) -> Vec<Option<T>> {
+pub fn without_history<T: Copy + Eq>(
+    outputs: &[Option<T>],
+    history: &[T],
+    target: T,
+) -> Vec<Option<T>> {
     let stays = |item: &T| *item == target || !history.contains(item);
     outputs.iter().filter(|output| output.as_ref().is_none_or(stays)).copied().collect()
 }
@@ -65,7 +71,8 @@ pub fn hit(rank: Option<u32>, k: u32) -> f64 {
     f64::from(rank.is_some_and(|rank| rank <= k))
 }
 
-/// 1 / log2(rank + 1) if the target is among the first `k`; the ideal is 1, so this is the NDCG of one user.
+/// 1 / log2(rank + 1) if the target is among the first `k`; the ideal is 1, so this is the NDCG of
+/// one user.
 pub fn gain(rank: Option<u32>, k: u32) -> f64 {
     match rank {
         Some(rank) if rank <= k => 1.0 / f64::from(rank + 1).log2(),
@@ -100,7 +107,14 @@ impl Scores {
 
     /// What one user adds, in the order of [`Scores::NAMES`].
     pub fn of_user(rank: Option<u32>) -> [f64; 6] {
-        [hit(rank, 1), hit(rank, 5), gain(rank, 5), hit(rank, 10), gain(rank, 10), reciprocal(rank, u32::MAX)]
+        [
+            hit(rank, 1),
+            hit(rank, 5),
+            gain(rank, 5),
+            hit(rank, 10),
+            gain(rank, 10),
+            reciprocal(rank, u32::MAX),
+        ]
     }
 
     /// Scores of `ranks`, from 1, `None` for a miss. All zero for no users.
@@ -118,7 +132,8 @@ impl Scores {
             }
         }
         let n = ranks.len();
-        let [hr1, hr5, ndcg5, hr10, ndcg10, mrr] = sums.map(|sum| if n == 0 { 0.0 } else { sum / n as f64 });
+        let [hr1, hr5, ndcg5, hr10, ndcg10, mrr] =
+            sums.map(|sum| if n == 0 { 0.0 } else { sum / n as f64 });
         Scores { hr1, hr5, hr10, ndcg5, ndcg10, mrr, n }
     }
 
@@ -154,7 +169,8 @@ mod tests {
     }
 
     proptest! {
-        /// With trie-constrained beams (nothing invalid, nothing twice) the three policies are one (E7).
+        /// With trie-constrained beams (nothing invalid, nothing twice) the three policies are one
+        /// (E7).
         #[test]
         fn policies_agree_on_clean_lists(
             (items, target) in (Just((0u32..40).collect::<Vec<_>>()).prop_shuffle(), 0u32..50)

@@ -29,7 +29,8 @@ impl Errors {
     }
 }
 
-/// What the text says: digits with an optional fraction and nothing else but blanks around them (E19).
+/// What the text says: digits with an optional fraction and nothing else but blanks around them
+/// (E19).
 ///
 /// ```
 /// use engine::eval::rating::parse;
@@ -43,7 +44,8 @@ pub fn parse(text: &str) -> Option<f64> {
     (digits(whole) && digits(fraction)).then(|| text.parse().ok()).flatten()
 }
 
-/// The differences prediction − gold of the strict rule: clipped to [1, 5], `fallback` for what is no number (E19).
+/// The differences prediction − gold of the strict rule: clipped to [1, 5], `fallback` for what is
+/// no number (E19).
 pub fn differences(pairs: &[(&str, f64)], fallback: f64) -> (Vec<f64>, usize) {
     let mut parsed = 0;
     let differences = pairs.iter().map(|&(text, gold)| {
@@ -59,7 +61,8 @@ pub fn strict(pairs: &[(&str, f64)], fallback: f64) -> Errors {
     Errors::of(&differences, parsed)
 }
 
-/// The differences of texts that are exactly "1.0" … "4.9", as P5's script keeps them (E18): "5.0" and "5" vanish.
+/// The differences of texts that are exactly "1.0" … "4.9", as P5's script keeps them (E18): "5.0"
+/// and "5" vanish.
 pub fn p5_differences(pairs: &[(&str, f64)]) -> Vec<f64> {
     let kept = |text: &str| {
         matches!(text.as_bytes(), [b'1'..=b'4', b'.', b'0'..=b'9'])
@@ -96,7 +99,8 @@ pub fn review(pairs: &[(&str, f64)], fallback: f64) -> Errors {
     Errors::of(&differences, parsed)
 }
 
-/// The best constants that training ratings suggest: what a model has to beat to have learnt anything (E20b).
+/// The best constants that training ratings suggest: what a model has to beat to have learnt
+/// anything (E20b).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Constants {
     /// Best for RMSE.

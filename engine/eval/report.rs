@@ -7,7 +7,8 @@ use super::truth::Split;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-/// A mean over users with its 95 % bootstrap interval; no interval where none makes sense (counts, shares).
+/// A mean over users with its 95 % bootstrap interval; no interval where none makes sense (counts,
+/// shares).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Metric {
     pub value: f64,

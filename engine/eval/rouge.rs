@@ -25,7 +25,8 @@ pub fn words_std(text: &str) -> Vec<String> {
     words.filter(|word| !word.is_empty()).map(String::from).collect()
 }
 
-/// As P5's script computes it: n-grams as sets, and an L whose β is P / R, which puts it below the harmonic mean.
+/// As P5's script computes it: n-grams as sets, and an L whose β is P / R, which puts it below the
+/// harmonic mean.
 pub fn p5(generated: &str, reference: &str) -> Triple {
     let (generated, reference) = (words_p5(generated), words_p5(reference));
     let grams = |n: usize| {

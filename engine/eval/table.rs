@@ -1,4 +1,5 @@
-//! The tables of a report, in the layout of the paper; [`super::markdown`] and [`super::html`] only dress them.
+//! The tables of a report, in the layout of the paper; [`super::markdown`] and [`super::html`] only
+//! dress them.
 
 use super::predictions::Family;
 use super::report::{Group, Kind, Metric, Part, Report, Row};
@@ -57,7 +58,8 @@ fn cell(metric: Option<&Metric>, decimals: usize) -> Cell {
     }
 }
 
-const RANKING: [&str; 8] = ["hr@1", "hr@5", "ndcg@5", "hr@10", "ndcg@10", "mrr", "hr@10 f", "ndcg@10 f"];
+const RANKING: [&str; 8] =
+    ["hr@1", "hr@5", "ndcg@5", "hr@10", "ndcg@10", "mrr", "hr@10 f", "ndcg@10 f"];
 const STARS: [&str; 3] = ["rmse", "mae", "coverage"];
 
 /// Metrics of a group's main table, in the paper's order.
@@ -84,7 +86,8 @@ fn metrics(group: &Group) -> Vec<&'static str> {
             [stars, &text("bleu-4", "std bleu-4"), &["feature matching"]].concat()
         }
     };
-    let present = |metric: &&'static str| group.rows.iter().any(|row| row.metrics.get(metric).is_some());
+    let present =
+        |metric: &&'static str| group.rows.iter().any(|row| row.metrics.get(metric).is_some());
     wanted.into_iter().filter(present).collect()
 }
 
@@ -96,15 +99,20 @@ pub fn of_group(group: &Group) -> Vec<Table> {
     columns.extend(heads.iter().map(|(name, _, best)| (name.clone(), *best)));
     columns.push(("n".into(), Best::Neither));
     let row = |row: &Row| {
-        let numbers =
-            names.iter().zip(&heads).map(|(name, (_, decimals, _))| cell(row.metrics.get(name), *decimals));
+        let numbers = names
+            .iter()
+            .zip(&heads)
+            .map(|(name, (_, decimals, _))| cell(row.metrics.get(name), *decimals));
         let mut cells = vec![Cell::Text(row.method.clone())];
         cells.extend(numbers);
         cells.push(Cell::Text(row.n.to_string()));
         (row.kind, cells)
     };
-    let mut tables =
-        vec![Table { title: group.title(), columns, rows: group.part(Part::All).map(row).collect() }];
+    let mut tables = vec![Table {
+        title: group.title(),
+        columns,
+        rows: group.part(Part::All).map(row).collect(),
+    }];
     tables.extend(by_day(group));
     tables
 }
@@ -119,19 +127,21 @@ fn by_day(group: &Group) -> Option<Table> {
     }
     let mut columns = vec![("Methods".to_string(), Best::Neither)];
     for (part, n) in parts.iter().zip(sizes) {
-        columns.extend(
-            NAMES.map(|name| (format!("{} {} (n\u{a0}{n})", column(name).0, part.name()), Best::Highest)),
-        );
+        columns.extend(NAMES.map(|name| {
+            (format!("{} {} (n\u{a0}{n})", column(name).0, part.name()), Best::Highest)
+        }));
     }
     let of_method = |method: &Row| {
         let mut cells = vec![Cell::Text(method.method.clone())];
         for part in parts {
-            let row = group.part(part).find(|row| row.method == method.method && row.kind == method.kind);
+            let row =
+                group.part(part).find(|row| row.method == method.method && row.kind == method.kind);
             cells.extend(NAMES.map(|name| cell(row.and_then(|row| row.metrics.get(name)), 4)));
         }
         (method.kind, cells)
     };
-    let rows = group.part(Part::All).filter(|row| row.kind != Kind::Variant).map(of_method).collect();
+    let rows =
+        group.part(Part::All).filter(|row| row.kind != Kind::Variant).map(of_method).collect();
     Some(Table { title: format!("{}, by the day of the target", group.title()), columns, rows })
 }
 
@@ -165,8 +175,10 @@ pub fn of_report(report: &Report) -> Vec<Table> {
 }
 
 /// What stands below the tables.
-pub const FOOTNOTE: &str = "Baselines are fitted on the training part (all but a user's last two events), rank the same \
-    users, and lose every tie. ± is half of the 95 % bootstrap interval over users. MRR looks at the whole list: the \
+pub const FOOTNOTE: &str = "Baselines are fitted on the training part (all but a user's last two \
+    events), rank the same \
+    users, and lose every tie. ± is half of the 95 % bootstrap interval over users. MRR looks at \
+    the whole list: the \
     outputs of the predictions, the catalogue of the baselines.";
 
 /// (name, text) of what the numbers were measured on and how, for the lines around the tables.
@@ -175,14 +187,21 @@ pub fn facts(report: &Report) -> Vec<(String, String)> {
     let ranks = report.groups.iter().any(|group| group.family.ranks());
     let mut facts = vec![
         text("predictions", report.predictions.clone()),
-        text("data", format!("{} ({}), {} items", report.data.name, report.data.hash, report.data.items)),
+        text(
+            "data",
+            format!("{} ({}), {} items", report.data.name, report.data.hash, report.data.items),
+        ),
         text("split", format!("{}, {} users in the data", report.split.name(), report.data.users)),
     ];
     if ranks {
-        let history = if report.filter_history { "left out" } else { "kept; columns f leave it out" };
+        let history =
+            if report.filter_history { "left out" } else { "kept; columns f leave it out" };
         facts.push(text("policy", format!("{}, history {history}", report.policy.name())));
     }
-    facts.push(text("intervals", format!("95 %, {} resamples, seed {}", report.resamples, report.seed)));
+    facts.push(text(
+        "intervals",
+        format!("95 %, {} resamples, seed {}", report.resamples, report.seed),
+    ));
     for group in &report.groups {
         let counts = &group.counts;
         let share = |part: usize| 100.0 * part as f64 / counts.outputs.max(1) as f64;

@@ -39,7 +39,18 @@ pub fn values(sums: &[f64], n: usize) -> [f64; 10] {
     let mean = |i: usize| if n == 0 { 0.0 } else { 100.0 * sums[i] / n as f64 };
     let bleu = |order| p5.score(order, Smoothing::None);
     let bleu_std = |order| std.score(order, Smoothing::Exponential);
-    [bleu(2), bleu(4), mean(20), mean(21), mean(22), bleu_std(2), bleu_std(4), mean(23), mean(24), mean(25)]
+    [
+        bleu(2),
+        bleu(4),
+        mean(20),
+        mean(21),
+        mean(22),
+        bleu_std(2),
+        bleu_std(4),
+        mean(23),
+        mean(24),
+        mean(25),
+    ]
 }
 
 /// Share of generated texts that differ from all others (PETER's unique sentence ratio).
@@ -56,7 +67,8 @@ pub fn distinct(texts: &[&str]) -> f64 {
 
 /// Share of generated texts that hold their feature word (PETER's feature matching ratio).
 pub fn feature_matching(pairs: &[(&str, &str)]) -> f64 {
-    let holds = |(text, feature): &&(&str, &str)| text.split_whitespace().any(|word| word == *feature);
+    let holds =
+        |(text, feature): &&(&str, &str)| text.split_whitespace().any(|word| word == *feature);
     if pairs.is_empty() {
         0.0
     } else {
@@ -64,7 +76,8 @@ pub fn feature_matching(pairs: &[(&str, &str)]) -> f64 {
     }
 }
 
-/// "4.0 , sturdy and bright" → stars and explanation, split at the first " , " (templates 3-7, 3-8).
+/// "4.0 , sturdy and bright" → stars and explanation, split at the first " , " (templates 3-7,
+/// 3-8).
 pub fn split_rating(text: &str) -> (&str, &str) {
     text.split_once(" , ").unwrap_or(("", text))
 }

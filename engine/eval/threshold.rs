@@ -43,8 +43,10 @@ impl FromStr for Threshold {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Threshold> {
-        let signs = [(">=", Side::AtLeast), ("<=", Side::AtMost), (">", Side::Above), ("<", Side::Below)];
-        let found = signs.iter().find_map(|&(sign, side)| text.split_once(sign).map(|parts| (parts, side)));
+        let signs =
+            [(">=", Side::AtLeast), ("<=", Side::AtMost), (">", Side::Above), ("<", Side::Below)];
+        let found =
+            signs.iter().find_map(|&(sign, side)| text.split_once(sign).map(|parts| (parts, side)));
         if let Some(((metric, bound), side)) = found {
             if let (false, Ok(bound)) = (metric.trim().is_empty(), bound.trim().parse::<f64>()) {
                 if bound.is_finite() {
@@ -53,7 +55,8 @@ impl FromStr for Threshold {
             }
         }
         Err(Fault::Usage.error(format!(
-            "--threshold: {text:?}: expected METRIC>=NUMBER (or <=, >, <), e.g. hr@10>=0.02; write it so"
+            "--threshold: {text:?}: expected METRIC>=NUMBER (or <=, >, <), e.g. hr@10>=0.02; write \
+            it so"
         )))
     }
 }

@@ -1,4 +1,5 @@
-//! Nearest titles of the recent history: sublinear TF-IDF over words, word pairs and category names.
+//! Nearest titles of the recent history: sublinear TF-IDF over words, word pairs and category
+//! names.
 
 use super::baseline::Baseline;
 use super::truth::Item;
@@ -19,10 +20,10 @@ impl Default for Weights {
     }
 }
 
-/// Features seen k times in n texts of which `df` hold them weigh (1 + ln k) · (ln((1 + n) / (1 + df)) + 1). Words and
-/// word pairs of the title make one unit vector, category names another of length `category`; both together are scaled
-/// to 1. An item's score is the sum of its cosines with the history's items, weighted by age; an item is no neighbour
-/// of itself.
+/// Features seen k times in n texts of which `df` hold them weigh (1 + ln k) · (ln((1 + n) / (1 +
+/// df)) + 1). Words and word pairs of the title make one unit vector, category names another of
+/// length `category`; both together are scaled to 1. An item's score is the sum of its cosines with
+/// the history's items, weighted by age; an item is no neighbour of itself.
 pub struct TitleNeighbours {
     name: &'static str,
     gamma: f64,
@@ -54,7 +55,8 @@ impl TitleNeighbours {
                 categories.sort_unstable();
                 categories.dedup();
                 // A control character keeps category names apart from words.
-                let categories = categories.into_iter().map(|name| number(format!("\u{1}{name}"))).collect();
+                let categories =
+                    categories.into_iter().map(|name| number(format!("\u{1}{name}"))).collect();
                 [counted(title), counted(categories)]
             })
             .collect();
@@ -64,7 +66,8 @@ impl TitleNeighbours {
             texts_with[feature as usize] += 1.0;
         }
         let texts = catalogue.len() as f64;
-        let rarity = |feature: u32| ((1.0 + texts) / (1.0 + texts_with[feature as usize])).ln() + 1.0;
+        let rarity =
+            |feature: u32| ((1.0 + texts) / (1.0 + texts_with[feature as usize])).ln() + 1.0;
         let (mut start, mut features) = (vec![0], Vec::new());
         for mut parts in parts {
             for (part, length) in parts.iter_mut().zip([1.0, weights.category]) {
@@ -94,7 +97,8 @@ impl TitleNeighbours {
                 free[feature as usize] += 1;
             }
         }
-        let name = if weights.gamma == 0.0 { "titles, last item" } else { "titles, history with recency" };
+        let name =
+            if weights.gamma == 0.0 { "titles, last item" } else { "titles, history with recency" };
         TitleNeighbours { name, gamma: weights.gamma, start, features, bearers, items }
     }
 
@@ -113,7 +117,9 @@ impl Baseline for TitleNeighbours {
         let mut query: Vec<(u32, f64)> = Vec::new();
         let mut weight = 1.0;
         for &item in history.iter().rev() {
-            query.extend(self.features_of(item).iter().map(|&(feature, value)| (feature, weight * value)));
+            query.extend(
+                self.features_of(item).iter().map(|&(feature, value)| (feature, weight * value)),
+            );
             let itself: f64 = self.features_of(item).iter().map(|(_, value)| value * value).sum();
             scores[item as usize] -= weight * itself;
             weight *= self.gamma;

@@ -97,7 +97,9 @@ impl<'a> User<'a> {
     pub fn case(&self, split: Split) -> Option<Case<'a>> {
         let place = split.target(self.items.len())?;
         let day = match self.times.get(place - 1..=place) {
-            Some(&[a, b]) if a != NO_TIME && b != NO_TIME && a.div_euclid(86_400) == b.div_euclid(86_400) => {
+            Some(&[a, b])
+                if a != NO_TIME && b != NO_TIME && a.div_euclid(86_400) == b.div_euclid(86_400) =>
+            {
                 Day::Same
             }
             Some(&[a, b]) if a != NO_TIME && b != NO_TIME => Day::Later,
@@ -139,7 +141,8 @@ impl<'a> Truth<'a> {
         let items = (0..dataset.items() as u32).map(|i| {
             let item = dataset.item(i);
             let attributes = dataset.item_attributes(i).into_iter();
-            let categories = attributes.filter(|(name, _)| matches!(*name, "category" | "categories"));
+            let categories =
+                attributes.filter(|(name, _)| matches!(*name, "category" | "categories"));
             Item {
                 id: item.id,
                 surface: item.surface,
@@ -151,12 +154,23 @@ impl<'a> Truth<'a> {
         let users = (0..dataset.users() as u32).map(|u| {
             let user = dataset.user(u);
             let negatives = dataset.negatives(u);
-            User { id: user.id, items: user.items, times: user.times, ratings: user.ratings, negatives }
+            User {
+                id: user.id,
+                items: user.items,
+                times: user.times,
+                ratings: user.ratings,
+                negatives,
+            }
         });
-        let mut truth = Truth::new(dataset.name(), dataset.hash(), items.collect(), users.collect());
+        let mut truth =
+            Truth::new(dataset.name(), dataset.hash(), items.collect(), users.collect());
         for review in dataset.reviews() {
             let Review { user, item, rating, summary, explanation, .. } = review;
-            truth.written.entry((user, item)).or_default().push(Written { rating, summary, explanation });
+            truth.written.entry((user, item)).or_default().push(Written {
+                rating,
+                summary,
+                explanation,
+            });
         }
         truth
     }
@@ -173,7 +187,8 @@ impl<'a> Truth<'a> {
         let events = &self.users[user as usize];
         let place = events.items.iter().rposition(|&other| other == item);
         let by_event = place.and_then(|place| events.ratings.get(place)).copied();
-        let reviews = self.written.get(&(user, item)).into_iter().flatten().map(|written| written.rating);
+        let reviews =
+            self.written.get(&(user, item)).into_iter().flatten().map(|written| written.rating);
         by_event.into_iter().chain(reviews).find(|stars| !stars.is_nan()).map(f64::from)
     }
 
@@ -185,7 +200,8 @@ impl<'a> Truth<'a> {
         self.user_of.get(id).copied()
     }
 
-    /// Numbers that a model of item ids is shown, one an item: the surfaces if every one is a number.
+    /// Numbers that a model of item ids is shown, one an item: the surfaces if every one is a
+    /// number.
     pub fn numeric_surfaces(&self) -> Option<Vec<i64>> {
         self.items.iter().map(|item| item.surface.parse().ok()).collect()
     }
@@ -212,7 +228,10 @@ mod tests {
         let test = user.case(Split::Test).unwrap();
         assert_eq!((test.history, test.target, test.day), (&[4, 5][..], 6, Day::Later));
         let validation = user.case(Split::Validation).unwrap();
-        assert_eq!((validation.history, validation.target, validation.day), (&[4][..], 5, Day::Same));
+        assert_eq!(
+            (validation.history, validation.target, validation.day),
+            (&[4][..], 5, Day::Same)
+        );
         assert_eq!(user.training(), [4]);
         let timeless = User { times: &[NO_TIME; 3], ..user };
         assert_eq!(timeless.case(Split::Test).unwrap().day, Day::Unknown);

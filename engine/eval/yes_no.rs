@@ -34,7 +34,8 @@ impl TiedRank {
     }
 }
 
-/// The number that candidates are ranked by: yes − no, in f32, so that ties are those of the logits.
+/// The number that candidates are ranked by: yes − no, in f32, so that ties are those of the
+/// logits.
 pub fn score(yes: f32, no: f32) -> f32 {
     yes - no
 }

@@ -1,4 +1,5 @@
-//! Adapters on disk, in the format of the Python PEFT library: `adapter_config.json` and `adapter_model.safetensors`.
+//! Adapters on disk, in the format of the Python PEFT library: `adapter_config.json` and
+//! `adapter_model.safetensors`.
 
 use super::config::LinearName;
 use super::glm::Model;
@@ -21,13 +22,15 @@ impl Adapter {
     /// Reads the configuration and maps the tensors. Refuses kinds of adapters that are not LoRA.
     pub fn open(folder: &Path) -> Result<Adapter> {
         let path = folder.join("adapter_config.json");
-        let text = std::fs::read_to_string(&path)
-            .map_err(|e| Fault::Model.error(format!("adapter: {}: cannot be read: {e}", path.display())))?;
+        let text = std::fs::read_to_string(&path).map_err(|e| {
+            Fault::Model.error(format!("adapter: {}: cannot be read: {e}", path.display()))
+        })?;
         let json: Value = serde_json::from_str(&text).map_err(|e| {
             Fault::Model.error(format!("adapter: {}: expected JSON, got {e}", path.display()))
         })?;
-        let config =
-            parse(&json).with_context(|| path.display().to_string()).map_err(|e| Fault::Model.wrap(e))?;
+        let config = parse(&json)
+            .with_context(|| path.display().to_string())
+            .map_err(|e| Fault::Model.wrap(e))?;
         let tensors = Checkpoint::open_file(&folder.join("adapter_model.safetensors"))?;
         Ok(Adapter { config, place: folder.display().to_string(), tensors })
     }
@@ -39,10 +42,13 @@ fn parse(json: &Value) -> Result<LoraConfig> {
     if kind != "LORA" {
         return Err(refuse(format!("peft_type: expected LORA, got {kind}")));
     }
-    // Fields of newer versions are ignored where they say nothing; where they change the mathematics they are refused.
+    // Fields of newer versions are ignored where they say nothing; where they change the
+    // mathematics they are refused.
     for field in ["use_dora", "fan_in_fan_out", "use_qalora", "lora_bias"] {
         if json[field].as_bool() == Some(true) {
-            return Err(refuse(format!("{field}: expected false, got true; this variant is not computed")));
+            return Err(refuse(format!(
+                "{field}: expected false, got true; this variant is not computed"
+            )));
         }
     }
     if !matches!(json["bias"].as_str(), None | Some("none")) {
@@ -52,23 +58,30 @@ fn parse(json: &Value) -> Result<LoraConfig> {
         )));
     }
     if json["alpha_pattern"].as_object().is_some_and(|p| !p.is_empty()) {
-        return Err(refuse("alpha_pattern: expected none; one alpha for all modules is read".into()));
+        return Err(refuse(
+            "alpha_pattern: expected none; one alpha for all modules is read".into(),
+        ));
     }
     let rank = json["r"]
         .as_u64()
         .filter(|&r| r > 0)
         .ok_or_else(|| refuse(format!("r: expected a positive rank, got {}", json["r"])))?;
-    let alpha = json["lora_alpha"]
-        .as_f64()
-        .ok_or_else(|| refuse(format!("lora_alpha: expected a number, got {}", json["lora_alpha"])))?;
+    let alpha = json["lora_alpha"].as_f64().ok_or_else(|| {
+        refuse(format!("lora_alpha: expected a number, got {}", json["lora_alpha"]))
+    })?;
     let targets = match &json["target_modules"] {
         Value::Array(list) => {
-            let words: Vec<String> = list.iter().filter_map(|w| w.as_str().map(str::to_owned)).collect();
+            let words: Vec<String> =
+                list.iter().filter_map(|w| w.as_str().map(str::to_owned)).collect();
             LoraConfig::targets_of(&words)?
         }
         // A pattern or "all-linear": the tensors in the file say what it matched.
         Value::String(_) => LinearName::ALL.to_vec(),
-        other => return Err(refuse(format!("target_modules: expected a list of module names, got {other}"))),
+        other => {
+            return Err(refuse(format!(
+                "target_modules: expected a list of module names, got {other}"
+            )))
+        }
     };
     Ok(LoraConfig {
         rank: rank as usize,
@@ -113,8 +126,9 @@ pub fn adapter_config(lora: &LoraConfig, base: &str, saved_modules: &[&str]) -> 
 }
 
 impl Model {
-    /// Attaches a stored adapter; its factors (and position tables saved beside them) become the trained range. Refuses an
-    /// adapter of which any tensor fits nothing in this model, or which matches nothing. Returns the number of adapted linears.
+    /// Attaches a stored adapter; its factors (and position tables saved beside them) become the
+    /// trained range. Refuses an adapter of which any tensor fits nothing in this model, or which
+    /// matches nothing. Returns the number of adapted linears.
     pub fn load_adapter(&mut self, adapter: Adapter) -> Result<usize> {
         let Adapter { config, place, mut tensors } = adapter;
         let refuse = |what: String| Fault::Model.error(format!("adapter: {place}: {what}"));
@@ -124,10 +138,15 @@ impl Model {
         let saved: Vec<String> =
             tensors.names().filter(|n| !n.contains(".lora_")).map(str::to_owned).collect();
         for name in saved {
-            let base =
-                name.strip_prefix(peft_prefix(family)).unwrap_or(&name).replace(".modules_to_save", "");
+            let base = name
+                .strip_prefix(peft_prefix(family))
+                .unwrap_or(&name)
+                .replace(".modules_to_save", "");
             let slot = self.retrain_base(&base, &mut layout).ok_or_else(|| {
-                refuse(format!("tensor {name}: expected a LoRA factor or a saved module of this model; is this its base?"))
+                refuse(format!(
+                    "tensor {name}: expected a LoRA factor or a saved module of this \
+                    model; is this its base?"
+                ))
             })?;
             let shape = layout.slots()[slot].shape;
             pending.push((slot, tensors.take(&name, shape)?));
@@ -141,7 +160,8 @@ impl Model {
         if modules == 0 {
             let example = tensors.names().next().map_or("an empty file".to_owned(), str::to_owned);
             return Err(refuse(format!(
-                "expected factors such as {}.lora_A.weight, got {example}; the adapter matches nothing in this model",
+                "expected factors such as {}.lora_A.weight, got {example}; the adapter matches \
+                nothing in this model",
                 module_name(family, 0, LinearName::QueryKeyValue)
             )));
         }

@@ -1,5 +1,6 @@
-//! Keys and values of a group of requests: a *prompt* part written once by the prefill and shared by all that continue
-//! it, and a *tail* of slots for produced tokens. A continuation is a path of slots: forking copies integers, never keys.
+//! Keys and values of a group of requests: a *prompt* part written once by the prefill and shared
+//! by all that continue it, and a *tail* of slots for produced tokens. A continuation is a path of
+//! slots: forking copies integers, never keys.
 
 use super::glm::Model;
 use super::head::answering;
@@ -31,7 +32,8 @@ pub struct Extension {
     pub requests: Vec<u32>,
     /// The tail slot each row's keys and values go to.
     pub slots: Vec<u32>,
-    /// `[R + 1]`: row r sees, after its prompt, the slots `path[path_start[r]..path_start[r + 1]]`, its own last.
+    /// `[R + 1]`: row r sees, after its prompt, the slots `path[path_start[r]..path_start[r + 1]]`,
+    /// its own last.
     pub path_start: Vec<u32>,
     pub path: Vec<u32>,
 }
@@ -59,8 +61,9 @@ impl Extension {
 }
 
 impl KvCache {
-    /// Runs the prompts of `batch` (one request a sequence) and keeps their keys and values; the tail has room for
-    /// `slots` produced tokens of all requests together. Returns the normed last row of each prompt, `[S, h]`.
+    /// Runs the prompts of `batch` (one request a sequence) and keeps their keys and values; the
+    /// tail has room for `slots` produced tokens of all requests together. Returns the normed last
+    /// row of each prompt, `[S, h]`.
     pub fn prefill(model: &Model, batch: &Batch, slots: usize) -> Result<(KvCache, Tensor)> {
         KvCache::prefill_observed(model, batch, slots, |_, _| Ok(()))
     }
@@ -78,30 +81,36 @@ impl KvCache {
         let pass = answering(model, &rows);
         let all: Vec<u32> = (0..batch.tokens.len() as u32).collect();
         let all = device.upload_u32(&all)?;
-        let mut cache = KvCache { prompt: Vec::new(), tail: Vec::new(), requests: Vec::new(), slots };
+        let mut cache =
+            KvCache { prompt: Vec::new(), tail: Vec::new(), requests: Vec::new(), slots };
         let mut x = model.embed(&rows)?;
         observe(0, x.view())?;
         for layer in 0..config.layers {
             let mut saved = Saved::new(x);
             x = pass.layer(&mut saved, layer, Purpose::Inference)?;
             let qkv = saved.qkv.as_ref().expect("a forward leaves queries, keys and values").view();
-            let mut prompt = device.alloc(Shape::matrix(rows.count(), 2 * config.hidden), model.dtype)?;
+            let mut prompt =
+                device.alloc(Shape::matrix(rows.count(), 2 * config.hidden), model.dtype)?;
             device.cache_store(prompt.view_mut(), qkv, all.view(), config.heads, config.qkv)?;
             cache.prompt.push(prompt);
-            cache.tail.push(device.alloc(Shape::matrix(slots.max(1), 2 * config.hidden), model.dtype)?);
+            cache
+                .tail
+                .push(device.alloc(Shape::matrix(slots.max(1), 2 * config.hidden), model.dtype)?);
             observe(layer + 1, x.view())?;
         }
         cache.requests = batch.starts.windows(2).map(|w| w[0]..w[1]).collect();
         let last: Vec<u32> = batch.starts[1..].iter().map(|end| end - 1).collect();
         let last = device.upload_u32(&last)?;
-        let mut ends = device.alloc(Shape::matrix(last.shape().count(), config.hidden), model.dtype)?;
+        let mut ends =
+            device.alloc(Shape::matrix(last.shape().count(), config.hidden), model.dtype)?;
         device.embed(ends.view_mut(), &[(x.view(), last.view())], crate::device::Write::Set)?;
         let normed = model.finish(&ends)?;
         Ok((cache, normed))
     }
 
-    /// Runs produced tokens: their keys and values are stored first, then each row attends to its prompt and its path, so
-    /// a row may see others of the same call. Returns the normed rows, `[R, h]`.
+    /// Runs produced tokens: their keys and values are stored first, then each row attends to its
+    /// prompt and its path, so a row may see others of the same call. Returns the normed rows,
+    /// `[R, h]`.
     pub fn extend(&mut self, model: &Model, extension: &Extension) -> Result<Tensor> {
         self.extend_observed(model, extension, |_, _| Ok(()))
     }
@@ -114,9 +123,13 @@ impl KvCache {
     ) -> Result<Tensor> {
         let (device, config) = (&model.device, &model.config);
         let count = extension.rows();
-        assert!(extension.slots.iter().all(|&s| (s as usize) < self.slots.max(1)), "a slot beyond the tail");
+        assert!(
+            extension.slots.iter().all(|&s| (s as usize) < self.slots.max(1)),
+            "a slot beyond the tail"
+        );
         model.check(&extension.tokens, [&extension.positions[0], &extension.positions[1]])?;
-        // As a batch these rows are sequences of one; only tokens and positions matter outside attention.
+        // As a batch these rows are sequences of one; only tokens and positions matter outside
+        // attention.
         let ones = Batch {
             tokens: extension.tokens.clone(),
             positions: extension.positions.clone(),
@@ -137,7 +150,8 @@ impl KvCache {
         }
         let mut prompt = device.alloc(Shape::matrix(count, 2), Dtype::U32)?;
         device.write_u32(prompt.view_mut(), &prompt_words)?;
-        let cached = CacheRows { prompt: prompt.view(), path_start: path_start.view(), path: path.view() };
+        let cached =
+            CacheRows { prompt: prompt.view(), path_start: path_start.view(), path: path.view() };
 
         let mut x = model.embed(&rows)?;
         observe(0, x.view())?;
@@ -154,7 +168,13 @@ impl KvCache {
             )?;
             pass.rotate(qkv.view_mut(), Turn::Forward)?;
             let tail = &mut self.tail[layer];
-            device.cache_store(tail.view_mut(), qkv.view(), slots.view(), config.heads, config.qkv)?;
+            device.cache_store(
+                tail.view_mut(),
+                qkv.view(),
+                slots.view(),
+                config.heads,
+                config.qkv,
+            )?;
             let mut context = device.alloc(saved.x.shape(), model.dtype)?;
             device.cache_attention(
                 context.view_mut(),

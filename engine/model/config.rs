@@ -20,7 +20,8 @@ pub enum Positions {
 pub enum Residual {
     /// Its input (GLM).
     Plain,
-    /// Its normed input times a factor (ChatGLM: √(2·28) whatever the number of layers, spec/chatglm-6b.md §3).
+    /// Its normed input times a factor (ChatGLM: √(2·28) whatever the number of layers,
+    /// spec/chatglm-6b.md §3).
     Scaled(f32),
 }
 
@@ -93,8 +94,12 @@ pub enum LinearName {
 }
 
 impl LinearName {
-    pub const ALL: [LinearName; 4] =
-        [LinearName::QueryKeyValue, LinearName::Dense, LinearName::DenseHTo4h, LinearName::Dense4hToH];
+    pub const ALL: [LinearName; 4] = [
+        LinearName::QueryKeyValue,
+        LinearName::Dense,
+        LinearName::DenseHTo4h,
+        LinearName::Dense4hToH,
+    ];
 
     /// The last component of the module's path, as PEFT's `target_modules` names it.
     pub const fn name(self) -> &'static str {
@@ -118,18 +123,22 @@ impl LinearName {
 }
 
 impl Config {
-    /// Reads `config.json`; absent fields take the defaults of the original configuration classes (spec/glm.md §1).
+    /// Reads `config.json`; absent fields take the defaults of the original configuration classes
+    /// (spec/glm.md §1).
     pub fn read(path: &Path) -> Result<Config> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| Fault::Model.error(format!("config: {}: cannot be read: {e}", path.display())))?;
-        let json: Value = serde_json::from_str(&text)
-            .map_err(|e| Fault::Model.error(format!("config: {}: expected JSON, got {e}", path.display())))?;
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Fault::Model.error(format!("config: {}: cannot be read: {e}", path.display()))
+        })?;
+        let json: Value = serde_json::from_str(&text).map_err(|e| {
+            Fault::Model.error(format!("config: {}: expected JSON, got {e}", path.display()))
+        })?;
         Config::from_json(&json)
             .with_context(|| format!("config: {}", path.display()))
             .map_err(|e| Fault::Model.wrap(e))
     }
 
-    /// The config in a parsed `config.json`. Refuses sizes that cannot be and variants that this engine does not compute.
+    /// The config in a parsed `config.json`. Refuses sizes that cannot be and variants that this
+    /// engine does not compute.
     pub fn from_json(json: &Value) -> Result<Config> {
         let fields = Fields(json);
         let family = match json.get("model_type").and_then(Value::as_str) {
@@ -137,7 +146,8 @@ impl Config {
             Some("chatglm") => Family::ChatGlm,
             other => {
                 return Err(Fault::Model.error(format!(
-                    "model_type: expected \"glm\" or \"chatglm\", got {other:?}; the engine computes these two families"
+                    "model_type: expected \"glm\" or \"chatglm\", got {other:?}; the engine \
+                    computes these two families"
                 )))
             }
         };
@@ -181,15 +191,19 @@ impl Config {
     }
 
     fn chatglm(fields: &Fields) -> Result<Config> {
-        fields.refuse("position_encoding_2d", true, "a model with one-dimensional rotary positions")?;
+        fields.refuse(
+            "position_encoding_2d",
+            true,
+            "a model with one-dimensional rotary positions",
+        )?;
         if fields.0.get("pre_seq_len").is_some_and(|v| !v.is_null()) {
-            return Err(Fault::Model
-                .error("pre_seq_len: expected null, got a prefix; P-tuning prefixes are not computed"));
+            return Err(Fault::Model.error(
+                "pre_seq_len: expected null, got a prefix; P-tuning prefixes are not computed",
+            ));
         }
         if fields.size_or_zero("quantization_bit")? != 0 {
-            return Err(
-                Fault::Model.error("quantization_bit: expected 0; convert the unquantised weights instead")
-            );
+            return Err(Fault::Model
+                .error("quantization_bit: expected 0; convert the unquantised weights instead"));
         }
         let hidden = fields.size("hidden_size", 4096)?;
         Ok(Config {
@@ -201,7 +215,8 @@ impl Config {
             vocabulary: fields.size("vocab_size", 150528)?,
             max_positions: fields.size("max_sequence_length", 2048)?,
             positions: Positions::Rotary2d,
-            // The original never passes the number of layers to its blocks: always that of the 28-layer model.
+            // The original never passes the number of layers to its blocks: always that of the
+            // 28-layer model.
             residual: Residual::Scaled((2.0f64 * 28.0).sqrt() as f32),
             qkv: Qkv::PerHead,
             gelu: fields.gelu()?,
@@ -222,11 +237,14 @@ impl Config {
             )));
         }
         // Lists and tables are made of these before any tensor is compared with them.
-        for (name, value, limit) in
-            [("num_layers", self.layers, 1 << 12), ("max_sequence_length", self.max_positions, 1 << 24)]
-        {
+        for (name, value, limit) in [
+            ("num_layers", self.layers, 1 << 12),
+            ("max_sequence_length", self.max_positions, 1 << 24),
+        ] {
             if value > limit {
-                return Err(Fault::Model.error(format!("{name}: expected at most {limit}, got {value}")));
+                return Err(
+                    Fault::Model.error(format!("{name}: expected at most {limit}, got {value}"))
+                );
             }
         }
         Ok(())
@@ -236,16 +254,20 @@ impl Config {
         self.hidden / self.heads
     }
 
-    /// Every tensor of a checkpoint in the published names (without the `glm.` prefix) and order. The output matrix of
-    /// ChatGLM (`lm_head.weight`) is not listed: it is tied to the embedding wherever it is stored equal to it.
+    /// Every tensor of a checkpoint in the published names (without the `glm.` prefix) and order.
+    /// The output matrix of ChatGLM (`lm_head.weight`) is not listed: it is tied to the embedding
+    /// wherever it is stored equal to it.
     pub fn tensors(&self) -> Vec<TensorSpec> {
         let (h, inner) = (self.hidden, self.inner);
         let mut list = Vec::with_capacity(12 * self.layers + 5);
-        let mut push = |name: String, shape: Shape, role: Role| list.push(TensorSpec { name, shape, role });
+        let mut push =
+            |name: String, shape: Shape, role: Role| list.push(TensorSpec { name, shape, role });
         match self.family {
-            Family::Glm => {
-                push("word_embeddings.weight".into(), Shape::matrix(self.vocabulary, h), Role::Embedding)
-            }
+            Family::Glm => push(
+                "word_embeddings.weight".into(),
+                Shape::matrix(self.vocabulary, h),
+                Role::Embedding,
+            ),
             Family::ChatGlm => push(
                 "transformer.word_embeddings.weight".into(),
                 Shape::matrix(self.vocabulary, h),
@@ -308,7 +330,8 @@ impl Fields<'_> {
             Some(v) => v.as_u64().map_or(0, |n| n as usize),
         };
         if value == 0 || value > 1 << 31 {
-            return Err(Fault::Model.error(format!("{name}: expected a positive size, got {}", self.0[name])));
+            return Err(Fault::Model
+                .error(format!("{name}: expected a positive size, got {}", self.0[name])));
         }
         Ok(value)
     }
@@ -316,10 +339,9 @@ impl Fields<'_> {
     fn size_or_zero(&self, name: &str) -> Result<usize> {
         match self.0.get(name) {
             None | Some(Value::Null) => Ok(0),
-            Some(v) => v
-                .as_u64()
-                .map(|n| n as usize)
-                .ok_or_else(|| Fault::Model.error(format!("{name}: expected a whole number, got {v}"))),
+            Some(v) => v.as_u64().map(|n| n as usize).ok_or_else(|| {
+                Fault::Model.error(format!("{name}: expected a whole number, got {v}"))
+            }),
         }
     }
 
@@ -328,7 +350,9 @@ impl Fields<'_> {
             None | Some(Value::Null) => Ok(default),
             Some(v) => match v.as_f64() {
                 Some(x) if x.is_finite() && x > 0.0 => Ok(x),
-                _ => Err(Fault::Model.error(format!("{name}: expected a positive number, got {v}"))),
+                _ => {
+                    Err(Fault::Model.error(format!("{name}: expected a positive number, got {v}")))
+                }
             },
         }
     }
@@ -338,7 +362,8 @@ impl Fields<'_> {
             None | Some(Value::Null) => Ok(default),
             Some(v) => match v.as_f64() {
                 Some(x) if (0.0..1.0).contains(&x) => Ok(x as f32),
-                _ => Err(Fault::Model.error(format!("{name}: expected a rate from 0 to below 1, got {v}"))),
+                _ => Err(Fault::Model
+                    .error(format!("{name}: expected a rate from 0 to below 1, got {v}"))),
             },
         }
     }
@@ -349,13 +374,15 @@ impl Fields<'_> {
 
     fn refuse(&self, name: &str, supported: bool, what: &str) -> Result<()> {
         match self.0.get(name).and_then(Value::as_bool) {
-            Some(value) if value != supported => Err(Fault::Model
-                .error(format!("{name}: expected {supported}, got {value}; {what} is not computed"))),
+            Some(value) if value != supported => Err(Fault::Model.error(format!(
+                "{name}: expected {supported}, got {value}; {what} is not computed"
+            ))),
             _ => Ok(()),
         }
     }
 
-    /// `hidden_act` where present, otherwise the tanh form, with which the published weights were trained.
+    /// `hidden_act` where present, otherwise the tanh form, with which the published weights were
+    /// trained.
     fn gelu(&self) -> Result<Gelu> {
         match self.text("hidden_act").as_deref() {
             None | Some("gelu_new" | "gelu_fast" | "gelu_pytorch_tanh") => Ok(Gelu::Tanh),
@@ -387,12 +414,20 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights");
         let table = std::fs::read_to_string(folder.join("README.md")).unwrap().replace(',', "");
         let mut read = 0;
-        for entry in std::fs::read_dir(&folder).unwrap().map(Result::unwrap).filter(|e| e.path().is_dir()) {
+        for entry in
+            std::fs::read_dir(&folder).unwrap().map(Result::unwrap).filter(|e| e.path().is_dir())
+        {
             let config = Config::read(&entry.path().join("config.json")).unwrap();
             let row = format!("| `{}` | {} |", entry.file_name().to_string_lossy(), config.layers);
-            let row =
-                table.lines().find(|line| line.starts_with(&row)).unwrap_or_else(|| panic!("no row {row}"));
-            assert!(row.contains(&format!("| {} |", config.parameters())), "{row}: {}", config.parameters());
+            let row = table
+                .lines()
+                .find(|line| line.starts_with(&row))
+                .unwrap_or_else(|| panic!("no row {row}"));
+            assert!(
+                row.contains(&format!("| {} |", config.parameters())),
+                "{row}: {}",
+                config.parameters()
+            );
             read += 1;
         }
         assert_eq!(read, 13);

@@ -52,9 +52,10 @@ pub enum Tune {
 pub const HEAD: &str = "lm_head.weight";
 
 impl Model {
-    /// Takes the tensors of `config` out of `checkpoint`; refuses leftovers. Frozen matrices stay in the memory map where
-    /// the device can read it and `dtype` is no narrower than what is stored; vectors are widened to f32.
-    /// A new adapter starts as PEFT starts it (A uniform in ±1/√in, B zero), seeded.
+    /// Takes the tensors of `config` out of `checkpoint`; refuses leftovers. Frozen matrices stay
+    /// in the memory map where the device can read it and `dtype` is no narrower than what is
+    /// stored; vectors are widened to f32. A new adapter starts as PEFT starts it (A uniform in
+    /// ±1/√in, B zero), seeded.
     pub fn load(
         device: &Device,
         config: Config,
@@ -78,7 +79,9 @@ impl Model {
             let stored = checkpoint.take(&spec.name, spec.shape)?;
             let trained = match tune {
                 Tune::Full => true,
-                Tune::Lora { positions, .. } => *positions && spec.name.contains("position_embeddings"),
+                Tune::Lora { positions, .. } => {
+                    *positions && spec.name.contains("position_embeddings")
+                }
                 Tune::Nothing => false,
             };
             base.push(if trained {
@@ -90,7 +93,9 @@ impl Model {
                 Base::Frozen(match (matrix, stored.dtype, dtype) {
                     (false, Dtype::F32, _) => stored.to_device(device)?,
                     (false, ..) => device.upload_f32(&stored.to_f32(), spec.shape, Dtype::F32)?,
-                    (true, have, want) if have == want || want == Dtype::F32 => stored.to_device(device)?,
+                    (true, have, want) if have == want || want == Dtype::F32 => {
+                        stored.to_device(device)?
+                    }
                     (true, _, want) => device.upload_f32(&stored.to_f32(), spec.shape, want)?,
                 })
             });
@@ -104,7 +109,8 @@ impl Model {
             let embedding = embedding.expect("every config has a word embedding");
             if embedding.dtype != stored.dtype || embedding.bytes() != stored.bytes() {
                 head = Some(if *tune == Tune::Full {
-                    let slot = layout.push(HEAD.into(), stored.shape, SlotRole::Base(Role::Embedding));
+                    let slot =
+                        layout.push(HEAD.into(), stored.shape, SlotRole::Base(Role::Embedding));
                     starts.push((slot, stored.to_f32()));
                     Base::Trained(slot)
                 } else {
@@ -145,10 +151,22 @@ impl Model {
             Positions::Learned => None,
             Positions::Rotary2d => Some(RotaryTables::new(device, &config, dtype)?),
         };
-        Ok(Model { config, device: device.clone(), dtype, stored, base, head, lora, layout, values, rotary })
+        Ok(Model {
+            config,
+            device: device.clone(),
+            dtype,
+            stored,
+            base,
+            head,
+            lora,
+            layout,
+            values,
+            rotary,
+        })
     }
 
-    /// Replaces the adapter: `lay_out` receives the empty layout of the trained range. Only for a model without trained base tensors.
+    /// Replaces the adapter: `lay_out` receives the empty layout of the trained range. Only for a
+    /// model without trained base tensors.
     pub(super) fn attach(&mut self, lora: Lora, layout: Layout) -> Result<()> {
         assert!(self.layout.is_empty(), "attach() on a model that already trains something");
         self.values = Some(Flat::zeros(&self.device, &layout)?);
@@ -157,7 +175,8 @@ impl Model {
         Ok(())
     }
 
-    /// Makes the frozen base tensor `name` a slot of `layout`, for position tables saved beside an adapter.
+    /// Makes the frozen base tensor `name` a slot of `layout`, for position tables saved beside an
+    /// adapter.
     pub(super) fn retrain_base(&mut self, name: &str, layout: &mut Layout) -> Option<usize> {
         let index = self.config.tensors().iter().position(|spec| spec.name == name)?;
         let spec = &self.config.tensors()[index];
@@ -174,15 +193,17 @@ impl Model {
                 // kaiming_uniform(a = √5) over fan_in: ±1/√in.
                 let bound = 1.0 / (slot.shape.cols() as f64).sqrt();
                 let mut rng = Philox::new(seed, Stream::Init, 1 << 32 | number as u64);
-                let values: Vec<f32> =
-                    (0..slot.shape.count()).map(|_| ((2.0 * rng.uniform() - 1.0) * bound) as f32).collect();
+                let values: Vec<f32> = (0..slot.shape.count())
+                    .map(|_| ((2.0 * rng.uniform() - 1.0) * bound) as f32)
+                    .collect();
                 self.set_slot(number, &values)?;
             }
         }
         Ok(())
     }
 
-    // --- what is trained ----------------------------------------------------------------------------------------
+    // --- what is trained
+    // ----------------------------------------------------------------------------------------
 
     pub fn layout(&self) -> &Layout {
         &self.layout
@@ -229,7 +250,8 @@ impl Model {
         }
     }
 
-    /// Values of the base tensor number `index` of `config.tensors()`, as f32, whether trained or not.
+    /// Values of the base tensor number `index` of `config.tensors()`, as f32, whether trained or
+    /// not.
     pub fn base_f32(&self, index: usize) -> Result<Vec<f32>> {
         self.device.download_f32(self.base_view(index))
     }
@@ -238,7 +260,8 @@ impl Model {
         self.view(&self.base[index])
     }
 
-    // --- names to numbers ---------------------------------------------------------------------------------------
+    // --- names to numbers
+    // ---------------------------------------------------------------------------------------
 
     fn layer_base(&self, layer: usize) -> usize {
         let first = if self.config.positions == Positions::Learned { 3 } else { 1 };
@@ -330,7 +353,8 @@ impl Model {
         self.rotary.as_ref().expect("a rotary model has tables").at(positions)
     }
 
-    /// The adapter on the linear whose weight is base tensor `index`, and that linear's `(out, in)`.
+    /// The adapter on the linear whose weight is base tensor `index`, and that linear's
+    /// `(out, in)`.
     pub(super) fn adapter_of_tensor(&self, index: usize) -> Option<(LoraModule, (usize, usize))> {
         for layer in 0..self.config.layers {
             for linear in LinearName::ALL {
@@ -342,17 +366,20 @@ impl Model {
         None
     }
 
-    // --- passes -------------------------------------------------------------------------------------------------
+    // --- passes
+    // -------------------------------------------------------------------------------------------------
 
     /// Refuses ids and positions that the tables do not have.
     pub(super) fn check(&self, tokens: &[u32], positions: [&[u32]; 2]) -> Result<()> {
-        let limit = |what: &str, values: &[u32], limit: usize| {
-            match values.iter().find(|&&v| v as usize >= limit) {
+        let limit = |what: &str, values: &[u32], limit: usize| match values
+            .iter()
+            .find(|&&v| v as usize >= limit)
+        {
             None => Ok(()),
             Some(v) => Err(Fault::Model.error(format!(
-                "input: {what}: expected ids below {limit}, got {v}; do tokenizer, data and weights belong together?"
+                "input: {what}: expected ids below {limit}, got {v}; do tokenizer, data and \
+                weights belong together?"
             ))),
-        }
         };
         limit("token", tokens, self.config.vocabulary)?;
         let rows = match &self.rotary {
@@ -365,7 +392,8 @@ impl Model {
 
     /// The sum of the tables at each row: `[R, h]`.
     pub(super) fn embed(&self, rows: &Rows) -> Result<Tensor> {
-        let mut x = self.device.alloc(Shape::matrix(rows.count(), self.config.hidden), self.dtype)?;
+        let mut x =
+            self.device.alloc(Shape::matrix(rows.count(), self.config.hidden), self.dtype)?;
         let words = (self.word_embedding(), rows.tokens.view());
         match self.config.positions {
             Positions::Learned => {
@@ -392,7 +420,8 @@ impl Model {
         Ok(())
     }
 
-    /// Runs all layers; `observe(i, x)` sees the embedding (0) and each layer's output (i). Returns the last output.
+    /// Runs all layers; `observe(i, x)` sees the embedding (0) and each layer's output (i). Returns
+    /// the last output.
     pub fn hidden(
         &self,
         batch: &Batch,
@@ -416,8 +445,9 @@ impl Model {
         self.head_loss(x.view(), batch, divisor, None).map(|(loss, _)| loss)
     }
 
-    /// The loss as in [`Model::loss`], its gradient added to `gradients`. The divisor is the sum of target weights of the
-    /// whole optimiser step, so that accumulation over batches is one mean, not a mean of means.
+    /// The loss as in [`Model::loss`], its gradient added to `gradients`. The divisor is the sum of
+    /// target weights of the whole optimiser step, so that accumulation over batches is one mean,
+    /// not a mean of means.
     pub fn loss_and_gradients(
         &self,
         batch: &Batch,
@@ -449,7 +479,11 @@ impl Model {
             pass.layer_backward(&mut dx, gradients, &mut this, saved.len())?;
         }
         let d_embedding = pass.through_dropout(&dx, Site::Embedding)?;
-        self.embed_backward(gradients, d_embedding.as_ref().map_or(dx.view(), Tensor::view), &rows)?;
+        self.embed_backward(
+            gradients,
+            d_embedding.as_ref().map_or(dx.view(), Tensor::view),
+            &rows,
+        )?;
         Ok(loss)
     }
 }

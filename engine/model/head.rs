@@ -1,4 +1,5 @@
-//! From hidden rows to logits, losses and log-probabilities. Logits of many rows exist one chunk at a time.
+//! From hidden rows to logits, losses and log-probabilities. Logits of many rows exist one chunk at
+//! a time.
 
 use super::glm::Model;
 use super::layer::Norm;
@@ -36,12 +37,14 @@ impl Model {
 
     /// logits = y·Eᵀ, `[R, V]` f32, of normed rows; for few rows, or where all are wanted.
     pub fn logits(&self, y: View) -> Result<Tensor> {
-        let mut logits = self.device.alloc(Shape::matrix(y.rows(), self.config.vocabulary), Dtype::F32)?;
+        let mut logits =
+            self.device.alloc(Shape::matrix(y.rows(), self.config.vocabulary), Dtype::F32)?;
         self.device.matmul(logits.view_mut(), y, self.head(), Form::Nt, Epilogue::default())?;
         Ok(logits)
     }
 
-    /// Log-softmax over the full vocabulary of normed rows, read at `ids[first[r]..first[r + 1]]` of each row r.
+    /// Log-softmax over the full vocabulary of normed rows, read at `ids[first[r]..first[r + 1]]`
+    /// of each row r.
     pub fn log_probs_at(&self, y: View, first: &[u32], ids: &[u32]) -> Result<Vec<f32>> {
         let mut values = Vec::with_capacity(ids.len());
         let chunk = chunk_rows(self.config.vocabulary);
@@ -62,7 +65,8 @@ impl Model {
         Ok(values)
     }
 
-    /// The loss of the target rows of `x` (the last layer's output) and, with `gradients`, the gradient of `x`.
+    /// The loss of the target rows of `x` (the last layer's output) and, with `gradients`, the
+    /// gradient of `x`.
     pub(super) fn head_loss(
         &self,
         x: View,
@@ -102,7 +106,8 @@ impl Model {
                 ids.view().part(start, part),
                 weights.view().part(start, part),
             )?;
-            let (Some(gradients), Some(d_normed)) = (gradients.as_deref_mut(), d_normed.as_mut()) else {
+            let (Some(gradients), Some(d_normed)) = (gradients.as_deref_mut(), d_normed.as_mut())
+            else {
                 continue;
             };
             // `logits` is its own gradient now; the product wants it as the head is stored.
@@ -123,12 +128,16 @@ impl Model {
             }
         }
         let losses = device.download_f32(losses.view())?;
-        let loss =
-            losses.iter().zip(&batch.target_weights).map(|(&l, &w)| f64::from(l) * f64::from(w)).sum::<f64>();
+        let loss = losses
+            .iter()
+            .zip(&batch.target_weights)
+            .map(|(&l, &w)| f64::from(l) * f64::from(w))
+            .sum::<f64>();
         let (Some(gradients), Some(d_normed)) = (gradients, d_normed) else {
             return Ok((loss / divisor, None));
         };
-        // One row more than targets: zeros, for all rows that are none. So the scatter is a gather, in any dtype.
+        // One row more than targets: zeros, for all rows that are none. So the scatter is a gather,
+        // in any dtype.
         let mut d_gathered = device.alloc(Shape::matrix(targets + 1, x.cols()), x.dtype())?;
         device.zero(d_gathered.view_mut().row_range(targets..targets + 1))?;
         let (weight, _) = self.norm(Norm::Final);

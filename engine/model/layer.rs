@@ -5,7 +5,8 @@
 //! m = LN2(x')     y  = residual(x', m) + dropout(gelu(m·W1ᵀ + b1)·W2ᵀ + b2)
 //! residual(x, a) = x (GLM)  |  factor·a (ChatGLM)
 //! ```
-//! source: spec of GLM (pre-LN) and ChatGLM-6B (scaled residual from the normed input); see engine/README.md.
+//! source: spec of GLM (pre-LN) and ChatGLM-6B (scaled residual from the normed input); see
+//! engine/README.md.
 
 use super::config::{LinearName, Positions, Residual};
 use super::linear::Pass;
@@ -44,7 +45,8 @@ impl Keep {
     }
 }
 
-/// A layer's intermediate values. `None` is computed on demand by [`Pass::complete`]. The memory plan holds sizes for tensors.
+/// A layer's intermediate values. `None` is computed on demand by [`Pass::complete`]. The memory
+/// plan holds sizes for tensors.
 pub struct Saved<T = Tensor> {
     /// `[R, h]`, the layer's input.
     pub x: T,
@@ -127,8 +129,15 @@ impl Pass<'_> {
         let [inner, middle, normed] = [&saved.inner, &saved.middle, &saved.middle_normed].map(done);
         let mut y = self.like(&saved.x)?;
         let site = Site::FeedForwardOutput(layer);
-        saved.z[3] =
-            self.add_to_residual(y.view_mut(), inner, middle, normed, layer, LinearName::Dense4hToH, site)?;
+        saved.z[3] = self.add_to_residual(
+            y.view_mut(),
+            inner,
+            middle,
+            normed,
+            layer,
+            LinearName::Dense4hToH,
+            site,
+        )?;
         Ok(y)
     }
 
@@ -148,7 +157,13 @@ impl Pass<'_> {
         if saved.qkv.is_none() {
             let mut qkv = device.alloc(Shape::matrix(rows, 3 * hidden), dtype)?;
             let x = done(&saved.normed);
-            let z = self.linear(qkv.view_mut(), x, layer, LinearName::QueryKeyValue, Epilogue::default())?;
+            let z = self.linear(
+                qkv.view_mut(),
+                x,
+                layer,
+                LinearName::QueryKeyValue,
+                Epilogue::default(),
+            )?;
             saved.z[0] = z;
             self.rotate(qkv.view_mut(), Turn::Forward)?;
             saved.qkv = Some(qkv);
@@ -174,8 +189,15 @@ impl Pass<'_> {
             let [context, normed] = [&saved.context, &saved.normed].map(done);
             let site = Site::AttentionOutput(layer);
             let x = saved.x.view();
-            saved.z[1] =
-                self.add_to_residual(middle.view_mut(), context, x, normed, layer, LinearName::Dense, site)?;
+            saved.z[1] = self.add_to_residual(
+                middle.view_mut(),
+                context,
+                x,
+                normed,
+                layer,
+                LinearName::Dense,
+                site,
+            )?;
             saved.middle = Some(middle);
         }
         if saved.middle_normed.is_none() {
@@ -189,7 +211,9 @@ impl Pass<'_> {
                 Some(pre) => device.gelu(inner.view_mut(), pre.view(), config.gelu)?,
                 None => {
                     let mut pre = match purpose {
-                        Purpose::Training => Some(device.alloc(Shape::matrix(rows, config.inner), dtype)?),
+                        Purpose::Training => {
+                            Some(device.alloc(Shape::matrix(rows, config.inner), dtype)?)
+                        }
                         Purpose::Inference => None,
                     };
                     let epilogue = Epilogue {
@@ -198,7 +222,8 @@ impl Pass<'_> {
                         ..Epilogue::default()
                     };
                     let x = done(&saved.middle_normed);
-                    saved.z[2] = self.linear(inner.view_mut(), x, layer, LinearName::DenseHTo4h, epilogue)?;
+                    saved.z[2] =
+                        self.linear(inner.view_mut(), x, layer, LinearName::DenseHTo4h, epilogue)?;
                     saved.pre_activation = pre;
                 }
             }
@@ -241,7 +266,13 @@ impl Pass<'_> {
             Positions::Learned => Ok(()),
             Positions::Rotary2d => {
                 let positions = [self.rows.positions[0].view(), self.rows.positions[1].view()];
-                self.model.device.rotate(qkv, self.model.rotary(positions), config.heads, config.qkv, turn)
+                self.model.device.rotate(
+                    qkv,
+                    self.model.rotary(positions),
+                    config.heads,
+                    config.qkv,
+                    turn,
+                )
             }
         }
     }
@@ -261,10 +292,12 @@ impl Pass<'_> {
     }
 }
 
-// --- backwards ------------------------------------------------------------------------------------------------------
+// --- backwards
+// ------------------------------------------------------------------------------------------------------
 
 impl Pass<'_> {
-    /// Turns the gradient of the layer's output into that of its input, in place; parameter gradients add.
+    /// Turns the gradient of the layer's output into that of its input, in place; parameter
+    /// gradients add.
     pub fn layer_backward(
         &self,
         dy: &mut Tensor,
@@ -283,7 +316,15 @@ impl Pass<'_> {
         let d_view = d_output.as_ref().map_or(dy.view(), Tensor::view);
         let mut d_inner = device.alloc(inner.shape(), inner.dtype())?;
         let z = saved.z[3].as_ref();
-        self.linear_backward(d_inner.view_mut(), gradients, d_view, inner, z, layer, LinearName::Dense4hToH)?;
+        self.linear_backward(
+            d_inner.view_mut(),
+            gradients,
+            d_view,
+            inner,
+            z,
+            layer,
+            LinearName::Dense4hToH,
+        )?;
         let mut d_pre = device.alloc(pre.shape(), pre.dtype())?;
         device.gelu_backward(d_pre.view_mut(), d_inner.view(), pre, config.gelu)?;
         drop(d_inner);
@@ -301,7 +342,14 @@ impl Pass<'_> {
         )?;
         drop(d_pre);
         let statistics = done(&saved.middle_statistics);
-        self.residual_backward(dy, gradients, &mut d_normed, middle, statistics, Norm::Middle(layer))?;
+        self.residual_backward(
+            dy,
+            gradients,
+            &mut d_normed,
+            middle,
+            statistics,
+            Norm::Middle(layer),
+        )?;
 
         // Attention: dy → d_context → d_qkv → d_normed → dy (now of the input).
         let [context, qkv, normed] = [&saved.context, &saved.qkv, &saved.normed].map(done);
@@ -309,7 +357,15 @@ impl Pass<'_> {
         let d_view = d_output.as_ref().map_or(dy.view(), Tensor::view);
         let mut d_context = self.like(dy)?;
         let z = saved.z[1].as_ref();
-        self.linear_backward(d_context.view_mut(), gradients, d_view, context, z, layer, LinearName::Dense)?;
+        self.linear_backward(
+            d_context.view_mut(),
+            gradients,
+            d_view,
+            context,
+            z,
+            layer,
+            LinearName::Dense,
+        )?;
         let mut d_qkv = device.alloc(qkv.shape(), qkv.dtype())?;
         device.attention_backward(
             d_qkv.view_mut(),
@@ -326,12 +382,28 @@ impl Pass<'_> {
         self.rotate(d_qkv.view_mut(), Turn::Backward)?;
         let z = saved.z[0].as_ref();
         let d = d_qkv.view();
-        self.linear_backward(d_normed.view_mut(), gradients, d, normed, z, layer, LinearName::QueryKeyValue)?;
+        self.linear_backward(
+            d_normed.view_mut(),
+            gradients,
+            d,
+            normed,
+            z,
+            layer,
+            LinearName::QueryKeyValue,
+        )?;
         let statistics = done(&saved.statistics);
-        self.residual_backward(dy, gradients, &mut d_normed, saved.x.view(), statistics, Norm::Input(layer))
+        self.residual_backward(
+            dy,
+            gradients,
+            &mut d_normed,
+            saved.x.view(),
+            statistics,
+            Norm::Input(layer),
+        )
     }
 
-    /// dy ← gradient of a sub-layer's input x, given dy of its output and `d_normed` of what its linears read.
+    /// dy ← gradient of a sub-layer's input x, given dy of its output and `d_normed` of what its
+    /// linears read.
     fn residual_backward(
         &self,
         dy: &mut Tensor,

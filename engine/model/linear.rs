@@ -35,15 +35,22 @@ impl Pass<'_> {
         let masked = self.masked(x, layer, linear)?;
         let input = masked.as_ref().map_or(x, Tensor::view);
         let mut z = device.alloc(Shape::matrix(x.rows(), module.rank), x.dtype())?;
-        device.matmul(z.view_mut(), input, self.model.slot(module.a), Form::Nt, Epilogue::default())?;
-        let low_rank = Some(LowRank { z: z.view(), factor: self.model.slot(module.b), scale: module.scale });
+        device.matmul(
+            z.view_mut(),
+            input,
+            self.model.slot(module.a),
+            Form::Nt,
+            Epilogue::default(),
+        )?;
+        let low_rank =
+            Some(LowRank { z: z.view(), factor: self.model.slot(module.b), scale: module.scale });
         let epilogue = Epilogue { low_rank, ..epilogue };
         device.matmul(y, x, self.model.weight(layer, linear), Form::Nt, epilogue)?;
         Ok(Some(z))
     }
 
-    /// dx = dy·W + dropout(scale·dy·B·A) (set); gradients of what is trained add: dW = dyᵀ·x, db = Σ dy,
-    /// dB = scale·dyᵀ·z, dA = scale·(dy·B)ᵀ·dropout(x).
+    /// dx = dy·W + dropout(scale·dy·B·A) (set); gradients of what is trained add: dW = dyᵀ·x, db =
+    /// Σ dy, dB = scale·dyᵀ·z, dA = scale·(dy·B)ᵀ·dropout(x).
     #[allow(clippy::too_many_arguments)]
     pub fn linear_backward(
         &self,
@@ -81,7 +88,13 @@ impl Pass<'_> {
             None => {
                 device.matmul(gradients.view_mut(d_a), dz.view(), x, Form::Tn, add)?;
                 let low_rank = Some(LowRank { z: dz.view(), factor: a, scale: 1.0 });
-                device.matmul(dx, dy, weight, Form::Nn, Epilogue { low_rank, ..Epilogue::default() })
+                device.matmul(
+                    dx,
+                    dy,
+                    weight,
+                    Form::Nn,
+                    Epilogue { low_rank, ..Epilogue::default() },
+                )
             }
             Some(masked) => {
                 device.matmul(gradients.view_mut(d_a), dz.view(), masked.view(), Form::Tn, add)?;
@@ -90,7 +103,8 @@ impl Pass<'_> {
                 let mut tail = masked;
                 device.matmul(tail.view_mut(), dz.view(), a, Form::Nn, Epilogue::default())?;
                 let site = Site::Adapter(layer, linear as usize);
-                let dropout = self.rows.dropout(self.noise, site).expect("a masked input has a dropout");
+                let dropout =
+                    self.rows.dropout(self.noise, site).expect("a masked input has a dropout");
                 device.dropout(dx, tail.view(), dropout, Write::Add)
             }
         }
@@ -98,7 +112,8 @@ impl Pass<'_> {
 
     /// The adapter's input under dropout, `None` without.
     fn masked(&self, x: View, layer: usize, linear: LinearName) -> Result<Option<Tensor>> {
-        let Some(dropout) = self.rows.dropout(self.noise, Site::Adapter(layer, linear as usize)) else {
+        let Some(dropout) = self.rows.dropout(self.noise, Site::Adapter(layer, linear as usize))
+        else {
             return Ok(None);
         };
         let device = &self.model.device;

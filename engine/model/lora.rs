@@ -1,4 +1,5 @@
-//! Low-rank adapters (Hu et al. 2021): y = x·Wᵀ + b + (alpha/r)·(dropout(x)·Aᵀ)·Bᵀ on any of the four linears.
+//! Low-rank adapters (Hu et al. 2021): y = x·Wᵀ + b + (alpha/r)·(dropout(x)·Aᵀ)·Bᵀ on any of the
+//! four linears.
 
 use super::config::{Config, Family, LinearName};
 use super::parameters::{Layout, SlotRole};
@@ -36,27 +37,32 @@ impl LoraConfig {
         (self.alpha / if self.rank_stabilised { rank.sqrt() } else { rank }) as f32
     }
 
-    /// The linears that a list of module names selects: a module matches when its path equals the word or ends in
-    /// "." + word, so "dense" does not match "dense_h_to_4h". Refuses a word that matches nothing.
+    /// The linears that a list of module names selects: a module matches when its path equals the
+    /// word or ends in "." + word, so "dense" does not match "dense_h_to_4h". Refuses a word that
+    /// matches nothing.
     pub fn targets_of(words: &[String]) -> Result<Vec<LinearName>> {
         let mut targets = Vec::new();
         for word in words {
             let hit = LinearName::ALL.into_iter().find(|l| {
                 let path = l.path();
-                path == word || path.strip_suffix(word.as_str()).is_some_and(|rest| rest.ends_with('.'))
+                path == word
+                    || path.strip_suffix(word.as_str()).is_some_and(|rest| rest.ends_with('.'))
             });
             match hit {
                 Some(linear) if !targets.contains(&linear) => targets.push(linear),
                 Some(_) => {}
                 None => {
                     return Err(Fault::Model.error(format!(
-                        "adapter: target module {word:?}: expected one of query_key_value, dense, dense_h_to_4h, dense_4h_to_h; nothing else in a layer takes an adapter"
+                        "adapter: target module {word:?}: expected one of query_key_value, dense, \
+                        dense_h_to_4h, dense_4h_to_h; nothing else in a layer takes an adapter"
                     )))
                 }
             }
         }
         if targets.is_empty() {
-            return Err(Fault::Model.error("adapter: target modules: expected at least one, got none"));
+            return Err(
+                Fault::Model.error("adapter: target modules: expected at least one, got none")
+            );
         }
         Ok(targets)
     }
@@ -80,7 +86,8 @@ pub struct Lora {
 }
 
 impl Lora {
-    /// Lays the factors of every targeted linear out in `layout`; `rank_of` says the rank of a module, `None` leaves it out.
+    /// Lays the factors of every targeted linear out in `layout`; `rank_of` says the rank of a
+    /// module, `None` leaves it out.
     pub fn lay_out(
         config: LoraConfig,
         model: &Config,
@@ -93,10 +100,16 @@ impl Lora {
                 let rank = rank_of(layer, linear)?;
                 let (out, input) = model.linear_shape(linear);
                 let name = module_name(model.family, layer, linear);
-                let a =
-                    layout.push(format!("{name}.lora_A.weight"), Shape::matrix(rank, input), SlotRole::LoraA);
-                let b =
-                    layout.push(format!("{name}.lora_B.weight"), Shape::matrix(out, rank), SlotRole::LoraB);
+                let a = layout.push(
+                    format!("{name}.lora_A.weight"),
+                    Shape::matrix(rank, input),
+                    SlotRole::LoraA,
+                );
+                let b = layout.push(
+                    format!("{name}.lora_B.weight"),
+                    Shape::matrix(out, rank),
+                    SlotRole::LoraB,
+                );
                 Some(LoraModule { a, b, rank, scale: config.scale(rank) })
             }));
         }

@@ -1,4 +1,5 @@
-//! What is trained: one flat f32 range with names beside it; gradients and moments are ranges with the same offsets.
+//! What is trained: one flat f32 range with names beside it; gradients and moments are ranges with
+//! the same offsets.
 
 use super::config::Role;
 use crate::base::{Dtype, Shape};

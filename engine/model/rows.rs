@@ -15,7 +15,8 @@ pub struct Rows {
     names: Option<Tensor>,
 }
 
-/// Dropout of one pass: the same (seed, step) gives the same masks, however the step is cut into batches.
+/// Dropout of one pass: the same (seed, step) gives the same masks, however the step is cut into
+/// batches.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Noise {
     pub seed: u64,
@@ -26,7 +27,10 @@ pub struct Noise {
 
 impl Noise {
     fn drops(&self) -> bool {
-        self.rates.embedding > 0.0 || self.rates.attention > 0.0 || self.rates.output > 0.0 || self.lora > 0.0
+        self.rates.embedding > 0.0
+            || self.rates.attention > 0.0
+            || self.rates.output > 0.0
+            || self.lora > 0.0
     }
 }
 
@@ -72,7 +76,10 @@ impl Rows {
         };
         Ok(Rows {
             tokens: device.upload_u32(&batch.tokens)?,
-            positions: [device.upload_u32(&batch.positions[0])?, device.upload_u32(&batch.positions[1])?],
+            positions: [
+                device.upload_u32(&batch.positions[0])?,
+                device.upload_u32(&batch.positions[1])?,
+            ],
             segments: device.segments(batch.starts.clone(), batch.contexts.clone())?,
             names,
         })
@@ -95,6 +102,10 @@ impl Rows {
             return None;
         }
         let names = self.names.as_ref().expect("rows were uploaded with the noise of this pass");
-        Some(Dropout { rate, key: Dropout::key(noise.seed, noise.step, site.number()), rows: names.view() })
+        Some(Dropout {
+            rate,
+            key: Dropout::key(noise.seed, noise.step, site.number()),
+            rows: names.view(),
+        })
     }
 }

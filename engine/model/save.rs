@@ -17,8 +17,8 @@ pub struct Entry {
     pub dtype: Dtype,
 }
 
-/// Writes `entries` in their order; `bytes(i)` yields the little-endian bytes of entry i, one at a time.
-/// The file appears whole or not at all.
+/// Writes `entries` in their order; `bytes(i)` yields the little-endian bytes of entry i, one at a
+/// time. The file appears whole or not at all.
 pub fn write_safetensors(
     path: &Path,
     entries: &[Entry],
@@ -35,8 +35,7 @@ pub fn write_safetensors(
             Dtype::Bf16 => "BF16",
             Dtype::U32 => "U32",
         };
-        let info =
-            json!({"dtype": dtype, "shape": entry.shape.dims(), "data_offsets": [offset, offset + size]});
+        let info = json!({"dtype": dtype, "shape": entry.shape.dims(), "data_offsets": [offset, offset + size]});
         header.insert(entry.name.clone(), info);
         offset += size;
     }
@@ -48,7 +47,12 @@ pub fn write_safetensors(
         file.write_all(&text)?;
         for (i, entry) in entries.iter().enumerate() {
             let data = bytes(i)?;
-            assert_eq!(data.len(), entry.shape.count() * entry.dtype.size(), "bytes of {}", entry.name);
+            assert_eq!(
+                data.len(),
+                entry.shape.count() * entry.dtype.size(),
+                "bytes of {}",
+                entry.name
+            );
             file.write_all(&data)?;
         }
         Ok(())
@@ -66,8 +70,9 @@ pub fn encode(values: &[f32], dtype: Dtype) -> Vec<u8> {
 }
 
 impl Model {
-    /// Writes `model.safetensors` of the whole model in `dtype`, adapters merged (W' = W + scale·B·A in f32, rounded
-    /// once), in the published names; a ChatGLM file holds `lm_head.weight` as published files do.
+    /// Writes `model.safetensors` of the whole model in `dtype`, adapters merged (W' = W +
+    /// scale·B·A in f32, rounded once), in the published names; a ChatGLM file holds
+    /// `lm_head.weight` as published files do.
     pub fn save_weights(&self, path: &Path, dtype: Dtype) -> Result<()> {
         let specs = self.config.tensors();
         let mut entries: Vec<Entry> =

@@ -1,5 +1,6 @@
-//! A model of some config whose weights are drawn where they are used: what a benchmark of a published size needs, and nothing
-//! else. Ten billion numbers come from one block of random ones, copied from place to place on the device.
+//! A model of some config whose weights are drawn where they are used: what a benchmark of a
+//! published size needs, and nothing else. Ten billion numbers come from one block of random ones,
+//! copied from place to place on the device.
 
 use super::config::{Config, Role};
 use super::glm::{Base, Model, Tune};
@@ -13,11 +14,19 @@ use anyhow::Result;
 const BLOCK: usize = 1 << 22;
 
 impl Model {
-    /// A frozen base with repeating random weights of a fresh model's size, and an adapter or nothing to train. Refuses
-    /// [`Tune::Full`]: such weights are not worth training.
-    pub fn synthetic(device: &Device, config: Config, dtype: Dtype, tune: &Tune, seed: u64) -> Result<Model> {
+    /// A frozen base with repeating random weights of a fresh model's size, and an adapter or
+    /// nothing to train. Refuses [`Tune::Full`]: such weights are not worth training.
+    pub fn synthetic(
+        device: &Device,
+        config: Config,
+        dtype: Dtype,
+        tune: &Tune,
+        seed: u64,
+    ) -> Result<Model> {
         let (Tune::Nothing | Tune::Lora { positions: false, .. }) = tune else {
-            return Err(Fault::Usage.error("synthetic: expected an adapter or nothing to train, got more"));
+            return Err(
+                Fault::Usage.error("synthetic: expected an adapter or nothing to train, got more")
+            );
         };
         let mut rng = Philox::new(seed, Stream::Synthetic, 0);
         let deviation = f64::from(config.initializer_range);
@@ -53,8 +62,14 @@ impl Model {
     }
 }
 
-/// Fills a tensor from the block, beginning at `offset`; returns where the next one begins, so that tensors differ.
-fn repeat(device: &Device, weight: &mut Tensor, block: &Tensor, mut offset: usize) -> Result<usize> {
+/// Fills a tensor from the block, beginning at `offset`; returns where the next one begins, so that
+/// tensors differ.
+fn repeat(
+    device: &Device,
+    weight: &mut Tensor,
+    block: &Tensor,
+    mut offset: usize,
+) -> Result<usize> {
     let count = weight.shape().count();
     let mut done = 0;
     while done < count {

@@ -1,4 +1,5 @@
-//! Checkpoints: Hugging Face folders of safetensors, memory-mapped, every tensor taken exactly once.
+//! Checkpoints: Hugging Face folders of safetensors, memory-mapped, every tensor taken exactly
+//! once.
 
 use crate::base::{Dtype, Fault, Shape};
 use crate::device::{Device, Tensor};
@@ -10,8 +11,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The tensors of one or several safetensors files by name. [`Checkpoint::take`] hands each out once;
-/// [`Checkpoint::finish`] refuses leftovers.
+/// The tensors of one or several safetensors files by name. [`Checkpoint::take`] hands each out
+/// once; [`Checkpoint::finish`] refuses leftovers.
 pub struct Checkpoint {
     place: String,
     files: Vec<Arc<Mmap>>,
@@ -36,7 +37,8 @@ pub struct Stored {
 }
 
 impl Checkpoint {
-    /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` lists, in `folder`.
+    /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` lists, in
+    /// `folder`.
     pub fn open(folder: &Path) -> Result<Checkpoint> {
         let mut checkpoint = Checkpoint::empty(folder);
         for file in files(folder)? {
@@ -53,20 +55,27 @@ impl Checkpoint {
     }
 
     fn empty(place: &Path) -> Checkpoint {
-        Checkpoint { place: place.display().to_string(), files: Vec::new(), entries: BTreeMap::new() }
+        Checkpoint {
+            place: place.display().to_string(),
+            files: Vec::new(),
+            entries: BTreeMap::new(),
+        }
     }
 
     fn add(&mut self, path: &Path) -> Result<()> {
-        let refuse = |what: String| Fault::Model.error(format!("weights: {}: {what}", path.display()));
+        let refuse =
+            |what: String| Fault::Model.error(format!("weights: {}: {what}", path.display()));
         let file = File::open(path).map_err(|e| refuse(format!("cannot be opened: {e}")))?;
-        // SAFETY: the map is read-only and private to this process; like every mapped checkpoint it relies on
-        // nobody truncating the file while it is in use.
-        let map = unsafe { Mmap::map(&file) }.map_err(|e| refuse(format!("cannot be mapped: {e}")))?;
+        // SAFETY: the map is read-only and private to this process; like every mapped checkpoint it
+        // relies on nobody truncating the file while it is in use.
+        let map =
+            unsafe { Mmap::map(&file) }.map_err(|e| refuse(format!("cannot be mapped: {e}")))?;
         let map = Arc::new(map);
         self.files.push(map.clone());
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|e| {
             refuse(format!(
-                "expected a complete safetensors file, got {} bytes that do not parse ({e}); copy or convert it again",
+                "expected a complete safetensors file, got {} bytes that do not parse ({e}); copy \
+                or convert it again",
                 map.len()
             ))
         })?;
@@ -81,12 +90,17 @@ impl Checkpoint {
                 )));
             }
             if name.chars().any(char::is_control) {
-                return Err(refuse(format!("tensor {name:?}: expected a name of printable characters")));
+                return Err(refuse(format!(
+                    "tensor {name:?}: expected a name of printable characters"
+                )));
             }
             let name = name.strip_prefix("glm.").unwrap_or(&name).to_owned();
-            let entry = Entry { file: map.clone(), dtype: info.dtype, dims: info.shape.clone(), range };
+            let entry =
+                Entry { file: map.clone(), dtype: info.dtype, dims: info.shape.clone(), range };
             if self.entries.insert(name.clone(), entry).is_some() {
-                return Err(refuse(format!("tensor {name} stands in two places; expected each name once")));
+                return Err(refuse(format!(
+                    "tensor {name} stands in two places; expected each name once"
+                )));
             }
         }
         Ok(())
@@ -116,12 +130,14 @@ impl Checkpoint {
         self.entries.get(name).map(|e| e.dims.as_slice())
     }
 
-    /// The tensor `name`, which must have `shape` and a float dtype. Refuses what is missing or of another shape.
+    /// The tensor `name`, which must have `shape` and a float dtype. Refuses what is missing or of
+    /// another shape.
     pub fn take(&mut self, name: &str, shape: Shape) -> Result<Stored> {
         let stored = self.take_any(name)?;
         if stored.shape.dims() != shape.dims() {
             return Err(Fault::Model.error(format!(
-                "weights: {}: tensor {name}: expected shape {shape}, got {}; does config.json belong to these weights?",
+                "weights: {}: tensor {name}: expected shape {shape}, got {}; does config.json \
+                belong to these weights?",
                 self.place, stored.shape
             )));
         }
@@ -130,11 +146,15 @@ impl Checkpoint {
 
     /// The tensor `name` in whatever shape of one or two dimensions it has.
     pub fn take_any(&mut self, name: &str) -> Result<Stored> {
-        let refuse =
-            |what: String| Fault::Model.error(format!("weights: {}: tensor {name}: {what}", self.place));
+        let refuse = |what: String| {
+            Fault::Model.error(format!("weights: {}: tensor {name}: {what}", self.place))
+        };
         let entry = self.entries.remove(name).ok_or_else(|| {
-            let near =
-                self.entries.keys().next().map_or("nothing".to_owned(), |n| format!("for example {n}"));
+            let near = self
+                .entries
+                .keys()
+                .next()
+                .map_or("nothing".to_owned(), |n| format!("for example {n}"));
             refuse(format!("expected it, but it is not there; the file still holds {near}"))
         })?;
         let dtype = match entry.dtype {
@@ -143,8 +163,9 @@ impl Checkpoint {
             safetensors::Dtype::BF16 => Dtype::Bf16,
             other => return Err(refuse(format!("expected f32, f16 or bf16, got {other:?}"))),
         };
-        let shape = Shape::from_dims(&entry.dims)
-            .ok_or_else(|| refuse(format!("expected one or two dimensions, got {:?}", entry.dims)))?;
+        let shape = Shape::from_dims(&entry.dims).ok_or_else(|| {
+            refuse(format!("expected one or two dimensions, got {:?}", entry.dims))
+        })?;
         if shape.count() * dtype.size() != entry.range.1 - entry.range.0 {
             return Err(refuse(format!(
                 "expected {shape} of {dtype}, got {} bytes",
@@ -164,7 +185,8 @@ impl Checkpoint {
         match self.entries.keys().next() {
             None => Ok(()),
             Some(name) => Err(Fault::Model.error(format!(
-                "weights: {}: expected no further tensor, got {} more, for example {name}; does config.json belong to these weights?",
+                "weights: {}: expected no further tensor, got {} more, for example {name}; does \
+                config.json belong to these weights?",
                 self.place,
                 self.entries.len()
             ))),
@@ -186,15 +208,18 @@ impl Stored {
     pub fn to_f32(&self) -> Vec<f32> {
         let bytes = self.bytes();
         match self.dtype {
-            Dtype::F32 => {
-                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-            }
-            Dtype::F16 => {
-                bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
-            }
-            Dtype::Bf16 => {
-                bytes.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
-            }
+            Dtype::F32 => bytes
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect(),
+            Dtype::F16 => bytes
+                .chunks_exact(2)
+                .map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32())
+                .collect(),
+            Dtype::Bf16 => bytes
+                .chunks_exact(2)
+                .map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32())
+                .collect(),
             Dtype::U32 => unreachable!("take refuses integers"),
         }
     }
@@ -202,7 +227,8 @@ impl Stored {
 
 /// The safetensors files of a checkpoint folder, each once.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let refuse = |what: String| Fault::Model.error(format!("weights: {}: {what}", folder.display()));
+    let refuse =
+        |what: String| Fault::Model.error(format!("weights: {}: {what}", folder.display()));
     let index = folder.join("model.safetensors.index.json");
     if !index.is_file() {
         let single = folder.join("model.safetensors");
@@ -210,18 +236,23 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
             return Ok(vec![single]);
         }
         return Err(refuse(
-            "expected model.safetensors or model.safetensors.index.json, got neither; tools/convert_checkpoint.py makes them from PyTorch files".into(),
+            "expected model.safetensors or model.safetensors.index.json, got neither; \
+            tools/convert_checkpoint.py makes them from PyTorch files"
+                .into(),
         ));
     }
-    let text = std::fs::read_to_string(&index).map_err(|e| refuse(format!("index cannot be read: {e}")))?;
-    let json: serde_json::Value =
-        serde_json::from_str(&text).map_err(|e| refuse(format!("index: expected JSON, got {e}")))?;
-    let map =
-        json["weight_map"].as_object().ok_or_else(|| refuse("index: expected a weight_map object".into()))?;
+    let text = std::fs::read_to_string(&index)
+        .map_err(|e| refuse(format!("index cannot be read: {e}")))?;
+    let json: serde_json::Value = serde_json::from_str(&text)
+        .map_err(|e| refuse(format!("index: expected JSON, got {e}")))?;
+    let map = json["weight_map"]
+        .as_object()
+        .ok_or_else(|| refuse("index: expected a weight_map object".into()))?;
     let mut names: Vec<&str> = Vec::new();
     for value in map.values() {
-        let name =
-            value.as_str().ok_or_else(|| refuse(format!("index: expected a file name, got {value}")))?;
+        let name = value
+            .as_str()
+            .ok_or_else(|| refuse(format!("index: expected a file name, got {value}")))?;
         if name.contains('/') || name.contains("..") || name.chars().any(char::is_control) {
             return Err(refuse(format!("index: expected a file in this folder, got {name:?}")));
         }

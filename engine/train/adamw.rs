@@ -34,7 +34,9 @@ impl Optimizer {
         for slot in model.layout().slots() {
             let matrix = match slot.role {
                 SlotRole::LoraA | SlotRole::LoraB => true,
-                SlotRole::Base(role) => matches!(role, Role::Embedding | Role::Linear | Role::LinearOut),
+                SlotRole::Base(role) => {
+                    matches!(role, Role::Embedding | Role::Linear | Role::LinearOut)
+                }
             };
             let decays = matrix || hyper.decay_all;
             match ranges.last_mut() {
@@ -51,8 +53,9 @@ impl Optimizer {
         })
     }
 
-    /// One step, counted from 1, with the gradient of the whole step, which bears the factor `scaled`. Returns the gradient's
-    /// norm before clipping, without that factor; where it is not finite nothing was changed.
+    /// One step, counted from 1, with the gradient of the whole step, which bears the factor
+    /// `scaled`. Returns the gradient's norm before clipping, without that factor; where it is not
+    /// finite nothing was changed.
     pub fn step(
         &mut self,
         model: &mut Model,

@@ -10,7 +10,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Everything of a run that is neither a weight nor a moment. Data and randomness are functions of the step.
+/// Everything of a run that is neither a weight nor a moment. Data and randomness are functions of
+/// the step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// Steps done.
@@ -38,8 +39,10 @@ pub fn list(run: &Path) -> Result<Vec<(u64, PathBuf)>> {
     if folder.is_dir() {
         for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
             let path = entry?.path();
-            let step =
-                path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_prefix("step-")?.parse().ok());
+            let step = path
+                .file_name()
+                .and_then(|n| n.to_str())
+                .and_then(|n| n.strip_prefix("step-")?.parse().ok());
             if let Some(step) = step {
                 found.push((step, path));
             }
@@ -51,14 +54,19 @@ pub fn list(run: &Path) -> Result<Vec<(u64, PathBuf)>> {
 
 /// Removes what a killed run had begun to write in its folder and under `checkpoints`.
 pub fn sweep(run: &Path) -> Result<()> {
-    for folder in [run.to_owned(), run.join("checkpoints")].iter().filter(|folder| folder.is_dir()) {
+    for folder in [run.to_owned(), run.join("checkpoints")].iter().filter(|folder| folder.is_dir())
+    {
         for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
             let path = entry?.path();
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
             if !(name.starts_with('.') && name.ends_with(".partial")) {
                 continue;
             }
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            let removed =
+                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             removed.with_context(|| path.display().to_string())?;
         }
     }
@@ -66,7 +74,13 @@ pub fn sweep(run: &Path) -> Result<()> {
 }
 
 /// Writes `checkpoints/step-N` whole or not at all, then removes all but the newest `keep`.
-pub fn save(run: &Path, model: &Model, optimizer: &Optimizer, state: &State, keep: usize) -> Result<PathBuf> {
+pub fn save(
+    run: &Path,
+    model: &Model,
+    optimizer: &Optimizer,
+    state: &State,
+    keep: usize,
+) -> Result<PathBuf> {
     let folder = run.join("checkpoints");
     let path = folder.join(format!("step-{}", state.step));
     let partial = folder.join(format!(".step-{}.partial", state.step));
@@ -101,8 +115,10 @@ pub fn save(run: &Path, model: &Model, optimizer: &Optimizer, state: &State, kee
 
 fn write_flat(path: &Path, model: &Model, flat: &Flat) -> Result<()> {
     let slots = model.layout().slots();
-    let entries: Vec<Entry> =
-        slots.iter().map(|s| Entry { name: s.name.clone(), shape: s.shape, dtype: Dtype::F32 }).collect();
+    let entries: Vec<Entry> = slots
+        .iter()
+        .map(|s| Entry { name: s.name.clone(), shape: s.shape, dtype: Dtype::F32 })
+        .collect();
     write_safetensors(path, &entries, |i| {
         Ok(encode(&model.device.download_f32(flat.view(&slots[i]))?, Dtype::F32))
     })
@@ -111,10 +127,12 @@ fn write_flat(path: &Path, model: &Model, flat: &Flat) -> Result<()> {
 /// The state of the checkpoint in `path`.
 pub fn read_state(path: &Path) -> Result<State> {
     let file = path.join("state.json");
-    let text = fs::read_to_string(&file)
-        .map_err(|e| Fault::Data.error(format!("checkpoint: {}: cannot be read: {e}", file.display())))?;
+    let text = fs::read_to_string(&file).map_err(|e| {
+        Fault::Data.error(format!("checkpoint: {}: cannot be read: {e}", file.display()))
+    })?;
     serde_json::from_str(&text).map_err(|e| {
-        Fault::Data.error(format!("checkpoint: {}: expected a training state, got {e}", file.display()))
+        Fault::Data
+            .error(format!("checkpoint: {}: expected a training state, got {e}", file.display()))
     })
 }
 

@@ -1,4 +1,5 @@
-//! Floor 3: the loop that learns. Knows steps, losses and checkpoints; validation is a closure it is given.
+//! Floor 3: the loop that learns. Knows steps, losses and checkpoints; validation is a closure it
+//! is given.
 
 pub mod adamw;
 pub mod checkpoint;

@@ -8,7 +8,8 @@ const PATIENCE: u32 = 1000;
 const FIRST: f64 = 65536.0;
 const LARGEST: f64 = 16_777_216.0;
 
-/// What losses are multiplied by before the backward pass, and gradients divided by after it. Powers of two, so nothing is rounded.
+/// What losses are multiplied by before the backward pass, and gradients divided by after it.
+/// Powers of two, so nothing is rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LossScale {
     pub factor: f64,
@@ -34,7 +35,8 @@ impl Default for LossScale {
 }
 
 impl LossScale {
-    /// How a run with activations of `dtype` begins: bf16 and f32 have the range of f32 and need none.
+    /// How a run with activations of `dtype` begins: bf16 and f32 have the range of f32 and need
+    /// none.
     pub fn start(dtype: Dtype) -> LossScale {
         LossScale { factor: if dtype == Dtype::F16 { FIRST } else { 1.0 }, steady: 0 }
     }

@@ -13,7 +13,8 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The rate of step `step`, counted from 1. The first step already learns; the last one stands at the floor's side of zero.
+    /// The rate of step `step`, counted from 1. The first step already learns; the last one stands
+    /// at the floor's side of zero.
     pub fn rate(&self, step: u64) -> f64 {
         let step = step.min(self.total.max(1));
         if step <= self.warmup {

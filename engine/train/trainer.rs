@@ -47,7 +47,8 @@ pub struct Hooks<'a> {
     pub validate: &'a mut Validate<'a>,
     /// Told of every step.
     pub progress: &'a mut dyn FnMut(&Report),
-    /// Writes the run's model files: called at each best validation, and at checkpoints while there is none.
+    /// Writes the run's model files: called at each best validation, and at checkpoints while there
+    /// is none.
     pub publish: &'a mut dyn FnMut(&Model, &State) -> Result<()>,
     /// Whether to save and stop after this step.
     pub interrupted: &'a mut dyn FnMut() -> bool,
@@ -76,8 +77,8 @@ pub enum End {
     Interrupted,
 }
 
-/// Trains `model` until the schedule, the patience, the clock or an interrupt ends it. With `resume` it goes on from the
-/// newest checkpoint, bit for bit as if it had never stopped.
+/// Trains `model` until the schedule, the patience, the clock or an interrupt ends it. With
+/// `resume` it goes on from the newest checkpoint, bit for bit as if it had never stopped.
 pub fn train(
     model: &mut Model,
     settings: &Settings,
@@ -91,13 +92,16 @@ pub fn train(
     let mut saved_step = None;
     if resume {
         let (_, path) = checkpoint::list(&settings.run)?.pop().ok_or_else(|| {
-            Fault::Usage
-                .error(format!("--resume: {}: expected a checkpoint, got none", settings.run.display()))
+            Fault::Usage.error(format!(
+                "--resume: {}: expected a checkpoint, got none",
+                settings.run.display()
+            ))
         })?;
         state = checkpoint::read_state(&path)?;
         if state.settings != settings.fingerprint {
             return Err(Fault::Usage.error(format!(
-                "--resume: {}: expected the settings of the run, got others; see config.toml beside it",
+                "--resume: {}: expected the settings of the run, got others; see config.toml \
+                beside it",
                 path.display()
             )));
         }
@@ -144,7 +148,10 @@ pub fn train(
         if due(settings.validate_every) {
             let (score, details) = (hooks.validate)(step, model)?;
             state.seconds = before + clock.elapsed().as_secs_f64();
-            write_line(&mut log, json!({"step": step, "seconds": state.seconds, "validation": details}))?;
+            write_line(
+                &mut log,
+                json!({"step": step, "seconds": state.seconds, "validation": details}),
+            )?;
             report.validation = Some(score);
             if state.best.is_none_or(|(best, _)| score > best) {
                 state.best = Some((score, step));
@@ -183,8 +190,9 @@ pub fn train(
     Ok((state, end))
 }
 
-/// Loss, gradient norm and learning rate of one optimiser step. The divisor is the number of targets of all its batches. A step
-/// whose f16 gradients overflow is done again with a smaller scale: the randomness is that of the step, so nothing else differs.
+/// Loss, gradient norm and learning rate of one optimiser step. The divisor is the number of
+/// targets of all its batches. A step whose f16 gradients overflow is done again with a smaller
+/// scale: the randomness is that of the step, so nothing else differs.
 fn one_step(
     model: &mut Model,
     optimizer: &mut Optimizer,
@@ -196,16 +204,18 @@ fn one_step(
 ) -> Result<(f64, f64, f64)> {
     let divisor: f64 = batches.iter().flat_map(|b| &b.target_weights).map(|&w| f64::from(w)).sum();
     if divisor <= 0.0 {
-        return Err(
-            Fault::Data.error(format!("training: step {step}: expected targets in the batch, got none"))
-        );
+        return Err(Fault::Data
+            .error(format!("training: step {step}: expected targets in the batch, got none")));
     }
-    let noise = Noise { seed: settings.seed, step, rates: settings.rates, lora: settings.lora_dropout };
+    let noise =
+        Noise { seed: settings.seed, step, rates: settings.rates, lora: settings.lora_dropout };
     let learning_rate = settings.schedule.rate(step);
     let stop = |what: &str, value: f64| {
-        let examples: Vec<u64> = batches.iter().flat_map(|b| b.examples.iter().copied()).take(8).collect();
+        let examples: Vec<u64> =
+            batches.iter().flat_map(|b| b.examples.iter().copied()).take(8).collect();
         Fault::Check.error(format!(
-            "training: step {step}: expected a finite {what}, got {value} at learning rate {learning_rate:e} (examples {examples:?} …); lower --learning-rate or --clip"
+            "training: step {step}: expected a finite {what}, got {value} at learning rate \
+            {learning_rate:e} (examples {examples:?} …); lower --learning-rate or --clip"
         ))
     };
     loop {
@@ -213,8 +223,13 @@ fn one_step(
         model.device.zero(gradients.all_mut())?;
         let mut loss = 0.0;
         for batch in batches {
-            let scaled =
-                model.loss_and_gradients(batch, divisor / factor, Some(&noise), settings.keep, gradients)?;
+            let scaled = model.loss_and_gradients(
+                batch,
+                divisor / factor,
+                Some(&noise),
+                settings.keep,
+                gradients,
+            )?;
             loss += scaled / factor;
         }
         if !loss.is_finite() {

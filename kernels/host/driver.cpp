@@ -1,12 +1,16 @@
-// A stand-in for libcuda.so.1, for tests: the part of the CUDA driver API that engine/device/cuda/real.rs calls, on host memory,
-// with kernels run by the emulator. It is a stricter judge than a driver:
-//   late     what a stream is asked for happens when somebody waits for it and no sooner, in order: pinned memory is read then and
+// A stand-in for libcuda.so.1, for tests: the part of the CUDA driver API that
+// engine/device/cuda/real.rs calls, on host memory, with kernels run by the emulator. It is a
+// stricter judge than a driver:
+//   late what a stream is asked for happens when somebody waits for it and no sooner, in order:
+//   pinned memory is read then and
 //            compared with what it held when the copy was asked for; the target of a copy to the host is poison until then
-//   exact    a handle is known, alive and of the current context; a range lies in one buffer; a buffer is freed once; whatever is
+//   exact a handle is known, alive and of the current context; a range lies in one buffer; a buffer
+//   is freed once; whatever is
 //            in a buffer's room beyond its bytes stays as it was; a freed buffer's pages may not be touched
 //   counted  when the context goes, everything made in it must have gone before
-// What a program did wrong is refused with a driver's code and said on standard error in a line that begins with "stand-in:".
-// What the machine cannot do (no memory, no device …) is refused with the code alone.
+// What a program did wrong is refused with a driver's code and said on standard error in a line
+// that begins with "stand-in:". What the machine cannot do (no memory, no device …) is refused with
+// the code alone.
 //
 // What it pretends to be, by environment, with ENGINE_STAND_IN_ before each name:
 //   DEVICES=1  CAPABILITY=8.0  MEMORY=bytes  INIT_FAILS=code  DRIVER_TOO_OLD=1
@@ -200,7 +204,8 @@ EXPORT cuMemFree_v2(uint64_t address) {
     return bury(c, address);
   });
 }
-/// The pool is as unhelpful as one may be: freed memory serves again for the same size alone, until it is trimmed.
+/// The pool is as unhelpful as one may be: freed memory serves again for the same size alone, until
+/// it is trimmed.
 EXPORT cuMemAllocAsync(uint64_t *address, size_t bytes, void *stream) {
   return inside("cuMemAllocAsync", [&](Context &c) -> int {
     if (!find(c.streams, stream)) return unknown("stream", stream);
@@ -285,7 +290,8 @@ EXPORT cuMemFreeHost(void *memory) {
   });
 }
 
-// Copies. Those from and to the host are of pinned memory: no other is read or written behind the caller's back.
+// Copies. Those from and to the host are of pinned memory: no other is read or written behind the
+// caller's back.
 
 EXPORT cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *stream) {
   return inside("cuMemcpyHtoDAsync_v2", [&](Context &c) -> int {

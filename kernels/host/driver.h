@@ -1,5 +1,5 @@
-// What the stand-in for the driver (driver.cpp, which alone includes this) keeps: contexts and what was made in them, and the work
-// that streams were asked for and that is not done yet.
+// What the stand-in for the driver (driver.cpp, which alone includes this) keeps: contexts and what
+// was made in them, and the work that streams were asked for and that is not done yet.
 #pragma once
 
 #include <sys/mman.h>
@@ -140,7 +140,8 @@ struct Buffer {
   uint64_t stream;  // of cuMemAllocAsync; 0 of cuMemAlloc
   bool freed;       // asked for, perhaps not yet done
 };
-/// Memory that the pool holds: free for what the same stream asks for next, for others when its work is done.
+/// Memory that the pool holds: free for what the same stream asks for next, for others when its
+/// work is done.
 struct Idle {
   uint64_t stream, work;
 };
@@ -227,7 +228,8 @@ int started(const char *name, Body body) {
   return api(name, [&]() -> int { return machine.initialised ? body() : wrong(NOT_INITIALIZED, "cuInit was not called"); });
 }
 
-/// Those that need a context on the calling thread. Once a kernel has failed nothing works any more.
+/// Those that need a context on the calling thread. Once a kernel has failed nothing works any
+/// more.
 template <class Body>
 int inside(const char *name, Body body) {
   return started(name, [&]() -> int {
@@ -301,7 +303,8 @@ Code bury(Context &c, uint64_t address) {
   return trespassed ? wrong(LAUNCH_FAILED, "something wrote outside of the buffer of %zu bytes at %#lx", room.bytes, address) : SUCCESS;
 }
 
-/// Gives idle memory of the pool back to the system until `keep` bytes are held; only what is no longer in use can go.
+/// Gives idle memory of the pool back to the system until `keep` bytes are held; only what is no
+/// longer in use can go.
 void trim(Context &c, uint64_t keep) {
   for (auto at = c.idle.begin(); at != c.idle.end() && c.pool_reserved > keep;) {
     const auto stream = c.streams.find(at->second.stream);
@@ -325,7 +328,8 @@ T field(const void *image, size_t at) {
   return value;
 }
 
-/// What a driver does with a fatbin as nvcc writes it: finds the machine code or the PTX that the device can run.
+/// What a driver does with a fatbin as nvcc writes it: finds the machine code or the PTX that the
+/// device can run.
 Code read_image(const void *image, const char *&family) {
   if (reinterpret_cast<uintptr_t>(image) % 8 != 0) return wrong(INVALID_IMAGE, "a fatbin begins at a multiple of 8, got %p", image);
   if (field<uint32_t>(image, 0) != 0xba55ed50) return wrong(INVALID_IMAGE, "not a fatbin: it begins with %#x", field<uint32_t>(image, 0));
@@ -339,7 +343,8 @@ Code read_image(const void *image, const char *&family) {
   for (uint64_t at = head; at < bytes; at += field<uint32_t>(image, at + 4) + field<uint64_t>(image, at + 8)) {
     const uint32_t made_for = field<uint32_t>(image, at + 28);
     const bool code = field<uint16_t>(image, at) == 2;
-    // Machine code runs on later devices of the same major number (that for 9.0 is of 9.0a: there alone), PTX on all later ones.
+    // Machine code runs on later devices of the same major number (that for 9.0 is of 9.0a: there
+    // alone), PTX on all later ones.
     if (code ? made_for == here || (made_for != 90 && made_for / 10 == here / 10 && made_for <= here) : made_for <= here) return SUCCESS;
   }
   return NO_BINARY_FOR_GPU;

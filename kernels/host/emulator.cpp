@@ -1,4 +1,5 @@
-// The emulator's core: the order of fibers, their rendezvous, late copies, and what is said when a kernel does wrong.
+// The emulator's core: the order of fibers, their rendezvous, late copies, and what is said when a
+// kernel does wrong.
 #include <csignal>
 #include <cstdarg>
 #include <cstdio>
@@ -184,7 +185,8 @@ void prepare(Machine &m, uint32_t i) {
   f.warp = &m.warps[i / WARP];
 }
 
-/// Whoever wrote between what the launch asked for and the nearest forbidden pages did it in this block.
+/// Whoever wrote between what the launch asked for and the nearest forbidden pages did it in this
+/// block.
 void check_shared(Machine &m) {
   const unsigned char *begin = m.shared - m.shared_bytes;
   const unsigned char *low = reinterpret_cast<unsigned char *>(uintptr_t(begin) / PAGE * PAGE);
@@ -419,7 +421,8 @@ void wait_copies(int pending) {
     }
   }
   if (queue.waited < 32) return;
-  // What is over is forgotten, so that the queue stays as long as what is under way; its memory is kept.
+  // What is over is forgotten, so that the queue stays as long as what is under way; its memory is
+  // kept.
   queue.copies.erase(queue.copies.begin(), queue.copies.begin() + static_cast<ptrdiff_t>(queue.arrived));
   queue.ends.erase(queue.ends.begin(), queue.ends.begin() + static_cast<ptrdiff_t>(queue.waited));
   for (size_t &end : queue.ends) end -= queue.arrived;
@@ -428,8 +431,9 @@ void wait_copies(int pending) {
 
 }  // namespace emulator
 
-// What -fsanitize=alignment,bounds,shift-exponent,integer-divide-by-zero,float-cast-overflow calls where a kernel does what C++
-// leaves undefined and a GPU refuses or answers otherwise. The first thing that each points to is the place in the source.
+// What -fsanitize=alignment,bounds,shift-exponent,integer-divide-by-zero,float-cast-overflow calls
+// where a kernel does what C++ leaves undefined and a GPU refuses or answers otherwise. The first
+// thing that each points to is the place in the source.
 struct Place {
   const char *file;
   uint32_t line, column;

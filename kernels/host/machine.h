@@ -1,4 +1,5 @@
-// What the emulator keeps: fibers, warps, and the room they run in. Only emulator.cpp includes this.
+// What the emulator keeps: fibers, warps, and the room they run in. Only emulator.cpp includes
+// this.
 #pragma once
 
 #include <memory>
@@ -27,7 +28,8 @@ struct Copy {
   unsigned char data[16];
 };
 
-/// What a thread has under way: copies in the order begun, and for each committed group where it ends among them.
+/// What a thread has under way: copies in the order begun, and for each committed group where it
+/// ends among them.
 struct Queue {
   std::vector<Copy> copies;
   std::vector<size_t> ends;
@@ -134,7 +136,8 @@ inline bool make_room(Machine &m, uint32_t threads, size_t shared_bytes) {
     if (mprotect(m.stacks + m.stacks_open * PITCH + PAGE, STACK, PROT_READ | PROT_WRITE) != 0) return false;
   if (m.fibers.size() < threads) m.fibers.resize(threads);
   if (m.queues.size() < threads) m.queues.resize(threads);
-  // Shared memory ends against a page that nobody may touch; below it, all whole pages are as forbidden.
+  // Shared memory ends against a page that nobody may touch; below it, all whole pages are as
+  // forbidden.
   const size_t bytes = (shared_bytes + 127) / 128 * 128;
   if (!m.shared || bytes != m.shared_bytes) {
     char *low = m.shared_room + PAGE;

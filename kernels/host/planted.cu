@@ -1,5 +1,5 @@
-// Kernels for tests/emulator.rs: each does one thing wrong, which the emulator must find, or one thing right, whose meaning is
-// held against plain loops. They are in no image.
+// Kernels for tests/emulator.rs: each does one thing wrong, which the emulator must find, or one
+// thing right, whose meaning is held against plain loops. They are in no image.
 #include "../entry.cuh"
 #include "../philox.cuh"
 #include "../tile.cuh"
@@ -256,7 +256,8 @@ static void matrices(uint32_t *y, const uint32_t *x, uint32_t transposed) {
 }
 KERNEL(32, planted_matrices, (uint32_t *y, const uint32_t *x, uint32_t transposed), (y, x, transposed), matrices)
 
-/// Copies 16 bytes a thread in two groups, the second of which is waited for later: y receives what shared memory holds then.
+/// Copies 16 bytes a thread in two groups, the second of which is waited for later: y receives what
+/// shared memory holds then.
 static void copies(uint32_t *y, const uint32_t *x, uint32_t bytes) {
   char *room = shared_memory() + 32 * threadIdx.x;
   const uint32_t *from = x + 4 * threadIdx.x;
@@ -274,7 +275,8 @@ static void copies(uint32_t *y, const uint32_t *x, uint32_t bytes) {
 }
 KERNEL(256, planted_copies, (uint32_t *y, const uint32_t *x, uint32_t bytes), (y, x, bytes), copies)
 
-/// y: 32 values shuffled from lane `from` + own lane, 32 of lane ^ flip, the warp's sum and maximum.
+/// y: 32 values shuffled from lane `from` + own lane, 32 of lane ^ flip, the warp's sum and
+/// maximum.
 static void shuffles(float *y, const float *x, uint32_t from, uint32_t flip) {
   const float mine = x[lane_id()];
   y[lane_id()] = shuffle(mine, (from + lane_id()) % 32);
@@ -285,7 +287,8 @@ static void shuffles(float *y, const float *x, uint32_t from, uint32_t flip) {
 }
 KERNEL(32, planted_shuffles, (float *y, const float *x, uint32_t from, uint32_t flip), (y, x, from, flip), shuffles)
 
-/// y: what the count was for each thread, then what it is in the end; then a pair of x, the thread and 7, thread by thread.
+/// y: what the count was for each thread, then what it is in the end; then a pair of x, the thread
+/// and 7, thread by thread.
 static void counts(uint32_t *y, const uint32_t *x) {
   uint32_t *count = reinterpret_cast<uint32_t *>(shared_memory());
   if (threadIdx.x == 0) *count = 0;

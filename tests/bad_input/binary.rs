@@ -43,7 +43,17 @@ fn a_bin_of_another_tokenizer_is_refused() {
     }
     // Weights without a tokenizer beside them are taken at their word.
     fs::remove_file(folder.join("w/tokenizer.json")).unwrap();
-    done(&["decode", "--weights", "w", "--data", "other/shop.bin", "--beams", "2", "--out", "p.jsonl"]);
+    done(&[
+        "decode",
+        "--weights",
+        "w",
+        "--data",
+        "other/shop.bin",
+        "--beams",
+        "2",
+        "--out",
+        "p.jsonl",
+    ]);
 }
 
 #[test]

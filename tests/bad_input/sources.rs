@@ -32,22 +32,27 @@ fn sources() -> Vec<Source> {
             )
         })
         .collect();
-    let csv = "user_id,item_id,rating,timestamp\na,1,5,10\na,2,,11\n\"b \"\"x\"\"\",1,3.5,12\nb,\"2\",1,13\na,3,4,14\n";
+    let csv = "user_id,item_id,rating,timestamp\na,1,5,10\na,2,,11\n\"b \
+        \"\"x\"\"\",1,3.5,12\nb,\"2\",1,13\na,3,4,14\n";
     let items_csv = "id,title,brand,price\n1,\"A, B\",C,1.5\n2,\"line\nbreak\",,\n3,Zebra,,7\n";
     let inter = "user_id:token\titem_id:token\trating:float\ttimestamp:float\nu1\t1\t5\t100\nu1\t2\t\t90\nu2\t1\t3\t1e3\nu2\t3\t2\t5\n";
-    let item = "item_id:token\ttitle:token_seq\tcategories:token_seq\tprice:float\n1\tBlue Kite\tToys, Kites\t3\n2\tRed Kite\t\t\n3\tDrum\t['Toys', 'Music']\t9\n";
+    let item = "item_id:token\ttitle:token_seq\tcategories:token_seq\tprice:float\n1\tBlue \
+        Kite\tToys, Kites\t3\n2\tRed Kite\t\t\n3\tDrum\t['Toys', 'Music']\t9\n";
     let mut reviews = String::new();
     let mut meta = String::new();
     for user in 0..6 {
         for item in 0..6 {
             reviews += &format!(
-                "{{'reviewerID': 'U{user}', 'asin': 'I{item}', 'reviewerName': 'N \"{user}\"', 'overall': {}.0, 'summary': \"It's\", 'reviewText': 'text \\' \\u00e9', 'unixReviewTime': {}, 'helpful': [0, 1]}}\n",
+                "{{'reviewerID': 'U{user}', 'asin': 'I{item}', 'reviewerName': 'N \"{user}\"', \
+                'overall': {}.0, 'summary': \"It's\", 'reviewText': 'text \\' \\u00e9', \
+                'unixReviewTime': {}, 'helpful': [0, 1]}}\n",
                 1 + (user + item) % 5,
                 1000 + item * 7 + user
             );
         }
         meta += &format!(
-            "{{'asin': 'I{user}', 'title': \"Thing {user} &amp; more\", 'categories': [['Toys', 'Sub']], 'price': 3.5, 'salesRank': {{'Toys': 7}}, 'related': None}}\n"
+            "{{'asin': 'I{user}', 'title': \"Thing {user} &amp; more\", 'categories': [['Toys', \
+            'Sub']], 'price': 3.5, 'salesRank': {{'Toys': 7}}, 'related': None}}\n"
         );
     }
     vec![
@@ -69,7 +74,11 @@ fn sources() -> Vec<Source> {
                 ("sequences.txt", "7 1 2 1\n8 2 2\n".into()),
             ],
         },
-        Source { format: Format::Jsonl, layout: Layout::Jsonl, files: vec![("events.jsonl", jsonl)] },
+        Source {
+            format: Format::Jsonl,
+            layout: Layout::Jsonl,
+            files: vec![("events.jsonl", jsonl)],
+        },
         Source {
             format: Format::Csv,
             layout: Layout::Csv,
@@ -91,8 +100,11 @@ fn sources() -> Vec<Source> {
 impl Source {
     fn put(&self, folder: &Path, spoilt: usize, changes: &[Change]) {
         for (i, (name, text)) in self.files.iter().enumerate() {
-            let bytes =
-                if i == spoilt { changed(text.as_bytes(), changes) } else { text.clone().into_bytes() };
+            let bytes = if i == spoilt {
+                changed(text.as_bytes(), changes)
+            } else {
+                text.clone().into_bytes()
+            };
             fs::write(folder.join(name), bytes).unwrap();
         }
     }
@@ -174,7 +186,8 @@ proptest! {
     }
 }
 
-/// Every malformed line is named by its number; `--skip-bad` leaves out as many as it says and no more.
+/// Every malformed line is named by its number; `--skip-bad` leaves out as many as it says and no
+/// more.
 #[test]
 fn malformed_lines_are_counted_and_named() {
     let shop = shop::Shop::new();
@@ -184,7 +197,8 @@ fn malformed_lines_are_counted_and_named() {
     bad.insert(4, "[1, 2]");
     bad.insert(9, "{\"title\": \"no id\"}");
     shop.put("items.jsonl", bad.join("\n") + "\n");
-    let events = shop::INTERACTIONS.replace("bob\tx1\t2\t50", "bob\tx1\t2\t50\nbob\tnowhere\t2\t51\nbob\tx1");
+    let events = shop::INTERACTIONS
+        .replace("bob\tx1\t2\t50", "bob\tx1\t2\t50\nbob\tnowhere\t2\t51\nbob\tx1");
     shop.put("interactions.tsv", events);
     let run = |skip_bad: usize| {
         let mut skips = Skips::new(skip_bad);
@@ -206,7 +220,11 @@ fn malformed_lines_are_counted_and_named() {
     let raw = raw.unwrap();
     assert_eq!((raw.items.len(), skips.skipped().len()), (good.len(), 5));
     let events: usize = raw.users.iter().map(|user| user.events.len()).sum();
-    assert_eq!(events, shop::INTERACTIONS.lines().count() - 1, "nothing but the bad lines is left out");
+    assert_eq!(
+        events,
+        shop::INTERACTIONS.lines().count() - 1,
+        "nothing but the bad lines is left out"
+    );
     // The whole verb says so, too.
     let arguments = Prepare { skip_bad: 5, ..shop.arguments() };
     prepare::run(&arguments).unwrap();

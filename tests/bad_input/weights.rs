@@ -186,7 +186,8 @@ proptest! {
     }
 }
 
-/// A tensor under another name, or a second one of the same: the model is refused whole, and the name is said.
+/// A tensor under another name, or a second one of the same: the model is refused whole, and the
+/// name is said.
 #[test]
 fn a_misnamed_tensor_is_named() {
     for (name, wrong) in [
@@ -200,10 +201,19 @@ fn a_misnamed_tensor_is_named() {
             fs::write(folder.path().join("model.safetensors"), assembled(&header, data)).unwrap();
             let config = Config::read(&golden(name).join("config.json")).unwrap();
             let device = Device::open("cpu", 1).unwrap();
-            Model::load(&device, config, Checkpoint::open(folder.path())?, Dtype::F32, &Tune::Nothing, 0)
+            Model::load(
+                &device,
+                config,
+                Checkpoint::open(folder.path())?,
+                Dtype::F32,
+                &Tune::Nothing,
+                0,
+            )
         };
         assert!(load(header.to_string()).is_ok());
-        let error = load(header.to_string().replace(wrong, "transformer.stranger")).map(|_| ()).unwrap_err();
+        let error = load(header.to_string().replace(wrong, "transformer.stranger"))
+            .map(|_| ())
+            .unwrap_err();
         let said = format!("{error:#}");
         assert!(said.contains(&format!("tensor {wrong}: expected it")), "{said}");
         // GLM's files name tensors with and without "glm."; both at once is one too many.

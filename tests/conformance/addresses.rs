@@ -1,4 +1,5 @@
-//! Where a row stands in memory changes no bit: at an address that allows whole vectors and one element further on, where none is.
+//! Where a row stands in memory changes no bit: at an address that allows whole vectors and one
+//! element further on, where none is.
 
 use crate::judge::{results, Given, FLOATS};
 use crate::oracle::{indices, noise};
@@ -64,7 +65,10 @@ fn check(label: &str, op: impl Fn(usize, usize, Dtype) -> Vec<Vec<u32>>) {
     for cols in WIDTHS {
         for dtype in FLOATS {
             let (even, odd) = (op(0, cols, dtype), op(1, cols, dtype));
-            assert!(even == odd, "{label}: {cols} columns of {dtype}: the same bits at every address");
+            assert!(
+                even == odd,
+                "{label}: {cols} columns of {dtype}: the same bits at every address"
+            );
         }
     }
 }
@@ -97,7 +101,15 @@ fn layernorm_backward(device: &Device) {
             let parameters = Some((d_weight.view_mut(), d_bias.view_mut()));
             let views = (dy.view(), x.view(), weight.view(), kept.view());
             device
-                .layernorm_backward(dx.view_mut(), parameters, views.0, views.1, views.2, views.3, write)
+                .layernorm_backward(
+                    dx.view_mut(),
+                    parameters,
+                    views.0,
+                    views.1,
+                    views.2,
+                    views.3,
+                    write,
+                )
                 .unwrap();
             let label = "layernorm_backward at an address";
             [dx, d_weight, d_bias].iter().map(|t| t.bits(label, device)).collect()
@@ -134,7 +146,8 @@ fn embed(device: &Device) {
             check("embed", |shift, cols, dtype| {
                 let table = Shifted::new(device, shift, (5, cols), stored, 1, 1.0);
                 let other = Shifted::new(device, shift, (3, cols), dtype, 2, 1.0);
-                let ids = [device.upload_u32(&[4, 1]).unwrap(), device.upload_u32(&[2, 2]).unwrap()];
+                let ids =
+                    [device.upload_u32(&[4, 1]).unwrap(), device.upload_u32(&[2, 2]).unwrap()];
                 let mut y = Shifted::new(device, shift, (ROWS, cols), dtype, 3, 1.0);
                 let tables = [(table.view(), ids[0].view()), (other.view(), ids[1].view())];
                 device.embed(y.view_mut(), &tables, write).unwrap();
@@ -198,7 +211,9 @@ fn adamw(device: &Device) {
                 [1, 2, 3].map(|seed| Shifted::new(device, shift, (1, n), Dtype::F32, seed, 1.0));
             let mut moment2 = Shifted::new(device, shift, (1, n), Dtype::F32, 4, 0.0);
             let moments = (moment1.view_mut(), moment2.view_mut());
-            device.adamw(parameter.view_mut(), moments.0, moments.1, gradient.view(), numbers).unwrap();
+            device
+                .adamw(parameter.view_mut(), moments.0, moments.1, gradient.view(), numbers)
+                .unwrap();
             [parameter, moment1, moment2].map(|t| t.bits("adamw at an address", device))
         });
         assert!(even == odd, "adamw: {n} elements: the same bits at every address");

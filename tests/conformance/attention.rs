@@ -1,5 +1,5 @@
-//! Attention against an oracle in f64: values, gradients, dropout, and the promise that a row's bits depend on nothing beside its
-//! own sequence.
+//! Attention against an oracle in f64: values, gradients, dropout, and the promise that a row's
+//! bits depend on nothing beside its own sequence.
 
 use crate::judge::{epsilon, results, FLOATS};
 use engine::base::{Dtype, Philox, Shape, Stream};
@@ -23,7 +23,8 @@ pub fn assert_close(what: &str, got: &[f32], expected: &[f64], dtype: Dtype, ter
         let error = (f64::from(got) - expected).abs();
         assert!(
             error <= bound,
-            "{what}: element {i}: expected {expected}, got {got}, error {error:.2e} above {bound:.2e}"
+            "{what}: element {i}: expected {expected}, got {got}, error {error:.2e} above \
+            {bound:.2e}"
         );
     }
 }
@@ -90,7 +91,10 @@ impl Case {
     /// The sequence `s` as a case of its own, and its rows in this one.
     fn alone(&self, s: usize) -> (Case, std::ops::Range<usize>) {
         let first: usize = self.sequences[..s].iter().map(|s| s.0).sum();
-        (Case { sequences: vec![self.sequences[s]], ..self.clone() }, first..first + self.sequences[s].0)
+        (
+            Case { sequences: vec![self.sequences[s]], ..self.clone() },
+            first..first + self.sequences[s].0,
+        )
     }
 }
 
@@ -130,13 +134,17 @@ fn oracle(case: &Case, qkv: &[f64], dy: &[f64]) -> Oracle {
                     (start..start + length).filter(|&j| j <= i || j < start + context).collect();
                 let scores: Vec<f64> = keys
                     .iter()
-                    .map(|&j| scale * (0..size).map(|t| qkv[at(i, q, t)] * qkv[at(j, k, t)]).sum::<f64>())
+                    .map(|&j| {
+                        scale * (0..size).map(|t| qkv[at(i, q, t)] * qkv[at(j, k, t)]).sum::<f64>()
+                    })
                     .collect();
                 let maximum = scores.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
                 let sum: f64 = scores.iter().map(|s| (s - maximum).exp()).sum();
                 let p: Vec<f64> = scores.iter().map(|s| (s - maximum).exp() / sum).collect();
-                let m: Vec<f64> =
-                    keys.iter().map(|j| factor(case, &examples[3 * i..3 * i + 3], head, j - start)).collect();
+                let m: Vec<f64> = keys
+                    .iter()
+                    .map(|j| factor(case, &examples[3 * i..3 * i + 3], head, j - start))
+                    .collect();
                 o.log_sum_exp[i * case.heads + head] = maximum + sum.ln();
                 let y = i * width + head * size;
                 for (n, &j) in keys.iter().enumerate() {
@@ -174,11 +182,13 @@ pub fn made(device: &Device, case: &Case, qkv: &[f32], dy: &[f32], dtype: Dtype)
     let (rows, width) = (case.rows(), case.width());
     let mut start = vec![0];
     case.sequences.iter().for_each(|s| start.push(start[start.len() - 1] + s.0 as u32));
-    let segments = device.segments(start, case.sequences.iter().map(|s| s.1 as u32).collect()).unwrap();
+    let segments =
+        device.segments(start, case.sequences.iter().map(|s| s.1 as u32).collect()).unwrap();
     let qkv = device.upload_f32(qkv, Shape::matrix(rows, 3 * width), dtype).unwrap();
     let dy = device.upload_f32(dy, Shape::matrix(rows, width), dtype).unwrap();
-    let examples =
-        device.upload_bytes(as_bytes(&case.examples()), Shape::matrix(rows, 3), Dtype::U32).unwrap();
+    let examples = device
+        .upload_bytes(as_bytes(&case.examples()), Shape::matrix(rows, 3), Dtype::U32)
+        .unwrap();
     let dropout = case.dropout.map(|(rate, key)| Dropout { rate, key, rows: examples.view() });
     // Outputs begin as numbers that would show, were they read or left.
     let stale = |cols: usize, dtype| {
@@ -230,7 +240,8 @@ pub fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&x| f64::from(x)).collect()
 }
 
-/// One row; causal; all seen; contexts that end inside tiles; nothing between two; several blocks; every head's size.
+/// One row; causal; all seen; contexts that end inside tiles; nothing between two; several blocks;
+/// every head's size.
 fn cases() -> Vec<Case> {
     use Qkv::{PerHead, Thirds};
     let ragged = [(1, 0), (1, 1), (7, 3), (0, 0), (33, 33), (17, 0), (90, 41), (6, 6), (23, 20)];
@@ -261,7 +272,13 @@ fn values_and_gradients_follow_the_oracle(device: &Device) {
             assert_close(&format!("y {case:?} {dtype}"), &made.y, &expected.y, dtype, terms);
             let what = format!("log_sum_exp {case:?} {dtype}");
             assert_close(&what, &made.log_sum_exp, &expected.log_sum_exp, Dtype::F32, terms);
-            assert_close(&format!("d_qkv {case:?} {dtype}"), &made.d_qkv, &expected.d_qkv, dtype, terms);
+            assert_close(
+                &format!("d_qkv {case:?} {dtype}"),
+                &made.d_qkv,
+                &expected.d_qkv,
+                dtype,
+                terms,
+            );
         }
     }
 }
@@ -269,14 +286,16 @@ fn values_and_gradients_follow_the_oracle(device: &Device) {
 #[test]
 fn the_oracle_is_its_own_derivative() {
     let sequences = [(5, 2), (1, 0), (9, 0), (4, 4)];
-    for case in
-        [Case::new(&sequences, 2, 4, Qkv::Thirds), Case::new(&sequences, 2, 4, Qkv::PerHead).dropping(0.3)]
-    {
+    for case in [
+        Case::new(&sequences, 2, 4, Qkv::Thirds),
+        Case::new(&sequences, 2, 4, Qkv::PerHead).dropping(0.3),
+    ] {
         let mut qkv = wide(&normals(case.rows() * 3 * case.width(), 50));
         let dy = wide(&normals(case.rows() * case.width(), 51));
         let d_qkv = oracle(&case, &qkv, &dy).d_qkv;
-        let loss =
-            |qkv: &[f64]| -> f64 { oracle(&case, qkv, &dy).y.iter().zip(&dy).map(|(y, dy)| y * dy).sum() };
+        let loss = |qkv: &[f64]| -> f64 {
+            oracle(&case, qkv, &dy).y.iter().zip(&dy).map(|(y, dy)| y * dy).sum()
+        };
         const STEP: f64 = 1e-5;
         for i in 0..qkv.len() {
             let x = qkv[i];
@@ -315,7 +334,8 @@ fn threads_change_no_bit() {
 
 /// A sequence alone and among others: the same bits forwards and backwards.
 fn neighbours_change_no_bit(device: &Device) {
-    // Examples are numbered by sequence, so a sequence with dropout would be another one alone: see below.
+    // Examples are numbered by sequence, so a sequence with dropout would be another one alone: see
+    // below.
     for case in cases().into_iter().filter(|case| case.dropout.is_none()) {
         let (width, heads) = (case.width(), case.heads);
         let qkv = normals(case.rows() * 3 * width, 60);
@@ -328,7 +348,11 @@ fn neighbours_change_no_bit(device: &Device) {
                 let made = made(device, &alone, &qkv[of(3 * width)], &dy[of(width)], dtype);
                 let what = format!("{case:?} {dtype} sequence {s}");
                 assert_eq!(bits(&made.y), bits(&together.y[of(width)]), "{what}");
-                assert_eq!(bits(&made.log_sum_exp), bits(&together.log_sum_exp[of(heads)]), "{what}");
+                assert_eq!(
+                    bits(&made.log_sum_exp),
+                    bits(&together.log_sum_exp[of(heads)]),
+                    "{what}"
+                );
                 assert_eq!(bits(&made.d_qkv), bits(&together.d_qkv[of(3 * width)]), "{what}");
             }
         }

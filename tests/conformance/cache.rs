@@ -1,5 +1,5 @@
-//! Rotary positions, and attention to a cache, against an oracle in f64: beams of several requests, alone and together, and the
-//! cache against the whole sequence.
+//! Rotary positions, and attention to a cache, against an oracle in f64: beams of several requests,
+//! alone and together, and the cache against the whole sequence.
 
 use crate::attention::{as_bytes, assert_close, bits, made, normals, rounded, wide, Case};
 use crate::judge::{results, FLOATS};
@@ -24,17 +24,27 @@ struct Angles {
 fn angles(device: &Device, rows: usize, size: usize) -> Angles {
     const POSITIONS: usize = 40;
     let pairs = size / 4;
-    let angle = |i: usize| (i / pairs) as f64 * 10_000f64.powf(-2.0 * (i % pairs) as f64 / (size / 2) as f64);
+    let angle = |i: usize| {
+        (i / pairs) as f64 * 10_000f64.powf(-2.0 * (i % pairs) as f64 / (size / 2) as f64)
+    };
     let table = |f: fn(f64) -> f64| {
         let values: Vec<f32> = (0..POSITIONS * pairs).map(|i| f(angle(i)) as f32).collect();
         device.upload_f32(&values, Shape::matrix(POSITIONS, pairs), Dtype::F32).unwrap()
     };
-    let ids = [7, 11].map(|step| (0..rows).map(|i| (i * step % POSITIONS) as u32).collect::<Vec<u32>>());
+    let ids =
+        [7, 11].map(|step| (0..rows).map(|i| (i * step % POSITIONS) as u32).collect::<Vec<u32>>());
     let positions = [0, 1].map(|i: usize| device.upload_u32(&ids[i]).unwrap());
     Angles { cos: table(f64::cos), sin: table(f64::sin), ids, positions }
 }
 
-fn rotated(device: &Device, case: &Case, x: &[f32], angles: &Angles, dtype: Dtype, turn: Turn) -> Vec<f32> {
+fn rotated(
+    device: &Device,
+    case: &Case,
+    x: &[f32],
+    angles: &Angles,
+    dtype: Dtype,
+    turn: Turn,
+) -> Vec<f32> {
     let mut y = device.upload_f32(x, Shape::matrix(case.rows(), 3 * case.width()), dtype).unwrap();
     let rotary = Rotary {
         cos: angles.cos.view(),
@@ -75,7 +85,13 @@ fn rotation_turns_each_half_by_its_own_position(device: &Device) {
             let y = rotated(device, &case, &x, &angles, dtype, Turn::Forward);
             assert_close(&format!("rotate {rows} {heads} {size} {dtype}"), &y, &expected, dtype, 2);
             let back = rotated(device, &case, &y, &angles, dtype, Turn::Backward);
-            assert_close(&format!("rotate back {rows} {heads} {size} {dtype}"), &back, &wide(&x), dtype, 2);
+            assert_close(
+                &format!("rotate back {rows} {heads} {size} {dtype}"),
+                &back,
+                &wide(&x),
+                dtype,
+                2,
+            );
         }
     }
 }
@@ -91,15 +107,18 @@ struct Cached {
 
 fn cached(device: &Device, case: &Case, x: &Cached, dtype: Dtype) -> Vec<f32> {
     let width = case.width();
-    let matrix =
-        |x: &[f32], cols: usize| device.upload_f32(x, Shape::matrix(x.len() / cols, cols), dtype).unwrap();
+    let matrix = |x: &[f32], cols: usize| {
+        device.upload_f32(x, Shape::matrix(x.len() / cols, cols), dtype).unwrap()
+    };
     let (prompt, tail, qkv) =
         (matrix(&x.prompt, 2 * width), matrix(&x.tail, 2 * width), matrix(&x.qkv, 3 * width));
     let (rows, ranges) = (x.ranges.len(), x.ranges.concat());
-    let ranges = device.upload_bytes(as_bytes(&ranges), Shape::matrix(rows, 2), Dtype::U32).unwrap();
+    let ranges =
+        device.upload_bytes(as_bytes(&ranges), Shape::matrix(rows, 2), Dtype::U32).unwrap();
     let mut start = vec![0];
     x.paths.iter().for_each(|p| start.push(start[start.len() - 1] + p.len() as u32));
-    let (start, path) = (device.upload_u32(&start).unwrap(), device.upload_u32(&x.paths.concat()).unwrap());
+    let (start, path) =
+        (device.upload_u32(&start).unwrap(), device.upload_u32(&x.paths.concat()).unwrap());
     let mut y = device.zeros(Shape::matrix(rows, width), dtype).unwrap();
     let rows = CacheRows { prompt: ranges.view(), path_start: start.view(), path: path.view() };
     device
@@ -117,12 +136,14 @@ fn cached(device: &Device, case: &Case, x: &Cached, dtype: Dtype) -> Vec<f32> {
     results("cache_attention", device, y.view())
 }
 
-/// Rows of three requests: many beams of one prompt, one without a prompt, one with nothing of its own.
+/// Rows of three requests: many beams of one prompt, one without a prompt, one with nothing of its
+/// own.
 fn beams(case: &Case, dtype: Dtype) -> Cached {
     let width = case.width();
     let device = Device::open("cpu", 1).unwrap();
     let mut random = Philox::new(9, Stream::Synthetic, 3);
-    let ranges = [vec![[0, 37]; 110], vec![[37, 37]; 2], vec![[37, 45]; 9], vec![[0, 37]; 1]].concat();
+    let ranges =
+        [vec![[0, 37]; 110], vec![[37, 37]; 2], vec![[37, 45]; 9], vec![[0, 37]; 1]].concat();
     let paths = ranges
         .iter()
         .map(|range| {
@@ -153,7 +174,8 @@ fn cached_rows_follow_the_oracle_alone_and_together(device: &Device) {
             for row in 0..x.ranges.len() {
                 // The row as the last of a sequence of its own.
                 let prompt = (x.ranges[row][0]..x.ranges[row][1]).map(|i| (&x.prompt, i));
-                let keys: Vec<_> = prompt.chain(x.paths[row].iter().map(|&i| (&x.tail, i))).collect();
+                let keys: Vec<_> =
+                    prompt.chain(x.paths[row].iter().map(|&i| (&x.tail, i))).collect();
                 let own = &x.qkv[row * 3 * width..][..3 * width];
                 let mut expected = Vec::new();
                 for head in 0..heads {
@@ -163,7 +185,9 @@ fn cached_rows_follow_the_oracle_alone_and_together(device: &Device) {
                         f64::from(cache[i as usize * 2 * width + first + head * size + t])
                     };
                     let scores: Vec<f64> = (0..keys.len())
-                        .map(|n| (0..size).map(|t| f64::from(query[t]) * part(n, 0, t)).sum::<f64>())
+                        .map(|n| {
+                            (0..size).map(|t| f64::from(query[t]) * part(n, 0, t)).sum::<f64>()
+                        })
                         .map(|s| s * f64::from(case.scale))
                         .collect();
                     let maximum = scores.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
@@ -175,7 +199,13 @@ fn cached_rows_follow_the_oracle_alone_and_together(device: &Device) {
                     }));
                 }
                 let what = format!("cache_attention {heads} {size} {dtype} row {row}");
-                assert_close(&what, &y[row * width..][..width], &expected, dtype, size + keys.len());
+                assert_close(
+                    &what,
+                    &y[row * width..][..width],
+                    &expected,
+                    dtype,
+                    size + keys.len(),
+                );
                 if row % 7 == 0 {
                     let alone = Cached {
                         prompt: x.prompt.clone(),

@@ -22,8 +22,8 @@ pub const CASES: &[Case] = &[
     ("sum_squares", sum_squares),
 ];
 
-/// One row, one column, a column short of a warp, not a multiple of eight, more than one piece of work, rows wider than a GPU's threads
-/// keep in registers.
+/// One row, one column, a column short of a warp, not a multiple of eight, more than one piece of
+/// work, rows wider than a GPU's threads keep in registers.
 pub const SHAPES: [(usize, usize); 8] =
     [(1, 1), (1, 31), (3, 33), (5, 64), (70, 100), (129, 768), (40, 1027), (2, 8712)];
 
@@ -53,17 +53,22 @@ fn embed(device: &Device) {
             for dtype in FLOATS {
                 let tables: Vec<Given> =
                     (0..3).map(|t| Given::noise(device, 10 + t, cols, stored, t as u64)).collect();
-                let ids: Vec<Vec<u32>> = (0..3).map(|t| indices(rows, 10 + t, 5 + t as u64)).collect();
-                let on_device: Vec<_> = ids.iter().map(|ids| device.upload_u32(ids).unwrap()).collect();
+                let ids: Vec<Vec<u32>> =
+                    (0..3).map(|t| indices(rows, 10 + t, 5 + t as u64)).collect();
+                let on_device: Vec<_> =
+                    ids.iter().map(|ids| device.upload_u32(ids).unwrap()).collect();
                 for count in 1..=3 {
                     let mut y = Given::noise(device, rows, cols, dtype, 9);
-                    let parts: Vec<_> =
-                        (0..count).map(|t| (tables[t].values.as_slice(), ids[t].as_slice())).collect();
+                    let parts: Vec<_> = (0..count)
+                        .map(|t| (tables[t].values.as_slice(), ids[t].as_slice()))
+                        .collect();
                     let sum = oracle::embed(&parts, cols);
                     let added: Vec<f64> = sum.iter().zip(&y.values).map(|(a, b)| a + b).collect();
-                    let views: Vec<_> = (0..count).map(|t| (tables[t].view(), on_device[t].view())).collect();
+                    let views: Vec<_> =
+                        (0..count).map(|t| (tables[t].view(), on_device[t].view())).collect();
                     // A half is rounded after each of the tables.
-                    let bound = Bound { terms: 1, scale: 3.0 * epsilon(dtype) / epsilon(Dtype::F32) };
+                    let bound =
+                        Bound { terms: 1, scale: 3.0 * epsilon(dtype) / epsilon(Dtype::F32) };
                     for (write, expected) in [(Write::Add, added), (Write::Set, sum)] {
                         device.embed(y.tensor.view_mut(), &views, write).unwrap();
                         judge("embed", device, y.view(), &expected, bound);
@@ -75,9 +80,12 @@ fn embed(device: &Device) {
     let (table, mut y) =
         (Given::noise(device, 4, 8, Dtype::F32, 1), Given::noise(device, 1, 8, Dtype::F32, 2));
     let beyond = device.upload_u32(&[4]).unwrap();
-    // The CPU sees ids before it begins; a GPU would have to wait for them, so it answers with rows that are not numbers.
+    // The CPU sees ids before it begins; a GPU would have to wait for them, so it answers with rows
+    // that are not numbers.
     match device.embed(y.tensor.view_mut(), &[(table.view(), beyond.view())], Write::Set) {
-        Err(error) => assert!(error.to_string().contains("expected an id below 4, got 4"), "{error}"),
+        Err(error) => {
+            assert!(error.to_string().contains("expected an id below 4, got 4"), "{error}")
+        }
         Ok(()) => {
             assert_ne!(device.name(), "cpu");
             let row = device.download_f32(y.view()).unwrap();
@@ -98,7 +106,13 @@ fn embed_backward(device: &Device) {
                 expected[ids[i / cols] as usize * cols + i % cols] += dy;
             }
             device.embed_backward(d_table.tensor.view_mut(), dy.view(), on_device.view()).unwrap();
-            judge("embed_backward", device, d_table.view(), &expected, Bound { terms: rows, scale: 1.0 });
+            judge(
+                "embed_backward",
+                device,
+                d_table.view(),
+                &expected,
+                Bound { terms: rows, scale: 1.0 },
+            );
         }
     }
 }
@@ -122,7 +136,8 @@ fn layernorm(device: &Device) {
                     epsilon,
                 )
                 .unwrap();
-            let expected = oracle::layernorm(&x.values, &weight.values, &bias.values, f64::from(epsilon));
+            let expected =
+                oracle::layernorm(&x.values, &weight.values, &bias.values, f64::from(epsilon));
             let inverse = expected.1.iter().skip(1).step_by(2).copied().fold(1.0, f64::max);
             let bound = Bound { terms: cols, scale: inverse };
             judge("layernorm", device, y.view(), &expected.0, bound);
@@ -135,8 +150,10 @@ fn layernorm_backward(device: &Device) {
     // One column has no variance: 1/√ε magnifies every rounding, and no model has it.
     for (rows, cols) in SHAPES.into_iter().filter(|shape| shape.1 > 1) {
         for dtype in FLOATS {
-            let (x, dy) =
-                (Given::noise(device, rows, cols, dtype, 1), Given::noise(device, rows, cols, dtype, 2));
+            let (x, dy) = (
+                Given::noise(device, rows, cols, dtype, 1),
+                Given::noise(device, rows, cols, dtype, 2),
+            );
             let weight = Given::noise(device, 1, cols, dtype, 3);
             let bias = vec![0.0; cols];
             let (_, statistics) = oracle::layernorm(&x.values, &weight.values, &bias, 1e-5);
@@ -150,7 +167,8 @@ fn layernorm_backward(device: &Device) {
             for r in 0..rows {
                 let (mean, inverse) = (statistics.values[2 * r], statistics.values[2 * r + 1]);
                 let row = r * cols..(r + 1) * cols;
-                let normed: Vec<f64> = x.values[row.clone()].iter().map(|x| (x - mean) * inverse).collect();
+                let normed: Vec<f64> =
+                    x.values[row.clone()].iter().map(|x| (x - mean) * inverse).collect();
                 let g: Vec<f64> =
                     dy.values[row.clone()].iter().zip(&weight.values).map(|(a, b)| a * b).collect();
                 let (mean_g, mean_gx) =
@@ -165,12 +183,14 @@ fn layernorm_backward(device: &Device) {
             let inverse = statistics.values.iter().skip(1).step_by(2).copied().fold(1.0, f64::max);
             let bound = Bound { terms: cols, scale: inverse * inverse };
             for (write, expected) in [(Write::Add, added), (Write::Set, set)] {
-                let parameters =
-                    (write == Write::Set).then(|| (d_weight.tensor.view_mut(), d_bias.tensor.view_mut()));
+                let parameters = (write == Write::Set)
+                    .then(|| (d_weight.tensor.view_mut(), d_bias.tensor.view_mut()));
                 let (dx_view, views) =
                     (dx.tensor.view_mut(), (dy.view(), x.view(), weight.view(), statistics.view()));
                 device
-                    .layernorm_backward(dx_view, parameters, views.0, views.1, views.2, views.3, write)
+                    .layernorm_backward(
+                        dx_view, parameters, views.0, views.1, views.2, views.3, write,
+                    )
                     .unwrap();
                 judge("layernorm_backward", device, dx.view(), &expected, bound);
             }
@@ -197,7 +217,13 @@ fn gelu(device: &Device) {
                 device.gelu(y.tensor.view_mut(), x.view(), form).unwrap();
                 // x·(1 + erf): what erf is off by at its scale is multiplied by x.
                 let scale = x.values.iter().fold(1.0, |m: f64, x| m.max(0.5 * x.abs()));
-                judge(&format!("gelu {form:?}"), device, y.view(), &expected, Bound { terms: 1, scale });
+                judge(
+                    &format!("gelu {form:?}"),
+                    device,
+                    y.view(),
+                    &expected,
+                    Bound { terms: 1, scale },
+                );
             }
         }
     }
@@ -253,7 +279,11 @@ fn dropout(device: &Device) {
                 let mut y = Given::noise(device, rows, cols, dtype, 2);
                 let numbers = indices(3 * rows, u32::MAX as usize, 3);
                 let places = device
-                    .upload_bytes(bytemuck::cast_slice(&numbers), Shape::matrix(rows, 3), Dtype::U32)
+                    .upload_bytes(
+                        bytemuck::cast_slice(&numbers),
+                        Shape::matrix(rows, 3),
+                        Dtype::U32,
+                    )
                     .unwrap();
                 let key = Dropout::key(77, 5, 3);
                 let factors = oracle::dropout_factors(key, rate, &numbers, cols);
@@ -322,8 +352,20 @@ fn adamw(device: &Device) {
             &part(|e| e.0),
             Bound { terms: 9, scale: 1.0 + update },
         );
-        judge("adamw moment1", device, moment1.view(), &part(|e| e.1), Bound { terms: 9, scale: 1.0 });
-        judge("adamw moment2", device, moment2.view(), &part(|e| e.2), Bound { terms: 9, scale: 1.0 });
+        judge(
+            "adamw moment1",
+            device,
+            moment1.view(),
+            &part(|e| e.1),
+            Bound { terms: 9, scale: 1.0 },
+        );
+        judge(
+            "adamw moment2",
+            device,
+            moment2.view(),
+            &part(|e| e.2),
+            Bound { terms: 9, scale: 1.0 },
+        );
     }
 }
 

@@ -57,7 +57,8 @@ impl Bound {
     }
 }
 
-/// What the emulator's first order of threads left, download by download: every other order must leave the same bits.
+/// What the emulator's first order of threads left, download by download: every other order must
+/// leave the same bits.
 #[derive(Default)]
 struct Orders {
     device: String,
@@ -104,7 +105,8 @@ fn same_in_every_order(label: &str, bits: impl Iterator<Item = u32>) {
         match orders.seen.get(number) {
             Some(&seen) => assert_eq!(
                 seen, hash,
-                "{label}: expected the same bits under every order of threads and blocks, got others under {} than under {}; a barrier is missing, or two write one place",
+                "{label}: expected the same bits under every order of threads and blocks, got \
+                others under {} than under {}; a barrier is missing, or two write one place",
                 orders.device, orders.first
             ),
             None => {
@@ -127,7 +129,8 @@ pub fn judge(label: &str, device: &Device, got: View, expected: &[f64], bound: B
         let off = (f64::from(got_value) - expected).abs();
         assert!(
             off <= allowed,
-            "{label}: {} {}: element {i}: expected {expected}, got {got_value}: off by {off:e}, allowed {allowed:e}",
+            "{label}: {} {}: element {i}: expected {expected}, got {got_value}: off by {off:e}, \
+            allowed {allowed:e}",
             got.shape(),
             got.dtype()
         );

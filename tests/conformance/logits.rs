@@ -25,11 +25,18 @@ fn cross_entropy(device: &Device) {
             let on_device = device.upload_u32(&targets).unwrap();
             let weights = Given::noise(device, 1, rows, Dtype::F32, 2);
             let mut loss = Given::noise(device, 1, rows, Dtype::F32, 4);
-            let (losses, gradient) = oracle::cross_entropy(&logits.values, &targets, &weights.values);
+            let (losses, gradient) =
+                oracle::cross_entropy(&logits.values, &targets, &weights.values);
             let (y, dy) = (loss.tensor.view_mut(), logits.tensor.view_mut());
             device.cross_entropy(y, dy, on_device.view(), weights.view()).unwrap();
             // exp of a difference of up to 40 carries that many roundings of its argument.
-            judge("cross_entropy", device, loss.view(), &losses, Bound { terms: cols, scale: 40.0 });
+            judge(
+                "cross_entropy",
+                device,
+                loss.view(),
+                &losses,
+                Bound { terms: cols, scale: 40.0 },
+            );
             judge(
                 "cross_entropy gradient",
                 device,
@@ -41,7 +48,8 @@ fn cross_entropy(device: &Device) {
     }
 }
 
-/// The CPU sees targets before it begins; a GPU would have to wait for them, so what it answers with is not a number.
+/// The CPU sees targets before it begins; a GPU would have to wait for them, so what it answers
+/// with is not a number.
 fn target_beyond(device: &Device) {
     let mut logits = Given::noise(device, 2, 8, Dtype::F32, 1);
     let (mut loss, weights) =
@@ -49,18 +57,24 @@ fn target_beyond(device: &Device) {
     let targets = device.upload_u32(&[7, 8]).unwrap();
     let to = (loss.tensor.view_mut(), logits.tensor.view_mut());
     match device.cross_entropy(to.0, to.1, targets.view(), weights.view()) {
-        Err(error) => assert!(error.to_string().contains("expected a column below 8, got 8"), "{error}"),
+        Err(error) => {
+            assert!(error.to_string().contains("expected a column below 8, got 8"), "{error}")
+        }
         Ok(()) => {
             assert_ne!(device.name(), "cpu");
             let loss = device.download_f32(loss.view()).unwrap();
             let rows = device.download_f32(logits.view()).unwrap();
-            assert!(loss[0].is_finite() && rows[..8].iter().all(|x| x.is_finite()), "{loss:?} {rows:?}");
+            assert!(
+                loss[0].is_finite() && rows[..8].iter().all(|x| x.is_finite()),
+                "{loss:?} {rows:?}"
+            );
             assert!(loss[1].is_nan() && rows[8..].iter().all(|x| x.is_nan()), "{loss:?} {rows:?}");
         }
     }
 }
 
-/// -∞ is a probability of zero, in whatever order the columns come; what is not a number spoils its row and no other.
+/// -∞ is a probability of zero, in whatever order the columns come; what is not a number spoils its
+/// row and no other.
 fn logits_that_are_no_numbers(device: &Device) {
     const COLS: usize = 40;
     for place in [0, COLS - 1] {
@@ -74,7 +88,9 @@ fn logits_that_are_no_numbers(device: &Device) {
         let first = device.upload_u32(&[0, 1, 2, 3, 4]).unwrap();
         let targets = device.upload_u32(&[place as u32; 4]).unwrap();
         let mut y = Given::noise(device, 1, 4, Dtype::F32, 2);
-        device.log_probs_at(y.tensor.view_mut(), logits.view(), first.view(), targets.view()).unwrap();
+        device
+            .log_probs_at(y.tensor.view_mut(), logits.view(), first.view(), targets.view())
+            .unwrap();
         let y = results("log_probs_at of no numbers", device, y.view());
         let weights = Given::noise(device, 1, 4, Dtype::F32, 3);
         let mut loss = Given::noise(device, 1, 4, Dtype::F32, 4);
@@ -82,9 +98,15 @@ fn logits_that_are_no_numbers(device: &Device) {
         device.cross_entropy(to.0, to.1, targets.view(), weights.view()).unwrap();
         let loss = results("cross_entropy of no numbers", device, loss.view());
         let rows = results("gradient of no numbers", device, logits.view());
-        assert!(y[0] == 0.0 && loss[0] == 0.0 && rows[..COLS].iter().all(|&x| x == 0.0), "{y:?} {rows:?}");
+        assert!(
+            y[0] == 0.0 && loss[0] == 0.0 && rows[..COLS].iter().all(|&x| x == 0.0),
+            "{y:?} {rows:?}"
+        );
         assert!(y[1..].iter().chain(&loss[1..]).all(|x| x.is_nan()), "{y:?} {loss:?}");
-        assert!(rows[3 * COLS..].iter().chain(&rows[COLS..2 * COLS]).all(|x| x.is_nan()), "{rows:?}");
+        assert!(
+            rows[3 * COLS..].iter().chain(&rows[COLS..2 * COLS]).all(|x| x.is_nan()),
+            "{rows:?}"
+        );
     }
 }
 
@@ -105,8 +127,11 @@ fn log_probs_at(device: &Device) {
                 expected.extend(asked.iter().map(|&id| log_probs[id as usize]));
             }
             let mut y = Given::noise(device, 1, count, Dtype::F32, 5);
-            let (first, ids) = (device.upload_u32(&first).unwrap(), device.upload_u32(&ids).unwrap());
-            device.log_probs_at(y.tensor.view_mut(), logits.view(), first.view(), ids.view()).unwrap();
+            let (first, ids) =
+                (device.upload_u32(&first).unwrap(), device.upload_u32(&ids).unwrap());
+            device
+                .log_probs_at(y.tensor.view_mut(), logits.view(), first.view(), ids.view())
+                .unwrap();
             judge("log_probs_at", device, y.view(), &expected, Bound { terms: cols, scale: 40.0 });
         }
     }
@@ -120,28 +145,38 @@ fn top_k(device: &Device) {
                     continue;
                 }
                 // Few distinct values: many ties.
-                let values: Vec<f64> =
-                    oracle::noise(rows * cols, k as u64).iter().map(|x| (x * 40.0).round()).collect();
+                let values: Vec<f64> = oracle::noise(rows * cols, k as u64)
+                    .iter()
+                    .map(|x| (x * 40.0).round())
+                    .collect();
                 let x = Given::new(device, &values, rows, cols, dtype);
                 let mut largest = Given::noise(device, rows, k, Dtype::F32, 2);
                 let zeros = vec![0u8; 4 * rows * k];
-                let mut columns = device.upload_bytes(&zeros, Shape::matrix(rows, k), Dtype::U32).unwrap();
+                let mut columns =
+                    device.upload_bytes(&zeros, Shape::matrix(rows, k), Dtype::U32).unwrap();
                 device.top_k(largest.tensor.view_mut(), columns.view_mut(), x.view()).unwrap();
                 let expected: Vec<u32> =
                     x.values.chunks(cols).flat_map(|row| oracle::top_k(row, k)).collect();
                 let got = whole_results("top_k", device, columns.view());
                 let differs = got.iter().zip(&expected).position(|(a, b)| a != b);
-                assert_eq!(differs, None, "top_k {k} of {rows}x{cols}: the first place that differs");
-                let expected: Vec<f64> =
-                    expected.iter().enumerate().map(|(i, &c)| x.values[i / k * cols + c as usize]).collect();
+                assert_eq!(
+                    differs, None,
+                    "top_k {k} of {rows}x{cols}: the first place that differs"
+                );
+                let expected: Vec<f64> = expected
+                    .iter()
+                    .enumerate()
+                    .map(|(i, &c)| x.values[i / k * cols + c as usize])
+                    .collect();
                 judge("top_k", device, largest.view(), &expected, EXACT);
             }
         }
     }
 }
 
-/// Rows that are hard to choose from: all equal, zeros of both signs, most of it not a number, the largest all in the columns of few
-/// threads, and ascending ones, where each thread's best comes last.
+/// Rows that are hard to choose from: all equal, zeros of both signs, most of it not a number, the
+/// largest all in the columns of few threads, and ascending ones, where each thread's best comes
+/// last.
 fn top_k_of_awkward_rows(device: &Device) {
     const COLS: usize = 16_384;
     let kinds: [fn(usize) -> f64; 5] = [
@@ -158,7 +193,8 @@ fn top_k_of_awkward_rows(device: &Device) {
             let mut largest = Given::noise(device, kinds.len(), k, Dtype::F32, 2);
             let zeros = vec![0u32; kinds.len() * k];
             let shape = Shape::matrix(kinds.len(), k);
-            let mut columns = device.upload_bytes(bytemuck::cast_slice(&zeros), shape, Dtype::U32).unwrap();
+            let mut columns =
+                device.upload_bytes(bytemuck::cast_slice(&zeros), shape, Dtype::U32).unwrap();
             device.top_k(largest.tensor.view_mut(), columns.view_mut(), x.view()).unwrap();
             let got = whole_results("top_k of awkward rows", device, columns.view());
             let largest = results("top_k of awkward rows", device, largest.view());

@@ -29,7 +29,12 @@ struct Problem {
 }
 
 impl Problem {
-    fn new(device: &Device, (m, n, k): (usize, usize, usize), form: Form, dtypes: [Dtype; 2]) -> Problem {
+    fn new(
+        device: &Device,
+        (m, n, k): (usize, usize, usize),
+        form: Form,
+        dtypes: [Dtype; 2],
+    ) -> Problem {
         let (a, b) = match form {
             Form::Nt => ((m, k), (n, k)),
             Form::Nn => ((m, k), (k, n)),
@@ -66,7 +71,8 @@ fn forms(device: &Device) {
                 }
             }
         }
-        // Beyond one stretch of the depth, one block of rows, one block of columns; and no depth at all.
+        // Beyond one stretch of the depth, one block of rows, one block of columns; and no depth at
+        // all.
         for shape in [
             (5, 40, 1025),
             (1, 300, 1500),
@@ -89,7 +95,9 @@ fn plain(device: &Device, shape: (usize, usize, usize), form: Form) {
     let sum: Vec<f64> = y.values.iter().zip(&expected).map(|(y, x)| y + x).collect();
     for (write, expected) in [(Write::Add, sum), (Write::Set, expected)] {
         let epilogue = Epilogue { write, ..Epilogue::default() };
-        device.matmul(y.tensor.view_mut(), problem.a.view(), problem.b.view(), form, epilogue).unwrap();
+        device
+            .matmul(y.tensor.view_mut(), problem.a.view(), problem.b.view(), form, epilogue)
+            .unwrap();
         judge(&format!("{} {write:?}", problem.label()), device, y.view(), &expected, bound);
     }
 }
@@ -105,7 +113,9 @@ fn dtypes(device: &Device) {
                         let bound = Bound::sums(problem.k);
                         let mut y = Given::noise(device, problem.m, problem.n, y, 7);
                         let (a, b) = (problem.a.view(), problem.b.view());
-                        device.matmul(y.tensor.view_mut(), a, b, form, Epilogue::default()).unwrap();
+                        device
+                            .matmul(y.tensor.view_mut(), a, b, form, Epilogue::default())
+                            .unwrap();
                         judge(&problem.label(), device, y.view(), &expected, bound);
                     }
                 }
@@ -185,7 +195,8 @@ fn fused(device: &Device, shape: (usize, usize, usize), form: Form, dtype: Dtype
     }
 }
 
-/// The depth of real linears, and sizes at which each tile of a GPU's kernels is the best choice, with an edge.
+/// The depth of real linears, and sizes at which each tile of a GPU's kernels is the best choice,
+/// with an edge.
 fn deep(device: &Device) {
     let shapes = [(17, 72, 4096), (9, 40, 16384), (100, 130, 328), (250, 250, 72), (250, 504, 72)];
     for form in FORMS {
@@ -195,12 +206,20 @@ fn deep(device: &Device) {
                 let mut y = Given::noise(device, problem.m, problem.n, Dtype::F32, 7);
                 let (a, b) = (problem.a.view(), problem.b.view());
                 device.matmul(y.tensor.view_mut(), a, b, form, Epilogue::default()).unwrap();
-                judge(&problem.label(), device, y.view(), &problem.product(), Bound::sums(problem.k));
+                judge(
+                    &problem.label(),
+                    device,
+                    y.view(),
+                    &problem.product(),
+                    Bound::sums(problem.k),
+                );
             }
         }
     }
     // An adapter's products: a thin f32 operand beside a 16-bit one, and gradients over many rows.
-    for (shape, form) in [((40, 8, 4096), Form::Nt), ((3, 11, 700), Form::Nn), ((72, 8, 600), Form::Tn)] {
+    for (shape, form) in
+        [((40, 8, 4096), Form::Nt), ((3, 11, 700), Form::Nn), ((72, 8, 600), Form::Tn)]
+    {
         for dtypes in [[Dtype::Bf16, Dtype::F32], [Dtype::F16, Dtype::F32], [Dtype::F32; 2]] {
             let problem = Problem::new(device, shape, form, dtypes);
             let mut y = Given::noise(device, problem.m, problem.n, Dtype::F32, 7);
@@ -226,15 +245,25 @@ fn low_ranks(device: &Device) {
                     };
                     let tail = oracle::matmul(&z.values, &factor.values, (m, n, rank), form);
                     let scale = 0.3f32;
-                    let expected: Vec<f64> =
-                        problem.product().iter().zip(&tail).map(|(p, t)| p + f64::from(scale) * t).collect();
+                    let expected: Vec<f64> = problem
+                        .product()
+                        .iter()
+                        .zip(&tail)
+                        .map(|(p, t)| p + f64::from(scale) * t)
+                        .collect();
                     let mut y = Given::noise(device, m, n, Dtype::F32, 7);
                     let epilogue = Epilogue {
                         low_rank: Some(LowRank { z: z.view(), factor: factor.view(), scale }),
                         ..Epilogue::default()
                     };
                     device
-                        .matmul(y.tensor.view_mut(), problem.a.view(), problem.b.view(), form, epilogue)
+                        .matmul(
+                            y.tensor.view_mut(),
+                            problem.a.view(),
+                            problem.b.view(),
+                            form,
+                            epilogue,
+                        )
                         .unwrap();
                     let label = format!("{} rank {rank}", problem.label());
                     judge(&label, device, y.view(), &expected, Bound::sums(k + rank));
@@ -267,7 +296,9 @@ fn bits(
 fn rows_alone(device: &Device) {
     const ROWS: usize = 130;
     for form in [Form::Nt, Form::Nn] {
-        for dtypes in [[Dtype::Bf16; 2], [Dtype::F16; 2], [Dtype::Bf16, Dtype::F32], [Dtype::F32; 2]] {
+        for dtypes in
+            [[Dtype::Bf16; 2], [Dtype::F16; 2], [Dtype::Bf16, Dtype::F32], [Dtype::F32; 2]]
+        {
             for (n, k) in [(8, 520), (72, 200), (33, 201)] {
                 let problem = Problem::new(device, (ROWS, n, k), form, dtypes);
                 let factor = if form == Form::Nt { (n, 8) } else { (8, n) };
@@ -290,7 +321,8 @@ fn rows_alone(device: &Device) {
     }
 }
 
-/// Where operands begin changes no bit: a row of them more or less, or one element, which no vector access can take.
+/// Where operands begin changes no bit: a row of them more or less, or one element, which no vector
+/// access can take.
 fn addresses(device: &Device) {
     let (m, n, k) = (19, 40, 72);
     for form in FORMS {
@@ -343,13 +375,18 @@ fn order_of_threads_changes_no_bit() {
                     let add = Epilogue { write: Write::Add, ..Epilogue::default() };
                     let (a, b) = (problem.a.view(), problem.b.view());
                     device.matmul(y.tensor.view_mut(), a, b, Form::Tn, add).unwrap();
-                    all.extend(device.download_f32(y.view()).unwrap().into_iter().map(f32::to_bits));
+                    all.extend(
+                        device.download_f32(y.view()).unwrap().into_iter().map(f32::to_bits),
+                    );
                 }
             }
             all
         })
         .collect();
-    assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "bits depend on the order of threads");
+    assert!(
+        results.windows(2).all(|pair| pair[0] == pair[1]),
+        "bits depend on the order of threads"
+    );
 }
 
 fn sum_rows(device: &Device) {

@@ -31,12 +31,21 @@ fn golden_sequences() {
     assert!(cases.len() >= 50);
     for case in cases {
         let mut names = golden::Names::new();
-        let pool: Vec<Vec<u32>> =
-            case["entities"].as_array().unwrap().iter().map(|entity| names.tokens(entity)).collect();
+        let pool: Vec<Vec<u32>> = case["entities"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entity| names.tokens(entity))
+            .collect();
         let tokens = names.tokens(&case["tokens"]);
         for (name, mode) in MODES {
             let ids = numbered(&automaton(&pool, mode), &tokens);
-            assert_eq!(ids, golden::numbers(&case["expected"][name]), "{} in mode {name}", case["name"]);
+            assert_eq!(
+                ids,
+                golden::numbers(&case["expected"][name]),
+                "{} in mode {name}",
+                case["name"]
+            );
         }
     }
 }
@@ -79,16 +88,17 @@ fn worked_runs() {
     ];
     for &(pool, tokens, mode, expected) in runs {
         let mut names = golden::Names::new();
-        let mut split = |text: &str| text.split(' ').map(|name| names.token(name)).collect::<Vec<_>>();
+        let mut split =
+            |text: &str| text.split(' ').map(|name| names.token(name)).collect::<Vec<_>>();
         let pool: Vec<Vec<u32>> = pool.iter().map(|entity| split(entity)).collect();
         let expected: Vec<u32> = expected.split(' ').map(|id| id.parse().unwrap()).collect();
         assert_eq!(numbered(&automaton(&pool, mode), &split(tokens)), expected, "{tokens}");
     }
 }
 
-/// R29b and its kin for the other modes: numbers the last token of a prefix by scanning it from its left, without
-/// an automaton. Returns the id counted from 1, whether nothing was committed before it, and whether it is a separate
-/// token.
+/// R29b and its kin for the other modes: numbers the last token of a prefix by scanning it from its
+/// left, without an automaton. Returns the id counted from 1, whether nothing was committed before
+/// it, and whether it is a separate token.
 fn scan(pool: &[Vec<u32>], prefix: &[u32], rescan: bool) -> (u32, bool, bool) {
     let is_path = |path: &[u32]| pool.iter().any(|entity| entity.starts_with(path));
     let is_entity = |path: &[u32]| pool.iter().any(|entity| entity == path);
@@ -143,8 +153,8 @@ proptest! {
         prop_assert_eq!(numbered(&automaton(&pool, mode), &tokens), oracle(&pool, &tokens, mode));
     }
 
-    /// Folding gives what stepping gives, however beams fork: states are copied between beams in a random way and each
-    /// beam's ids are those of its own tokens.
+    /// Folding gives what stepping gives, however beams fork: states are copied between beams in a
+    /// random way and each beam's ids are those of its own tokens.
     #[test]
     fn folding_is_stepping_with_forks(
         pool in pools(), mode in modes(), forks in prop::collection::vec((0usize..4, 0usize..4, 0u32..6), 1..40),

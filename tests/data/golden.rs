@@ -25,8 +25,10 @@ impl Names {
 pub fn positions() -> Value {
     let folder = std::env::var("ENGINE_GOLDEN").unwrap_or_else(|_| "tests/golden".into());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join("positions.json");
-    serde_json::from_slice(&std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
-        .unwrap()
+    serde_json::from_slice(
+        &std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())),
+    )
+    .unwrap()
 }
 
 pub fn numbers(list: &Value) -> Vec<u32> {

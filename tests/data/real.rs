@@ -1,4 +1,5 @@
-//! The laws on the Toys set: a `.bin` named by `ENGINE_BIN`, or one prepared from `shared/data/toys`.
+//! The laws on the Toys set: a `.bin` named by `ENGINE_BIN`, or one prepared from
+//! `shared/data/toys`.
 
 use std::path::PathBuf;
 
@@ -19,14 +20,20 @@ fn toys(folder: &tempfile::TempDir) -> Option<Dataset> {
     }
     let shared = std::env::var_os("ENGINE_SHARED")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    let (source, tokenizer) = (shared.join("data/toys"), shared.join("tokenizer/glm-10b/tokenizer.json"));
+    let (source, tokenizer) =
+        (shared.join("data/toys"), shared.join("tokenizer/glm-10b/tokenizer.json"));
     if !source.exists() || !tokenizer.exists() {
         eprintln!("skipped: no {} or no {}", source.display(), tokenizer.display());
         return None;
     }
     let out = folder.path().join("toys.bin");
-    prepare::run(&Prepare { source, tokenizer: Some(tokenizer), out: out.clone(), ..Prepare::default() })
-        .unwrap();
+    prepare::run(&Prepare {
+        source,
+        tokenizer: Some(tokenizer),
+        out: out.clone(),
+        ..Prepare::default()
+    })
+    .unwrap();
     Some(Dataset::open(&out).unwrap())
 }
 
@@ -36,8 +43,11 @@ fn every_user_becomes_sound_rows_that_pack_well() {
     let Some(data) = toys(&folder) else { return };
     let (vocab, special) = (data.vocab(), data.vocab().special());
     let encoder = Encoder::of(vocab);
-    let builder =
-        SampleBuilder::new(special, Intra::new(data.pool(), IntraMode::default()), SampleOptions::default());
+    let builder = SampleBuilder::new(
+        special,
+        Intra::new(data.pool(), IntraMode::default()),
+        SampleOptions::default(),
+    );
     let (pool, catalogue, ends) = (data.pool(), data.catalogue(), sentence_ends(vocab).unwrap());
     let longest = (0..data.items() as u32).map(|i| data.item(i).tokens.len()).max().unwrap();
     let limit = builder.longest_prompt(longest);
@@ -62,11 +72,16 @@ fn every_user_becomes_sound_rows_that_pack_well() {
         // R3, R4: every rendered item is an entity of the pool and a leaf of the catalogue.
         for unit in prompt.units.iter().filter(|unit| unit.entity) {
             let node = pool.find(&prompt.tokens[unit.range()]).unwrap();
-            assert!(pool.is_terminal(node) && catalogue.find(&prompt.tokens[unit.range()]).is_some());
+            assert!(
+                pool.is_terminal(node) && catalogue.find(&prompt.tokens[unit.range()]).is_some()
+            );
         }
         // E25: no item occurs twice in a sequence, so the target is nowhere in its own prompt.
-        let held =
-            prompt.units.iter().filter(|unit| unit.entity).any(|u| prompt.tokens[u.range()] == **target);
+        let held = prompt
+            .units
+            .iter()
+            .filter(|unit| unit.entity)
+            .any(|u| prompt.tokens[u.range()] == **target);
         assert!(!held, "user {u}: the prompt holds its target");
 
         let row = builder.answered(u64::from(u), &prompt, &[target]).unwrap();
@@ -79,9 +94,11 @@ fn every_user_becomes_sound_rows_that_pack_well() {
         rows.push(row);
 
         let text = behaviour_text(&encoder, &[], history, masking.longest_text(1024)).unwrap();
-        let (level, spans) = masking.draw(&text.units, |i| ends[text.tokens[i] as usize], 0, u64::from(u));
+        let (level, spans) =
+            masking.draw(&text.units, |i| ends[text.tokens[i] as usize], 0, u64::from(u));
         levels[level as usize] += 1;
-        let row = builder.infilling(u64::from(u), &text.tokens, &text.units, &spans, level).unwrap();
+        let row =
+            builder.infilling(u64::from(u), &text.tokens, &text.units, &spans, level).unwrap();
         infilled.push(row.rows());
 
         if u % 97 == 0 {
@@ -98,7 +115,11 @@ fn every_user_becomes_sound_rows_that_pack_well() {
             let start = std::time::Instant::now();
             let packs = batch::pack(&lengths, budget, 0, 0).unwrap();
             let fill = fill(&lengths, budget, &packs);
-            eprintln!("{name}: {} packs of {budget}, fill {fill:.4}, {:?}", packs.len(), start.elapsed());
+            eprintln!(
+                "{name}: {} packs of {budget}, fill {fill:.4}, {:?}",
+                packs.len(),
+                start.elapsed()
+            );
             assert!(fill >= 0.995, "{name}: fill {fill} at a budget of {budget}");
             if name == "prompted" {
                 let batch = Batch::of(packs[0].iter().map(|&i| &rows[i]));
@@ -108,19 +129,25 @@ fn every_user_becomes_sound_rows_that_pack_well() {
     }
 }
 
-/// R3: what is rendered reads as it was meant, and the segmentation of it as free text covers the same items.
+/// R3: what is rendered reads as it was meant, and the segmentation of it as free text covers the
+/// same items.
 fn check_text(data: &Dataset, text: &Prompt, history: usize, events: &[u32]) {
     assert_eq!(events.len(), history - text.dropped);
     let surfaces: Vec<&str> = events.iter().map(|&i| data.item(i).surface).collect();
     assert_eq!(data.vocab().decode(&text.tokens).unwrap(), format!(" {}", surfaces.join(" , ")));
-    assert_eq!(data.vocab().encode(&data.vocab().decode(&text.tokens).unwrap()).unwrap(), text.tokens);
+    assert_eq!(
+        data.vocab().encode(&data.vocab().decode(&text.tokens).unwrap()).unwrap(),
+        text.tokens
+    );
     let free = segment(Some(&data.pool()), &text.tokens, &[]);
-    // A title may be the beginning of another that goes on with " ,": longest match then takes more.
+    // A title may be the beginning of another that goes on with " ,": longest match then takes
+    // more.
     let same = free.iter().filter(|unit| text.units.contains(unit)).count();
     assert!(same * 10 >= text.units.len() * 9, "{same} of {} units found again", text.units.len());
 }
 
-/// The catalogue walked with random beams: ids of the automaton are the same stepped and folded, in every item.
+/// The catalogue walked with random beams: ids of the automaton are the same stepped and folded, in
+/// every item.
 #[test]
 fn the_pool_numbers_every_item_as_one_entity() {
     let folder = tempfile::tempdir().unwrap();

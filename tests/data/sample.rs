@@ -38,18 +38,25 @@ fn golden_samples() {
         let (name, expected) = (&case["name"], &case["expected"]);
         let mut names = golden::Names::new();
         let tokens = names.tokens(&case["tokens"]);
-        let mut token = |t: &Value| t.as_str().map(|t| name_special(t).unwrap_or_else(|| names.token(t)));
+        let mut token =
+            |t: &Value| t.as_str().map(|t| name_special(t).unwrap_or_else(|| names.token(t)));
         let triples = case["units"].as_array().unwrap().iter();
         let units: Vec<Unit> = triples
             .map(|u| {
                 let start = u[0].as_u64().unwrap() as u32;
-                Unit { start, len: u[1].as_u64().unwrap() as u32 - start, entity: u[2].as_bool().unwrap() }
+                Unit {
+                    start,
+                    len: u[1].as_u64().unwrap() as u32 - start,
+                    entity: u[2].as_bool().unwrap(),
+                }
             })
             .collect();
         let pairs = case["spans"].as_array().unwrap().iter();
-        let spans: Vec<_> =
-            pairs.map(|s| s[0].as_u64().unwrap() as usize..s[1].as_u64().unwrap() as usize).collect();
-        let entities: Vec<&[u32]> = units.iter().filter(|u| u.entity).map(|u| &tokens[u.range()]).collect();
+        let spans: Vec<_> = pairs
+            .map(|s| s[0].as_u64().unwrap() as usize..s[1].as_u64().unwrap() as usize)
+            .collect();
+        let entities: Vec<&[u32]> =
+            units.iter().filter(|u| u.entity).map(|u| &tokens[u.range()]).collect();
         let pool = Trie::build(&entities, &vec![0; entities.len()]);
         let options = SampleOptions { part_a_eos: PartAEos::Never, ..Default::default() };
         let builder = SampleBuilder::new(SPECIAL, Intra::new(pool, IntraMode::default()), options);
@@ -62,8 +69,16 @@ fn golden_samples() {
         let cls = usize::from(input[0] == SPECIAL.cls);
         let from = 1 - cls;
         assert_eq!(&sample.tokens[from..], input, "{name}: input");
-        assert_eq!(&sample.positions[0][from..], golden::numbers(&expected["inter"]), "{name}: inter");
-        assert_eq!(&sample.positions[1][from..], golden::numbers(&expected["intra"]), "{name}: intra");
+        assert_eq!(
+            &sample.positions[0][from..],
+            golden::numbers(&expected["inter"]),
+            "{name}: inter"
+        );
+        assert_eq!(
+            &sample.positions[1][from..],
+            golden::numbers(&expected["intra"]),
+            "{name}: intra"
+        );
         assert_eq!(
             (sample.context - from) as u64,
             expected["encoder_len"].as_u64().unwrap(),
@@ -74,7 +89,8 @@ fn golden_samples() {
             assert_eq!(weight, 1.0);
             targets[row as usize] = Some(token);
         });
-        let wanted: Vec<_> = expected["target"].as_array().unwrap().iter().map(&mut token).collect();
+        let wanted: Vec<_> =
+            expected["target"].as_array().unwrap().iter().map(&mut token).collect();
         assert_eq!(&targets[from..], wanted, "{name}: target");
         let mask: Vec<u32> = targets[from..].iter().map(|t| u32::from(t.is_some())).collect();
         assert_eq!(mask, golden::numbers(&expected["loss_mask"]), "{name}: loss mask");
@@ -89,7 +105,10 @@ fn golden_samples() {
 }
 
 /// x1…x7 of Figure 1 as 1…7, with its two entities.
-fn figure_one(options: SampleOptions, mode: IntraMode) -> (SampleBuilder<'static>, Vec<u32>, Vec<Unit>) {
+fn figure_one(
+    options: SampleOptions,
+    mode: IntraMode,
+) -> (SampleBuilder<'static>, Vec<u32>, Vec<Unit>) {
     let tokens: Vec<u32> = (1..=7).collect();
     let pool = Trie::build(&[vec![1, 2, 3], vec![6, 7]], &[0, 1]);
     let units = segment(Some(&pool), &tokens, &[]);
@@ -174,7 +193,10 @@ fn a_span_that_cuts_a_unit_is_our_fault() {
 fn annotated_entities_win_and_matches_do_not_straddle_them() {
     let pool = Trie::build(&[vec![1, 2], vec![2, 3], vec![1, 2, 3, 4]], &[0, 1, 2]);
     let cut = |annotated: &[std::ops::Range<usize>], pool| -> Vec<(u32, u32, bool)> {
-        segment(pool, &[1, 2, 3, 4, 1, 2, 3], annotated).iter().map(|u| (u.start, u.len, u.entity)).collect()
+        segment(pool, &[1, 2, 3, 4, 1, 2, 3], annotated)
+            .iter()
+            .map(|u| (u.start, u.len, u.entity))
+            .collect()
     };
     assert_eq!(cut(&[], Some(&pool)), [(0, 4, true), (4, 2, true), (6, 1, false)]);
     let second = 3..4;
@@ -224,16 +246,19 @@ fn span_lengths_follow_the_poisson_distribution() {
 
 /// Texts as units of random lengths, one-token units being separate tokens or one-token entities.
 fn texts() -> impl Strategy<Value = (Vec<u32>, Vec<Unit>)> {
-    prop::collection::vec((prop_oneof![3 => Just(1u32), 2 => 2u32..9, 1 => 9u32..40], any::<bool>()), 1..40)
-        .prop_map(|lengths| {
-            let mut units = Vec::new();
-            let mut start = 0;
-            for (len, entity) in lengths {
-                units.push(Unit { start, len, entity: entity || len > 1 });
-                start += len;
-            }
-            ((0..start).map(|t| t % 7).collect(), units)
-        })
+    prop::collection::vec(
+        (prop_oneof![3 => Just(1u32), 2 => 2u32..9, 1 => 9u32..40], any::<bool>()),
+        1..40,
+    )
+    .prop_map(|lengths| {
+        let mut units = Vec::new();
+        let mut start = 0;
+        for (len, entity) in lengths {
+            units.push(Unit { start, len, entity: entity || len > 1 });
+            start += len;
+        }
+        ((0..start).map(|t| t % 7).collect(), units)
+    })
 }
 
 fn maskings() -> impl Strategy<Value = Masking> {
@@ -293,8 +318,8 @@ proptest! {
         prop_assert!(n > masking.longest_text(1024) || n + 2 * spans.len() + 2 <= 1024);
     }
 
-    /// Every masked token and one [END] a span is a target, exactly once; the row can be put together again; and part B
-    /// has the automaton's ids at the place of its own mask.
+    /// Every masked token and one [END] a span is a target, exactly once; the row can be put
+    /// together again; and part B has the automaton's ids at the place of its own mask.
     #[test]
     fn rows_lose_nothing((tokens, units) in texts(), masking in maskings(), pool in pools(), index in 0u64..1000) {
         let (level, spans) = masking.draw(&units, |i| tokens[i] == 3, 9, index);
@@ -333,8 +358,8 @@ proptest! {
         prop_assert_eq!(whole, tokens);
     }
 
-    /// R34, R35: a prompt is its training row up to [START], for every mask, and what a decoder feeds back is what the
-    /// training row holds.
+    /// R34, R35: a prompt is its training row up to [START], for every mask, and what a decoder
+    /// feeds back is what the training row holds.
     #[test]
     fn a_prompt_is_the_beginning_of_its_training_row(
         (tokens, units) in texts(), pool in pools(), answers in prop::collection::vec(prop::collection::vec(0u32..6, 1..8), 1..4),
@@ -426,12 +451,14 @@ pub fn fill(lengths: &[usize], budget: usize, packs: &[Vec<usize>]) -> f64 {
 fn packing_wastes_less_than_half_a_percent() {
     let mut rng = Philox::new(3, Stream::Synthetic, 0);
     // Histories of five to ten titles mostly, with a long tail, cut at the row limit.
-    let lengths: Vec<usize> =
-        (0..20_000).map(|_| (20.0 + (4.6 + 0.6 * rng.normal()).exp()).min(1024.0) as usize).collect();
+    let lengths: Vec<usize> = (0..20_000)
+        .map(|_| (20.0 + (4.6 + 0.6 * rng.normal()).exp()).min(1024.0) as usize)
+        .collect();
     for budget in [1024, 2048, 4096, 16_384] {
         let packs = batch::pack(&lengths, budget, 0, 0).unwrap();
         let fill = fill(&lengths, budget, &packs);
-        // With few packs the last one, which must hold what is left, weighs more than half a percent.
+        // With few packs the last one, which must hold what is left, weighs more than half a
+        // percent.
         let fewest = lengths.iter().sum::<usize>().div_ceil(budget);
         assert!(
             fill >= 0.995 || packs.len() == fewest,

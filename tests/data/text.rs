@@ -4,7 +4,9 @@ use engine::data::record::NO_TIME;
 use engine::data::sample::{Prompt, SampleBuilder, SampleOptions};
 use engine::data::span::segment;
 use engine::data::template::{Answer, Fields, Form, Templates};
-use engine::data::text::{attributes_text, behaviour_text, date, decimal, display_name, Encoder, Windows};
+use engine::data::text::{
+    attributes_text, behaviour_text, date, decimal, display_name, Encoder, Windows,
+};
 use engine::data::Trie;
 use proptest::prelude::*;
 
@@ -44,8 +46,13 @@ fn sequential_prompt(
 
 #[test]
 fn attributes_are_pairs_in_schema_order_and_lists_are_joined() {
-    let row =
-        [("age", "25"), ("city", " "), ("likes", "Board Games"), ("likes", "Puzzles, 3D"), ("city", "Paris")];
+    let row = [
+        ("age", "25"),
+        ("city", " "),
+        ("likes", "Board Games"),
+        ("likes", "Puzzles, 3D"),
+        ("city", "Paris"),
+    ];
     let text = attributes_text(&bytes(), &row).unwrap();
     assert_eq!(read(&text), "age : 25 , likes : Board Games , Puzzles, 3D , city : Paris");
     assert_eq!(entities(&text), [" 25", " Board Games", " Puzzles, 3D", " Paris"]);
@@ -67,7 +74,9 @@ fn behaviours_follow_the_attributes_and_the_oldest_go_first() {
         ("city : Paris , Carcassonne, Basic , 7 Wonders", 1)
     );
     assert_eq!(read(&behaviour_text(&bytes(), &[], &items[..1], 100).unwrap()), " Gloom");
-    for (attributes, items, limit) in [(&[][..], &[][..], 100), (&[("city", "Paris")][..], &items[..], 20)] {
+    for (attributes, items, limit) in
+        [(&[][..], &[][..], 100), (&[("city", "Paris")][..], &items[..], 20)]
+    {
         let error = behaviour_text(&bytes(), attributes, items, limit).unwrap_err();
         assert_eq!(Fault::of(&error), Some(Fault::Data));
     }
@@ -124,7 +133,8 @@ fn kept(times: &[i64], budget: usize) -> [usize; 3] {
     let kept = Windows::default().sample(times, 0, budget, &mut Philox::new(1, Stream::History, 0));
     assert!(kept.windows(2).all(|w| w[0] < w[1]));
     let age = |i: &usize| -times[*i] / DAY;
-    let count = |range: std::ops::Range<i64>| kept.iter().filter(|i| range.contains(&age(i))).count();
+    let count =
+        |range: std::ops::Range<i64>| kept.iter().filter(|i| range.contains(&age(i))).count();
     [count(180..1000), count(14..180), count(0..14)]
 }
 
@@ -192,12 +202,18 @@ fn prompts_are_read_as_they_were_worded() {
     let items: Vec<&[u32]> = items.iter().map(Vec::as_slice).collect();
     let prompt = sequential_prompt(&form("next"), None, &items, 100).unwrap();
     assert_eq!(read(&prompt), " Gloom , 7 Wonders ,_");
-    assert_eq!((entities(&prompt), prompt.dropped), (vec![" Gloom".to_owned(), " 7 Wonders".to_owned()], 0));
+    assert_eq!(
+        (entities(&prompt), prompt.dropped),
+        (vec![" Gloom".to_owned(), " 7 Wonders".to_owned()], 0)
+    );
     assert_eq!(prompt.masks, [prompt.tokens.len() - 1]);
 
     let ann = tokens(" Ann");
     let named = sequential_prompt(&form("2-3"), Some(&ann), &items, 1000).unwrap();
-    assert_eq!(read(&named), "Up to now Ann chose Gloom , 7 Wonders . Which product comes after these?_");
+    assert_eq!(
+        read(&named),
+        "Up to now Ann chose Gloom , 7 Wonders . Which product comes after these?_"
+    );
     assert_eq!(entities(&named), [" Ann", " Gloom", " 7 Wonders"]);
     let unnamed = sequential_prompt(&form("2-3"), None, &items, 1000).unwrap();
     assert_eq!(
@@ -206,8 +222,12 @@ fn prompts_are_read_as_they_were_worded() {
     );
     assert_eq!(entities(&unnamed), [" Gloom", " 7 Wonders"]);
 
-    let fields =
-        Fields { history: &items[..1], candidates: &items, item: Some(items[1]), ..Fields::default() };
+    let fields = Fields {
+        history: &items[..1],
+        candidates: &items,
+        item: Some(items[1]),
+        ..Fields::default()
+    };
     let choice = form("2-10").fill(&fields, 1000).unwrap();
     assert_eq!(
         read(&choice),
@@ -231,9 +251,13 @@ fn the_question_stays_when_the_history_is_too_long() {
     let prompt = sequential_prompt(&form, None, &items, limit).unwrap();
     let text = read(&prompt);
     assert!(text.starts_with("In this order the customer acquired item "));
-    assert!(text.ends_with(" item 198 , item 199 . A good guess for what is bought now would be_"), "{text}");
+    assert!(
+        text.ends_with(" item 198 , item 199 . A good guess for what is bought now would be_"),
+        "{text}"
+    );
     assert_eq!(prompt.dropped, 200 - text.matches(" item ").count());
-    // One more would not have fitted, and the row with the longest answer is exactly within the limit.
+    // One more would not have fitted, and the row with the longest answer is exactly within the
+    // limit.
     assert!(prompt.tokens.len() <= limit && prompt.tokens.len() + " item 100 ,".len() > limit);
     assert!(builder.answered(0, &prompt, &[&answer]).unwrap().rows() <= 1024);
 
@@ -262,7 +286,10 @@ fn template_files_are_refused_with_their_line() {
         (text("history} [MASK]"), "expected `{`"),
         (text("({history}) [MASK]"), "expected a blank before {history}"),
         (text("{history} {history} [MASK]"), "at most once"),
-        (text("{history} [MASK]") + &text("{history} [MASK]"), "mine.toml:6: a: expected distinct ids"),
+        (
+            text("{history} [MASK]") + &text("{history} [MASK]"),
+            "mine.toml:6: a: expected distinct ids",
+        ),
         (text("[MASK]") + "colour = 3", "mine.toml:6: expected a list of templates"),
         (head.into(), "missing field `text`"),
         ("[[template]\n".into(), "mine.toml:1:"),
@@ -280,7 +307,10 @@ fn template_files_are_refused_with_their_line() {
     templates.extend(Templates::parse(&text("{history} [gMASK]"), "mine.toml").unwrap()).unwrap();
     assert!(templates.get("a").is_ok());
     assert!(templates.extend(Templates::builtin()).is_err());
-    assert!(Templates::load("no/such.toml".as_ref()).unwrap_err().to_string().contains("no/such.toml"));
+    assert!(Templates::load("no/such.toml".as_ref())
+        .unwrap_err()
+        .to_string()
+        .contains("no/such.toml"));
 }
 
 /// Histories of distinct items, the last of them the target.
@@ -291,8 +321,8 @@ fn histories() -> impl Strategy<Value = Vec<u32>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// E25: no field of a prompt holds the target; R3: every item of it is found in the trie, and what is rendered is
-    /// what was meant.
+    /// E25: no field of a prompt holds the target; R3: every item of it is found in the trie, and
+    /// what is rendered is what was meant.
     #[test]
     fn a_prompt_never_holds_its_target(events in histories(), template in 0usize..8, limit in 120usize..400) {
         let surfaces: Vec<Vec<u32>> = (0..30).map(|i| tokens(&format!(" toy {i:02} set"))).collect();

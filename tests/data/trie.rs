@@ -38,7 +38,8 @@ proptest! {
         prop_assert_eq!(lengths.len(), trie.nodes());
     }
 
-    /// What a file may hold: either the check refuses it, or everything can be asked without a panic.
+    /// What a file may hold: either the check refuses it, or everything can be asked without a
+    /// panic.
     #[test]
     fn a_checked_trie_never_panics(
         pool in pools(), array in 0usize..4, place in any::<prop::sample::Index>(), value in prop_oneof![0u32..20, Just(u32::MAX)],

@@ -1,5 +1,5 @@
-//! Cached generation against the original code: greedy answers, answers that stop, several blanks on one cache, beams,
-//! scored choices, keys and values.
+//! Cached generation against the original code: greedy answers, answers that stop, several blanks
+//! on one cache, beams, scored choices, keys and values.
 
 use super::{device, with_adapter};
 use crate::golden_support::{distance, sets, Rows, Set};
@@ -7,7 +7,8 @@ use engine::base::{Dtype, Shape};
 use engine::data::Batch;
 use engine::model::{Extension, Family, KvCache, Model, Tune};
 
-/// Prompts of batch `tag` without padding, each ending with the row whose answer begins; and the columns of the original.
+/// Prompts of batch `tag` without padding, each ending with the row whose answer begins; and the
+/// columns of the original.
 fn prompts(set: &Set, tag: &str) -> (Batch, usize) {
     let shape = set.shape(&format!("{tag}.input_ids"));
     let (count, columns) = (shape[0], shape[1]);
@@ -53,7 +54,8 @@ fn alone(batch: &Batch, s: usize) -> Batch {
     }
 }
 
-/// Where a token is fed that follows `t` produced ones: at the mask, counted on from the prompt's last row.
+/// Where a token is fed that follows `t` produced ones: at the mask, counted on from the prompt's
+/// last row.
 fn place(batch: &Batch, request: usize, t: usize) -> [u32; 2] {
     let last = batch.starts[request + 1] as usize - 1;
     [batch.positions[0][last], batch.positions[1][last] + t as u32 + 1]
@@ -103,12 +105,15 @@ fn produced(set: &Set, name: &str, columns: usize) -> Vec<Vec<u32>> {
 fn greedy_answers_and_the_logits_of_every_step() {
     for set in sets() {
         let model = set.model(&device(), &Tune::Nothing, None);
-        for tag in ["greedy", "single"].into_iter().filter(|tag| set.has(&format!("{tag}.step_logits"))) {
+        for tag in
+            ["greedy", "single"].into_iter().filter(|tag| set.has(&format!("{tag}.step_logits")))
+        {
             let (batch, columns) = prompts(&set, tag);
             let golden = produced(&set, &format!("{tag}.sequences"), columns);
             let (tokens, seen) = greedy(&model, &batch, golden[0].len());
             assert_eq!(tokens, golden, "{} {tag}", set.name());
-            let worst = distance(&seen.concat().concat(), &set.floats(&format!("{tag}.step_logits")));
+            let worst =
+                distance(&seen.concat().concat(), &set.floats(&format!("{tag}.step_logits")));
             println!("{} {tag}: step logits {worst:.1e}", set.name());
             assert!(worst <= 1e-4, "{} {tag}: {worst:.1e}", set.name());
         }
@@ -131,11 +136,16 @@ fn greedy_answers_that_stop() {
         let (tokens, _) = greedy(&model, &batch, golden[0].len());
         let mut stopped = 0;
         for (ours, golden) in tokens.iter().zip(&golden) {
-            let length = ours.iter().position(|&token| token == end).map_or(ours.len(), |at| at + 1);
+            let length =
+                ours.iter().position(|&token| token == end).map_or(ours.len(), |at| at + 1);
             stopped += usize::from(ours[..length].last() == Some(&end));
             assert_eq!(ours[..length], golden[..length], "{}", set.name());
             let pad = set.special("pad") as u32;
-            assert!(golden[length..].iter().all(|&token| token == pad), "{}: {golden:?}", set.name());
+            assert!(
+                golden[length..].iter().all(|&token| token == pad),
+                "{}: {golden:?}",
+                set.name()
+            );
         }
         assert!(stopped > 0, "{}: an answer stops", set.name());
     }
@@ -171,7 +181,8 @@ fn blanks_one_after_another_on_one_cache() {
         for blank in 0..blanks {
             let of = |name: &str| format!("mems.blank{blank}.{name}");
             let places = set.integers(&of("position_ids"));
-            let golden: Vec<u32> = set.integers(&of("tokens")).iter().map(|&id| id as u32).collect();
+            let golden: Vec<u32> =
+                set.integers(&of("tokens")).iter().map(|&id| id as u32).collect();
             let mut token = set.special("sop") as u32;
             let mut seen = Vec::new();
             for (step, &expected) in golden.iter().enumerate() {
@@ -201,7 +212,11 @@ fn blanks_one_after_another_on_one_cache() {
             }
         }
         println!("{} mems: logits {worst:.1e}, hidden states {worst_mems:.1e}", set.name());
-        assert!(worst <= 1e-4 && worst_mems <= 1e-4, "{}: {worst:.1e} {worst_mems:.1e}", set.name());
+        assert!(
+            worst <= 1e-4 && worst_mems <= 1e-4,
+            "{}: {worst:.1e} {worst_mems:.1e}",
+            set.name()
+        );
     }
 }
 
@@ -222,8 +237,10 @@ fn keys_and_values_after_a_prefill() {
             let ours = model.device.download_f32(cache.prompt(layer)).unwrap();
             for (half, part) in ["key", "value"].into_iter().enumerate() {
                 let golden = rows.pick(&set.floats(&format!("left.past.{layer}.{part}")));
-                let own: Vec<f32> =
-                    ours.chunks(2 * h).flat_map(|row| row[half * h..(half + 1) * h].to_vec()).collect();
+                let own: Vec<f32> = ours
+                    .chunks(2 * h)
+                    .flat_map(|row| row[half * h..(half + 1) * h].to_vec())
+                    .collect();
                 let worst = distance(&own, &golden);
                 println!("{} layer {layer} {part}: {worst:.1e}", set.name());
                 assert!(worst <= 1e-4, "{} layer {layer} {part}: {worst:.1e}", set.name());
@@ -242,8 +259,8 @@ struct Beam {
     path: Vec<u32>,
 }
 
-/// Beam search as transformers 4.30 does it (spec/glm.md §6), every number from the cache of this engine.
-/// `columns` is the length of the prompt as the original counts it, with padding.
+/// Beam search as transformers 4.30 does it (spec/glm.md §6), every number from the cache of this
+/// engine. `columns` is the length of the prompt as the original counts it, with padding.
 fn beams(
     model: &Model,
     batch: &Batch,
@@ -268,8 +285,9 @@ fn beams(
             let row: Vec<f64> = row.iter().map(|&x| f64::from(x)).collect();
             let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let log_sum = max + row.iter().map(|x| (x - max).exp()).sum::<f64>().ln();
-            candidates
-                .extend(row.iter().enumerate().map(|(id, x)| (live[b].sum + x - log_sum, b, id as u32)));
+            candidates.extend(
+                row.iter().enumerate().map(|(id, x)| (live[b].sum + x - log_sum, b, id as u32)),
+            );
         }
         candidates.sort_by(|a, b| b.0.total_cmp(&a.0));
         candidates.truncate(2 * width);
@@ -308,7 +326,8 @@ fn beams(
 fn beams_of_fixed_length_and_beams_that_end() {
     for set in sets() {
         let model = set.model(&device(), &Tune::Nothing, None);
-        for tag in ["beam", "beam_eos"].into_iter().filter(|tag| set.has(&format!("{tag}.scores"))) {
+        for tag in ["beam", "beam_eos"].into_iter().filter(|tag| set.has(&format!("{tag}.scores")))
+        {
             let source = if set.family == Family::Glm { "greedy" } else { "single" };
             let (batch, columns) = prompts(&set, source);
             let scores = set.floats(&format!("{tag}.scores"));
@@ -317,14 +336,24 @@ fn beams_of_fixed_length_and_beams_that_end() {
             let found = beams(&model, &alone(&batch, 0), columns, scores.len(), end, penalty);
             let golden = produced(&set, &format!("{tag}.sequences"), columns);
             let mut worst = 0f64;
-            for ((score, tokens), (golden_score, golden)) in found.iter().zip(scores.iter().zip(&golden)) {
+            for ((score, tokens), (golden_score, golden)) in
+                found.iter().zip(scores.iter().zip(&golden))
+            {
                 assert_eq!(tokens[..], golden[..tokens.len()], "{} {tag}", set.name());
                 // What is shorter than the longest ends with the end token.
-                assert!(golden.get(tokens.len()).is_none_or(|&token| token == end), "{} {tag}", set.name());
+                assert!(
+                    golden.get(tokens.len()).is_none_or(|&token| token == end),
+                    "{} {tag}",
+                    set.name()
+                );
                 worst = worst.max((score - f64::from(*golden_score)).abs());
             }
             println!("{} {tag}: scores off by {worst:.1e}", set.name());
-            assert!(found.len() == scores.len() && worst <= 1e-4, "{} {tag}: {worst:.1e}", set.name());
+            assert!(
+                found.len() == scores.len() && worst <= 1e-4,
+                "{} {tag}: {worst:.1e}",
+                set.name()
+            );
         }
     }
 }
@@ -383,11 +412,16 @@ fn choices_are_scored_beside_each_other() {
         let worst = distance(&sums, &set.floats("choice.log_probs"));
         let golden = f64::from(set.floats("choice.loss")[0]);
         println!("{} choices: {worst:.1e}, loss {loss:.7}, golden {golden:.7}", set.name());
-        assert!(worst <= 1e-5 && (loss - golden).abs() <= 1e-4, "{}: {worst:.1e} {loss}", set.name());
+        assert!(
+            worst <= 1e-5 && (loss - golden).abs() <= 1e-4,
+            "{}: {worst:.1e} {loss}",
+            set.name()
+        );
     }
 }
 
-/// An output matrix of its own: the two halves of the tied gradient apart. A last bit of it is turned, so that it counts as one.
+/// An output matrix of its own: the two halves of the tied gradient apart. A last bit of it is
+/// turned, so that it counts as one.
 #[test]
 fn gradients_of_an_untied_output_matrix() {
     use engine::model::{Flat, Keep, HEAD};
@@ -406,11 +440,15 @@ fn gradients_of_an_untied_output_matrix() {
         bytes[at] ^= 1;
         std::fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
         let checkpoint = engine::model::Checkpoint::open(folder.path()).unwrap();
-        let model = Model::load(&device(), set.config(None), checkpoint, Dtype::F32, &Tune::Full, 0).unwrap();
+        let model =
+            Model::load(&device(), set.config(None), checkpoint, Dtype::F32, &Tune::Full, 0)
+                .unwrap();
         assert!(model.has_own_head());
         let rows = super::trained_batch(&set);
         let mut gradients = Flat::zeros(&model.device, model.layout()).unwrap();
-        model.loss_and_gradients(&rows.batch, rows.targets(), None, Keep::All, &mut gradients).unwrap();
+        model
+            .loss_and_gradients(&rows.batch, rows.targets(), None, Keep::All, &mut gradients)
+            .unwrap();
         for slot in model.layout().slots() {
             let name = format!("{prefix}{}", slot.name);
             if set.has(&name) {
@@ -423,10 +461,14 @@ fn gradients_of_an_untied_output_matrix() {
         }
         assert_eq!(met, set.names().iter().filter(|name| name.starts_with(prefix)).count());
     }
-    assert!(met > 0 || std::env::var_os("ENGINE_GOLDEN").is_some(), "no set holds untied gradients");
+    assert!(
+        met > 0 || std::env::var_os("ENGINE_GOLDEN").is_some(),
+        "no set holds untied gradients"
+    );
 }
 
-/// Rows of blank infilling by the original code, from the same text and spans, in GLM's own numbering.
+/// Rows of blank infilling by the original code, from the same text and spans, in GLM's own
+/// numbering.
 #[test]
 fn rows_of_blank_infilling() {
     use engine::data::sample::{PartAEos, SampleOptions};
@@ -484,14 +526,17 @@ fn rows_of_blank_infilling() {
             assert_eq!(sample.positions, [numbers("position_ids"), numbers("block_position_ids")]);
             assert_eq!(sample.context as u64, case["sep"].as_u64().unwrap());
             let (targets, kept) = (numbers("targets"), numbers("loss_mask"));
-            let expected: Vec<(u32, u32, f32)> =
-                (0..targets.len()).filter(|&i| kept[i] == 1).map(|i| (i as u32, targets[i], 1.0)).collect();
+            let expected: Vec<(u32, u32, f32)> = (0..targets.len())
+                .filter(|&i| kept[i] == 1)
+                .map(|i| (i as u32, targets[i], 1.0))
+                .collect();
             assert_eq!(sample.targets, expected);
         }
     }
 }
 
-/// The override of the folder: sets of other names, with weights stored in another dtype, one family alone.
+/// The override of the folder: sets of other names, with weights stored in another dtype, one
+/// family alone.
 #[test]
 fn another_folder_of_the_same_layout() {
     if std::env::var_os("ENGINE_GOLDEN").is_some() {
@@ -530,7 +575,12 @@ fn another_folder_of_the_same_layout() {
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{}: {said}{}", set.name(), String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}: {said}{}",
+            set.name(),
+            String::from_utf8_lossy(&output.stderr)
+        );
         assert!(
             said.contains(&format!("seed-{number}: step logits"))
                 || said.contains(&format!("seed-{number} greedy")),

@@ -1,4 +1,5 @@
-//! Golden numbers of the original implementations: where they are, what they hold, how far we are from them.
+//! Golden numbers of the original implementations: where they are, what they hold, how far we are
+//! from them.
 
 use engine::base::Dtype;
 use engine::data::Batch;
@@ -23,7 +24,8 @@ pub fn sets() -> Vec<Set> {
     let mut sets = Vec::new();
     for (name, family) in [("glm-tiny", Family::Glm), ("chatglm-tiny", Family::ChatGlm)] {
         let Ok(entries) = std::fs::read_dir(root.join(name)) else { continue };
-        let mut folders: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+        let mut folders: Vec<PathBuf> =
+            entries.map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
         folders.sort();
         for folder in folders {
             let bytes = std::fs::read(folder.join("golden.safetensors")).unwrap();
@@ -54,7 +56,11 @@ impl Set {
     }
 
     pub fn shape(&self, name: &str) -> Vec<usize> {
-        self.file().tensor(name).unwrap_or_else(|_| panic!("{}: no {name}", self.name())).shape().to_vec()
+        self.file()
+            .tensor(name)
+            .unwrap_or_else(|_| panic!("{}: no {name}", self.name()))
+            .shape()
+            .to_vec()
     }
 
     pub fn floats(&self, name: &str) -> Vec<f32> {
@@ -65,12 +71,14 @@ impl Set {
             safetensors::Dtype::F32 => {
                 bytes.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
             }
-            safetensors::Dtype::F16 => {
-                bytes.chunks(2).map(|b| half::f16::from_le_bytes(b.try_into().unwrap()).to_f32()).collect()
-            }
-            safetensors::Dtype::BF16 => {
-                bytes.chunks(2).map(|b| half::bf16::from_le_bytes(b.try_into().unwrap()).to_f32()).collect()
-            }
+            safetensors::Dtype::F16 => bytes
+                .chunks(2)
+                .map(|b| half::f16::from_le_bytes(b.try_into().unwrap()).to_f32())
+                .collect(),
+            safetensors::Dtype::BF16 => bytes
+                .chunks(2)
+                .map(|b| half::bf16::from_le_bytes(b.try_into().unwrap()).to_f32())
+                .collect(),
             other => panic!("{name}: {other:?}"),
         }
     }
@@ -134,7 +142,8 @@ impl Rows {
         let shape = set.shape(&format!("{tag}.input_ids"));
         let (count, columns) = (shape[0], shape[1]);
         let ids = set.integers(&format!("{tag}.input_ids"));
-        let labels = set.has(&format!("{tag}.labels")).then(|| set.integers(&format!("{tag}.labels")));
+        let labels =
+            set.has(&format!("{tag}.labels")).then(|| set.integers(&format!("{tag}.labels")));
         let mut rows = Rows {
             batch: Batch { starts: vec![0], ..Batch::default() },
             places: Vec::new(),
@@ -214,17 +223,22 @@ fn rows_of(set: &Set, tag: &str, s: usize, ids: &[i64]) -> ([Vec<i64>; 2], Vec<b
             if set.shape(&mask_name).len() == 1 {
                 // The length of part A; padding is id 0 at position 0 on the right.
                 let context = mask[s] as usize;
-                let end = (0..columns).rev().find(|&c| ids[c] != 0 || positions[0][c] != 0).unwrap() + 1;
+                let end =
+                    (0..columns).rev().find(|&c| ids[c] != 0 || positions[0][c] != 0).unwrap() + 1;
                 return (positions, (0..columns).map(|c| c < end).collect(), context);
             }
             // What the last row sees, and all of part B.
             let last = &mask[(s * columns + columns - 1) * columns..][..columns];
-            let real: Vec<bool> = (0..columns).map(|c| last[c] == 1 || positions[1][c] > 0).collect();
+            let real: Vec<bool> =
+                (0..columns).map(|c| last[c] == 1 || positions[1][c] > 0).collect();
             let context = (0..columns).filter(|&c| real[c] && positions[1][c] == 0).count();
             (positions, real, context)
         }
         Family::ChatGlm => {
-            let start = ids.iter().position(|&id| id == set.special("sop")).expect("every row has its start");
+            let start = ids
+                .iter()
+                .position(|&id| id == set.special("sop"))
+                .expect("every row has its start");
             let mask_name = format!("{tag}.attention_mask");
             let real: Vec<bool> = if set.has(&mask_name) {
                 // True = masked; padding is what the last row does not see.
@@ -237,10 +251,13 @@ fn rows_of(set: &Set, tag: &str, s: usize, ids: &[i64]) -> ([Vec<i64>; 2], Vec<b
             let padding = real.iter().take_while(|&&r| !r).count();
             let positions = positions.unwrap_or_else(|| {
                 let gmask = ids.iter().position(|&id| id == set.special("gmask"));
-                let mask = gmask.or_else(|| ids.iter().position(|&id| id == set.special("mask"))).unwrap();
-                let first = (0..columns).map(|c| if c < start { c as i64 } else { mask as i64 }).collect();
-                let second =
-                    (0..columns).map(|c| if c < start { 0 } else { (c - start + 1) as i64 }).collect();
+                let mask =
+                    gmask.or_else(|| ids.iter().position(|&id| id == set.special("mask"))).unwrap();
+                let first =
+                    (0..columns).map(|c| if c < start { c as i64 } else { mask as i64 }).collect();
+                let second = (0..columns)
+                    .map(|c| if c < start { 0 } else { (c - start + 1) as i64 })
+                    .collect();
                 [first, second]
             });
             (positions, real, start - padding)
@@ -252,7 +269,10 @@ fn rows_of(set: &Set, tag: &str, s: usize, ids: &[i64]) -> ([Vec<i64>; 2], Vec<b
 pub fn distance(ours: &[f32], golden: &[f32]) -> f64 {
     assert_eq!(ours.len(), golden.len(), "lengths differ");
     let scale = golden.iter().fold(0f64, |m, &g| m.max(f64::from(g).abs()));
-    let worst = ours.iter().zip(golden).fold(0f64, |m, (&o, &g)| m.max((f64::from(o) - f64::from(g)).abs()));
+    let worst = ours
+        .iter()
+        .zip(golden)
+        .fold(0f64, |m, (&o, &g)| m.max((f64::from(o) - f64::from(g)).abs()));
     assert!(ours.iter().all(|v| v.is_finite()), "a value is not finite");
     if scale == 0.0 {
         worst

@@ -20,16 +20,25 @@ fn column(layout: Qkv, part: usize, head: usize) -> usize {
 }
 
 /// softmax(scale·q·kᵀ + mask)·dropout·v of every head of every sequence.
-fn forward(qkv: &[f64], layout: Qkv, scale: f64, factor: impl Fn(usize, usize, usize) -> f64) -> Vec<f64> {
+fn forward(
+    qkv: &[f64],
+    layout: Qkv,
+    scale: f64,
+    factor: impl Fn(usize, usize, usize) -> f64,
+) -> Vec<f64> {
     let mut y = vec![0.0; ROWS * WIDTH];
     let mut start = 0;
     for (length, context) in SEQUENCES {
         for head in 0..HEADS {
-            let part = |row: usize, part: usize| &qkv[row * 3 * WIDTH + column(layout, part, head)..][..SIZE];
+            let part = |row: usize, part: usize| {
+                &qkv[row * 3 * WIDTH + column(layout, part, head)..][..SIZE]
+            };
             for i in 0..length {
                 let seen: Vec<usize> = (0..length).filter(|&j| j <= i || j < context).collect();
-                let scores: Vec<f64> =
-                    seen.iter().map(|&j| scale * dot(part(start + i, 0), part(start + j, 1))).collect();
+                let scores: Vec<f64> = seen
+                    .iter()
+                    .map(|&j| scale * dot(part(start + i, 0), part(start + j, 1)))
+                    .collect();
                 for (&j, log_p) in seen.iter().zip(oracle::log_softmax(&scores)) {
                     let p = log_p.exp() * factor(start + i, head, j);
                     for t in 0..SIZE {
@@ -50,7 +59,9 @@ fn attention_over_prefix_and_causal_segments() {
     SEQUENCES.iter().for_each(|s| starts.push(starts[starts.len() - 1] + s.0 as u32));
     let segments = device.segments(starts, SEQUENCES.iter().map(|s| s.1 as u32).collect()).unwrap();
     let names = indices(3 * ROWS, u32::MAX as usize, 9);
-    let rows = device.upload_bytes(bytemuck::cast_slice(&names), Shape::matrix(ROWS, 3), Dtype::U32).unwrap();
+    let rows = device
+        .upload_bytes(bytemuck::cast_slice(&names), Shape::matrix(ROWS, 3), Dtype::U32)
+        .unwrap();
     let key = Dropout::key(1, 2, 3);
     let qkv = Given::noise(&device, ROWS, 3 * WIDTH, 1);
     let dy = Given::noise(&device, ROWS, WIDTH, 2);
@@ -63,7 +74,8 @@ fn attention_over_prefix_and_causal_segments() {
                     return 1.0;
                 }
                 let name = &names[3 * row..][..3];
-                let counter = [(head as u32) << 16 | (key_place / 4) as u32, name[2], name[0], name[1]];
+                let counter =
+                    [(head as u32) << 16 | (key_place / 4) as u32, name[2], name[0], name[1]];
                 let dropped = Philox::block(key, counter)[key_place % 4] < Dropout::threshold(rate);
                 if dropped {
                     0.0
@@ -77,7 +89,9 @@ fn attention_over_prefix_and_causal_segments() {
             let mut log_sum_exp = Given::noise(&device, ROWS, HEADS, 4);
             let mut d_qkv = Given::noise(&device, ROWS, 3 * WIDTH, 5);
             let (to, sums) = (y.tensor.view_mut(), log_sum_exp.tensor.view_mut());
-            device.attention(to, sums, qkv.view(), &segments, HEADS, layout, scale as f32, dropout).unwrap();
+            device
+                .attention(to, sums, qkv.view(), &segments, HEADS, layout, scale as f32, dropout)
+                .unwrap();
             device
                 .attention_backward(
                     d_qkv.tensor.view_mut(),
@@ -114,14 +128,16 @@ fn the_rotation_of_two_positions() {
     let x = Given::noise(&device, ROWS, 3 * WIDTH, 3);
     let dy = Given::noise(&device, ROWS, 3 * WIDTH, 4);
     for layout in [Qkv::Thirds, Qkv::PerHead] {
-        // Dimension t of a half turns with dimension t + a quarter; the halves by their own positions.
+        // Dimension t of a half turns with dimension t + a quarter; the halves by their own
+        // positions.
         let forward = |x: &[f64]| {
             let mut y = x.to_vec();
             for (half, ids) in ids.iter().enumerate() {
                 for (row, &id) in ids.iter().enumerate() {
                     for (part, head) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
                         for t in 0..pairs {
-                            let at = row * 3 * WIDTH + column(layout, part, head) + half * SIZE / 2 + t;
+                            let at =
+                                row * 3 * WIDTH + column(layout, part, head) + half * SIZE / 2 + t;
                             let angle = id as usize * pairs + t;
                             let (c, s) = (cos.values[angle], sin.values[angle]);
                             y[at] = x[at] * c - x[at + pairs] * s;

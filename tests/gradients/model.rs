@@ -1,10 +1,12 @@
-//! The whole tiny models: the gradient of the loss against differences of the loss, in random directions.
+//! The whole tiny models: the gradient of the loss against differences of the loss, in random
+//! directions.
 
 use crate::{device, oracle};
 use engine::base::{Dtype, Philox, Stream};
 use engine::data::Batch;
 use engine::model::{
-    Checkpoint, Config, Family, Flat, Keep, LinearName, LoraConfig, Model, Noise, Rates, Slot, SlotRole, Tune,
+    Checkpoint, Config, Family, Flat, Keep, LinearName, LoraConfig, Model, Noise, Rates, Slot,
+    SlotRole, Tune,
 };
 use std::path::Path;
 
@@ -18,17 +20,21 @@ fn model(family: Family, tune: &Tune) -> Model {
     for (number, slot) in model.layout().slots().to_vec().into_iter().enumerate() {
         if slot.role == SlotRole::LoraB {
             let noise = oracle::noise(slot.shape.count(), number as u64);
-            model.set_slot(number, &noise.iter().map(|x| 0.2 * *x as f32).collect::<Vec<_>>()).unwrap();
+            model
+                .set_slot(number, &noise.iter().map(|x| 0.2 * *x as f32).collect::<Vec<_>>())
+                .unwrap();
         }
     }
     model
 }
 
-/// Three sequences: prefix and causal with several blanks, causal alone, one with targets of unequal weight.
+/// Three sequences: prefix and causal with several blanks, causal alone, one with targets of
+/// unequal weight.
 fn batch(model: &Model) -> Batch {
     let mut rng = Philox::new(4, Stream::Synthetic, 2);
     let mut batch = Batch { starts: vec![0], ..Batch::default() };
-    for (example, (rows, context)) in [(21usize, 13usize), (6, 0), (17, 9)].into_iter().enumerate() {
+    for (example, (rows, context)) in [(21usize, 13usize), (6, 0), (17, 9)].into_iter().enumerate()
+    {
         for i in 0..rows {
             let row = batch.tokens.len() as u32;
             batch.tokens.push(rng.below(model.config.vocabulary) as u32);
@@ -59,7 +65,10 @@ impl Case {
         let mut gradients = Flat::zeros(&self.model.device, self.model.layout()).unwrap();
         let divisor = self.batch.target_weights.iter().map(|&w| f64::from(w)).sum();
         let noise = self.noise.as_ref();
-        let loss = self.model.loss_and_gradients(&self.batch, divisor, noise, keep, &mut gradients).unwrap();
+        let loss = self
+            .model
+            .loss_and_gradients(&self.batch, divisor, noise, keep, &mut gradients)
+            .unwrap();
         (loss, self.model.device.download_f32(gradients.all()).unwrap())
     }
 
@@ -69,7 +78,8 @@ impl Case {
         self.gradient(Keep::All).0
     }
 
-    /// The derivative at `values` along `direction`, of the fourth order: steps may be large against the rounding of the loss.
+    /// The derivative at `values` along `direction`, of the fourth order: steps may be large
+    /// against the rounding of the loss.
     fn slope(&mut self, values: &[f64], direction: &[f64], step: f64) -> f64 {
         let mut at = |t: f64| {
             let moved: Vec<f64> = values.iter().zip(direction).map(|(v, d)| v + t * d).collect();
@@ -115,14 +125,17 @@ fn check(family: Family, tune: &Tune, noise: Option<Noise>) {
         let own = &gradient[slot.offset..][..slot.shape.count()];
         let norm = oracle::dot(own, own).sqrt();
         assert!(norm > 0.0, "{label}: {} has no gradient", slot.name);
-        // Along the gradient itself, where the slope is its length, and along noise, where nothing was favoured.
+        // Along the gradient itself, where the slope is its length, and along noise, where nothing
+        // was favoured.
         let mut along = vec![0.0; gradient.len()];
         own.iter().enumerate().for_each(|(i, g)| along[slot.offset + i] = g / norm);
         for direction in [along, direction(gradient.len(), &slot, slot.offset as u64 + 1)] {
             let expected = oracle::dot(&direction, &gradient);
-            // Long steps meet the bend of the loss, short ones its rounding: how long fits depends on the tensor's scale.
-            let mut offs =
-                STEPS.into_iter().map(|step| (case.slope(&values, &direction, step) - expected).abs() / norm);
+            // Long steps meet the bend of the loss, short ones its rounding: how long fits depends
+            // on the tensor's scale.
+            let mut offs = STEPS
+                .into_iter()
+                .map(|step| (case.slope(&values, &direction, step) - expected).abs() / norm);
             let mut off = offs.next().expect("a first step");
             while off > ENOUGH / 4.0 {
                 let Some(next) = offs.next() else { break };
@@ -148,8 +161,12 @@ fn lora(family: Family) -> Tune {
     Tune::Lora { config, positions: family == Family::Glm }
 }
 
-const NOISE: Noise =
-    Noise { seed: 3, step: 11, rates: Rates { embedding: 0.1, attention: 0.2, output: 0.15 }, lora: 0.2 };
+const NOISE: Noise = Noise {
+    seed: 3,
+    step: 11,
+    rates: Rates { embedding: 0.1, attention: 0.2, output: 0.15 },
+    lora: 0.2,
+};
 
 #[test]
 fn glm_full() {

@@ -12,13 +12,15 @@ const COLS: usize = 9;
 fn tables() {
     let device = device();
     let dy = Given::noise(&device, ROWS, COLS, 1);
-    let tables: Vec<Given> = (0..3).map(|t| Given::noise(&device, 5 + t, COLS, 10 + t as u64)).collect();
+    let tables: Vec<Given> =
+        (0..3).map(|t| Given::noise(&device, 5 + t, COLS, 10 + t as u64)).collect();
     // Repeated ids: their gradients add up.
     let ids: Vec<Vec<u32>> = (0..3).map(|t| indices(ROWS, 5 + t, 20 + t as u64)).collect();
     for t in 0..3 {
         let loss = |table: &[f64]| {
-            let parts: Vec<(&[f64], &[u32])> =
-                (0..3).map(|u| (if u == t { table } else { &tables[u].values[..] }, &ids[u][..])).collect();
+            let parts: Vec<(&[f64], &[u32])> = (0..3)
+                .map(|u| (if u == t { table } else { &tables[u].values[..] }, &ids[u][..]))
+                .collect();
             dot(&dy.values, &oracle::embed(&parts, COLS))
         };
         let mut d_table = Given::noise(&device, 5 + t, COLS, 30);
@@ -75,12 +77,14 @@ fn layer_norm() {
 #[test]
 fn both_forms_of_gelu() {
     let device = device();
-    // From the left, where the slope dies, to the right, where it is 1; beyond, the oracle's series loses its digits.
+    // From the left, where the slope dies, to the right, where it is 1; beyond, the oracle's series
+    // loses its digits.
     let values: Vec<f64> = (0..60).map(|i| f64::from(i) * 0.13 - 3.9).collect();
     let x = Given::new(&device, &values, 6, 10);
     let dy = Given::noise(&device, 6, 10, 1);
     for form in [Gelu::Tanh, Gelu::Erf] {
-        let loss = |x: &[f64]| x.iter().zip(&dy.values).map(|(&x, dy)| dy * oracle::gelu(x, form)).sum();
+        let loss =
+            |x: &[f64]| x.iter().zip(&dy.values).map(|(&x, dy)| dy * oracle::gelu(x, form)).sum();
         let mut dx = Given::noise(&device, 6, 10, 2);
         device.gelu_backward(dx.tensor.view_mut(), dy.view(), x.view(), form).unwrap();
         agree(&format!("gelu {form:?}"), &device, dx.view(), &slope(&x.values, loss));
@@ -119,8 +123,9 @@ fn dropout_is_its_own_backward() {
         let key = Dropout::key(5, 6, 7);
         let factors = oracle::dropout_factors(key, rate, &words, COLS);
         assert!(factors.contains(&0.0), "something is dropped");
-        let loss =
-            |x: &[f64]| dot(&dy.values, &x.iter().zip(&factors).map(|(x, f)| x * f).collect::<Vec<_>>());
+        let loss = |x: &[f64]| {
+            dot(&dy.values, &x.iter().zip(&factors).map(|(x, f)| x * f).collect::<Vec<_>>())
+        };
         let d = slope(&x.values, loss);
         for write in [Write::Set, Write::Add] {
             let mut dx = Given::noise(&device, ROWS, COLS, 4);

@@ -1,4 +1,5 @@
-//! Products: every form's gradients are products of the other forms, and an epilogue's are the ops that undo it.
+//! Products: every form's gradients are products of the other forms, and an epilogue's are the ops
+//! that undo it.
 
 use crate::oracle::{self, dot, slope};
 use crate::{agree, device, sum, Given};
@@ -19,7 +20,14 @@ fn shapes(form: Form) -> [(usize, usize); 2] {
 }
 
 /// The gradients of a and b, added to what stands in them.
-fn product_backward(device: &Device, d: [&mut Given; 2], dy: &Given, a: &Given, b: &Given, form: Form) {
+fn product_backward(
+    device: &Device,
+    d: [&mut Given; 2],
+    dy: &Given,
+    a: &Given,
+    b: &Given,
+    form: Form,
+) {
     let add = || Epilogue { write: Write::Add, ..Epilogue::default() };
     let [d_a, d_b] = d.map(|d| d.tensor.view_mut());
     let (dy, a, b) = (dy.view(), a.view(), b.view());
@@ -72,7 +80,8 @@ struct Inputs {
 
 const SCALES: [f64; 3] = [0.75, 0.5, 1.25];
 
-/// y' = [y +] residual_scale·residual + gelu(scale·a·b + low_rank_scale·z·factor + bias), in f64. `choice` says which parts.
+/// y' = [y +] residual_scale·residual + gelu(scale·a·b + low_rank_scale·z·factor + bias), in f64.
+/// `choice` says which parts.
 fn forward(choice: u32, form: Form, values: [&[f64]; 7]) -> Vec<f64> {
     let [a, b, bias, z, factor, residual, before] = values;
     let has = |bit: u32| choice >> bit & 1 == 1;
@@ -116,7 +125,8 @@ fn every_part_of_an_epilogue() {
     }
 }
 
-/// The chain that a layer's backward uses: GELU's slope at the kept argument, then sums and products, scaled.
+/// The chain that a layer's backward uses: GELU's slope at the kept argument, then sums and
+/// products, scaled.
 fn one_epilogue(device: &Device, inputs: &Inputs, form: Form, choice: u32) {
     let has = |bit: u32| choice >> bit & 1 == 1;
     let Inputs { a, b, bias, z, factor, residual, before } = inputs;
@@ -138,7 +148,11 @@ fn one_epilogue(device: &Device, inputs: &Inputs, form: Form, choice: u32) {
         bias: has(0).then(|| bias.view()),
         gelu: gelu(choice),
         pre_activation: has(1).then(|| argument.tensor.view_mut()),
-        low_rank: has(3).then(|| LowRank { z: z.view(), factor: factor.view(), scale: SCALES[1] as f32 }),
+        low_rank: has(3).then(|| LowRank {
+            z: z.view(),
+            factor: factor.view(),
+            scale: SCALES[1] as f32,
+        }),
         residual: has(4).then(|| (residual.view(), SCALES[2] as f32)),
         write: if has(5) { Write::Add } else { Write::Set },
     };
@@ -148,7 +162,8 @@ fn one_epilogue(device: &Device, inputs: &Inputs, form: Form, choice: u32) {
     if let Some(form) = gelu(choice) {
         device.gelu_backward(d.tensor.view_mut(), dy.view(), argument.view(), form).unwrap();
     }
-    // d·bᵀ and the low-rank tail of z's own producer are one fused product in the model; here z is an input.
+    // d·bᵀ and the low-rank tail of z's own producer are one fused product in the model; here z is
+    // an input.
     let scaled = |scale: f64| Epilogue { scale: scale as f32, ..Epilogue::default() };
     let back = if form == Form::Nt { Form::Nn } else { Form::Nt };
     let mut d_a = Given::noise(device, M, K, 10);
@@ -165,12 +180,17 @@ fn one_epilogue(device: &Device, inputs: &Inputs, form: Form, choice: u32) {
     }
     if has(3) {
         let mut d_z = Given::noise(device, M, RANK, 13);
-        device.matmul(d_z.tensor.view_mut(), d.view(), factor.view(), back, scaled(SCALES[1])).unwrap();
+        device
+            .matmul(d_z.tensor.view_mut(), d.view(), factor.view(), back, scaled(SCALES[1]))
+            .unwrap();
         agree(&label("z"), device, d_z.view(), &slope_of(3));
         let shape = factor.tensor.shape();
         let mut d_factor = Given::noise(device, shape.rows(), shape.cols(), 14);
-        let (left, right) = if form == Form::Nt { (d.view(), z.view()) } else { (z.view(), d.view()) };
-        device.matmul(d_factor.tensor.view_mut(), left, right, Form::Tn, scaled(SCALES[1])).unwrap();
+        let (left, right) =
+            if form == Form::Nt { (d.view(), z.view()) } else { (z.view(), d.view()) };
+        device
+            .matmul(d_factor.tensor.view_mut(), left, right, Form::Tn, scaled(SCALES[1]))
+            .unwrap();
         agree(&label("factor"), device, d_factor.view(), &slope_of(4));
     }
     if has(4) {
@@ -183,7 +203,8 @@ fn one_epilogue(device: &Device, inputs: &Inputs, form: Form, choice: u32) {
     }
 }
 
-/// y = x·Wᵀ + scale·(x·Aᵀ)·Bᵀ backwards: the gradient of x in one product with a low-rank tail, as adapted linears do it.
+/// y = x·Wᵀ + scale·(x·Aᵀ)·Bᵀ backwards: the gradient of x in one product with a low-rank tail, as
+/// adapted linears do it.
 #[test]
 fn the_input_of_an_adapted_linear() {
     let device = device();
@@ -208,7 +229,9 @@ fn the_input_of_an_adapted_linear() {
     device.matmul(dx.tensor.view_mut(), dy.view(), w.view(), Form::Nn, tail).unwrap();
     agree("adapted, x", &device, dx.view(), &slope(&x.values, |x| loss(x, &a.values, &b.values)));
     let mut d_a = Given::noise(&device, RANK, K, 9);
-    device.matmul(d_a.tensor.view_mut(), dz.view(), x.view(), Form::Tn, Epilogue::default()).unwrap();
+    device
+        .matmul(d_a.tensor.view_mut(), dz.view(), x.view(), Form::Tn, Epilogue::default())
+        .unwrap();
     agree("adapted, A", &device, d_a.view(), &slope(&a.values, |a| loss(&x.values, a, &b.values)));
     let mut d_b = Given::noise(&device, N, RANK, 10);
     device.matmul(d_b.tensor.view_mut(), dy.view(), z.view(), Form::Tn, scaled()).unwrap();

@@ -49,12 +49,14 @@ fn hidden_rows_of_a_sequence_alone_and_packed() {
                     let all = model.finish(&last).unwrap();
                     let values = device.download_f32(all.view()).unwrap();
                     let part = |w: &[u32]| {
-                        values[w[0] as usize * model.config.hidden..w[1] as usize * model.config.hidden]
+                        values[w[0] as usize * model.config.hidden
+                            ..w[1] as usize * model.config.hidden]
                             .to_vec()
                     };
                     batch.starts.windows(2).map(part).collect::<Vec<_>>()
                 };
-                let expected = alone.get_or_insert_with(|| (0..11).map(|s| normed(&[s]).remove(0)).collect());
+                let expected =
+                    alone.get_or_insert_with(|| (0..11).map(|s| normed(&[s]).remove(0)).collect());
                 let packed = normed(&(0..11).collect::<Vec<_>>());
                 assert!(&packed == expected, "{name} {dtype}: packed differs from alone");
                 let other: Vec<usize> = (0..11).rev().step_by(2).collect();
@@ -75,7 +77,9 @@ fn gradients_on_any_number_of_threads() {
             let batch = batch(&model, &[5, 1, 7, 9, 3, 8]);
             let mut gradients = Flat::zeros(&device, model.layout()).unwrap();
             let divisor = batch.target_rows.len() as f64;
-            let loss = model.loss_and_gradients(&batch, divisor, None, Keep::Lean, &mut gradients).unwrap();
+            let loss = model
+                .loss_and_gradients(&batch, divisor, None, Keep::Lean, &mut gradients)
+                .unwrap();
             (loss, device.download_f32(gradients.all()).unwrap())
         });
         assert!(found[1] == found[0] && found[2] == found[0], "{name}");

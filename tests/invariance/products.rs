@@ -11,7 +11,8 @@ use std::path::Path;
 const ROWS: usize = 130;
 const RANK: usize = 8;
 
-/// (n, k) of y = a·bᵀ and of y = a·b over all models: linears, adapters, the output matrix; and their gradients' inputs.
+/// (n, k) of y = a·bᵀ and of y = a·b over all models: linears, adapters, the output matrix; and
+/// their gradients' inputs.
 fn shapes() -> Vec<(usize, usize, Form)> {
     let mut shapes = BTreeSet::new();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -32,7 +33,8 @@ fn shapes() -> Vec<(usize, usize, Form)> {
             // Tails of low rank: B after z, A after dz.
             shapes.extend([(out, RANK, 0), (input, RANK, 1)]);
         }
-        shapes.extend([(config.vocabulary, config.hidden, 0), (config.hidden, config.vocabulary, 1)]);
+        shapes
+            .extend([(config.vocabulary, config.hidden, 0), (config.hidden, config.vocabulary, 1)]);
     }
     shapes.into_iter().map(|(n, k, form)| (n, k, [Form::Nt, Form::Nn][form])).collect()
 }
@@ -57,7 +59,9 @@ fn check(devices: &[Device], (n, k, form): (usize, usize, Form), stored: Dtype, 
             let from = 31 * m % (ROWS - m + 1);
             let got = run(device, from, m, &b);
             same(&got, &expected[from * n..(from + m) * n], || {
-                format!("{form:?} n {n} k {k} {stored}: {m} rows from row {from}, {threads} threads")
+                format!(
+                    "{form:?} n {n} k {k} {stored}: {m} rows from row {from}, {threads} threads"
+                )
             });
         }
     }
@@ -81,7 +85,8 @@ const COUNTS: [usize; 9] = [1, 2, 3, 7, 8, 13, 31, 65, ROWS];
 fn large_products() {
     let devices = devices();
     for (n, k, form) in shapes().into_iter().filter(|&(n, k, _)| n * k > 1 << 17) {
-        // Columns are made in blocks of 256: three blocks and the remainder stand for all, whatever the depth.
+        // Columns are made in blocks of 256: three blocks and the remainder stand for all, whatever
+        // the depth.
         let (n, k) = (if n > 1024 { 256 + n % 256 } else { n.min(512) }, k.min(20_000));
         let stored = if n % 32 == 0 { Dtype::Bf16 } else { Dtype::F32 };
         check(&devices, (n, k, form), stored, &COUNTS);
@@ -117,7 +122,9 @@ fn products_with_everything_after_them() {
         let (factor, bias) = (values(n * RANK, 4), values(n, 5));
         let (residual, before) = (values(ROWS * n, 6), values(ROWS * n, 7));
         let run = |device: &Device, from: usize, m: usize, write: Write, gelu: Option<Gelu>| {
-            let rows = |x: &[f32], cols: usize| upload(device, &x[from * cols..][..m * cols], m, cols, dtype);
+            let rows = |x: &[f32], cols: usize| {
+                upload(device, &x[from * cols..][..m * cols], m, cols, dtype)
+            };
             let (a, z, residual) = (rows(&a, k), rows(&z, RANK), rows(&residual, n));
             let by_form = |x: &[f32], inner: usize| match form {
                 Form::Nt => upload(device, x, n, inner, dtype),
@@ -150,7 +157,10 @@ fn products_with_everything_after_them() {
                     let from = 31 * m % (ROWS - m + 1);
                     for (got, expected) in run(device, from, m, write, gelu).iter().zip(&expected) {
                         same(got, &expected[from * n..(from + m) * n], || {
-                            format!("{form:?} n {n} k {k} {dtype} {write:?} {gelu:?}: {m} rows from {from}")
+                            format!(
+                                "{form:?} n {n} k {k} {dtype} {write:?} {gelu:?}: {m} rows \
+                                from {from}"
+                            )
                         });
                     }
                 }
@@ -167,8 +177,10 @@ fn gradients_of_weights() {
         for k in depths {
             let (a, b) = (values(k * ROWS, 1), values(k * n, 2));
             let run = |device: &Device, from: usize, m: usize, write: Write| {
-                let part: Vec<f32> = a.chunks(ROWS).flat_map(|row| row[from..from + m].to_vec()).collect();
-                let (a, b) = (upload(device, &part, k, m, Dtype::F32), upload(device, &b, k, n, Dtype::F32));
+                let part: Vec<f32> =
+                    a.chunks(ROWS).flat_map(|row| row[from..from + m].to_vec()).collect();
+                let (a, b) =
+                    (upload(device, &part, k, m, Dtype::F32), upload(device, &b, k, n, Dtype::F32));
                 let mut y = upload(device, &vec![0.25; m * n], m, n, Dtype::F32);
                 let epilogue = Epilogue { write, ..Epilogue::default() };
                 device.matmul(y.view_mut(), a.view(), b.view(), Form::Tn, epilogue).unwrap();
@@ -179,9 +191,11 @@ fn gradients_of_weights() {
                 for device in &devices {
                     for m in 1..=ROWS {
                         let from = 31 * m % (ROWS - m + 1);
-                        same(&run(device, from, m, write), &expected[from * n..(from + m) * n], || {
-                            format!("Tn n {n} k {k} {write:?}: {m} rows from {from}")
-                        });
+                        same(
+                            &run(device, from, m, write),
+                            &expected[from * n..(from + m) * n],
+                            || format!("Tn n {n} k {k} {write:?}: {m} rows from {from}"),
+                        );
                     }
                 }
             }

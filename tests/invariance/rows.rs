@@ -7,8 +7,8 @@ use engine::device::{CacheRows, Device, Dropout, Gelu, Qkv, Tensor, Write};
 const ROWS: usize = 130;
 const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
 
-/// Runs `op` on rows `from..from + m` for every m and number of threads; row by row its outputs (of `widths` columns) must be
-/// those of the reference of all rows.
+/// Runs `op` on rows `from..from + m` for every m and number of threads; row by row its outputs (of
+/// `widths` columns) must be those of the reference of all rows.
 fn check(what: &str, widths: &[usize], op: impl Fn(&Device, usize, usize) -> Vec<Vec<u32>>) {
     let devices = devices();
     let expected = op(&devices[0], 0, ROWS);
@@ -30,7 +30,9 @@ fn stale(device: &Device, rows: usize, cols: usize, dtype: Dtype) -> Tensor {
 
 #[test]
 fn layer_norm_and_its_backward() {
-    for (cols, dtype) in [(32, Dtype::F32), (100, Dtype::F16), (1027, Dtype::F32), (96, Dtype::Bf16)] {
+    for (cols, dtype) in
+        [(32, Dtype::F32), (100, Dtype::F16), (1027, Dtype::F32), (96, Dtype::Bf16)]
+    {
         let (x, dy) = (values(ROWS * cols, 1), values(ROWS * cols, 2));
         let (weight, bias) = (values(cols, 3), values(cols, 4));
         check(&format!("layernorm {cols} {dtype}"), &[cols, 2, cols], |device, from, m| {
@@ -44,7 +46,15 @@ fn layer_norm_and_its_backward() {
             device.layernorm(to, statistics, x.view(), weight.view(), bias.view(), 1e-5).unwrap();
             let views = (dy.view(), x.view(), weight.view(), kept.view());
             device
-                .layernorm_backward(dx.view_mut(), None, views.0, views.1, views.2, views.3, Write::Set)
+                .layernorm_backward(
+                    dx.view_mut(),
+                    None,
+                    views.0,
+                    views.1,
+                    views.2,
+                    views.3,
+                    Write::Set,
+                )
                 .unwrap();
             [y, kept, dx].iter().map(|t| bits(device, t.view())).collect()
         });
@@ -53,7 +63,9 @@ fn layer_norm_and_its_backward() {
 
 #[test]
 fn cross_entropy_and_log_probabilities() {
-    for (cols, dtype) in [(384, Dtype::F32), (512, Dtype::F32), (8001, Dtype::F32), (608, Dtype::Bf16)] {
+    for (cols, dtype) in
+        [(384, Dtype::F32), (512, Dtype::F32), (8001, Dtype::F32), (608, Dtype::Bf16)]
+    {
         let logits: Vec<f32> = values(ROWS * cols, 1).iter().map(|x| 9.0 * x).collect();
         let (targets, weights) = (crate::oracle::indices(ROWS, cols, 2), values(ROWS, 3));
         let ids: Vec<u32> = crate::oracle::indices(3 * ROWS, cols, 4);
@@ -63,7 +75,9 @@ fn cross_entropy_and_log_probabilities() {
             let first = device.upload_u32(&first).unwrap();
             let ids = device.upload_u32(&ids[3 * from..3 * (from + m)]).unwrap();
             let mut log_probs = stale(device, 1, 3 * m, Dtype::F32);
-            device.log_probs_at(log_probs.view_mut(), logits.view(), first.view(), ids.view()).unwrap();
+            device
+                .log_probs_at(log_probs.view_mut(), logits.view(), first.view(), ids.view())
+                .unwrap();
             let targets = device.upload_u32(&targets[from..from + m]).unwrap();
             let weights = upload(device, &weights[from..from + m], 1, m, Dtype::F32);
             let mut loss = stale(device, 1, m, Dtype::F32);
@@ -126,20 +140,26 @@ fn attention_of_rows_over_a_cache() {
     let (qkv, prompt, tail) =
         (values(ROWS * 3 * width, 1), values(50 * 2 * width, 2), values(40 * 2 * width, 3));
     // Two prompts; paths of all lengths, rows of one request not always side by side.
-    let ranges: Vec<u32> = (0..ROWS).flat_map(|r| if r % 5 == 0 { [33, 50] } else { [0, 33] }).collect();
-    let paths: Vec<Vec<u32>> = (0..ROWS).map(|r| crate::oracle::indices(1 + r % 17, 40, r as u64)).collect();
+    let ranges: Vec<u32> =
+        (0..ROWS).flat_map(|r| if r % 5 == 0 { [33, 50] } else { [0, 33] }).collect();
+    let paths: Vec<Vec<u32>> =
+        (0..ROWS).map(|r| crate::oracle::indices(1 + r % 17, 40, r as u64)).collect();
     for dtype in DTYPES {
         check(&format!("cache_attention {dtype}"), &[width], |device, from, m| {
-            let qkv = upload(device, &qkv[from * 3 * width..][..m * 3 * width], m, 3 * width, dtype);
+            let qkv =
+                upload(device, &qkv[from * 3 * width..][..m * 3 * width], m, 3 * width, dtype);
             let cache = |x: &[f32]| upload(device, x, x.len() / (2 * width), 2 * width, dtype);
             let (prompt, tail) = (cache(&prompt), cache(&tail));
             let bytes = bytemuck::cast_slice(&ranges[2 * from..2 * (from + m)]).to_vec();
             let ranges = device.upload_bytes(&bytes, Shape::matrix(m, 2), Dtype::U32).unwrap();
             let mut start = vec![0];
-            paths[from..from + m].iter().for_each(|p| start.push(start[start.len() - 1] + p.len() as u32));
+            paths[from..from + m]
+                .iter()
+                .for_each(|p| start.push(start[start.len() - 1] + p.len() as u32));
             let start = device.upload_u32(&start).unwrap();
             let path = device.upload_u32(&paths[from..from + m].concat()).unwrap();
-            let rows = CacheRows { prompt: ranges.view(), path_start: start.view(), path: path.view() };
+            let rows =
+                CacheRows { prompt: ranges.view(), path_start: start.view(), path: path.view() };
             let mut y = stale(device, m, width, dtype);
             let (to, x) = (y.view_mut(), qkv.view());
             device
@@ -166,14 +186,35 @@ fn attention_of_sequences() {
         let rows = start[pack.len()] as usize;
         let context = pack.iter().map(|&s| sequences[s].1 as u32).collect();
         let segments = device.segments(start.clone(), context).unwrap();
-        let x =
-            upload(device, &pack.iter().flat_map(|&s| qkv(s)).collect::<Vec<_>>(), rows, 3 * width, dtype);
-        let d = upload(device, &pack.iter().flat_map(|&s| dy(s)).collect::<Vec<_>>(), rows, width, dtype);
-        let (mut y, mut sums) = (stale(device, rows, width, dtype), stale(device, rows, heads, Dtype::F32));
+        let x = upload(
+            device,
+            &pack.iter().flat_map(|&s| qkv(s)).collect::<Vec<_>>(),
+            rows,
+            3 * width,
+            dtype,
+        );
+        let d = upload(
+            device,
+            &pack.iter().flat_map(|&s| dy(s)).collect::<Vec<_>>(),
+            rows,
+            width,
+            dtype,
+        );
+        let (mut y, mut sums) =
+            (stale(device, rows, width, dtype), stale(device, rows, heads, Dtype::F32));
         let mut dx = stale(device, rows, 3 * width, dtype);
         let (layout, scale) = (Qkv::Thirds, 0.4);
         device
-            .attention(y.view_mut(), sums.view_mut(), x.view(), &segments, heads, layout, scale, None)
+            .attention(
+                y.view_mut(),
+                sums.view_mut(),
+                x.view(),
+                &segments,
+                heads,
+                layout,
+                scale,
+                None,
+            )
             .unwrap();
         device
             .attention_backward(
@@ -199,9 +240,12 @@ fn attention_of_sequences() {
     };
     for dtype in DTYPES {
         let [one, others @ ..] = devices();
-        let alone: Vec<_> = (0..sequences.len()).map(|s| run(&one, &[s], dtype).remove(0)).collect();
+        let alone: Vec<_> =
+            (0..sequences.len()).map(|s| run(&one, &[s], dtype).remove(0)).collect();
         for device in [one].iter().chain(&others) {
-            for pack in [(0..24).collect::<Vec<_>>(), (0..24).rev().collect(), (3..24).step_by(5).collect()] {
+            for pack in
+                [(0..24).collect::<Vec<_>>(), (0..24).rev().collect(), (3..24).step_by(5).collect()]
+            {
                 for (&s, got) in pack.iter().zip(run(device, &pack, dtype)) {
                     assert!(got == alone[s], "sequence {s} of {pack:?} {dtype}");
                 }

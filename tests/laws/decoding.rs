@@ -16,7 +16,8 @@ fn special(vocabulary: u32) -> Special {
     Special { cls, mask, gmask, smask, start, end, eos }
 }
 
-/// Log-probabilities of `answer` and its [END] in one pass over prompt and answer; the ids are the trainer's.
+/// Log-probabilities of `answer` and its [END] in one pass over prompt and answer; the ids are the
+/// trainer's.
 fn forced(model: &Model, rows: &SampleBuilder, text: &Text, answer: &[u32]) -> Vec<f32> {
     let sample = rows.answered(0, text, &[answer]).unwrap();
     let from = sample.tokens.len() - answer.len() - 1;
@@ -29,8 +30,15 @@ fn forced(model: &Model, rows: &SampleBuilder, text: &Text, answer: &[u32]) -> V
 
 /// Titles that occur twice, that begin others, of one token; and random ones.
 fn titles(rng: &mut Philox, count: usize) -> Vec<Vec<u32>> {
-    let mut titles: Vec<Vec<u32>> =
-        vec![vec![7], vec![7, 8], vec![7, 8], vec![7, 8, 9, 10], vec![7, 8, 9, 10, 11, 12], vec![3], vec![3]];
+    let mut titles: Vec<Vec<u32>> = vec![
+        vec![7],
+        vec![7, 8],
+        vec![7, 8],
+        vec![7, 8, 9, 10],
+        vec![7, 8, 9, 10, 11, 12],
+        vec![3],
+        vec![3],
+    ];
     while titles.len() < count {
         titles.push((0..1 + rng.below(6)).map(|_| rng.below(30) as u32).collect());
     }
@@ -95,8 +103,9 @@ fn a_wide_beam_is_brute_force_in_both_families() {
                 for (found, (score, title)) in found.iter().zip(&brute) {
                     assert_eq!(&found.tokens[..found.tokens.len() - 1], title, "{name}");
                     worst = worst.max((found.score - score).abs());
-                    let sharing: Vec<u32> =
-                        (0..titles.len() as u32).filter(|&i| &titles[i as usize] == title).collect();
+                    let sharing: Vec<u32> = (0..titles.len() as u32)
+                        .filter(|&i| &titles[i as usize] == title)
+                        .collect();
                     assert_eq!(trie.members(found.node), sharing, "{name}");
                 }
             }
@@ -145,7 +154,8 @@ fn cached_rows_are_teacher_forced_rows_whatever_forks() {
             let fresh = rows.len();
             for _ in 0..1 + rng.below(9) {
                 // A parent of an earlier pass or of this one.
-                let Row { request, mut tokens, mut ids, mut path } = rows[rng.below(rows.len())].clone();
+                let Row { request, mut tokens, mut ids, mut path } =
+                    rows[rng.below(rows.len())].clone();
                 tokens.push(rng.below(vocabulary) as u32);
                 ids.push(1 + rng.below(6) as u32);
                 path.push(used);
@@ -182,7 +192,8 @@ fn cached_rows_are_teacher_forced_rows_whatever_forks() {
             let got = model.log_probs_at(cached_row.view(), &[0, vocabulary as u32], &all).unwrap();
             let forced_row = model.device.download_f32(forced_row).unwrap();
             let scale = forced_row.iter().fold(0f32, |m, x| m.max(x.abs()));
-            let apart = |a: &[f32], b: &[f32]| a.iter().zip(b).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+            let apart =
+                |a: &[f32], b: &[f32]| a.iter().zip(b).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
             worst[0] = worst[0].max(apart(cached, &forced_row) / scale);
             worst[1] = worst[1].max(apart(&got, &forced));
         }
@@ -196,16 +207,21 @@ fn pools() -> impl Strategy<Value = Vec<Vec<u32>>> {
 }
 
 fn modes() -> impl Strategy<Value = IntraMode> {
-    (any::<bool>(), any::<bool>(), 1u32..3, any::<bool>()).prop_map(|(glm, rescan, restart, plain_grow)| {
-        IntraMode { ids: if glm { Ids::Glm } else { Ids::Entity }, rescan, restart, plain_grow }
-    })
+    (any::<bool>(), any::<bool>(), 1u32..3, any::<bool>()).prop_map(
+        |(glm, rescan, restart, plain_grow)| IntraMode {
+            ids: if glm { Ids::Glm } else { Ids::Entity },
+            rescan,
+            restart,
+            plain_grow,
+        },
+    )
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The ids with which a search feeds its beams, forked as its scores will have it, are the ids that the trainer's rows of
-    /// the same answers have: whatever is in the pool, in every mode.
+    /// The ids with which a search feeds its beams, forked as its scores will have it, are the ids
+    /// that the trainer's rows of the same answers have: whatever is in the pool, in every mode.
     #[test]
     fn the_trainers_ids_are_the_decoders(
         catalogue in pools(), pool in pools(), mode in modes(), width in 1usize..9, seed in any::<u64>(), look_ahead in any::<bool>(),

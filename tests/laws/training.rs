@@ -1,4 +1,5 @@
-//! How a step is cut into batches changes nothing but rounding; what divides is the number of targets of the whole step.
+//! How a step is cut into batches changes nothing but rounding; what divides is the number of
+//! targets of the whole step.
 
 use crate::{model, oracle, MODELS};
 use engine::base::{Philox, Stream};
@@ -7,8 +8,12 @@ use engine::model::{Flat, Keep, LinearName, LoraConfig, Model, Noise, Rates, Slo
 use engine::train::{train, Hooks, Hyper, Schedule, Settings};
 use serde_json::{json, Value};
 
-const NOISE: Noise =
-    Noise { seed: 2, step: 5, rates: Rates { embedding: 0.1, attention: 0.1, output: 0.1 }, lora: 0.1 };
+const NOISE: Noise = Noise {
+    seed: 2,
+    step: 5,
+    rates: Rates { embedding: 0.1, attention: 0.1, output: 0.1 },
+    lora: 0.1,
+};
 
 fn lora() -> Tune {
     let targets = LinearName::ALL.to_vec();
@@ -21,7 +26,8 @@ fn samples(model: &Model, count: usize) -> Vec<Sample> {
     let mut rng = Philox::new(8, Stream::Synthetic, 4);
     (0..count)
         .map(|example| {
-            let (context, answer) = (1 + rng.below(30), 1 + rng.below(if example % 3 == 0 { 25 } else { 3 }));
+            let (context, answer) =
+                (1 + rng.below(30), 1 + rng.below(if example % 3 == 0 { 25 } else { 3 }));
             let mut sample = Sample { example: example as u64, context, ..Sample::default() };
             for i in 0..context + answer {
                 sample.tokens.push(rng.below(model.config.vocabulary) as u32);
@@ -29,7 +35,11 @@ fn samples(model: &Model, count: usize) -> Vec<Sample> {
                 sample.positions[1].push((i + 1).saturating_sub(context) as u32);
                 if i >= context {
                     let weight = if example % 4 == 1 { 0.5 } else { 1.0 };
-                    sample.targets.push((i as u32, rng.below(model.config.vocabulary) as u32, weight));
+                    sample.targets.push((
+                        i as u32,
+                        rng.below(model.config.vocabulary) as u32,
+                        weight,
+                    ));
                 }
             }
             sample
@@ -57,7 +67,8 @@ fn step(model: &Model, batches: &[Batch], noise: Option<&Noise>) -> (f64, Vec<f6
     let divisor = weights(batches);
     let mut loss = 0.0;
     for batch in batches {
-        loss += model.loss_and_gradients(batch, divisor, noise, Keep::Lean, &mut gradients).unwrap();
+        loss +=
+            model.loss_and_gradients(batch, divisor, noise, Keep::Lean, &mut gradients).unwrap();
     }
     (loss, oracle::to_f64(&model.device.download_f32(gradients.all()).unwrap()))
 }
@@ -68,8 +79,10 @@ fn worst(model: &Model, got: &[f64], expected: &[f64]) -> f64 {
         let range = slot.offset..slot.offset + slot.shape.count();
         let scale = expected[range.clone()].iter().fold(0f64, |m, x| m.max(x.abs()));
         assert!(scale > 0.0, "{} has no gradient", slot.name);
-        let off =
-            got[range.clone()].iter().zip(&expected[range]).fold(0f64, |m, (a, b)| m.max((a - b).abs()));
+        let off = got[range.clone()]
+            .iter()
+            .zip(&expected[range])
+            .fold(0f64, |m, (a, b)| m.max((a - b).abs()));
         off / scale
     };
     model.layout().slots().iter().map(of).fold(0.0, f64::max)
@@ -84,8 +97,11 @@ fn packed_is_one_by_one_is_accumulated() {
             let samples = samples(&model, 13);
             let packed = [Batch::of(&samples)];
             let alone: Vec<Batch> = samples.iter().map(|sample| Batch::of([sample])).collect();
-            let uneven =
-                [Batch::of(&samples[..2]), Batch::of(&samples[2..3]), Batch::of(samples[3..].iter().rev())];
+            let uneven = [
+                Batch::of(&samples[..2]),
+                Batch::of(&samples[2..3]),
+                Batch::of(samples[3..].iter().rev()),
+            ];
             for noise in [None, Some(&NOISE)] {
                 let (loss, gradient) = step(&model, &packed, noise);
                 for (how, batches) in [("one by one", &alone[..]), ("accumulated", &uneven)] {
@@ -101,8 +117,10 @@ fn packed_is_one_by_one_is_accumulated() {
                 }
             }
             // A mean of means would be another loss: the test can tell.
-            let means: f64 =
-                alone.iter().map(|b| model.loss(b, weights(std::slice::from_ref(b))).unwrap()).sum();
+            let means: f64 = alone
+                .iter()
+                .map(|b| model.loss(b, weights(std::slice::from_ref(b))).unwrap())
+                .sum();
             let (loss, _) = step(&model, &packed, None);
             assert!((means / alone.len() as f64 - loss).abs() > 1e-3 * loss, "{name}");
         }
@@ -170,13 +188,15 @@ fn the_training_loop_divides_by_the_targets_of_the_whole_step() {
                     assert!((a - b).abs() <= 1e-4 * a, "{name}: {number}: {a} {b}");
                 }
             }
-            // The first step saw the values of the start: its loss is the mean over targets of the step, by hand.
+            // The first step saw the values of the start: its loss is the mean over targets of the
+            // step, by hand.
             let mut fresh = model(name, &tune);
             shake(&mut fresh);
             let noise = Noise { seed: 6, step: 1, ..NOISE };
             let (loss, _) = step(&fresh, &[Batch::of(&samples[..8])], Some(&noise));
             assert!((whole[0]["loss"].as_f64().unwrap() - loss).abs() <= 1e-6 * loss);
-            // Adam divides by √v: where a gradient is all but zero rounding may move a value by the rate, elsewhere by little.
+            // Adam divides by √v: where a gradient is all but zero rounding may move a value by the
+            // rate, elsewhere by little.
             let off: Vec<f64> = values.iter().zip(&others).map(|(a, b)| (a - b).abs()).collect();
             let far = off.iter().filter(|&&d| d > 1e-5).count();
             println!("{name}: {far} of {} values differ by more than 1e-5", off.len());

@@ -1,5 +1,5 @@
-//! The ops in f64, written for plainness: loops over indices, formulas as in the documents of `Backend`.
-//! Shared by `conformance` and `gradients`; each uses a part of it.
+//! The ops in f64, written for plainness: loops over indices, formulas as in the documents of
+//! `Backend`. Shared by `conformance` and `gradients`; each uses a part of it.
 #![allow(dead_code)]
 
 use engine::base::{Philox, Stream};
@@ -158,7 +158,9 @@ pub fn cross_entropy(logits: &[f64], targets: &[u32], weights: &[f64]) -> (Vec<f
 /// Columns of the k largest, descending, ties by smaller column.
 pub fn top_k(row: &[f64], k: usize) -> Vec<u32> {
     let mut columns: Vec<u32> = (0..row.len() as u32).collect();
-    columns.sort_by(|&a, &b| row[b as usize].partial_cmp(&row[a as usize]).expect("no NaN").then(a.cmp(&b)));
+    columns.sort_by(|&a, &b| {
+        row[b as usize].partial_cmp(&row[a as usize]).expect("no NaN").then(a.cmp(&b))
+    });
     columns.truncate(k);
     columns
 }

@@ -1,4 +1,5 @@
-//! A small shop on disk: every kind of record once or twice, with titles that collide, nest and lack.
+//! A small shop on disk: every kind of record once or twice, with titles that collide, nest and
+//! lack.
 #![allow(dead_code)]
 
 use engine::cli::prepare::{self, Layout, Prepare};
@@ -40,9 +41,16 @@ pub const REVIEWS: &str = r#"{"user":"alice","item":10,"rating":5,"summary":"Fun
 pub const CONFIG: &str = r#"{"model_type": "glm", "num_layers": 2, "hidden_size": 32, "num_attention_heads": 2,
     "vocab_size": 384, "max_sequence_length": 128}"#;
 
-/// Another shop, of numbered items and users: `source/` for `prepare`, and config.json, in `folder`. `item` gives the JSON of item i,
-/// whose id is i + 1; users buy `events` items each, three apart.
-pub fn numbered(folder: &Path, items: usize, users: usize, events: usize, item: impl Fn(usize) -> String) {
+/// Another shop, of numbered items and users: `source/` for `prepare`, and config.json, in
+/// `folder`. `item` gives the JSON of item i, whose id is i + 1; users buy `events` items each,
+/// three apart.
+pub fn numbered(
+    folder: &Path,
+    items: usize,
+    users: usize,
+    events: usize,
+    item: impl Fn(usize) -> String,
+) {
     let source = folder.join("source");
     std::fs::create_dir(&source).unwrap();
     let lines: String = (0..items).map(|i| item(i) + "\n").collect();
@@ -119,7 +127,8 @@ pub fn read_all(data: &Dataset) -> usize {
     let mut sum = data.hash() as usize % 2 + data.name().len();
     for i in 0..data.items() as u32 {
         let item = data.item(i);
-        sum += item.id.len() + item.surface.len() + item.title.map_or(0, str::len) + item.tokens.len();
+        sum +=
+            item.id.len() + item.surface.len() + item.title.map_or(0, str::len) + item.tokens.len();
         sum += data.item_attributes(i).len() + data.find_item(item.id).map_or(0, |i| i as usize);
         sum += data.tie(i) as usize % 2;
         sum += data.vocab().encode(item.surface).map_or(0, |tokens| tokens.len());
@@ -136,7 +145,10 @@ pub fn read_all(data: &Dataset) -> usize {
         sum += data.user(review.user).id.len()
             + data.item(review.item).id.len()
             + review.text.map_or(0, str::len);
-        sum += [review.summary, review.explanation, review.feature, review.split].iter().flatten().count();
+        sum += [review.summary, review.explanation, review.feature, review.split]
+            .iter()
+            .flatten()
+            .count();
     }
     for trie in [data.catalogue(), data.pool()] {
         for node in 0..trie.nodes() as u32 {

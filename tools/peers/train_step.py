@@ -84,7 +84,8 @@ def main():
 
         trained = PeftModel.from_pretrained(model, arguments.adapter, is_trainable=True)
     chosen = [arguments.only] if arguments.only else list(VARIANTS)
-    # Probabilities are dropped by a module too, so that one loop sets every rate once the variants were compared.
+    # Probabilities are dropped by a module too, so that one loop sets every rate once the variants
+    # were compared.
     drop = torch.nn.Dropout(0.0)
     steps = {name: Step(model, *VARIANTS[name](rows, drop), arguments) for name in chosen}
     loss, gradient, first = agree(model, steps)

@@ -27,10 +27,12 @@ pub fn find(path: &Path) -> Result<PathBuf> {
     if path.exists() {
         return Ok(path.to_owned());
     }
-    let named = weights_folders().into_iter().map(|folder| folder.join(path)).find(|place| place.is_dir());
+    let named =
+        weights_folders().into_iter().map(|folder| folder.join(path)).find(|place| place.is_dir());
     named.ok_or_else(|| {
         Fault::Usage.error(format!(
-            "inspect: {}: expected a checkpoint, an adapter, a run, a config.json or a .bin, got nothing at this path; check it",
+            "inspect: {}: expected a checkpoint, an adapter, a run, a config.json or a .bin, got \
+            nothing at this path; check it",
             path.display()
         ))
     })
@@ -45,7 +47,8 @@ pub fn describe(path: &Path, sheet: &mut Sheet) -> Result<Option<Base>> {
             _ if name == "adapter_config.json" => describe(&beside(path), sheet),
             Some("json") => config(path, sheet).map(Some),
             Some("safetensors") => Err(Fault::Model.error(format!(
-                "inspect: {}: expected a folder with config.json and *.safetensors, got one of its files; name the folder",
+                "inspect: {}: expected a folder with config.json and *.safetensors, got one of its \
+                files; name the folder",
                 path.display()
             ))),
             _ => bin(path, sheet).map(|()| None),
@@ -74,7 +77,8 @@ pub fn describe(path: &Path, sheet: &mut Sheet) -> Result<Option<Base>> {
         Fault::Usage
     };
     Err(fault.error(format!(
-        "inspect: {}: expected config.json, adapter_config.json or config.toml in this folder, got none of them; is it the right folder?",
+        "inspect: {}: expected config.json, adapter_config.json or config.toml in this folder, got \
+        none of them; is it the right folder?",
         path.display()
     )))
 }
@@ -138,9 +142,12 @@ fn weights(folder: &Path, sheet: &mut Sheet) -> Result<Base> {
         own_head = head.dtype != embedding.dtype || head.bytes() != embedding.bytes();
     }
     checkpoint.finish()?;
-    let words: Vec<String> =
-        stored.iter().map(|(name, (_, tensors, _))| format!("{name} ({tensors} tensors)")).collect();
-    let value: Value = stored.iter().map(|(name, (_, tensors, _))| (name.to_string(), *tensors)).collect();
+    let words: Vec<String> = stored
+        .iter()
+        .map(|(name, (_, tensors, _))| format!("{name} ({tensors} tensors)"))
+        .collect();
+    let value: Value =
+        stored.iter().map(|(name, (_, tensors, _))| (name.to_string(), *tensors)).collect();
     sheet.fact("stored", words.join(", "), value);
     sheet.count("shards", shards);
     sheet.bytes("bytes", size);
@@ -165,7 +172,9 @@ fn tokenizer(folder: &Path, sheet: &mut Sheet) {
                 json!({"ids": size, "hash": hash}),
             );
         }
-        Err(e) => sheet.fact("tokenizer", format!("refused: {e:#}"), json!({"refused": format!("{e:#}")})),
+        Err(e) => {
+            sheet.fact("tokenizer", format!("refused: {e:#}"), json!({"refused": format!("{e:#}")}))
+        }
     }
 }
 
@@ -178,8 +187,10 @@ fn adapter(folder: &Path, sheet: &mut Sheet) -> Result<Option<Base>> {
     let place = find_weights(Path::new(base)).ok().filter(|_| !base.is_empty());
     let modules = tensors.names().filter(|name| name.ends_with(".lora_A.weight")).count();
     let beside: Vec<&str> = tensors.names().filter(|name| !name.contains(".lora_")).collect();
-    let values: usize =
-        tensors.names().filter_map(|name| Some(tensors.dims(name)?.iter().product::<usize>())).sum();
+    let values: usize = tensors
+        .names()
+        .filter_map(|name| Some(tensors.dims(name)?.iter().product::<usize>()))
+        .sum();
     let targets: Vec<&str> = lora.targets.iter().map(|target| target.name()).collect();
     sheet.plain("kind", "adapter");
     sheet.plain("rank", lora.rank);
@@ -223,7 +234,8 @@ fn run(folder: &Path, sheet: &mut Sheet) -> Result<()> {
     let checkpoints = checkpoint::list(folder)?;
     let steps: Vec<u64> = checkpoints.iter().map(|(step, _)| *step).collect();
     let words: Vec<String> = steps.iter().map(u64::to_string).collect();
-    let words = if words.is_empty() { "none".to_owned() } else { format!("steps {}", words.join(", ")) };
+    let words =
+        if words.is_empty() { "none".to_owned() } else { format!("steps {}", words.join(", ")) };
     sheet.fact("checkpoints", words, steps);
     let mut best = None;
     if let Some((_, path)) = checkpoints.last() {
@@ -236,7 +248,8 @@ fn run(folder: &Path, sheet: &mut Sheet) -> Result<()> {
         sheet.fact("newest step", grouped(curve.last_step), curve.last_step);
         if let Some(last) = curve.steps.last() {
             sheet.fact("last loss", format!("{:.4}", last.loss), last.loss);
-            let minutes = curve.validations.last().map_or(last.minutes, |v| v.minutes.max(last.minutes));
+            let minutes =
+                curve.validations.last().map_or(last.minutes, |v| v.minutes.max(last.minutes));
             sheet.fact("minutes", format!("{minutes:.1}"), minutes);
         }
         // The log may be ahead of the newest checkpoint.
@@ -246,10 +259,17 @@ fn run(folder: &Path, sheet: &mut Sheet) -> Result<()> {
         });
         best = scores.chain(best).reduce(|a, b| if b.0 > a.0 { b } else { a });
     }
-    let words =
-        best.map_or("none yet".to_owned(), |(score, step)| format!("NDCG@10 {score:.4} at step {step}"));
-    sheet.fact("best validation", words, best.map(|(score, step)| json!({"ndcg@10": score, "step": step})));
-    if let Some(words) = text.lines().next().and_then(|line| line.strip_prefix("# the model files are ")) {
+    let words = best.map_or("none yet".to_owned(), |(score, step)| {
+        format!("NDCG@10 {score:.4} at step {step}")
+    });
+    sheet.fact(
+        "best validation",
+        words,
+        best.map(|(score, step)| json!({"ndcg@10": score, "step": step})),
+    );
+    if let Some(words) =
+        text.lines().next().and_then(|line| line.strip_prefix("# the model files are "))
+    {
         sheet.plain("model files", words);
     }
     Ok(())
@@ -264,26 +284,37 @@ fn bin(path: &Path, sheet: &mut Sheet) -> Result<()> {
     let (ids, hash) = (dataset.vocab().size(), format!("{:08x}", dataset.vocab().hash()));
     let words = format!("{} ids, {hash}", grouped(ids as u64));
     sheet.fact("tokenizer", words, json!({"ids": ids, "hash": hash}));
-    for part in [serde_json::to_value(dataset.settings())?, serde_json::to_value(dataset.statistics())?] {
+    for part in
+        [serde_json::to_value(dataset.settings())?, serde_json::to_value(dataset.statistics())?]
+    {
         for (name, value) in part.as_object().expect("both are structs") {
             let name = name.replace('_', " ");
             match value.as_u64() {
                 Some(count) => sheet.fact(&name, grouped(count), count),
                 None if value.is_f64() => {
-                    sheet.fact(&name, format!("{:.2}", value.as_f64().unwrap_or(0.0)), value.clone());
+                    sheet.fact(
+                        &name,
+                        format!("{:.2}", value.as_f64().unwrap_or(0.0)),
+                        value.clone(),
+                    );
                 }
                 None => sheet.plain(&name, value.clone()),
             }
         }
     }
-    let row = |(name, length): (String, usize)| vec![Cell(name.clone(), name.into()), bytes(length as u64)];
+    let row = |(name, length): (String, usize)| {
+        vec![Cell(name.clone(), name.into()), bytes(length as u64)]
+    };
     sheet.table("sections", &["section", "bytes"], dataset.sections().map(row).collect());
     Ok(())
 }
 
-/// Reads every byte of a `.bin`. A file that fails is a check that failed, whatever is wrong with it.
+/// Reads every byte of a `.bin`. A file that fails is a check that failed, whatever is wrong with
+/// it.
 pub fn verify(path: &Path, sheet: &mut Sheet) -> Result<()> {
-    if !path.is_file() || path.extension().is_some_and(|ending| ending == "json" || ending == "safetensors") {
+    if !path.is_file()
+        || path.extension().is_some_and(|ending| ending == "json" || ending == "safetensors")
+    {
         return Err(Fault::Usage.error(format!(
             "--verify: {}: expected a .bin, got something without checksums; leave the flag out",
             path.display()

@@ -25,24 +25,31 @@ pub struct PlanFlags {
     /// What is trained: an adapter or every weight
     #[arg(long, default_value = "lora", value_parser = ["lora", "full"])]
     pub tune: String,
-    /// Rank of the adapter [default: 8 in training; in decoding that of the adapter, if PATH is one]
+    /// Rank of the adapter [default: 8 in training; in decoding that of the adapter, if PATH is
+    /// one]
     #[arg(long)]
     pub rank: Option<usize>,
     /// Linears that take an adapter
-    #[arg(long, value_delimiter = ',', default_value = "query_key_value,dense,dense_h_to_4h,dense_4h_to_h")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "query_key_value,dense,dense_h_to_4h,dense_4h_to_h"
+    )]
     pub targets: Vec<String>,
     /// Train both position tables beside the adapter
     #[arg(long)]
     pub train_positions: bool,
     #[arg(long, default_value_t = 0.0)]
     pub lora_dropout: f32,
-    /// Dropout of embeddings and sub-layer outputs [default: the config's with --tune full, otherwise 0]
+    /// Dropout of embeddings and sub-layer outputs [default: the config's with --tune full,
+    /// otherwise 0]
     #[arg(long)]
     pub dropout: Option<f32>,
     /// Dropout of attention probabilities [default: as --dropout]
     #[arg(long)]
     pub attention_dropout: Option<f32>,
-    /// What a layer keeps for its backward; auto = the most that fits --limit; the table below the plan compares all
+    /// What a layer keeps for its backward; auto = the most that fits --limit; the table below the
+    /// plan compares all
     #[arg(long, default_value = "auto", value_parser = KEEPS)]
     pub keep: String,
     /// Examples of a step [default: 128], or users decoded together [default: 64]
@@ -69,7 +76,8 @@ pub struct PlanFlags {
     /// Tokens that a beam produces
     #[arg(long, default_value_t = 16)]
     pub item_tokens: usize,
-    /// Storage of weights and activations [default: f32 on the CPU and with --tune full, otherwise bf16]
+    /// Storage of weights and activations [default: f32 on the CPU and with --tune full, otherwise
+    /// bf16]
     #[arg(long, value_enum)]
     pub dtype: Option<Storage>,
     /// Memory that there is: 80G is 80·10⁹ bytes, 80Gi is 80·2³⁰
@@ -120,18 +128,20 @@ impl Answering {
         Answering { beams, tokens, choices: dataset.catalogue().children(0).len() }
     }
 
-    /// `prompts` requests of together `prompt_rows` rows. Look-ahead may run all tokens in one pass, and room for them grows by
-    /// doubling: both are planned at their largest.
+    /// `prompts` requests of together `prompt_rows` rows. Look-ahead may run all tokens in one
+    /// pass, and room for them grows by doubling: both are planned at their largest.
     pub fn plan(self, prompts: usize, prompt_rows: usize) -> Decoding {
         let (step, tokens) = (prompts * self.beams, self.tokens);
         let grown = (1..=tokens).map(|t| Produced { rows: step, path: step * t, used: step * t });
-        let at_once = Produced { rows: step * tokens, path: step * tokens * tokens, used: step * tokens };
+        let at_once =
+            Produced { rows: step * tokens, path: step * tokens * tokens, used: step * tokens };
         let passes = grown.chain([at_once]).collect();
         Decoding { prompts, prompt_rows, slots: 32 * prompts, passes, choices: self.choices }
     }
 }
 
-/// The largest micro-batch: all rows of the budget that a step can fill, each of them a target and a sequence at worst.
+/// The largest micro-batch: all rows of the budget that a step can fill, each of them a target and
+/// a sequence at worst.
 pub fn training(keep: Keep, rows: usize, rates: Rates, lora_dropout: f32) -> Training {
     Training { keep, rows, sequences: rows, targets: rows, rates, lora_dropout }
 }
@@ -183,7 +193,8 @@ impl PlanFlags {
     }
 
     fn rates(&self, setup: &Setup) -> Rates {
-        let default = if setup.tune == Tune::Full { setup.config.dropout } else { Rates::default() };
+        let default =
+            if setup.tune == Tune::Full { setup.config.dropout } else { Rates::default() };
         let all = self.dropout;
         Rates {
             embedding: all.unwrap_or(default.embedding),
@@ -194,10 +205,12 @@ impl PlanFlags {
 
     /// The plan of a training or decoding run of `base` on `device`.
     pub fn plan(&self, base: &Base, device: &str, train: bool) -> Result<Sheet> {
-        let counts = [self.batch_rows, self.max_row, self.beams, self.validate_beams, self.item_tokens];
+        let counts =
+            [self.batch_rows, self.max_row, self.beams, self.validate_beams, self.item_tokens];
         if counts.contains(&0) || self.batch == Some(0) || self.rank == Some(0) {
             return Err(Fault::Usage.error(
-                "--plan: expected --rank, --batch, --batch-rows, --max-row, --beams, --validate-beams and --item-tokens above 0",
+                "--plan: expected --rank, --batch, --batch-rows, --max-row, --beams, \
+                --validate-beams and --item-tokens above 0",
             ));
         }
         let setup = self.setup(base, device, train)?;
@@ -208,7 +221,11 @@ impl PlanFlags {
         sheet.fact("weights stored", setup.stored, setup.stored.name());
         let mapped = setup.frozen().1 as u64;
         if mapped > 0 {
-            sheet.fact("weights mapped", format!("{}, read in place, not counted", amount(mapped)), mapped);
+            sheet.fact(
+                "weights mapped",
+                format!("{}, read in place, not counted", amount(mapped)),
+                mapped,
+            );
         }
         sheet.count("trained values", setup.trained());
         if let Some(limit) = self.limit {
@@ -241,11 +258,18 @@ impl PlanFlags {
             answering.plan(prompts, prompts * self.longest(setup))
         });
         let step = |keep: Keep, rows: usize| {
-            training_plan(setup, &training(keep, rows, rates, self.lora_dropout), None).step.usage.total()
+            training_plan(setup, &training(keep, rows, rates, self.lora_dropout), None)
+                .step
+                .usage
+                .total()
         };
         let keep = keep_of(&self.keep)
             .unwrap_or_else(|| budget.keep(|keep| training(keep, rows, rates, self.lora_dropout)));
-        let plan = training_plan(setup, &training(keep, rows, rates, self.lora_dropout), validation.as_ref());
+        let plan = training_plan(
+            setup,
+            &training(keep, rows, rates, self.lora_dropout),
+            validation.as_ref(),
+        );
         sheet.plain("keep", keep.name());
         sheet.fact("rows at once", grouped(rows as u64), rows);
         sheet.plain("fullest in", plan.step.moment);
@@ -277,8 +301,12 @@ impl PlanFlags {
             let total = plan.step.usage.total();
             let each = plan.kept / (rows * setup.config.layers) as u64;
             let each = Cell(grouped(each), each.into());
-            let mut cells =
-                vec![Cell(keep.name().into(), keep.name().into()), each, bytes(plan.kept), bytes(total)];
+            let mut cells = vec![
+                Cell(keep.name().into(), keep.name().into()),
+                each,
+                bytes(plan.kept),
+                bytes(total),
+            ];
             if let Some(limit) = self.limit {
                 let fits = total <= limit;
                 let most = most(|rows| step(keep, rows) <= limit);
@@ -327,10 +355,12 @@ fn parts(peak: &Peak, validation: Option<&Peak>) -> Vec<Vec<Cell>> {
         cells
     };
     let held = |part: &Part| {
-        peak.usage.of(*part) > 0 || validation.is_some_and(|validation| validation.usage.of(*part) > 0)
+        peak.usage.of(*part) > 0
+            || validation.is_some_and(|validation| validation.usage.of(*part) > 0)
     };
     let parts = Part::ALL.iter().filter(|part| held(part));
-    let mut rows: Vec<Vec<Cell>> = parts.map(|part| row(part.name(), &|peak| peak.usage.of(*part))).collect();
+    let mut rows: Vec<Vec<Cell>> =
+        parts.map(|part| row(part.name(), &|peak| peak.usage.of(*part))).collect();
     rows.push(row("total", &|peak| peak.usage.total()));
     rows
 }
@@ -348,10 +378,9 @@ fn most(fits: impl Fn(usize) -> bool) -> usize {
 /// What `train` says before it begins.
 pub fn sentence(plan: &TrainingPlan, keep: Keep, rows: usize) -> String {
     let step = plan.step.usage.total();
-    let validation = plan
-        .validation
-        .as_ref()
-        .map_or(String::new(), |validation| format!(", a validation {}", amount(validation.usage.total())));
+    let validation = plan.validation.as_ref().map_or(String::new(), |validation| {
+        format!(", a validation {}", amount(validation.usage.total()))
+    });
     format!(
         "memory: planned peak {} at most: a step of {} rows that keeps {} {}{validation}",
         amount(plan.peak().usage.total()),

@@ -13,12 +13,13 @@ use sheet::Sheet;
 use std::io::Write;
 use std::path::PathBuf;
 
-/// Says what a checkpoint, config.json, adapter, run or .bin is; plans the memory of a run on it before anything is loaded.
+/// Says what a checkpoint, config.json, adapter, run or .bin is; plans the memory of a run on it
+/// before anything is loaded.
 ///
-/// A plan counts tensors, as memory_bytes of metrics.jsonl does; what a device needs for itself comes on top. It plans for
-/// full batches: every row a target, every prompt of --max-row rows, --item-tokens produced by each beam. Without
-/// --device it is made for the device that a run would take here; the device itself is not opened, so that any machine can
-/// plan for any other.
+/// A plan counts tensors, as memory_bytes of metrics.jsonl does; what a device needs for itself
+/// comes on top. It plans for full batches: every row a target, every prompt of --max-row rows,
+/// --item-tokens produced by each beam. Without --device it is made for the device that a run would
+/// take here; the device itself is not opened, so that any machine can plan for any other.
 ///
 /// Example: engine inspect glm-10b --plan train --device cuda:0 --limit 80G
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
@@ -58,13 +59,15 @@ pub fn run(args: &Inspect, global: &Global) -> Result<()> {
         let device = device(global)?;
         let base = base.ok_or_else(|| {
             Fault::Usage.error(format!(
-                "--plan: {}: expected a model (weights, config.json, or an adapter whose base is at its place), got none; name the weights",
+                "--plan: {}: expected a model (weights, config.json, or an adapter whose base is \
+                at its place), got none; name the weights",
                 path.display()
             ))
         })?;
         sheet.part("memory", args.flags.plan(&base, device, plan == "train")?);
     }
-    let mut text = if args.json { serde_json::to_string_pretty(&sheet.json())? } else { sheet.text() };
+    let mut text =
+        if args.json { serde_json::to_string_pretty(&sheet.json())? } else { sheet.text() };
     if args.json {
         text.push('\n');
     }
@@ -77,6 +80,8 @@ fn device(global: &Global) -> Result<&str> {
     let number = name.strip_prefix("cuda:").is_some_and(|number| number.parse::<u32>().is_ok());
     match number || ["cpu", "cuda", "emu"].contains(&name) {
         true => Ok(name),
-        false => Err(Fault::Usage.error(format!("--device: expected cpu, cuda:N or emu, got {name:?}"))),
+        false => {
+            Err(Fault::Usage.error(format!("--device: expected cpu, cuda:N or emu, got {name:?}")))
+        }
     }
 }

@@ -26,7 +26,11 @@ impl Sheet {
 
     /// A fact with words for people.
     pub fn fact(&mut self, name: &str, words: impl Display, value: impl Into<Value>) {
-        self.0.push(Entry::Fact { name: name.to_owned(), words: words.to_string(), value: value.into() });
+        self.0.push(Entry::Fact {
+            name: name.to_owned(),
+            words: words.to_string(),
+            value: value.into(),
+        });
     }
 
     /// A count, with its thousands apart.
@@ -57,7 +61,8 @@ impl Sheet {
                 Entry::Part { name, sheet } => (name, sheet.json()),
                 Entry::Table { name, columns, rows } => {
                     let row = |row: &Vec<Cell>| {
-                        let cells = columns.iter().zip(row).map(|(name, cell)| (key(name), cell.1.clone()));
+                        let cells =
+                            columns.iter().zip(row).map(|(name, cell)| (key(name), cell.1.clone()));
                         Value::Object(cells.collect())
                     };
                     (name, rows.iter().map(row).collect())
@@ -162,8 +167,8 @@ mod tests {
         let mut part = Sheet::default();
         part.bytes("size", 80_000_000_000);
         sheet.part("plan", part);
-        let text =
-            "kind        weights\nparameters  9,880,682,496\n\npart   total bytes\na              5 B\n\
+        let text = "kind        weights\nparameters  9,880,682,496\n\npart   total \
+            bytes\na              5 B\n\
                     saved       1.2 MB\n\nplan\nsize  80.00 GB\n";
         assert_eq!(sheet.text(), text);
         let expected = json!({

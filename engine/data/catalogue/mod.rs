@@ -1,5 +1,5 @@
-//! What the items are called and how their names become tokens: surfaces (E11), the entity pool (R4) and the
-//! two tries.
+//! What the items are called and how their names become tokens: surfaces (E11), the entity pool
+//! (R4) and the two tries.
 
 mod surface;
 
@@ -34,8 +34,8 @@ pub struct Catalogue {
     pub user_attributes: Vec<Vec<Attribute>>,
     /// Item surfaces in the form that follows a mask; members are items.
     pub trie: Trie<'static>,
-    /// Items and attribute values in both blank forms; members are entities: items by their number, then the
-    /// distinct values.
+    /// Items and attribute values in both blank forms; members are entities: items by their number,
+    /// then the distinct values.
     pub pool: Trie<'static>,
     /// Number of entities in the pool.
     pub entities: usize,
@@ -48,16 +48,15 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// Builds everything that follows from the raw catalogue and a tokenizer. `seed` orders the items of one
-    /// leaf (E16b); ids never do.
+    /// Builds everything that follows from the raw catalogue and a tokenizer. `seed` orders the
+    /// items of one leaf (E16b); ids never do.
     ///
-    /// Refuses an empty catalogue, a surface of more than [`ROW_LIMIT`] tokens, and a tokenizer that cannot
-    /// tell two surfaces apart.
+    /// Refuses an empty catalogue, a surface of more than [`ROW_LIMIT`] tokens, and a tokenizer
+    /// that cannot tell two surfaces apart.
     pub fn build(raw: &Raw, vocab: &Vocab, duplicates: Duplicates, seed: u64) -> Result<Catalogue> {
         if raw.items.is_empty() {
-            return Err(
-                Fault::Data.error("items: expected at least one, got an empty catalogue; check the source")
-            );
+            return Err(Fault::Data
+                .error("items: expected at least one, got an empty catalogue; check the source"));
         }
         let made = surface::surfaces(&raw.items, duplicates);
         let mut surfaces = made.texts;
@@ -70,12 +69,15 @@ impl Catalogue {
 
         let mut by_hash: Vec<u32> = (0..raw.items.len() as u32).collect();
         by_hash.sort_by_key(|&i| (tie(seed, i), i));
-        let sequences: Vec<&[u32]> = by_hash.iter().map(|&i| tokens[i as usize].as_slice()).collect();
+        let sequences: Vec<&[u32]> =
+            by_hash.iter().map(|&i| tokens[i as usize].as_slice()).collect();
         let trie = Trie::build(&sequences, &by_hash);
 
         let attributes: Vec<Vec<Attribute>> = raw.items.iter().map(item_attributes).collect();
-        let user_attributes: Vec<Vec<Attribute>> = raw.users.iter().map(|u| cleaned(&u.attributes)).collect();
-        let (pool, entities) = pool(&surfaces, &tokens, attributes.iter().chain(&user_attributes), vocab)?;
+        let user_attributes: Vec<Vec<Attribute>> =
+            raw.users.iter().map(|u| cleaned(&u.attributes)).collect();
+        let (pool, entities) =
+            pool(&surfaces, &tokens, attributes.iter().chain(&user_attributes), vocab)?;
         Ok(Catalogue {
             surfaces,
             tokens,
@@ -97,11 +99,14 @@ pub fn tie(seed: u64, item: u32) -> u64 {
     Philox::new(seed, Stream::Ties, u64::from(item)).next_u64()
 }
 
-/// The texts a tokenizer is trained on: titles (or what stands for them) with the blank before them, and names
-/// of categories and brands.
+/// The texts a tokenizer is trained on: titles (or what stands for them) with the blank before
+/// them, and names of categories and brands.
 pub fn training_texts(items: &[RawItem]) -> Vec<String> {
-    let mut texts: Vec<String> =
-        surface::surfaces(items, Duplicates::Shared).texts.into_iter().map(|s| format!(" {s}")).collect();
+    let mut texts: Vec<String> = surface::surfaces(items, Duplicates::Shared)
+        .texts
+        .into_iter()
+        .map(|s| format!(" {s}"))
+        .collect();
     for item in items {
         for path in &item.categories {
             texts.extend(path.iter().map(|name| format!(" {}", clean(name))));
@@ -116,7 +121,12 @@ fn encode_all(vocab: &Vocab, pieces: Vec<String>) -> Result<Vec<Vec<u32>>> {
 }
 
 /// Numbers the items whose surfaces differ as text but not as tokens.
-fn tell_apart(surfaces: &mut [String], tokens: &mut [Vec<u32>], raw: &Raw, vocab: &Vocab) -> Result<()> {
+fn tell_apart(
+    surfaces: &mut [String],
+    tokens: &mut [Vec<u32>],
+    raw: &Raw,
+    vocab: &Vocab,
+) -> Result<()> {
     // Two rounds: a number that itself collides is told apart in the second.
     for _ in 0..2 {
         let groups = alike(tokens);
@@ -132,7 +142,8 @@ fn tell_apart(surfaces: &mut [String], tokens: &mut [Vec<u32>], raw: &Raw, vocab
     match alike(tokens).first() {
         None => Ok(()),
         Some(group) => Err(Fault::Model.error(format!(
-            "tokenizer: items {} and {}: expected different tokens for {:?} and {:?}, got the same; \
+            "tokenizer: items {} and {}: expected different tokens for {:?} and {:?}, got the \
+            same; \
              use a tokenizer that loses no characters (byte-level BPE)",
             raw.items[group[0]].id, raw.items[group[1]].id, surfaces[group[0]], surfaces[group[1]]
         ))),
@@ -142,7 +153,11 @@ fn tell_apart(surfaces: &mut [String], tokens: &mut [Vec<u32>], raw: &Raw, vocab
 fn alike(tokens: &[Vec<u32>]) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..tokens.len()).collect();
     order.sort_by(|&a, &b| tokens[a].cmp(&tokens[b]).then(a.cmp(&b)));
-    order.chunk_by(|&a, &b| tokens[a] == tokens[b]).filter(|g| g.len() > 1).map(<[usize]>::to_vec).collect()
+    order
+        .chunk_by(|&a, &b| tokens[a] == tokens[b])
+        .filter(|g| g.len() > 1)
+        .map(<[usize]>::to_vec)
+        .collect()
 }
 
 fn check_lengths(items: &[RawItem], surfaces: &[String], tokens: &[Vec<u32>]) -> Result<()> {
@@ -166,7 +181,8 @@ fn check_lengths(items: &[RawItem], surfaces: &[String], tokens: &[Vec<u32>]) ->
 fn item_attributes(item: &RawItem) -> Vec<Attribute> {
     let mut pairs: Vec<Attribute> = Vec::new();
     pairs.extend(item.brand.iter().map(|brand| ("brand".to_owned(), brand.clone())));
-    pairs.extend(item.categories.iter().flatten().map(|name| ("category".to_owned(), name.clone())));
+    pairs
+        .extend(item.categories.iter().flatten().map(|name| ("category".to_owned(), name.clone())));
     pairs.extend(item.attributes.iter().cloned());
     cleaned(&pairs)
 }
@@ -199,8 +215,12 @@ fn pool<'a>(
         });
     }
     let entities = surfaces.len() + values.len();
-    let bare: Vec<String> =
-        surfaces.iter().map(String::as_str).chain(values.iter().copied()).map(String::from).collect();
+    let bare: Vec<String> = surfaces
+        .iter()
+        .map(String::as_str)
+        .chain(values.iter().copied())
+        .map(String::from)
+        .collect();
     let blank: Vec<String> = values.iter().map(|value| format!(" {value}")).collect();
     let bare = encode_all(vocab, bare)?;
     let blank = encode_all(vocab, blank)?;
@@ -216,9 +236,14 @@ fn pool<'a>(
     }
     if let Some(place) = sequences.iter().position(|s| s.is_empty()) {
         let entity = members[place] as usize;
-        let text = if entity < surfaces.len() { &surfaces[entity] } else { values[entity - surfaces.len()] };
+        let text = if entity < surfaces.len() {
+            &surfaces[entity]
+        } else {
+            values[entity - surfaces.len()]
+        };
         return Err(Fault::Data.error(format!(
-            "entity {text:?}: expected at least one token, got none; mend the value or use another tokenizer"
+            "entity {text:?}: expected at least one token, got none; mend the value or use another \
+            tokenizer"
         )));
     }
     Ok((Trie::build(&sequences, &members), entities))

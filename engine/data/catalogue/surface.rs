@@ -46,8 +46,8 @@ pub enum Duplicates {
     Shared,
 }
 
-/// One surface an item: the cleaned title, or a fallback; where several items share it, with the brand behind it,
-/// then the last category, then " #2", " #3" in the order of ids.
+/// One surface an item: the cleaned title, or a fallback; where several items share it, with the
+/// brand behind it, then the last category, then " #2", " #3" in the order of ids.
 pub fn surfaces(items: &[RawItem], duplicates: Duplicates) -> Surfaces {
     let mut texts: Vec<String> = Vec::with_capacity(items.len());
     let (mut untitled, mut named_by_id) = (0, 0);
@@ -73,8 +73,9 @@ pub fn surfaces(items: &[RawItem], duplicates: Duplicates) -> Surfaces {
     Surfaces { texts, untitled, collisions, named_by_id }
 }
 
-/// The text of an item without a title: brand and last category, the text id, or one of brand and category; `None`
-/// where it has none of these. A category alone says less than a text id, and would need numbers to be unique.
+/// The text of an item without a title: brand and last category, the text id, or one of brand and
+/// category; `None` where it has none of these. A category alone says less than a text id, and
+/// would need numbers to be unique.
 fn fallback(item: &RawItem) -> Option<String> {
     let (brand, category) = (filled(item.brand.as_deref()), last_category(item));
     match (brand, filled(item.text_id.as_deref()), category) {
@@ -122,8 +123,8 @@ fn append_where_it_tells_apart(texts: &mut [String], value: impl Fn(usize) -> Op
     }
 }
 
-/// Appends " #2", " #3" … to all but the first of each group, in the order of ids; a text that is taken is
-/// passed over.
+/// Appends " #2", " #3" … to all but the first of each group, in the order of ids; a text that is
+/// taken is passed over.
 pub(super) fn number(texts: &mut [String], groups: Vec<Vec<usize>>, items: &[RawItem]) {
     if groups.is_empty() {
         return;
@@ -207,7 +208,8 @@ mod tests {
         with_text.text_id = Some("red  car".into());
         let mut both = item("2", None, Some("Lego"), Some("Games"));
         both.text_id = Some("unused".into());
-        let items = [with_text, both, item("3", None, None, Some("Games")), item("x", None, None, None)];
+        let items =
+            [with_text, both, item("3", None, None, Some("Games")), item("x", None, None, None)];
         let made = surfaces(&items, Duplicates::Apart);
         assert_eq!(made.texts, ["red car", "Lego Games", "Games", "item x"]);
         assert_eq!((made.untitled, made.named_by_id), (4, 1));

@@ -11,7 +11,8 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-/// Up to this size all checksums are compared at every open: some 20 ms, against wrong results later.
+/// Up to this size all checksums are compared at every open: some 20 ms, against wrong results
+/// later.
 const ALWAYS_VERIFIED: usize = 256 << 20;
 /// Bytes a thread checks at a time.
 const CHUNK: usize = 4 << 20;
@@ -31,9 +32,9 @@ pub fn open(path: &Path) -> Result<Dataset> {
             format!("expected at least {PROLOGUE} bytes, got {length}: it is truncated or no .bin"),
         ));
     }
-    // SAFETY: the map is read-only; our writer never changes a finished file in place but renames a new one over
-    // it. Somebody else who does change it can make the values wrong: text is validated at each access, and a
-    // slice taken from wrong values panics.
+    // SAFETY: the map is read-only; our writer never changes a finished file in place but renames a
+    // new one over it. Somebody else who does change it can make the values wrong: text is
+    // validated at each access, and a slice taken from wrong values panics.
     let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
     let entries = table(&map, &shown)?;
     if map.len() <= ALWAYS_VERIFIED {
@@ -50,7 +51,8 @@ pub fn open(path: &Path) -> Result<Dataset> {
         crc.update(&entry.crc.to_le_bytes());
         crc
     });
-    let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let name =
+        path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     let dataset = Dataset { map, sections, header, vocab, name, hash: hash.finalize(), shown };
     structure(&dataset)?;
     Ok(dataset)
@@ -75,14 +77,16 @@ fn table(map: &[u8], shown: &str) -> Result<Vec<Entry>> {
     }
     if prologue.version != VERSION {
         return Err(Fault::Data.error(format!(
-            "{shown}: expected version {VERSION} of the format, got {}; prepare the data again with this program",
+            "{shown}: expected version {VERSION} of the format, got {}; prepare the data again \
+            with this program",
             prologue.version
         )));
     }
     if prologue.crc != crc32fast::hash(&map[..PROLOGUE - 4]) {
         return Err(damaged(
             shown,
-            "expected an undamaged start, got a wrong checksum in the first 64 bytes: it is corrupt",
+            "expected an undamaged start, got a wrong checksum in the first 64 bytes: it is \
+            corrupt",
         ));
     }
     let actual = map.len() as u64;
@@ -121,7 +125,9 @@ fn table(map: &[u8], shown: &str) -> Result<Vec<Entry>> {
         if !fits {
             return Err(damaged(
                 shown,
-                format!("expected section {section:?} at byte {offset}, got {entry:?}: it is corrupt"),
+                format!(
+                    "expected section {section:?} at byte {offset}, got {entry:?}: it is corrupt"
+                ),
             ));
         }
         offset += aligned(entry.length as usize) as u64;
@@ -158,7 +164,9 @@ fn compare(map: &[u8], entries: &[Entry], shown: &str) -> Result<()> {
         None => Ok(()),
         Some((_, (section, _))) => Err(damaged(
             shown,
-            format!("expected an undamaged section {section:?}, got a wrong checksum: it is corrupt"),
+            format!(
+                "expected an undamaged section {section:?}, got a wrong checksum: it is corrupt"
+            ),
         )),
     }
 }
@@ -191,7 +199,8 @@ fn structure(data: &Dataset) -> Result<()> {
         Ok(())
     };
     let below = |section: Section, limit: usize, none: bool| {
-        let array: &[u32] = bytemuck::cast_slice(&data.map[data.sections[section as usize].clone()]);
+        let array: &[u32] =
+            bytemuck::cast_slice(&data.map[data.sections[section as usize].clone()]);
         match array
             .par_iter()
             .with_min_len(1 << 16)
@@ -249,15 +258,22 @@ fn structure(data: &Dataset) -> Result<()> {
     for section in [Section::ItemTitle, Section::ReviewText] {
         below(section, strings, true)?;
     }
-    for section in [Section::ItemById, Section::EventItem, Section::Negative, Section::CatalogueMember] {
+    for section in
+        [Section::ItemById, Section::EventItem, Section::Negative, Section::CatalogueMember]
+    {
         below(section, items, false)?;
     }
     below(Section::UserById, users, false)?;
     below(Section::ItemToken, data.vocab.size(), false)?;
     below(Section::PoolMember, counts.entities, false)?;
     let pairs = data.array::<[u32; 2]>(Section::ReviewPair);
-    if let Some(pair) = pairs.iter().find(|[user, item]| *user as usize >= users || *item as usize >= items) {
-        return Err(wrong(Section::ReviewPair, format!("expected a known user and item, got {pair:?}")));
+    if let Some(pair) =
+        pairs.iter().find(|[user, item]| *user as usize >= users || *item as usize >= items)
+    {
+        return Err(wrong(
+            Section::ReviewPair,
+            format!("expected a known user and item, got {pair:?}"),
+        ));
     }
     for (trie, section) in
         [(data.catalogue(), Section::CatalogueNodeToken), (data.pool(), Section::PoolNodeToken)]
@@ -275,10 +291,14 @@ fn structure(data: &Dataset) -> Result<()> {
 fn check_text(data: &Dataset) -> std::result::Result<(), String> {
     let bytes = data.array::<u8>(Section::StringBytes);
     let text = std::str::from_utf8(bytes).map_err(|e| format!("expected UTF-8, got: {e}"))?;
-    match data.array::<u64>(Section::StringStart).iter().find(|&&at| !text.is_char_boundary(at as usize)) {
+    match data
+        .array::<u64>(Section::StringStart)
+        .iter()
+        .find(|&&at| !text.is_char_boundary(at as usize))
+    {
         None => Ok(()),
-        Some(at) => {
-            Err(format!("expected strings of whole characters, got one that begins inside one at byte {at}"))
-        }
+        Some(at) => Err(format!(
+            "expected strings of whole characters, got one that begins inside one at byte {at}"
+        )),
     }
 }

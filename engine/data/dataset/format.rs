@@ -1,7 +1,7 @@
 //! The bytes of a `.bin`; docs/bin-format.md says the same in prose.
 //!
-//! prologue (64 bytes) · section table (32 bytes a section, filled up to 64) · sections, each filled up to 64
-//! with zeros. All numbers are little-endian.
+//! prologue (64 bytes) · section table (32 bytes a section, filled up to 64) · sections, each
+//! filled up to 64 with zeros. All numbers are little-endian.
 
 use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,8 @@ const _: () = assert!(PROLOGUE == 64 && ENTRY == 32);
 
 macro_rules! sections {
     ($($(#[$doc:meta])* $name:ident : $element:ty,)*) => {
-        /// What a file holds, in this order, each once. "String" is a place in the string table, u32::MAX none.
+        /// What a file holds, in this order, each once. "String" is a place in the string table,
+        /// u32::MAX none.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u32)]
         pub enum Section { $($(#[$doc])* $name,)* }
@@ -166,7 +167,8 @@ pub struct Statistics {
     pub users: usize,
     pub items: usize,
     pub interactions: usize,
-    /// Users with fewer than three events: no test and validation item can be split off, so they only train.
+    /// Users with fewer than three events: no test and validation item can be split off, so they
+    /// only train.
     pub short_users: usize,
     /// Events with a rating.
     pub rated: usize,

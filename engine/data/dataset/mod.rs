@@ -1,4 +1,5 @@
-//! The `.bin`: written once by `prepare`, memory-mapped by everything else. docs/bin-format.md describes it.
+//! The `.bin`: written once by `prepare`, memory-mapped by everything else. docs/bin-format.md
+//! describes it.
 
 mod check;
 mod format;
@@ -35,11 +36,12 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Opens a `.bin` and checks all that later reading relies on: header, table, bounds, every index, all text;
-    /// checksums as well where the file has at most 256 MiB ([`Dataset::verify`] checks them in any file).
+    /// Opens a `.bin` and checks all that later reading relies on: header, table, bounds, every
+    /// index, all text; checksums as well where the file has at most 256 MiB ([`Dataset::verify`]
+    /// checks them in any file).
     ///
-    /// Refuses, each with its own sentence, what is no `.bin`, one of another version, a truncated one, one
-    /// with bytes behind its end and one that is damaged.
+    /// Refuses, each with its own sentence, what is no `.bin`, one of another version, a truncated
+    /// one, one with bytes behind its end and one that is damaged.
     pub fn open(path: &Path) -> Result<Dataset> {
         check::open(path)
     }
@@ -50,7 +52,8 @@ impl Dataset {
         let (stored, actual) = (&self.header.tokenizer_hash, format!("{:08x}", self.vocab.hash()));
         if *stored != actual {
             return Err(Fault::Data.error(format!(
-                "{}: expected the tokenizer {stored} that its header names, got {actual}; prepare the data again",
+                "{}: expected the tokenizer {stored} that its header names, got {actual}; prepare \
+                the data again",
                 self.shown
             )));
         }
@@ -64,7 +67,8 @@ impl Dataset {
             return Ok(());
         }
         Err(Fault::Model.error(format!(
-            "{}: expected the tokenizer it was made with ({made}, {} ids), got another ({given}, {} ids); \
+            "{}: expected the tokenizer it was made with ({made}, {} ids), got another ({given}, \
+            {} ids); \
              prepare the data with this tokenizer or take the weights that belong to the data",
             self.shown,
             self.header.tokenizer_size,
@@ -88,8 +92,8 @@ impl Dataset {
         }
     }
 
-    /// Attribute values of an item as (name, value), e.g. ("category", "Board Games"): brand, category names,
-    /// then the others in source order.
+    /// Attribute values of an item as (name, value), e.g. ("category", "Board Games"): brand,
+    /// category names, then the others in source order.
     pub fn item_attributes(&self, i: u32) -> Vec<(&str, &str)> {
         self.pairs(Section::ItemAttributeStart, Section::ItemAttribute, i)
     }
@@ -123,8 +127,8 @@ impl Dataset {
         self.pairs(Section::UserAttributeStart, Section::UserAttribute, u)
     }
 
-    /// The stored, seeded 99 negatives of a user (E4): distinct, never touched by the user; fewer where the
-    /// catalogue has no more.
+    /// The stored, seeded 99 negatives of a user (E4): distinct, never touched by the user; fewer
+    /// where the catalogue has no more.
     pub fn negatives(&self, u: u32) -> &[u32] {
         self.list(Section::NegativeStart, Section::Negative, u)
     }
@@ -147,8 +151,8 @@ impl Dataset {
         (0..self.review_count()).map(|r| self.review(r))
     }
 
-    /// Catalogue trie: item surfaces in the form that follows a mask; it constrains decoding. Members are items,
-    /// those of one leaf in the order of [`Dataset::tie`].
+    /// Catalogue trie: item surfaces in the form that follows a mask; it constrains decoding.
+    /// Members are items, those of one leaf in the order of [`Dataset::tie`].
     pub fn catalogue(&self) -> Trie<'_> {
         self.trie([
             Section::CatalogueFirstChild,
@@ -167,8 +171,8 @@ impl Dataset {
         Trie::build(&tokens, &items)
     }
 
-    /// Entity pool: items and attribute values in both blank forms; it numbers, through `Intra`. Members are
-    /// entities: items by their index, then the distinct attribute values.
+    /// Entity pool: items and attribute values in both blank forms; it numbers, through `Intra`.
+    /// Members are entities: items by their index, then the distinct attribute values.
     pub fn pool(&self) -> Trie<'_> {
         self.trie([
             Section::PoolFirstChild,
@@ -209,7 +213,10 @@ impl Dataset {
 
     /// Name, bytes and length of every section, for `inspect`.
     pub fn sections(&self) -> impl Iterator<Item = (String, usize)> + '_ {
-        SECTIONS.iter().zip(&self.sections).map(|((section, _), range)| (format!("{section:?}"), range.len()))
+        SECTIONS
+            .iter()
+            .zip(&self.sections)
+            .map(|((section, _), range)| (format!("{section:?}"), range.len()))
     }
 
     fn array<T: Pod>(&self, section: Section) -> &[T] {

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 /// Negatives a user, where the catalogue has as many.
 pub const NEGATIVES: usize = 99;
 
-/// [users] items drawn uniformly, without repetition, from those that the user never touched; all of these
-/// where there are no more than [`NEGATIVES`].
+/// [users] items drawn uniformly, without repetition, from those that the user never touched; all
+/// of these where there are no more than [`NEGATIVES`].
 pub fn negatives(raw: &Raw, seed: u64) -> Vec<Vec<u32>> {
     let items = raw.items.len();
     raw.users
@@ -27,13 +27,14 @@ pub fn negatives(raw: &Raw, seed: u64) -> Vec<Vec<u32>> {
 fn draw(items: usize, mut taken: Vec<u32>, rng: &mut Philox) -> Vec<u32> {
     let free = items - taken.len();
     if free <= 4 * NEGATIVES {
-        let mut all: Vec<u32> = (0..items as u32).filter(|i| taken.binary_search(i).is_err()).collect();
+        let mut all: Vec<u32> =
+            (0..items as u32).filter(|i| taken.binary_search(i).is_err()).collect();
         rng.shuffle(&mut all);
         all.truncate(NEGATIVES);
         return all;
     }
-    // Most of what is left is free, or nearly all of a long history was passed over: either way few draws miss
-    // unless the history is most of the catalogue, and then they still end.
+    // Most of what is left is free, or nearly all of a long history was passed over: either way few
+    // draws miss unless the history is most of the catalogue, and then they still end.
     let mut drawn = Vec::with_capacity(NEGATIVES);
     while drawn.len() < NEGATIVES {
         let item = rng.below(items) as u32;

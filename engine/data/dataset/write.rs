@@ -24,7 +24,8 @@ pub struct Recipe {
     pub duplicates: Duplicates,
 }
 
-/// Builds the catalogue of `raw` and writes the `.bin`: to a temporary name beside `path`, synced, renamed.
+/// Builds the catalogue of `raw` and writes the `.bin`: to a temporary name beside `path`, synced,
+/// renamed.
 ///
 /// The same input gives the same bytes. Refuses what [`Catalogue::build`] refuses.
 pub fn write(path: &Path, raw: &Raw, vocab: &Vocab, recipe: &Recipe) -> Result<Statistics> {
@@ -51,13 +52,19 @@ fn count(raw: &Raw, catalogue: &Catalogue, negatives: &[Vec<u32>]) -> Statistics
     let mut lengths: Vec<usize> = catalogue.tokens.iter().map(Vec::len).collect();
     lengths.sort_unstable();
     // Nearest rank: the smallest length that at least this share of the titles does not exceed.
-    let quantile = |share: f64| lengths[((share * lengths.len() as f64).ceil() as usize).max(1) - 1];
+    let quantile =
+        |share: f64| lengths[((share * lengths.len() as f64).ceil() as usize).max(1) - 1];
     Statistics {
         users: raw.users.len(),
         items: raw.items.len(),
         interactions: raw.users.iter().map(|user| user.events.len()).sum(),
         short_users: raw.users.iter().filter(|user| user.events.len() < 3).count(),
-        rated: raw.users.iter().flat_map(|user| &user.events).filter(|event| !event.rating.is_nan()).count(),
+        rated: raw
+            .users
+            .iter()
+            .flat_map(|user| &user.events)
+            .filter(|event| !event.rating.is_nan())
+            .count(),
         reviews: raw.reviews.len(),
         untitled: catalogue.untitled,
         collisions: catalogue.collisions,
@@ -203,7 +210,9 @@ impl Strings {
     }
 
     fn pairs(&mut self, lists: &[Vec<Attribute>]) -> Vec<u8> {
-        bytes_of(lists.iter().flatten().map(|(name, value)| [self.intern(name), self.intern(value)]))
+        bytes_of(
+            lists.iter().flatten().map(|(name, value)| [self.intern(name), self.intern(value)]),
+        )
     }
 
     fn finish(mut self) -> (Vec<u8>, Vec<u8>) {

@@ -1,5 +1,5 @@
-//! Amazon's product data as published in 2014: reviews_X_5.json.gz (or reviews_X.json.gz) and meta_X.json.gz, a
-//! Python dict or a JSON object a line.
+//! Amazon's product data as published in 2014: reviews_X_5.json.gz (or reviews_X.json.gz) and
+//! meta_X.json.gz, a Python dict or a JSON object a line.
 
 use super::gather::{Ids, Log, Row};
 use super::object::{categories, rating_value, scalar, text};
@@ -47,7 +47,8 @@ pub fn read(folder: &Path, skips: &mut Skips) -> Result<Raw> {
                 if item as usize == item_names.len() {
                     item_names.push(found.item);
                 }
-                let (time, rating, summary, text) = (found.time, found.rating, found.summary, found.text);
+                let (time, rating, summary, text) =
+                    (found.time, found.rating, found.summary, found.text);
                 records.push(Record { user, item, time, rating, summary, text, line: number });
             }
             Err(message) => skips.bad(lines.error(message))?,
@@ -69,12 +70,14 @@ pub fn read(folder: &Path, skips: &mut Skips) -> Result<Raw> {
     let (users, items, events) =
         (raw.users.len(), raw.items.len(), raw.users.iter().map(|u| u.events.len()).sum::<usize>());
     raw.notes.push(format!(
-        "{CORE}-core in {rounds} rounds: kept {users} of {} users, {items} of {} items, {events} of {} reviews",
+        "{CORE}-core in {rounds} rounds: kept {users} of {} users, {items} of {} items, {events} \
+        of {} reviews",
         found.0, found.1, found.2
     ));
     if events == 0 {
         return Err(Fault::Data.error(format!(
-            "{}: expected reviews of users and items with at least {CORE} each, got none among {} reviews; \
+            "{}: expected reviews of users and items with at least {CORE} each, got none among {} \
+            reviews; \
              fetch the file again or use --format jsonl, which does not filter",
             reviews.display(),
             found.2
@@ -88,7 +91,8 @@ fn the_one(folder: &Path, prefix: &str) -> Result<PathBuf> {
     let shown = folder.display();
     let entries = std::fs::read_dir(folder).map_err(|e| {
         Fault::Data.error(format!(
-            "{shown}: expected a folder with reviews_X_5.json.gz and meta_X.json.gz, got: {e}; check the path"
+            "{shown}: expected a folder with reviews_X_5.json.gz and meta_X.json.gz, got: {e}; \
+            check the path"
         ))
     })?;
     let mut found: Vec<PathBuf> = entries
@@ -108,7 +112,8 @@ fn the_one(folder: &Path, prefix: &str) -> Result<PathBuf> {
         .collect();
     let got = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     Err(Fault::Data.error(format!(
-        "{shown}: expected exactly one file {prefix}*.json or {prefix}*.json.gz, got {got}; put one set into a folder"
+        "{shown}: expected exactly one file {prefix}*.json or {prefix}*.json.gz, got {got}; put \
+        one set into a folder"
     )))
 }
 
@@ -129,7 +134,9 @@ fn review(mut object: Map<String, Value>) -> Result<Found, String> {
         Some(Value::Number(n)) if n.is_i64() => n.as_i64().unwrap_or_default(),
         other => {
             let got = other.map_or("nothing".to_owned(), super::object::kind);
-            return Err(format!("expected `unixReviewTime` to be whole seconds, got {got}; mend the line"));
+            return Err(format!(
+                "expected `unixReviewTime` to be whole seconds, got {got}; mend the line"
+            ));
         }
     };
     let rating = rating_value(object.get("overall"))?;
@@ -142,7 +149,8 @@ fn decoded(name: &str, value: Option<Value>) -> Result<Option<String>, String> {
     Ok(text(name, value.unwrap_or(Value::Null))?.map(|text| entities::decode(&text).into_owned()))
 }
 
-/// Drops records of users and items with fewer than [`CORE`] until none is left to drop; the number of rounds.
+/// Drops records of users and items with fewer than [`CORE`] until none is left to drop; the number
+/// of rounds.
 fn core(records: &mut Vec<Record>, users: usize, items: usize) -> usize {
     for round in 1.. {
         let (mut by_user, mut by_item) = (vec![0usize; users], vec![0usize; items]);
@@ -192,7 +200,8 @@ fn read_meta(
             Err(message) => skips.bad(lines.error(message))?,
         }
     }
-    let mut missing: Vec<u32> = wanted.values().copied().filter(|&i| place[i as usize].is_none()).collect();
+    let mut missing: Vec<u32> =
+        wanted.values().copied().filter(|&i| place[i as usize].is_none()).collect();
     missing.sort_by_key(|&i| &names[i as usize]);
     for &index in &missing {
         place[index as usize] = Some(raw.items.len() as u32);
@@ -234,7 +243,10 @@ fn gather(
     for record in records {
         let item = place[record.item as usize].expect("every kept item has a place");
         let user = names[record.user as usize].0.as_str();
-        log.add(Row { user, item, pos: None, time: record.time, rating: record.rating }, record.line);
+        log.add(
+            Row { user, item, pos: None, time: record.time, rating: record.rating },
+            record.line,
+        );
         let (rating, summary, text) = (record.rating, record.summary, record.text);
         let review = RawReview { user: 0, item, rating, summary, text, ..RawReview::default() };
         reviews.push((record.user, review));

@@ -4,15 +4,16 @@ use std::borrow::Cow;
 
 /// Latin-1 from U+00A0 on, in the order of their codes.
 const LATIN: [&str; 96] = [
-    "nbsp", "iexcl", "cent", "pound", "curren", "yen", "brvbar", "sect", "uml", "copy", "ordf", "laquo",
-    "not", "shy", "reg", "macr", "deg", "plusmn", "sup2", "sup3", "acute", "micro", "para", "middot",
-    "cedil", "sup1", "ordm", "raquo", "frac14", "frac12", "frac34", "iquest", "Agrave", "Aacute", "Acirc",
-    "Atilde", "Auml", "Aring", "AElig", "Ccedil", "Egrave", "Eacute", "Ecirc", "Euml", "Igrave", "Iacute",
-    "Icirc", "Iuml", "ETH", "Ntilde", "Ograve", "Oacute", "Ocirc", "Otilde", "Ouml", "times", "Oslash",
-    "Ugrave", "Uacute", "Ucirc", "Uuml", "Yacute", "THORN", "szlig", "agrave", "aacute", "acirc", "atilde",
-    "auml", "aring", "aelig", "ccedil", "egrave", "eacute", "ecirc", "euml", "igrave", "iacute", "icirc",
-    "iuml", "eth", "ntilde", "ograve", "oacute", "ocirc", "otilde", "ouml", "divide", "oslash", "ugrave",
-    "uacute", "ucirc", "uuml", "yacute", "thorn", "yuml",
+    "nbsp", "iexcl", "cent", "pound", "curren", "yen", "brvbar", "sect", "uml", "copy", "ordf",
+    "laquo", "not", "shy", "reg", "macr", "deg", "plusmn", "sup2", "sup3", "acute", "micro",
+    "para", "middot", "cedil", "sup1", "ordm", "raquo", "frac14", "frac12", "frac34", "iquest",
+    "Agrave", "Aacute", "Acirc", "Atilde", "Auml", "Aring", "AElig", "Ccedil", "Egrave", "Eacute",
+    "Ecirc", "Euml", "Igrave", "Iacute", "Icirc", "Iuml", "ETH", "Ntilde", "Ograve", "Oacute",
+    "Ocirc", "Otilde", "Ouml", "times", "Oslash", "Ugrave", "Uacute", "Ucirc", "Uuml", "Yacute",
+    "THORN", "szlig", "agrave", "aacute", "acirc", "atilde", "auml", "aring", "aelig", "ccedil",
+    "egrave", "eacute", "ecirc", "euml", "igrave", "iacute", "icirc", "iuml", "eth", "ntilde",
+    "ograve", "oacute", "ocirc", "otilde", "ouml", "divide", "oslash", "ugrave", "uacute", "ucirc",
+    "uuml", "yacute", "thorn", "yuml",
 ];
 
 /// The rest of HTML 4 that occurs in shops.
@@ -57,7 +58,8 @@ const OTHERS: [(&str, char); 38] = [
     ("minus", '−'),
 ];
 
-/// Decodes entities until nothing changes (`&amp;quot;` is a quotation mark). What is no entity stays.
+/// Decodes entities until nothing changes (`&amp;quot;` is a quotation mark). What is no entity
+/// stays.
 pub fn decode(text: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(text);
     // Each round shortens the text, so this ends.
@@ -74,7 +76,9 @@ fn decode_once(text: &str) -> Option<String> {
         let start = at + found;
         at = start + 1;
         // The longest name is eight letters, the longest number nine characters.
-        let Some(length) = text.as_bytes()[at..].iter().take(10).position(|&b| b == b';') else { continue };
+        let Some(length) = text.as_bytes()[at..].iter().take(10).position(|&b| b == b';') else {
+            continue;
+        };
         if let Some(c) = entity(&text[at..at + length]) {
             out.push_str(&text[from..start]);
             out.push(c);
@@ -113,6 +117,9 @@ mod tests {
             decode("Melissa &amp; Doug &amp;quot;Caf&eacute;&amp;quot; &#39;x&#x27; &yuml;"),
             "Melissa & Doug \"Café\" 'x' ÿ"
         );
-        assert_eq!(decode("AT&T; R&D &nothing; &#0; & &é; 5 &"), "AT&T; R&D &nothing; &#0; & &é; 5 &");
+        assert_eq!(
+            decode("AT&T; R&D &nothing; &#0; & &é; 5 &"),
+            "AT&T; R&D &nothing; &#0; & &é; 5 &"
+        );
     }
 }

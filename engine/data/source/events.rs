@@ -1,5 +1,5 @@
-//! The formats `jsonl` and `csv`: a file of events in which items may be described, or a folder with
-//! interactions, items, and optionally users.
+//! The formats `jsonl` and `csv`: a file of events in which items may be described, or a folder
+//! with interactions, items, and optionally users.
 
 use super::folder;
 use super::gather::{Ids, Log, Row};
@@ -41,7 +41,8 @@ const ITEM: [&str; 4] = ["item_id", "item", "asin", "id"];
 const TIME: [&str; 4] = ["unix_time", "timestamp", "time", "unixReviewTime"];
 const RATING: [&str; 2] = ["rating", "overall"];
 
-/// Reads `source`: a file of events, or a folder with `interactions.*`, `items.*` and perhaps `users.*`.
+/// Reads `source`: a file of events, or a folder with `interactions.*`, `items.*` and perhaps
+/// `users.*`.
 pub fn read(source: &Path, shape: Shape, skips: &mut Skips) -> Result<Raw> {
     let mut raw = Raw::default();
     if !source.is_dir() {
@@ -50,7 +51,8 @@ pub fn read(source: &Path, shape: Shape, skips: &mut Skips) -> Result<Raw> {
         return Ok(raw);
     }
     let file = |stem: &str| -> Result<Option<PathBuf>> {
-        let names: Vec<String> = shape.endings().iter().map(|ending| format!("{stem}.{ending}")).collect();
+        let names: Vec<String> =
+            shape.endings().iter().map(|ending| format!("{stem}.{ending}")).collect();
         folder::one_of(source, &names.iter().map(String::as_str).collect::<Vec<_>>())
     };
     let needed = |stem: &str| -> Result<PathBuf> {
@@ -81,7 +83,8 @@ fn described(shape: Shape, mut object: Object) -> Object {
     if shape == Shape::Csv {
         for name in ["categories", "category"] {
             if let Some(Value::String(list)) = object.get(name) {
-                let names = list.split('|').map(|name| Value::String(name.trim().to_owned())).collect();
+                let names =
+                    list.split('|').map(|name| Value::String(name.trim().to_owned())).collect();
                 object.insert(name.to_owned(), Value::Array(names));
             }
         }
@@ -105,13 +108,15 @@ fn read_events(
 ) -> Result<Ids> {
     let mut rows = shape.open(path, skips)?;
     if shape == Shape::Csv {
-        let has = |names: &[&str]| rows.columns().iter().any(|column| names.contains(&column.as_str()));
+        let has =
+            |names: &[&str]| rows.columns().iter().any(|column| names.contains(&column.as_str()));
         if !has(&USER) || !has(&ITEM) {
             return Err(super::lines::line_error(
                 path,
                 1,
                 format_args!(
-                    "expected a header with the columns user_id and item_id, got {:?}; add the header",
+                    "expected a header with the columns user_id and item_id, got {:?}; add the \
+                    header",
                     rows.columns().join(" ")
                 ),
             ));
@@ -144,7 +149,8 @@ fn read_events(
                 id: item_id.clone(),
                 title: text("title", object.remove("title").unwrap_or(Value::Null))?,
                 brand: text("brand", object.remove("brand").unwrap_or(Value::Null))?,
-                categories: match object.remove("categories").or_else(|| object.remove("category")) {
+                categories: match object.remove("categories").or_else(|| object.remove("category"))
+                {
                     Some(value) => categories("categories", value)?,
                     None => Vec::new(),
                 },
@@ -200,7 +206,8 @@ fn complete(items: &mut Vec<RawItem>, index: u32, described: RawItem) {
 
 /// Seconds since 1970, [`NO_TIME`] where the row says nothing.
 fn time(object: &Object) -> Result<i64, String> {
-    let Some((name, value)) = TIME.iter().find_map(|name| object.get(*name).map(|value| (name, value)))
+    let Some((name, value)) =
+        TIME.iter().find_map(|name| object.get(*name).map(|value| (name, value)))
     else {
         return Ok(NO_TIME);
     };
@@ -211,6 +218,9 @@ fn time(object: &Object) -> Result<i64, String> {
         _ => None,
     };
     time.filter(|&time| time != NO_TIME).ok_or_else(|| {
-        format!("expected `{name}` to be whole seconds since 1970, got {}; mend the line", kind(value))
+        format!(
+            "expected `{name}` to be whole seconds since 1970, got {}; mend the line",
+            kind(value)
+        )
     })
 }

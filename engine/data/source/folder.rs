@@ -1,5 +1,5 @@
-//! The source folder of spec/cli.md: items.jsonl with interactions.tsv[.gz] or sequences.txt, and optionally
-//! users.jsonl and reviews.jsonl.
+//! The source folder of spec/cli.md: items.jsonl with interactions.tsv[.gz] or sequences.txt, and
+//! optionally users.jsonl and reviews.jsonl.
 
 use super::gather::{Ids, Log, Row};
 use super::rows::{Object, Rows};
@@ -31,7 +31,8 @@ pub fn read(folder: &Path, skips: &mut Skips) -> Result<Raw> {
         (None, Some(path)) => read_sequences(path, &items, skips)?,
         (None, None) => {
             return Err(Fault::Data.error(format!(
-                "{}: expected interactions.tsv, interactions.tsv.gz or sequences.txt, got none of them; \
+                "{}: expected interactions.tsv, interactions.tsv.gz or sequences.txt, got none of \
+                them; \
                  add one, or choose another --format",
                 folder.display()
             )))
@@ -44,7 +45,10 @@ pub fn read(folder: &Path, skips: &mut Skips) -> Result<Raw> {
             agree(interactions, sequences, &raw, other)?;
         } else {
             // What was left out of one file is still in the other.
-            raw.notes.push(format!("{}: not compared, because lines were left out", sequences.display()));
+            raw.notes.push(format!(
+                "{}: not compared, because lines were left out",
+                sequences.display()
+            ));
         }
     }
     if let Some(path) = one_of(folder, &["users.jsonl", "users.jsonl.gz"])? {
@@ -88,14 +92,14 @@ pub(super) fn read_items(
     }
     if raw.items.is_empty() {
         let path = rows.path().display();
-        return Err(
-            Fault::Data.error(format!("{path}: expected at least one item, got none; add the catalogue"))
-        );
+        return Err(Fault::Data
+            .error(format!("{path}: expected at least one item, got none; add the catalogue")));
     }
     Ok(ids)
 }
 
-/// An item from a JSON object; the fields that are no attributes are named in [`super::object::is_identifier`].
+/// An item from a JSON object; the fields that are no attributes are named in
+/// [`super::object::is_identifier`].
 pub(super) fn item(object: Object, id_names: &[&str]) -> Result<RawItem, String> {
     use super::object::*;
     let mut item = RawItem { id: id(&object, id_names)?, ..RawItem::default() };
@@ -126,14 +130,17 @@ fn read_interactions(path: &Path, items: &Ids, raw: &mut Raw, skips: &mut Skips)
     let column = |name: &str| header.iter().position(|h| h == name);
     let (Some(user), Some(item)) = (column("user_id"), column("item_id")) else {
         return Err(lines.error(format_args!(
-            "expected a header with the columns user_id and item_id (tab-separated), got {:?}; add the header",
+            "expected a header with the columns user_id and item_id (tab-separated), got {:?}; add \
+            the header",
             header.join(" ")
         )));
     };
     let (pos, rating) = (column("pos"), column("rating"));
     let (unix, since) = (column("unix_time"), column("seconds_since_first"));
-    const KNOWN: [&str; 6] = ["user_id", "item_id", "pos", "rating", "unix_time", "seconds_since_first"];
-    let unknown: Vec<&str> = header.iter().map(String::as_str).filter(|h| !KNOWN.contains(h)).collect();
+    const KNOWN: [&str; 6] =
+        ["user_id", "item_id", "pos", "rating", "unix_time", "seconds_since_first"];
+    let unknown: Vec<&str> =
+        header.iter().map(String::as_str).filter(|h| !KNOWN.contains(h)).collect();
     if !unknown.is_empty() {
         raw.notes.push(format!("{}: columns not used: {}", path.display(), unknown.join(", ")));
     }
@@ -162,13 +169,19 @@ fn read_interactions(path: &Path, items: &Ids, raw: &mut Raw, skips: &mut Skips)
             Ok(Row {
                 user: fields[user],
                 item: items.find(fields[item])?,
-                pos: pos.map(|c| number_in(fields[c], "pos, a whole number")).transpose()?.flatten(),
+                pos: pos
+                    .map(|c| number_in(fields[c], "pos, a whole number"))
+                    .transpose()?
+                    .flatten(),
                 time: time
                     .map(|c| number_in(fields[c], "a time in whole seconds"))
                     .transpose()?
                     .flatten()
                     .unwrap_or(NO_TIME),
-                rating: rating.map(|c| super::object::rating(fields[c])).transpose()?.unwrap_or(f32::NAN),
+                rating: rating
+                    .map(|c| super::object::rating(fields[c]))
+                    .transpose()?
+                    .unwrap_or(f32::NAN),
             })
         })();
         match row {
@@ -236,7 +249,9 @@ fn agree(interactions: &Path, sequences: &Path, raw: &Raw, other: Log) -> Result
         if !mine.clone().eq(other.iter().map(|e| e.item)) {
             let place = mine.zip(other.iter()).take_while(|(a, b)| *a == b.item).count();
             let name = |event: Option<&super::RawEvent>| {
-                event.map_or("the end".to_owned(), |e| format!("item {}", raw.items[e.item as usize].id))
+                event.map_or("the end".to_owned(), |e| {
+                    format!("item {}", raw.items[e.item as usize].id)
+                })
             };
             return differ(
                 lines[index as usize],
@@ -253,7 +268,10 @@ fn agree(interactions: &Path, sequences: &Path, raw: &Raw, other: Log) -> Result
     let known: HashSet<&str> = raw.users.iter().map(|user| user.id.as_str()).collect();
     if let Some(user) = theirs.users.iter().find(|user| !known.contains(user.id.as_str())) {
         let line = ids.index(&user.id).map_or(0, |i| lines[i as usize]);
-        return differ(line, format!("expected users of the interactions only, got user {}", user.id));
+        return differ(
+            line,
+            format!("expected users of the interactions only, got user {}", user.id),
+        );
     }
     Ok(())
 }
@@ -287,13 +305,20 @@ pub(super) fn read_users(
     Ok(())
 }
 
-fn read_reviews(path: &Path, users: &Ids, items: &Ids, raw: &mut Raw, skips: &mut Skips) -> Result<()> {
+fn read_reviews(
+    path: &Path,
+    users: &Ids,
+    items: &Ids,
+    raw: &mut Raw,
+    skips: &mut Skips,
+) -> Result<()> {
     use super::object::*;
     let mut rows = Rows::json(path)?;
     while let Some(review) = rows.next(skips, |mut object, _| {
         let mut take = |name: &str| text(name, object.remove(name).unwrap_or(Value::Null));
         let (summary, body) = (take("summary")?, take("text")?);
-        let (explanation, feature, split) = (take("explanation")?, take("feature")?, take("split")?);
+        let (explanation, feature, split) =
+            (take("explanation")?, take("feature")?, take("split")?);
         Ok(RawReview {
             user: users.find(&id(&object, &["user"])?)?,
             item: items.find(&id(&object, &["item"])?)?,

@@ -99,8 +99,9 @@ impl Log {
         self.users.iter().map(|(_, entries)| entries[0].line).collect()
     }
 
-    /// Puts the users into `raw`, events by place where places are given, otherwise by time where all times of
-    /// the user are known (stable: equal times keep the file's order, E25), otherwise as they came.
+    /// Puts the users into `raw`, events by place where places are given, otherwise by time where
+    /// all times of the user are known (stable: equal times keep the file's order, E25), otherwise
+    /// as they came.
     ///
     /// Refuses a place that occurs twice and places that run against time.
     pub fn finish(self, raw: &mut Raw) -> Result<Ids> {
@@ -126,7 +127,8 @@ impl Log {
                     let (before, after) = (pair[0].event.time, pair[1].event.time);
                     if before != NO_TIME && after != NO_TIME && after < before {
                         let message = format!(
-                            "expected times of user {id} to rise with pos, got {after} after {before}"
+                            "expected times of user {id} to rise with pos, got {after} after \
+                            {before}"
                         );
                         return wrong(&pair[1], message);
                     }

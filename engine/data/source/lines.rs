@@ -22,8 +22,10 @@ impl Lines {
     /// Opens a file; refuses one that cannot be read.
     pub fn open(path: &Path) -> Result<Lines> {
         let unreadable = |e: std::io::Error| {
-            Fault::Data
-                .error(format!("{}: expected a readable file, got: {e}; check the path", path.display()))
+            Fault::Data.error(format!(
+                "{}: expected a readable file, got: {e}; check the path",
+                path.display()
+            ))
         };
         let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(unreadable)?);
         let zipped = file.fill_buf().map_err(unreadable)?.starts_with(&[0x1f, 0x8b]);
@@ -37,13 +39,19 @@ impl Lines {
 
     /// Reads text that is already in memory; `path` is what errors say.
     pub fn of(path: &Path, text: impl Read + Send + 'static) -> Lines {
-        Lines { path: path.to_owned(), reader: Box::new(BufReader::new(text)), buffer: Vec::new(), number: 0 }
+        Lines {
+            path: path.to_owned(),
+            reader: Box::new(BufReader::new(text)),
+            buffer: Vec::new(),
+            number: 0,
+        }
     }
 
-    /// The next line without its end (`\n` or `\r\n`) and its number from 1, or `None` at the end of the file.
+    /// The next line without its end (`\n` or `\r\n`) and its number from 1, or `None` at the end
+    /// of the file.
     ///
-    /// A line that is not UTF-8 is `skips`' affair; a file that breaks off (truncated gzip, read error) ends
-    /// in an error.
+    /// A line that is not UTF-8 is `skips`' affair; a file that breaks off (truncated gzip, read
+    /// error) ends in an error.
     pub fn next(&mut self, skips: &mut Skips) -> Result<Option<(usize, &str)>> {
         loop {
             self.buffer.clear();
@@ -61,7 +69,8 @@ impl Lines {
             self.number += 1;
             if read == LONGEST_LINE && self.buffer.last() != Some(&b'\n') {
                 return Err(self.error(format_args!(
-                    "expected lines of at most {LONGEST_LINE} bytes, got a longer one; is this a text file?"
+                    "expected lines of at most {LONGEST_LINE} bytes, got a longer one; is this a \
+                    text file?"
                 )));
             }
             if self.buffer.last() == Some(&b'\n') {
@@ -124,8 +133,10 @@ impl Skips {
         if self.allowed == 0 {
             return Err(error);
         }
-        Err(Fault::Data
-            .error(format!("{error:#} (and {} bad lines before it were left out: --skip-bad)", self.allowed)))
+        Err(Fault::Data.error(format!(
+            "{error:#} (and {} bad lines before it were left out: --skip-bad)",
+            self.allowed
+        )))
     }
 
     /// The sentences about the lines left out, in the order of reading.

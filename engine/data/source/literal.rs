@@ -1,5 +1,5 @@
-//! Python literals: what `repr` of a dict of strings, numbers, lists and dicts writes (Amazon's files of 2014).
-//! JSON is understood as well.
+//! Python literals: what `repr` of a dict of strings, numbers, lists and dicts writes (Amazon's
+//! files of 2014). JSON is understood as well.
 
 use serde_json::{Map, Number, Value};
 
@@ -48,7 +48,8 @@ impl Reader<'_> {
 
     fn wrong(&self, expected: &str) -> String {
         let found = self.rest().chars().take(20).collect::<String>();
-        let found = if found.is_empty() { "the end of the line".to_owned() } else { format!("{found:?}") };
+        let found =
+            if found.is_empty() { "the end of the line".to_owned() } else { format!("{found:?}") };
         format!("expected {expected} at column {}, got {found}; mend the line", self.at + 1)
     }
 
@@ -136,8 +137,10 @@ impl Reader<'_> {
 
     /// True, False, None, or the prefix of a string.
     fn word(&mut self) -> Result<Value, String> {
-        let length =
-            self.rest().find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(self.rest().len());
+        let length = self
+            .rest()
+            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .unwrap_or(self.rest().len());
         let value = match &self.rest()[..length] {
             "True" | "true" => Value::Bool(true),
             "False" | "false" => Value::Bool(false),
@@ -171,10 +174,12 @@ impl Reader<'_> {
         }
     }
 
-    /// What follows a backslash. An escape that Python does not know keeps its backslash, as in Python, save
-    /// JSON's `\/`.
+    /// What follows a backslash. An escape that Python does not know keeps its backslash, as in
+    /// Python, save JSON's `\/`.
     fn escape(&mut self, out: &mut String) -> Result<(), String> {
-        let Some(c) = self.peek() else { return Err(self.wrong("a character behind the backslash")) };
+        let Some(c) = self.peek() else {
+            return Err(self.wrong("a character behind the backslash"));
+        };
         self.at += c.len_utf8();
         match c {
             'n' => out.push('\n'),
@@ -187,7 +192,8 @@ impl Reader<'_> {
             '\\' | '\'' | '"' | '/' => out.push(c),
             '0'..='7' => {
                 self.at -= 1;
-                let length = self.rest().bytes().take(3).take_while(|b| (b'0'..=b'7').contains(b)).count();
+                let length =
+                    self.rest().bytes().take(3).take_while(|b| (b'0'..=b'7').contains(b)).count();
                 let code = u32::from_str_radix(&self.rest()[..length], 8).expect("octal digits");
                 self.at += length;
                 out.push(char::from_u32(code).expect("below 512"));
@@ -203,7 +209,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// `digits` hexadecimal digits; a surrogate pair in two escapes is one character, half a pair U+FFFD.
+    /// `digits` hexadecimal digits; a surrogate pair in two escapes is one character, half a pair
+    /// U+FFFD.
     fn code(&mut self, digits: usize, out: &mut String) -> Result<(), String> {
         let mut code = self.hexadecimal(digits)?;
         if (0xd800..0xdc00).contains(&code) && self.rest().starts_with("\\u") {
@@ -221,7 +228,8 @@ impl Reader<'_> {
     }
 
     fn hexadecimal(&mut self, digits: usize) -> Result<u32, String> {
-        let word = self.rest().get(..digits).filter(|word| word.bytes().all(|b| b.is_ascii_hexdigit()));
+        let word =
+            self.rest().get(..digits).filter(|word| word.bytes().all(|b| b.is_ascii_hexdigit()));
         let code = word.and_then(|word| u32::from_str_radix(word, 16).ok());
         let code = code.ok_or_else(|| self.wrong(&format!("{digits} hexadecimal digits")))?;
         self.at += digits;

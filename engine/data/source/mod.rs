@@ -1,4 +1,5 @@
-//! Readers of raw formats: files that others wrote become a [`Raw`], or one sentence about the first bad line.
+//! Readers of raw formats: files that others wrote become a [`Raw`], or one sentence about the
+//! first bad line.
 
 mod amazon;
 mod entities;
@@ -109,7 +110,8 @@ pub enum Format {
     Csv,
 }
 
-/// Reads a whole source. `skips` says how many malformed lines may be left out, and lists them afterwards.
+/// Reads a whole source. `skips` says how many malformed lines may be left out, and lists them
+/// afterwards.
 ///
 /// Refuses a source without items or without events.
 pub fn read(path: &Path, format: Format, skips: &mut Skips) -> Result<Raw> {

@@ -18,7 +18,8 @@ pub fn id(object: &Map<String, Value>, names: &[&str]) -> Result<String, String>
         Some(Value::Number(n)) if n.is_i64() || n.is_u64() => Ok(n.to_string()),
         Some(Value::String(s)) if !s.trim().is_empty() => Ok(s.trim().to_owned()),
         Some(other) => Err(format!(
-            "expected `{name}` to be a whole number or a text that is not empty, got {}; mend the line",
+            "expected `{name}` to be a whole number or a text that is not empty, got {}; mend the \
+            line",
             kind(other)
         )),
         None => Err(format!("expected a field `{}`, got none; add it", names.join("` or `"))),
@@ -31,7 +32,10 @@ pub fn text(name: &str, value: Value) -> Result<Option<String>, String> {
         Value::Null => Ok(None),
         Value::String(s) if s.trim().is_empty() => Ok(None),
         Value::String(s) => Ok(Some(s)),
-        other => Err(format!("expected `{name}` to be a text or null, got {}; mend the line", kind(&other))),
+        other => Err(format!(
+            "expected `{name}` to be a text or null, got {}; mend the line",
+            kind(&other)
+        )),
     }
 }
 
@@ -73,8 +77,8 @@ pub fn categories(name: &str, value: Value) -> Result<Vec<Vec<String>>, String> 
     Ok(paths)
 }
 
-/// Names that tell rows apart and say nothing about what an item or user is like: never attributes, so that
-/// they reach no prompt (E4b).
+/// Names that tell rows apart and say nothing about what an item or user is like: never attributes,
+/// so that they reach no prompt (E4b).
 pub fn is_identifier(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let last = name.rsplit('_').next().unwrap_or(&name);
@@ -89,8 +93,8 @@ pub fn attributes(object: Map<String, Value>) -> Vec<(String, String)> {
     told.filter_map(|(name, value)| scalar(&value).map(|value| (name, value))).collect()
 }
 
-/// The text of a scalar attribute: numbers in shortest decimal form without exponent and with at most four
-/// significant decimals (R6); `None` for null, blank texts, lists and objects.
+/// The text of a scalar attribute: numbers in shortest decimal form without exponent and with at
+/// most four significant decimals (R6); `None` for null, blank texts, lists and objects.
 pub fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(s) if !s.trim().is_empty() => Some(s.clone()),
@@ -119,11 +123,9 @@ pub fn decimal(x: f64) -> String {
 pub fn rating(field: &str) -> Result<f32, String> {
     match field {
         "" => Ok(f32::NAN),
-        _ => field
-            .parse::<f32>()
-            .ok()
-            .filter(|r| r.is_finite())
-            .ok_or_else(|| format!("expected a rating, a finite number, got {field:?}; mend the line")),
+        _ => field.parse::<f32>().ok().filter(|r| r.is_finite()).ok_or_else(|| {
+            format!("expected a rating, a finite number, got {field:?}; mend the line")
+        }),
     }
 }
 
@@ -137,7 +139,9 @@ pub fn rating_value(value: Option<&Value>) -> Result<f32, String> {
             .filter(|r| r.is_finite())
             .ok_or_else(|| format!("expected a finite rating, got {n}; mend the line")),
         Some(Value::String(s)) => rating(s.trim()),
-        Some(other) => Err(format!("expected `rating` to be a number, got {}; mend the line", kind(other))),
+        Some(other) => {
+            Err(format!("expected `rating` to be a number, got {}; mend the line", kind(other)))
+        }
     }
 }
 

@@ -39,7 +39,8 @@ pub fn read(source: &Path, skips: &mut Skips) -> Result<Raw> {
 fn inter_file(source: &Path) -> Result<PathBuf> {
     let wrong = |got: String| {
         Fault::Data.error(format!(
-            "{}: expected a folder with one file X.inter, got {got}; give the folder of one data set",
+            "{}: expected a folder with one file X.inter, got {got}; give the folder of one data \
+            set",
             source.display()
         ))
     };
@@ -84,7 +85,8 @@ impl Atomic {
                     path,
                     1,
                     format_args!(
-                        "expected a header of name:type with types token, token_seq, float or float_seq, got {column:?}; \
+                        "expected a header of name:type with types token, token_seq, float or \
+                        float_seq, got {column:?}; \
                          mend the header"
                     ),
                 )
@@ -122,7 +124,8 @@ impl Atomic {
             } else {
                 let (expected, got) = (self.columns.len(), fields.len());
                 Err(format!(
-                    "expected {expected} tab-separated fields as in the header, got {got}; mend the line"
+                    "expected {expected} tab-separated fields as in the header, got {got}; mend \
+                    the line"
                 ))
             };
             if let Err(message) = done {
@@ -147,7 +150,9 @@ fn read_items(path: &Path, raw: &mut Raw, skips: &mut Skips) -> Result<Ids> {
                 continue;
             }
             match name.as_str() {
-                "title" | "movie_title" | "item_name" | "name" => item.title = Some((*field).to_owned()),
+                "title" | "movie_title" | "item_name" | "name" => {
+                    item.title = Some((*field).to_owned())
+                }
                 "brand" => item.brand = Some((*field).to_owned()),
                 "categories" | "category" | "genre" | "genres" | "class" => {
                     item.categories.push(names(field, *kind))
@@ -166,8 +171,8 @@ fn read_items(path: &Path, raw: &mut Raw, skips: &mut Skips) -> Result<Ids> {
     Ok(ids)
 }
 
-/// The names in a sequence: quoted and with commas between them, as some published conversions write them,
-/// otherwise with blanks between them, as the format says.
+/// The names in a sequence: quoted and with commas between them, as some published conversions
+/// write them, otherwise with blanks between them, as the format says.
 fn names(field: &str, kind: Kind) -> Vec<String> {
     if kind != Kind::TokenSeq {
         return vec![field.to_owned()];
@@ -176,7 +181,10 @@ fn names(field: &str, kind: Kind) -> Vec<String> {
         let inner = field.trim_start_matches('[').trim_end_matches(']');
         if let Ok(object) = literal::parse(&format!("{{'names': [{inner}]}}")) {
             if let Some(Value::Array(values)) = object.get("names") {
-                return values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect();
+                return values
+                    .iter()
+                    .filter_map(|value| value.as_str().map(str::to_owned))
+                    .collect();
             }
         }
     }
@@ -196,11 +204,9 @@ fn attribute(name: &str, field: &str, kind: Kind) -> Result<Option<(String, Stri
 }
 
 fn float(name: &str, field: &str) -> Result<f64, String> {
-    field
-        .parse::<f64>()
-        .ok()
-        .filter(|x| x.is_finite())
-        .ok_or_else(|| format!("expected {name} to be a finite number, got {field:?}; mend the line"))
+    field.parse::<f64>().ok().filter(|x| x.is_finite()).ok_or_else(|| {
+        format!("expected {name} to be a finite number, got {field:?}; mend the line")
+    })
 }
 
 fn read_events(path: &Path, known: Option<Ids>, raw: &mut Raw, skips: &mut Skips) -> Result<Ids> {
@@ -213,9 +219,12 @@ fn read_events(path: &Path, known: Option<Ids>, raw: &mut Raw, skips: &mut Skips
     let mut items = known.unwrap_or_else(|| Ids::new("item"));
     file.each(skips, |fields, line| {
         if fields[user].is_empty() || fields[item].is_empty() {
-            return Err("expected a user_id and an item_id, got an empty field; mend the line".to_owned());
+            return Err(
+                "expected a user_id and an item_id, got an empty field; mend the line".to_owned()
+            );
         }
-        let rating = rating.map(|c| super::object::rating(fields[c])).transpose()?.unwrap_or(f32::NAN);
+        let rating =
+            rating.map(|c| super::object::rating(fields[c])).transpose()?.unwrap_or(f32::NAN);
         let time = match time.map(|c| fields[c]).filter(|field| !field.is_empty()) {
             None => NO_TIME,
             Some(field) => float("timestamp", field)?.round() as i64,
@@ -229,8 +238,10 @@ fn read_events(path: &Path, known: Option<Ids>, raw: &mut Raw, skips: &mut Skips
         Ok(())
     })?;
     if !described {
-        raw.notes
-            .push(format!("{}: no such file, items have no texts", path.with_extension("item").display()));
+        raw.notes.push(format!(
+            "{}: no such file, items have no texts",
+            path.with_extension("item").display()
+        ));
     }
     log.finish(raw)
 }

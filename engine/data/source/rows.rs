@@ -24,7 +24,8 @@ impl Rows {
         Ok(Rows { lines: Lines::open(path)?, table: None, number: 0 })
     }
 
-    /// Comma-separated values with a header (RFC 4180; tabs where the header has tabs and no commas).
+    /// Comma-separated values with a header (RFC 4180; tabs where the header has tabs and no
+    /// commas).
     pub fn csv(path: &Path, skips: &mut Skips) -> Result<Rows> {
         let mut lines = Lines::open(path)?;
         let mut delimiter = ',';
@@ -36,7 +37,9 @@ impl Rows {
             columns = row.done().map_err(|message| lines.error(message))?;
         }
         columns.iter_mut().for_each(|name| *name = name.trim().to_owned());
-        if let Some(twice) = columns.iter().enumerate().find(|(i, name)| columns[..*i].contains(name)) {
+        if let Some(twice) =
+            columns.iter().enumerate().find(|(i, name)| columns[..*i].contains(name))
+        {
             return Err(lines.error(format_args!(
                 "expected different column names, got {:?} twice; rename one",
                 twice.1
@@ -113,8 +116,13 @@ impl Rows {
                 "expected {expected} fields as in the header, got {got}; mend the line"
             ))));
         }
-        let values =
-            fields.into_iter().map(|field| if field.is_empty() { Value::Null } else { Value::String(field) });
+        let values = fields.into_iter().map(|field| {
+            if field.is_empty() {
+                Value::Null
+            } else {
+                Value::String(field)
+            }
+        });
         Ok(Some(Ok(columns.iter().cloned().zip(values).collect())))
     }
 }
@@ -158,7 +166,10 @@ impl Fields {
                 self.done.push(std::mem::take(&mut self.field));
                 self.closed = false;
             } else if self.closed {
-                self.wrong = Some(format!("expected a delimiter behind a closing quotation mark, got {c:?}; double the mark or mend the line"));
+                self.wrong = Some(format!(
+                    "expected a delimiter behind a closing quotation mark, \
+                    got {c:?}; double the mark or mend the line"
+                ));
             } else if c == '"' && self.field.is_empty() {
                 self.open = true;
             } else {
@@ -169,7 +180,9 @@ impl Fields {
 
     fn done(mut self) -> Result<Vec<String>, String> {
         if self.open {
-            return Err("expected a closing quotation mark, got the end of the file; close it".to_owned());
+            return Err(
+                "expected a closing quotation mark, got the end of the file; close it".to_owned()
+            );
         }
         if let Some(wrong) = self.wrong {
             return Err(wrong);
@@ -187,7 +200,8 @@ mod tests {
     #[test]
     fn quoted_fields_hold_commas_quotes_and_line_ends() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        write!(file, "id,title\r\n1,\"a, \"\"b\"\"\nc\"\r\n\r\n2,\n3,x,y\n4,\"q\"r\n5,\"open\n").unwrap();
+        write!(file, "id,title\r\n1,\"a, \"\"b\"\"\nc\"\r\n\r\n2,\n3,x,y\n4,\"q\"r\n5,\"open\n")
+            .unwrap();
         let mut skips = Skips::new(3);
         let mut rows = Rows::csv(file.path(), &mut skips).unwrap();
         let mut read = Vec::new();

@@ -19,7 +19,13 @@ pub(super) fn gelu(pool: &Threads, y: ViewMut, x: View, form: Gelu) -> Result<()
     Ok(())
 }
 
-pub(super) fn gelu_backward(pool: &Threads, dx: ViewMut, dy: View, x: View, form: Gelu) -> Result<()> {
+pub(super) fn gelu_backward(
+    pool: &Threads,
+    dx: ViewMut,
+    dy: View,
+    x: View,
+    form: Gelu,
+) -> Result<()> {
     by_float!(x.dtype(), T => by_gelu!(form, ERF => {
         let (dy, x) = (floats::<T>(dy), floats::<T>(x));
         pool.rows_of(floats_mut::<T>(dx), 1, |range, dx| {
@@ -50,7 +56,13 @@ pub(super) fn blend(pool: &Threads, y: ViewMut, x: View, alpha: f32, beta: f32) 
     Ok(())
 }
 
-pub(super) fn dropout(pool: &Threads, y: ViewMut, x: View, dropout: Dropout, write: Write) -> Result<()> {
+pub(super) fn dropout(
+    pool: &Threads,
+    y: ViewMut,
+    x: View,
+    dropout: Dropout,
+    write: Write,
+) -> Result<()> {
     let cols = x.cols();
     let rows = words(dropout.rows);
     by_float!(x.dtype(), T => {
@@ -107,14 +119,15 @@ impl Row {
         }
     }
 
-    /// The factors of columns `first..first + WIDTH`; `first` is a multiple of 4. Column c takes word c mod 4 of the counter
-    /// (c / 4, place, example low, example high).
+    /// The factors of columns `first..first + WIDTH`; `first` is a multiple of 4. Column c takes
+    /// word c mod 4 of the counter (c / 4, place, example low, example high).
     #[inline]
     pub fn factors(&self, first: usize) -> [f32; Self::WIDTH] {
         debug_assert!(first.is_multiple_of(4));
         let first = (first / 4) as u32;
         let [low, high, place] = self.row;
-        // Four arrays of one word each instead of an array of counters: the rounds below become vector code.
+        // Four arrays of one word each instead of an array of counters: the rounds below become
+        // vector code.
         let mut c = [[0; LANES], [place; LANES], [low; LANES], [high; LANES]];
         for (i, word) in c[0].iter_mut().enumerate() {
             *word = first.wrapping_add(i as u32);

@@ -6,14 +6,15 @@ use crate::base::Dtype;
 use half::{bf16, f16};
 use std::borrow::Cow;
 
-/// A float as it is stored. Arithmetic is always f32: [`Element::wide`] in, [`Element::narrow`] out.
-/// Both are free of branches, so loops over them become vector code.
+/// A float as it is stored. Arithmetic is always f32: [`Element::wide`] in, [`Element::narrow`]
+/// out. Both are free of branches, so loops over them become vector code.
 pub(super) trait Element: bytemuck::Pod + Send + Sync {
     const DTYPE: Dtype;
     fn wide(self) -> f32;
     /// Rounds to nearest even.
     fn narrow(x: f32) -> Self;
-    /// Runs `work` on the elements as f32: in place where they are, else in `scratch`, rounded back afterwards.
+    /// Runs `work` on the elements as f32: in place where they are, else in `scratch`, rounded back
+    /// afterwards.
     fn as_f32<R>(x: &mut [Self], scratch: &mut Vec<f32>, work: impl FnOnce(&mut [f32]) -> R) -> R {
         scratch.resize(x.len(), 0.0);
         widen(scratch, x);
@@ -65,7 +66,8 @@ impl Element for f16 {
     #[inline(always)]
     fn wide(self) -> f32 {
         let bits = u32::from(self.to_bits());
-        // Exponent and mantissa in f32's places; the product re-biases the exponent and is exact for subnormals too.
+        // Exponent and mantissa in f32's places; the product re-biases the exponent and is exact
+        // for subnormals too.
         let magnitude = f32::from_bits((bits & 0x7fff) << 13) * f32::from_bits(0x7780_0000);
         let special = if bits & 0x7c00 == 0x7c00 { 0x7f80_0000 } else { 0 };
         f32::from_bits(magnitude.to_bits() | special | (bits & 0x8000) << 16)
@@ -76,8 +78,10 @@ impl Element for f16 {
         let bits = x.to_bits();
         let sign = bits >> 16 & 0x8000;
         let magnitude = bits & 0x7fff_ffff;
-        // Normal: re-bias, round to nearest even on the 13 bits that go; a carry into the exponent is right, to infinity too.
-        let normal = magnitude.wrapping_sub(112 << 23).wrapping_add(0xfff + (magnitude >> 13 & 1)) >> 13;
+        // Normal: re-bias, round to nearest even on the 13 bits that go; a carry into the exponent
+        // is right, to infinity too.
+        let normal =
+            magnitude.wrapping_sub(112 << 23).wrapping_add(0xfff + (magnitude >> 13 & 1)) >> 13;
         // Below 2^-14 the addition of 0.5 puts the last f16 bit into f32's last place, and rounds.
         let small = (f32::from_bits(magnitude) + 0.5).to_bits().wrapping_sub(0x3f00_0000);
         let nan = if magnitude > 0x7f80_0000 { 0x7e00 } else { 0x7c00 };
@@ -127,15 +131,17 @@ pub(super) fn bytes_mut<'a>(y: ViewMut<'a>) -> &'a mut [u8] {
 }
 
 /// # Safety
-/// `T` is what the view's dtype says. A view comes from a live tensor (its lifetime borrows it), the door has checked
-/// that the tensor lives on this device, and its address is aligned: allocations are, shared memory is checked.
+/// `T` is what the view's dtype says. A view comes from a live tensor (its lifetime borrows it),
+/// the door has checked that the tensor lives on this device, and its address is aligned:
+/// allocations are, shared memory is checked.
 unsafe fn slice<'a, T: bytemuck::Pod>(x: View<'a>) -> &'a [T] {
     // SAFETY: the caller's duty, above.
     unsafe { std::slice::from_raw_parts(x.address() as *const T, x.shape().count()) }
 }
 
 /// # Safety
-/// As `slice`; a ViewMut borrows its tensor mutably and parts of it are disjoint, so nobody else holds these elements.
+/// As `slice`; a ViewMut borrows its tensor mutably and parts of it are disjoint, so nobody else
+/// holds these elements.
 unsafe fn slice_mut<'a, T: bytemuck::Pod>(y: ViewMut<'a>) -> &'a mut [T] {
     // SAFETY: the caller's duty, above.
     unsafe { std::slice::from_raw_parts_mut(y.address() as *mut T, y.shape().count()) }
@@ -163,7 +169,8 @@ macro_rules! by_float {
 }
 pub(super) use by_float;
 
-/// A float view of whatever dtype, read a stretch at a time: for operands whose dtypes do not depend on each other.
+/// A float view of whatever dtype, read a stretch at a time: for operands whose dtypes do not
+/// depend on each other.
 #[derive(Clone, Copy)]
 pub(super) enum Floats<'a> {
     F32(&'a [f32]),
@@ -233,7 +240,8 @@ impl<'a> FloatsMut<'a> {
     }
 }
 
-/// A float view of any dtype as f32: borrowed where it is, widened where not. For small things such as a bias.
+/// A float view of any dtype as f32: borrowed where it is, widened where not. For small things such
+/// as a bias.
 pub(super) fn widened<'a>(x: View<'a>) -> Cow<'a, [f32]> {
     match x.dtype() {
         Dtype::F32 => Cow::Borrowed(floats::<f32>(x)),
@@ -281,7 +289,10 @@ mod tests {
                 assert_eq!(<bf16 as Element>::narrow(b.wide()).to_bits(), bits);
             }
         }
-        assert!(<f16 as Element>::narrow(f32::NAN).is_nan() && <bf16 as Element>::narrow(f32::NAN).is_nan());
+        assert!(
+            <f16 as Element>::narrow(f32::NAN).is_nan()
+                && <bf16 as Element>::narrow(f32::NAN).is_nan()
+        );
         assert!(f16::NAN.wide().is_nan() && bf16::NAN.wide().is_nan());
     }
 

@@ -7,7 +7,12 @@ use super::Threads;
 use crate::base::Fault;
 use anyhow::Result;
 
-pub(super) fn embed(pool: &Threads, mut y: ViewMut, tables: &[(View, View)], write: Write) -> Result<()> {
+pub(super) fn embed(
+    pool: &Threads,
+    mut y: ViewMut,
+    tables: &[(View, View)],
+    write: Write,
+) -> Result<()> {
     for &(table, ids) in tables {
         check("embed", words(ids), table.rows())?;
     }
@@ -40,7 +45,8 @@ pub(super) fn embed_backward(pool: &Threads, d_table: ViewMut, dy: View, ids: Vi
     let ids = words(ids);
     check("embed_backward", ids, d_table.rows())?;
     let cols = dy.cols();
-    // Threads own columns, so each element's sum runs over the rows in ascending order whatever their number.
+    // Threads own columns, so each element's sum runs over the rows in ascending order whatever
+    // their number.
     let width = cols.div_ceil(pool.count()).next_multiple_of(16);
     let d_table = Scatter::new(floats_mut::<f32>(d_table));
     by_float!(dy.dtype(), T => {
@@ -48,7 +54,8 @@ pub(super) fn embed_backward(pool: &Threads, d_table: ViewMut, dy: View, ids: Vi
         pool.ranges(cols, width, |range| {
             for (dy, &id) in dy.chunks_exact(cols).zip(ids) {
                 let start = id as usize * cols;
-                // SAFETY: the ranges of columns are disjoint, and one thread visits its rows one after another.
+                // SAFETY: the ranges of columns are disjoint, and one thread visits its rows one
+                // after another.
                 let sum = unsafe { d_table.range(start + range.start..start + range.end) };
                 for (sum, dy) in sum.iter_mut().zip(&dy[range.clone()]) {
                     *sum += dy.wide();
@@ -63,8 +70,7 @@ pub(super) fn embed_backward(pool: &Threads, d_table: ViewMut, dy: View, ids: Vi
 fn check(op: &str, ids: &[u32], rows: usize) -> Result<()> {
     match ids.iter().position(|&id| id as usize >= rows) {
         None => Ok(()),
-        Some(r) => {
-            Err(Fault::Data.error(format!("{op}: ids: row {r}: expected an id below {rows}, got {}", ids[r])))
-        }
+        Some(r) => Err(Fault::Data
+            .error(format!("{op}: ids: row {r}: expected an id below {rows}, got {}", ids[r]))),
     }
 }

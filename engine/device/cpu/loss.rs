@@ -52,7 +52,13 @@ fn softmax_gradient(row: &mut [f32], target: usize, weight: f32) -> f32 {
     sum.ln() - logit
 }
 
-pub(super) fn log_probs_at(pool: &Threads, y: ViewMut, logits: View, first: View, ids: View) -> Result<()> {
+pub(super) fn log_probs_at(
+    pool: &Threads,
+    y: ViewMut,
+    logits: View,
+    first: View,
+    ids: View,
+) -> Result<()> {
     let (rows, cols) = (logits.rows(), logits.cols());
     let (first, ids) = (words(first), words(ids));
     let ascending = first.windows(2).all(|ends| ends[0] <= ends[1]);
@@ -64,7 +70,8 @@ pub(super) fn log_probs_at(pool: &Threads, y: ViewMut, logits: View, first: View
         first[rows]
     );
     if let Some(&id) = ids.iter().find(|&&id| id as usize >= cols) {
-        return Err(Fault::Data.error(format!("log_probs_at: ids: expected columns below {cols}, got {id}")));
+        return Err(Fault::Data
+            .error(format!("log_probs_at: ids: expected columns below {cols}, got {id}")));
     }
     let y = Scatter::new(floats_mut::<f32>(y));
     by_float!(logits.dtype(), T => {

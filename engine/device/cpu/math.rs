@@ -1,5 +1,6 @@
-//! exp, the logistic function and erf as straight-line f32 code: loops over them become vector code.
-//! Within 2 ulp of f32 at the scale of the result (exp) or of one (the bounded ones). Not a number stays not a number.
+//! exp, the logistic function and erf as straight-line f32 code: loops over them become vector
+//! code. Within 2 ulp of f32 at the scale of the result (exp) or of one (the bounded ones). Not a
+//! number stays not a number.
 
 use super::super::Gelu;
 
@@ -54,7 +55,8 @@ pub(super) fn erf(x: f32) -> f32 {
     let p = s.mul_add(p, 1.128_36e-1);
     let p = s.mul_add(p, -3.761_262_6e-1);
     let small = z * s.mul_add(p, std::f32::consts::FRAC_2_SQRT_PI);
-    // 1 < |x| ≤ 4: 1 - exp(polynomial), minimax of ln(1 - erf(x)); from 4 on the result rounds to one.
+    // 1 < |x| ≤ 4: 1 - exp(polynomial), minimax of ln(1 - erf(x)); from 4 on the result rounds to
+    // one.
     let t = if z > 4.0 { 4.0 } else { z };
     let q = t.mul_add(1.855_740_7e-4, -2.939_608e-3);
     let q = t.mul_add(q, 2.180_532e-2);
@@ -103,7 +105,8 @@ fn twice_argument(x: f32) -> f32 {
     x * (x * x).mul_add(CUBIC, LINEAR)
 }
 
-/// Runs `$body` with the constant `$ERF` that [`gelu`] and [`gelu_slope`] take, so that loops hold one curve only.
+/// Runs `$body` with the constant `$ERF` that [`gelu`] and [`gelu_slope`] take, so that loops hold
+/// one curve only.
 macro_rules! by_gelu {
     ($form:expr, $ERF:ident => $body:expr) => {
         match $form {
@@ -165,7 +168,8 @@ mod tests {
     fn within_two_ulp() {
         let exp_error = worst(-87.0, 88.7, exp, f64::exp, |y| y);
         assert!(exp_error <= 2.0, "exp {exp_error}");
-        let logistic_error = worst(-40.0, 40.0, logistic, |x| 1.0 / (1.0 + (-x).exp()), |y| y.max(0.5));
+        let logistic_error =
+            worst(-40.0, 40.0, logistic, |x| 1.0 / (1.0 + (-x).exp()), |y| y.max(0.5));
         assert!(logistic_error <= 2.0, "logistic {logistic_error}");
         let erf_error = worst(-4.2, 4.2, erf, erf64, |y| y.abs().max(0.125));
         assert!(erf_error <= 2.0, "erf {erf_error}");
@@ -179,7 +183,13 @@ mod tests {
         let du = |x: f64| (2.0 / std::f64::consts::PI).sqrt() * (1.0 + 3.0 * 0.044715 * x * x);
         let errors = [
             worst(-5.5, 5.5, gelu::<true>, |x| x * phi(x), |y| y.abs().max(1.0)),
-            worst(-5.5, 5.5, gelu::<false>, |x| 0.5 * x * (1.0 + u(x).tanh()), |y| y.abs().max(1.0)),
+            worst(
+                -5.5,
+                5.5,
+                gelu::<false>,
+                |x| 0.5 * x * (1.0 + u(x).tanh()),
+                |y| y.abs().max(1.0),
+            ),
             worst(
                 -5.5,
                 5.5,

@@ -1,10 +1,12 @@
-//! Matrix products: the `gemm` crate on blocks of y, and what follows a product while its block is in the cache.
+//! Matrix products: the `gemm` crate on blocks of y, and what follows a product while its block is
+//! in the cache.
 //!
-//! An element of y is one chain of fused multiply-adds over each stretch of at most [`DEPTH`] columns of k, the
-//! stretches added in order. `gemm` keeps to that whatever the tile, as long as it cuts k nowhere itself (hence
-//! `DEPTH`) and takes neither its matrix-vector nor its dot-product path (hence two rows and two columns at least, and
-//! panels of b whose columns are contiguous). So a row has the same bits beside any other rows, on any number of
-//! threads; `tests/invariance.rs` holds that.
+//! An element of y is one chain of fused multiply-adds over each stretch of at most [`DEPTH`]
+//! columns of k, the stretches added in order. `gemm` keeps to that whatever the tile, as long as
+//! it cuts k nowhere itself (hence `DEPTH`) and takes neither its matrix-vector nor its dot-product
+//! path (hence two rows and two columns at least, and panels of b whose columns are contiguous). So
+//! a row has the same bits beside any other rows, on any number of threads; `tests/invariance.rs`
+//! holds that.
 
 use super::super::*;
 use super::element::{by_float, floats, floats_mut, widened, Element, Floats, FloatsMut};
@@ -41,7 +43,8 @@ pub(super) fn matmul(
         && epilogue.pre_activation.is_none()
         && epilogue.low_rank.is_none()
         && epilogue.residual.is_none();
-    // `gemm` vectorises over the columns of y: where they are few and rows many, the transpose is the faster product.
+    // `gemm` vectorises over the columns of y: where they are few and rows many, the transpose is
+    // the faster product.
     if form == Form::Tn && bare && n < 64 && m >= 2 * n {
         let mut turned = vec![0.0f32; n * m];
         let mut write = epilogue.write;
@@ -145,20 +148,25 @@ impl<'a> Product<'a> {
         self.terms.push(Term { a, b, scale });
     }
 
-    /// Whether `gemm` may write into y itself: f32, and nothing between the sum and y that is not a sum.
+    /// Whether `gemm` may write into y itself: f32, and nothing between the sum and y that is not a
+    /// sum.
     fn direct(&self) -> Option<Scatter<'a, f32>> {
-        let summed = self.write == Write::Set || self.gelu.is_none() && self.pre_activation.is_none();
+        let summed =
+            self.write == Write::Set || self.gelu.is_none() && self.pre_activation.is_none();
         match self.y {
             FloatsMut::F32(y) if summed && self.m > 1 && self.n > 1 => Some(y),
             _ => None,
         }
     }
 
-    /// y, where its old values are the first summand although `gemm` may not write into it: the sum has the same bits either way.
+    /// y, where its old values are the first summand although `gemm` may not write into it: the sum
+    /// has the same bits either way.
     fn begun(&self) -> Option<Scatter<'a, f32>> {
         let summed = self.gelu.is_none() && self.pre_activation.is_none();
         match self.y {
-            FloatsMut::F32(y) if summed && self.write == Write::Add && self.direct().is_none() => Some(y),
+            FloatsMut::F32(y) if summed && self.write == Write::Add && self.direct().is_none() => {
+                Some(y)
+            }
             _ => None,
         }
     }
@@ -169,7 +177,8 @@ impl<'a> Product<'a> {
             0 | 1 => 1,
             worth => worth.min(4 * pool.count()),
         };
-        // Columns first, since each task makes its own panels of b; rows where there are too few of them.
+        // Columns first, since each task makes its own panels of b; rows where there are too few of
+        // them.
         let mut wide = n.div_ceil(WIDTH);
         let mut high = tasks.div_ceil(wide).min(m.div_ceil(WIDTH));
         if self.direct().is_none() {
@@ -210,7 +219,9 @@ impl<'a> Product<'a> {
             let mut next = 0;
             loop {
                 let (first, mut depth) = (next, 0);
-                while next < self.stretches.len() && depth + self.stretches[next].depth.len() <= HELD {
+                while next < self.stretches.len()
+                    && depth + self.stretches[next].depth.len() <= HELD
+                {
                     depth += self.stretches[next].depth.len();
                     next += 1;
                 }
@@ -230,12 +241,21 @@ impl<'a> Product<'a> {
                         }
                     }
                     for (i, &panel) in (first..next).zip(&held) {
-                        let read = i > 0 || begun.is_some() || direct.is_some() && self.write == Write::Add;
+                        let read = i > 0
+                            || begun.is_some()
+                            || direct.is_some() && self.write == Write::Add;
                         let a = self.left(&self.stretches[i], &rows, a);
                         self.call(start, stride, (rows.len(), columns.len()), a, panel, i, read);
                     }
                     if next == self.stretches.len() {
-                        self.finish(rows, &columns, direct, tile, pitch, &mut line[..columns.len()]);
+                        self.finish(
+                            rows,
+                            &columns,
+                            direct,
+                            tile,
+                            pitch,
+                            &mut line[..columns.len()],
+                        );
                     }
                 }
                 if next == self.stretches.len() {
@@ -245,7 +265,8 @@ impl<'a> Product<'a> {
         });
     }
 
-    /// The panels of b for some stretches: in place where their columns are contiguous f32, else copied.
+    /// The panels of b for some stretches: in place where their columns are contiguous f32, else
+    /// copied.
     fn panels(
         &self,
         stretches: Range<usize>,
@@ -269,7 +290,8 @@ impl<'a> Product<'a> {
         stretches.map(panel).collect()
     }
 
-    /// Rows of a: in place where they are f32 and more than one, else copied to where a second row can be read.
+    /// Rows of a: in place where they are f32 and more than one, else copied to where a second row
+    /// can be read.
     fn left(&self, stretch: &Stretch, rows: &Range<usize>, room: &mut [f32]) -> Panel {
         let a = &self.terms[stretch.term].a;
         let in_place = if rows.len() > 1 { a.in_place(&stretch.depth, rows) } else { None };
@@ -288,10 +310,11 @@ impl<'a> Product<'a> {
         read: bool,
     ) {
         let Stretch { term, depth } = &self.stretches[i];
-        // A single row or column is computed beside one of leftover numbers, which nobody reads: see the head of the file.
-        // SAFETY: y, a and b hold at least two rows and columns at these strides: in place they were checked against
-        // their slices (and have two, else they would not be in place), in scratch they have a pitch of 16 or more and
-        // room for two. No other thread writes these rows and columns of y: tasks are disjoint.
+        // A single row or column is computed beside one of leftover numbers, which nobody reads:
+        // see the head of the file. SAFETY: y, a and b hold at least two rows and columns at these
+        // strides: in place they were checked against their slices (and have two, else they would
+        // not be in place), in scratch they have a pitch of 16 or more and room for two. No other
+        // thread writes these rows and columns of y: tasks are disjoint.
         unsafe {
             gemm::gemm(
                 m.max(2),

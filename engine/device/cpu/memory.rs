@@ -1,4 +1,5 @@
-//! Host memory: buffers come back to free lists, so that a training step asks the system for nothing after the first.
+//! Host memory: buffers come back to free lists, so that a training step asks the system for
+//! nothing after the first.
 
 use super::super::MemoryUse;
 use crate::base::Fault;
@@ -37,7 +38,8 @@ enum Buffer {
     Map(MmapMut),
 }
 
-/// The size that serves `bytes`: eight steps for each doubling, so that batches of changing length share buffers.
+/// The size that serves `bytes`: eight steps for each doubling, so that batches of changing length
+/// share buffers.
 fn class(bytes: usize) -> usize {
     let bytes = bytes.max(ALIGNMENT);
     let step = (bytes.next_power_of_two() / 16).max(ALIGNMENT);
@@ -65,7 +67,8 @@ impl Memory {
                 buffer
             }
             None => {
-                if state.cached + state.held + class > state.used.peak + state.used.peak / 4 + KEPT {
+                if state.cached + state.held + class > state.used.peak + state.used.peak / 4 + KEPT
+                {
                     state.release();
                 }
                 match new(class) {
@@ -118,7 +121,8 @@ impl State {
         for (class, buffers) in std::mem::take(&mut self.free) {
             for buffer in buffers {
                 if let Buffer::Heap(address) = buffer {
-                    // SAFETY: allocated by `new` with this layout, and in no one's use: it was in the free list.
+                    // SAFETY: allocated by `new` with this layout, and in no one's use: it was in
+                    // the free list.
                     unsafe { dealloc(address as *mut u8, layout(class)) };
                 }
             }
@@ -136,7 +140,8 @@ impl Drop for State {
 fn new(class: usize) -> std::result::Result<Buffer, String> {
     if class >= MAPPED {
         let map = MmapMut::map_anon(class).map_err(|e| e.to_string())?;
-        // Fewer address translations for matrix products; where the system declines, nothing is lost.
+        // Fewer address translations for matrix products; where the system declines, nothing is
+        // lost.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
         return Ok(Buffer::Map(map));

@@ -1,4 +1,5 @@
-//! The CPU backend: host memory and the ops on it. A family is a file; [`Threads`] cuts work, `element` reads memory.
+//! The CPU backend: host memory and the ops on it. A family is a file; [`Threads`] cuts work,
+//! `element` reads memory.
 
 mod activation;
 mod attention;
@@ -128,7 +129,14 @@ impl Backend for Cpu {
         matmul::sum_rows(&self.threads, y, x)
     }
 
-    fn rotate(&self, x: ViewMut, rotary: Rotary, heads: usize, layout: Qkv, turn: Turn) -> Result<()> {
+    fn rotate(
+        &self,
+        x: ViewMut,
+        rotary: Rotary,
+        heads: usize,
+        layout: Qkv,
+        turn: Turn,
+    ) -> Result<()> {
         attention::rotate(&self.threads, x, rotary, heads, layout, turn)
     }
 
@@ -144,7 +152,17 @@ impl Backend for Cpu {
         scale: f32,
         dropout: Option<Dropout>,
     ) -> Result<()> {
-        attention::attention(&self.threads, y, log_sum_exp, qkv, segments, heads, layout, scale, dropout)
+        attention::attention(
+            &self.threads,
+            y,
+            log_sum_exp,
+            qkv,
+            segments,
+            heads,
+            layout,
+            scale,
+            dropout,
+        )
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -176,7 +194,14 @@ impl Backend for Cpu {
         )
     }
 
-    fn cache_store(&self, cache: ViewMut, qkv: View, slots: View, heads: usize, layout: Qkv) -> Result<()> {
+    fn cache_store(
+        &self,
+        cache: ViewMut,
+        qkv: View,
+        slots: View,
+        heads: usize,
+        layout: Qkv,
+    ) -> Result<()> {
         attention::cache_store(&self.threads, cache, qkv, slots, heads, layout)
     }
 
@@ -215,7 +240,13 @@ impl Backend for Cpu {
         activation::cast(&self.threads, y, x)
     }
 
-    fn cross_entropy(&self, loss: ViewMut, logits: ViewMut, targets: View, weights: View) -> Result<()> {
+    fn cross_entropy(
+        &self,
+        loss: ViewMut,
+        logits: ViewMut,
+        targets: View,
+        weights: View,
+    ) -> Result<()> {
         loss::cross_entropy(&self.threads, loss, logits, targets, weights)
     }
 

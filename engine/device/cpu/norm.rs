@@ -117,10 +117,12 @@ impl Row<'_> {
             inverse * (-normed).mul_add(mean_gx, dy.wide().mul_add(*weight, -mean_g))
         };
         match write {
-            Write::Set => rows.for_each(|(((dx, dy), x), weight)| *dx = T::narrow(value(dy, x, weight))),
-            Write::Add => {
-                rows.for_each(|(((dx, dy), x), weight)| *dx = T::narrow(dx.wide() + value(dy, x, weight)))
+            Write::Set => {
+                rows.for_each(|(((dx, dy), x), weight)| *dx = T::narrow(value(dy, x, weight)))
             }
+            Write::Add => rows.for_each(|(((dx, dy), x), weight)| {
+                *dx = T::narrow(dx.wide() + value(dy, x, weight))
+            }),
         }
     }
 
@@ -136,7 +138,8 @@ impl Row<'_> {
                 *gx = ((x.wide() - mean) * inverse).mul_add(product, *gx);
             }
         };
-        let (mut dy, mut x, mut w) = (dy.chunks_exact(32), x.chunks_exact(32), weight.chunks_exact(32));
+        let (mut dy, mut x, mut w) =
+            (dy.chunks_exact(32), x.chunks_exact(32), weight.chunks_exact(32));
         for ((dy, x), w) in (&mut dy).zip(&mut x).zip(&mut w) {
             add(&mut g, &mut gx, dy, x, w);
         }

@@ -15,7 +15,8 @@ pub(super) fn adamw(
     gradient: View,
     numbers: AdamW,
 ) -> Result<()> {
-    let AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, step, gradient_scale } = numbers;
+    let AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, step, gradient_scale } =
+        numbers;
     // In f64: 1 - β² of the first steps would lose digits in f32.
     let left = |beta: f32| (1.0 - f64::from(beta)) as f32;
     let correction = |beta: f32| 1.0 - f64::from(beta).powf(step as f64);
@@ -29,8 +30,10 @@ pub(super) fn adamw(
     let moment2 = Scatter::new(floats_mut::<f32>(moment2));
     pool.rows_of(floats_mut::<f32>(parameter), 1, |range, parameter| {
         // SAFETY: `rows_of` hands out each element once.
-        let (moment1, moment2) = unsafe { (moment1.range(range.clone()), moment2.range(range.clone())) };
-        for (((p, m), v), g) in parameter.iter_mut().zip(moment1).zip(moment2).zip(&gradient[range]) {
+        let (moment1, moment2) =
+            unsafe { (moment1.range(range.clone()), moment2.range(range.clone())) };
+        for (((p, m), v), g) in parameter.iter_mut().zip(moment1).zip(moment2).zip(&gradient[range])
+        {
             let g = g * gradient_scale;
             *m = beta1.mul_add(*m, left1 * g);
             *v = beta2.mul_add(*v, left2 * g * g);

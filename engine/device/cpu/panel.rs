@@ -1,4 +1,5 @@
-//! Panels: pieces of a matrix as f32 in the order `gemm` reads fastest, and the scratch memory they lie in.
+//! Panels: pieces of a matrix as f32 in the order `gemm` reads fastest, and the scratch memory they
+//! lie in.
 
 use super::element::Floats;
 use super::element::{widen, Element};
@@ -21,15 +22,17 @@ pub(super) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) ->
         if lines.len() * 16 < len {
             lines.resize(len.div_ceil(16), Line([0.0; 16]));
         }
-        // SAFETY: a Line is sixteen floats without padding, and `lines` is borrowed for as long as the slice lives.
-        let floats =
-            unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast::<f32>(), lines.len() * 16) };
+        // SAFETY: a Line is sixteen floats without padding, and `lines` is borrowed for as long as
+        // the slice lives.
+        let floats = unsafe {
+            std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast::<f32>(), lines.len() * 16)
+        };
         work(&mut floats[..len])
     })
 }
 
-/// The distance between rows of `width` floats in scratch: whole cache lines, and not a multiple of 256 bytes, so that
-/// the rows of a column do not share cache sets.
+/// The distance between rows of `width` floats in scratch: whole cache lines, and not a multiple of
+/// 256 bytes, so that the rows of a column do not share cache sets.
 pub(super) fn pitch(width: usize) -> usize {
     let pitch = width.next_multiple_of(16);
     match pitch % 64 {
@@ -124,7 +127,14 @@ impl<'a> Matrix<'a> {
 }
 
 /// y\[c\]\[r\] = x\[r\]\[c\] for `rows` rows of x and `cols` columns.
-fn transpose<T: Element>(y: &mut [f32], y_stride: usize, x: &[T], x_stride: usize, rows: usize, cols: usize) {
+fn transpose<T: Element>(
+    y: &mut [f32],
+    y_stride: usize,
+    x: &[T],
+    x_stride: usize,
+    rows: usize,
+    cols: usize,
+) {
     assert!(rows <= y_stride && rows * cols > 0);
     assert!((cols - 1) * y_stride + rows <= y.len() && (rows - 1) * x_stride + cols <= x.len());
     let whole = (rows / 8 * 8, cols / 8 * 8);
@@ -154,7 +164,8 @@ fn transpose<T: Element>(y: &mut [f32], y_stride: usize, x: &[T], x_stride: usiz
 #[inline(always)]
 fn transposed(block: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
     use std::arch::x86_64::*;
-    // SAFETY: AVX is there (the cfg above); the arrays and eight vectors have the same size and any bits are floats.
+    // SAFETY: AVX is there (the cfg above); the arrays and eight vectors have the same size and any
+    // bits are floats.
     unsafe {
         let r: [__m256; 8] = std::mem::transmute(block);
         let pairs = |a, b| (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
@@ -194,7 +205,12 @@ mod tests {
             let x: Vec<f32> = (0..rows * cols).map(|i| i as f32).collect();
             let pitch = pitch(rows);
             let mut y = vec![-1.0; pitch * cols];
-            Matrix::by_column(Floats::F32(&x), cols).columns_contiguous(0..cols, 0..rows, &mut y, pitch);
+            Matrix::by_column(Floats::F32(&x), cols).columns_contiguous(
+                0..cols,
+                0..rows,
+                &mut y,
+                pitch,
+            );
             for r in 0..rows {
                 for c in 0..cols {
                     assert_eq!(y[c * pitch + r], x[r * cols + c], "{rows}x{cols} at {r} {c}");

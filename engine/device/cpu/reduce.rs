@@ -1,5 +1,5 @@
-//! Sums and maxima over a slice in one fixed order: LANES running values, then a tree. The order depends on the length
-//! alone, so equal rows give equal bits wherever they stand.
+//! Sums and maxima over a slice in one fixed order: LANES running values, then a tree. The order
+//! depends on the length alone, so equal rows give equal bits wherever they stand.
 
 use super::element::Element;
 

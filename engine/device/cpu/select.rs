@@ -28,7 +28,8 @@ fn largest<T: Element>(values: &mut [f32], columns: &mut [u32], x: &[T]) {
     let k = values.len();
     let mut found = 0;
     for (block, x) in x.chunks(BLOCK).enumerate() {
-        // Most blocks hold nothing better than what was found. Equal is not better: its column is larger.
+        // Most blocks hold nothing better than what was found. Equal is not better: its column is
+        // larger.
         if found == k && reduce::max(x) <= values[k - 1] {
             continue;
         }

@@ -26,7 +26,9 @@ impl Threads {
                     .num_threads(n - 1)
                     .thread_name(|i| format!("cpu-{}", i + 1))
                     .build()
-                    .map_err(|e| Fault::Device.error(format!("cpu: {n} threads cannot be started: {e}")))?,
+                    .map_err(|e| {
+                        Fault::Device.error(format!("cpu: {n} threads cannot be started: {e}"))
+                    })?,
             ),
         };
         Ok(Threads { count, pool })
@@ -41,7 +43,8 @@ impl Threads {
         self.each_with(count, || (), |(), i| work(i));
     }
 
-    /// As [`Threads::each`], with something that every thread makes for itself first, such as scratch memory.
+    /// As [`Threads::each`], with something that every thread makes for itself first, such as
+    /// scratch memory.
     pub fn each_with<S>(
         &self,
         count: usize,
@@ -70,20 +73,26 @@ impl Threads {
         }
     }
 
-    /// Calls `work` with consecutive ranges of `chunk` (the last shorter) that together are `0..count`.
+    /// Calls `work` with consecutive ranges of `chunk` (the last shorter) that together are
+    /// `0..count`.
     pub fn ranges(&self, count: usize, chunk: usize, work: impl Fn(Range<usize>) + Sync) {
         assert!(chunk > 0, "ranges of nothing");
         self.each(count.div_ceil(chunk), |i| work(i * chunk..count.min((i + 1) * chunk)));
     }
 
-    /// As [`Threads::ranges`], for rows of `cols` elements: each range is worth waking a thread for.
-    /// Only for work where a row's result does not depend on the range it is in.
+    /// As [`Threads::ranges`], for rows of `cols` elements: each range is worth waking a thread
+    /// for. Only for work where a row's result does not depend on the range it is in.
     pub fn rows(&self, rows: usize, cols: usize, work: impl Fn(Range<usize>) + Sync) {
         self.ranges(rows, (WORTH / cols.max(1)).clamp(1, rows.max(1)), work);
     }
 
     /// As [`Threads::rows`], handing out the rows of `y`, which has `cols` columns.
-    pub fn rows_of<T: Send>(&self, y: &mut [T], cols: usize, work: impl Fn(Range<usize>, &mut [T]) + Sync) {
+    pub fn rows_of<T: Send>(
+        &self,
+        y: &mut [T],
+        cols: usize,
+        work: impl Fn(Range<usize>, &mut [T]) + Sync,
+    ) {
         let rows = y.len() / cols.max(1);
         let y = Scatter::new(y);
         self.rows(rows, cols, |range| {
@@ -105,7 +114,8 @@ pub(super) struct Scatter<'a, T> {
     life: std::marker::PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: a Scatter is a `&mut [T]` whose ranges are handed out by `range`, whose callers keep them disjoint.
+// SAFETY: a Scatter is a `&mut [T]` whose ranges are handed out by `range`, whose callers keep them
+// disjoint.
 unsafe impl<T: Send> Send for Scatter<'_, T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Scatter<'_, T> {}
@@ -129,7 +139,8 @@ impl<'a, T> Scatter<'a, T> {
     #[allow(clippy::mut_from_ref)]
     pub unsafe fn range(&self, range: Range<usize>) -> &mut [T] {
         assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {}", self.len);
-        // SAFETY: inside the slice (just checked) and disjoint from every other range (the caller's duty).
+        // SAFETY: inside the slice (just checked) and disjoint from every other range (the caller's
+        // duty).
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
 }

@@ -3,7 +3,14 @@
 use super::*;
 
 /// Launches over n elements.
-fn each(cuda: &Cuda, name: &str, dtype: Dtype, n: usize, addresses: &[u64], arguments: &[Arg]) -> Result<()> {
+fn each(
+    cuda: &Cuda,
+    name: &str,
+    dtype: Dtype,
+    n: usize,
+    addresses: &[u64],
+    arguments: &[Arg],
+) -> Result<()> {
     let (entry, many) = entry(name, dtype, n, addresses);
     cuda.launch(&entry, grid(cuda, n / many), arguments)
 }
@@ -18,7 +25,14 @@ fn gelu_name(form: Gelu) -> &'static str {
 pub(super) fn gelu(cuda: &Cuda, y: ViewMut, x: View, form: Gelu) -> Result<()> {
     let n = x.shape().count();
     let arguments = [Arg::from(&y), x.into(), Arg::U64(n as u64)];
-    each(cuda, &format!("gelu_{}", gelu_name(form)), x.dtype(), n, &[y.address(), x.address()], &arguments)
+    each(
+        cuda,
+        &format!("gelu_{}", gelu_name(form)),
+        x.dtype(),
+        n,
+        &[y.address(), x.address()],
+        &arguments,
+    )
 }
 
 pub(super) fn gelu_backward(cuda: &Cuda, dx: ViewMut, dy: View, x: View, form: Gelu) -> Result<()> {
@@ -34,7 +48,13 @@ pub(super) fn blend(cuda: &Cuda, y: ViewMut, x: View, alpha: f32, beta: f32) -> 
     each(cuda, "blend", x.dtype(), n, &[y.address(), x.address()], &arguments)
 }
 
-pub(super) fn dropout(cuda: &Cuda, y: ViewMut, x: View, dropout: Dropout, write: Write) -> Result<()> {
+pub(super) fn dropout(
+    cuda: &Cuda,
+    y: ViewMut,
+    x: View,
+    dropout: Dropout,
+    write: Write,
+) -> Result<()> {
     let (rows, cols) = (x.rows(), x.cols());
     let arguments = [
         Arg::from(&y),

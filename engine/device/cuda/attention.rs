@@ -37,8 +37,9 @@ impl Heads {
         }
     }
 
-    /// Whether tensor cores do it: 16-bit elements, a head of 64 or 128, addresses of whole 16 bytes (rows then are, too), and a
-    /// scale that does not turn the largest product into the smallest score. Never a matter of how many rows there are.
+    /// Whether tensor cores do it: 16-bit elements, a head of 64 or 128, addresses of whole 16
+    /// bytes (rows then are, too), and a scale that does not turn the largest product into the
+    /// smallest score. Never a matter of how many rows there are.
     fn tensor_cores(self, scale: f32, addresses: &[u64]) -> bool {
         self.dtype != Dtype::F32
             && [64, 128].contains(&self.size)
@@ -61,15 +62,17 @@ fn fitting(cuda: &Cuda, op: &str, heads: Heads, bytes: usize) -> Result<usize> {
     match bytes <= most {
         true => Ok(bytes),
         false => Err(Fault::Device.error(format!(
-            "{op}: heads: expected a head whose tiles fit into {most} bytes of shared memory, got one of {} columns that needs {bytes}; use a device with more, or the CPU",
+            "{op}: heads: expected a head whose tiles fit into {most} bytes of shared memory, got \
+            one of {} columns that needs {bytes}; use a device with more, or the CPU",
             heads.size
         ))),
     }
 }
 
-/// What each block that owns "queries" or "keys" does, for every sequence and every `block` of its rows: start and length of the sequence,
-/// its context, the block's first row. Costly ones first, so that no processor ends long after the others; where
-/// blocks run is nothing that results depend on.
+/// What each block that owns "queries" or "keys" does, for every sequence and every `block` of its
+/// rows: start and length of the sequence, its context, the block's first row. Costly ones first,
+/// so that no processor ends long after the others; where blocks run is nothing that results depend
+/// on.
 fn blocks(segments: &Segments, own: &'static str, block: usize) -> Result<Arc<Tensor>> {
     segments.prepared((own, block), || sorted(segments, own, block).concat())
 }
@@ -222,7 +225,8 @@ pub(super) fn attention_backward(
         count(heads.count),
         count(heads.size),
     ];
-    let grid = Grid { blocks: [batch.div_ceil(8) as u32, heads.count as u32, 1], threads: 256, shared: 0 };
+    let grid =
+        Grid { blocks: [batch.div_ceil(8) as u32, heads.count as u32, 1], threads: 256, shared: 0 };
     cuda.launch(&format!("attention_statistics_{}", suffix(heads.dtype)), grid, &arguments)?;
 
     let tensor_cores = heads.tensor_cores(scale, &[d_qkv.address(), dy.address(), qkv.address()]);
@@ -301,7 +305,8 @@ pub(super) fn cache_attention(
     layout: Qkv,
     scale: f32,
 ) -> Result<()> {
-    /// Keys of a split of a prompt, and how many splits there are at most: kernels/attention_cache.cu.
+    /// Keys of a split of a prompt, and how many splits there are at most:
+    /// kernels/attention_cache.cu.
     const SPLIT: (usize, usize) = (512, 4);
     let heads = Heads::new(qkv, heads, layout);
     let [part, head] = heads.steps();
@@ -331,7 +336,8 @@ pub(super) fn cache_attention(
             head,
             Arg::F32(scale),
         ];
-        // Queries, for each warp two stages of keys and values, and what the warps found of 32 rows.
+        // Queries, for each warp two stages of keys and values, and what the warps found of 32
+        // rows.
         let keys = if heads.size == 64 { 32 } else { 16 };
         let shared = 2 * heads.size * (32 + WARPS * 4 * keys) + WARPS * 32 * 2 * 4;
         let shared = fitting(cuda, "cache_attention", heads, shared)?;

@@ -11,9 +11,11 @@ const THREADS: u32 = 256;
 
 /// Tensor-core rate of registers alone and the rate of a copy, each the best of some rounds.
 pub(super) fn ceilings(cuda: &Cuda) -> Result<Ceilings> {
-    // Two blocks a processor hide each other's latencies. Rounds and bytes are large enough to time on a GPU.
+    // Two blocks a processor hide each other's latencies. Rounds and bytes are large enough to time
+    // on a GPU.
     let blocks = 2 * cuda.processors();
-    let (rounds, bytes) = if cuda.driver.facts().emulated { (2, 1 << 16) } else { (20_000, 1 << 30) };
+    let (rounds, bytes) =
+        if cuda.driver.facts().emulated { (2, 1 << 16) } else { (20_000, 1 << 30) };
     let y = cuda.scratch(blocks * THREADS as usize * 4)?;
     let best = |work: &dyn Fn() -> Result<()>| -> Result<f64> {
         let mut best = f64::MAX;

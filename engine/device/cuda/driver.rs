@@ -1,5 +1,6 @@
-//! All that the CUDA backend asks of a driver. Two answer: the GPU's own ([`super::real`]) and the emulator ([`super::emulated`]);
-//! grids, argument order and workspace above this line are the same code for both.
+//! All that the CUDA backend asks of a driver. Two answer: the GPU's own ([`super::real`]) and the
+//! emulator ([`super::emulated`]); grids, argument order and workspace above this line are the same
+//! code for both.
 
 use anyhow::Result;
 
@@ -62,9 +63,11 @@ pub struct Facts {
 /// One device with one stream: what is asked for happens in order.
 pub trait Driver: Send + Sync {
     fn facts(&self) -> &Facts;
-    /// Address of `bytes` > 0 bytes, a multiple of 16, contents unspecified; for what is asked for afterwards.
+    /// Address of `bytes` > 0 bytes, a multiple of 16, contents unspecified; for what is asked for
+    /// afterwards.
     fn alloc(&self, bytes: usize) -> Result<u64>;
-    /// Gives a buffer back when everything asked for before has been done; later buffers may have its place.
+    /// Gives a buffer back when everything asked for before has been done; later buffers may have
+    /// its place.
     fn free(&self, address: u64);
     /// Bytes that [`Driver::alloc`] can still give, as far as is known.
     fn available(&self) -> Result<u64>;

@@ -16,13 +16,15 @@ pub(super) fn embed(cuda: &Cuda, y: ViewMut, tables: &[(View, View)], write: Wri
         });
     }
     arguments.extend([count(y.rows()), count(y.cols()), add(write)]);
-    let addresses: Vec<u64> = tables.iter().map(|(table, _)| table.address()).chain([y.address()]).collect();
+    let addresses: Vec<u64> =
+        tables.iter().map(|(table, _)| table.address()).chain([y.address()]).collect();
     let (entry, _) = entry("embed", y.dtype(), y.cols(), &addresses);
     cuda.launch(&entry, Grid::of(y.rows(), THREADS), &arguments)
 }
 
 pub(super) fn embed_backward(cuda: &Cuda, d_table: ViewMut, dy: View, ids: View) -> Result<()> {
-    let (entry, many) = entry("embed_backward", dy.dtype(), dy.cols(), &[d_table.address(), dy.address()]);
+    let (entry, many) =
+        entry("embed_backward", dy.dtype(), dy.cols(), &[d_table.address(), dy.address()]);
     let blocks = [dy.rows() as u32, dy.cols().div_ceil(many * THREADS as usize) as u32, 1];
     let arguments = [
         Arg::from(&d_table),

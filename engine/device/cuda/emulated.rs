@@ -1,5 +1,6 @@
-//! The driver of the emulator: device memory is host memory in which every buffer ends against a page that nobody may touch,
-//! and begins poisoned; a launch runs the kernel on the host under the order of threads that the seed decides.
+//! The driver of the emulator: device memory is host memory in which every buffer ends against a
+//! page that nobody may touch, and begins poisoned; a launch runs the kernel on the host under the
+//! order of threads that the seed decides.
 
 use super::driver::{Arg, Driver, Facts, Grid};
 use crate::base::{host, Fault};
@@ -18,14 +19,15 @@ const POISON: u8 = 0xff;
 
 pub struct Emulated {
     facts: Facts,
-    /// Decides the order of threads and blocks, another one for each launch: see `kernels/host/emulator.h`.
+    /// Decides the order of threads and blocks, another one for each launch: see
+    /// `kernels/host/emulator.h`.
     seed: u64,
     launches: AtomicU64,
     buffers: Mutex<BTreeMap<u64, Buffer>>,
 }
 
-/// A page that nobody may touch, room of whole pages, a page that nobody may touch. What is asked for stands at the end of the
-/// room, to 16 bytes; the rest of the room is poison that stays.
+/// A page that nobody may touch, room of whole pages, a page that nobody may touch. What is asked
+/// for stands at the end of the room, to 16 bytes; the rest of the room is poison that stays.
 struct Buffer {
     map: MmapMut,
     bytes: usize,
@@ -36,12 +38,16 @@ impl Buffer {
         &self.map[PAGE..self.map.len() - PAGE]
     }
 
-    /// How far outside of the buffer something was written, if so: bytes before its beginning are negative.
+    /// How far outside of the buffer something was written, if so: bytes before its beginning are
+    /// negative.
     fn trespass(&self) -> Option<isize> {
         let room = self.room();
         let begin = room.len() - self.bytes.next_multiple_of(ALIGNMENT);
         let wrong = |&at: &usize| room[at] != POISON;
-        let at = (0..begin).rev().find(wrong).or_else(|| (begin + self.bytes..room.len()).find(wrong))?;
+        let at = (0..begin)
+            .rev()
+            .find(wrong)
+            .or_else(|| (begin + self.bytes..room.len()).find(wrong))?;
         Some(at as isize - begin as isize)
     }
 }
@@ -51,10 +57,12 @@ impl Emulated {
     pub fn open(seed: u64) -> Result<Emulated> {
         if !kernels::EMULATED {
             return Err(Fault::Device.error(
-                "device: emu: expected the emulator of the CUDA kernels, got a binary built without it; build with --features emulated",
+                "device: emu: expected the emulator of the CUDA kernels, got a binary built \
+                without it; build with --features emulated",
             ));
         }
-        // A small device: grids that depend on the number of processors then have several waves in tests.
+        // A small device: grids that depend on the number of processors then have several waves in
+        // tests.
         let facts = Facts { name: "emu".into(), processors: 4, shared: 163 << 10, emulated: true };
         Ok(Emulated { facts, seed, launches: AtomicU64::new(0), buffers: Mutex::default() })
     }
@@ -72,15 +80,18 @@ impl Driver for Emulated {
     fn alloc(&self, bytes: usize) -> Result<u64> {
         let room = bytes.next_multiple_of(PAGE);
         let refuse = |e: std::io::Error| {
-            Fault::Device.error(format!("device: emu: expected {bytes} bytes of host memory, got: {e}"))
+            Fault::Device
+                .error(format!("device: emu: expected {bytes} bytes of host memory, got: {e}"))
         };
         let mut map = MmapMut::map_anon(room + 2 * PAGE).map_err(refuse)?;
         map[PAGE..PAGE + room].fill(POISON);
         let start = map.as_ptr() as u64;
         for page in [0, PAGE + room] {
-            // SAFETY: a page of a map of our own that `Buffer` never refers to; it stays inaccessible until the map goes.
-            let guarded =
-                unsafe { libc::mprotect((start as usize + page) as *mut c_void, PAGE, libc::PROT_NONE) };
+            // SAFETY: a page of a map of our own that `Buffer` never refers to; it stays
+            // inaccessible until the map goes.
+            let guarded = unsafe {
+                libc::mprotect((start as usize + page) as *mut c_void, PAGE, libc::PROT_NONE)
+            };
             if guarded != 0 {
                 return Err(refuse(std::io::Error::last_os_error()));
             }
@@ -99,14 +110,17 @@ impl Driver for Emulated {
     }
 
     fn upload(&self, to: u64, bytes: &[u8]) -> Result<()> {
-        // SAFETY: the door checked that a tensor of this device has as many bytes there; launches end before they return.
+        // SAFETY: the door checked that a tensor of this device has as many bytes there; launches
+        // end before they return.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to as *mut u8, bytes.len()) };
         Ok(())
     }
 
     fn download(&self, bytes: &mut [u8], from: u64) -> Result<()> {
         // SAFETY: as in `upload`.
-        unsafe { std::ptr::copy_nonoverlapping(from as *const u8, bytes.as_mut_ptr(), bytes.len()) };
+        unsafe {
+            std::ptr::copy_nonoverlapping(from as *const u8, bytes.as_mut_ptr(), bytes.len())
+        };
         Ok(())
     }
 
@@ -125,11 +139,13 @@ impl Driver for Emulated {
     fn launch(&self, entry: &str, grid: Grid, arguments: &[Arg]) -> Result<()> {
         let number = self.launches.fetch_add(1, Ordering::Relaxed);
         let mut words: Vec<u64> = arguments.iter().map(|a| a.word()).collect();
-        let mut pointers: Vec<*mut c_void> = words.iter_mut().map(|w| (w as *mut u64).cast()).collect();
+        let mut pointers: Vec<*mut c_void> =
+            words.iter_mut().map(|w| (w as *mut u64).cast()).collect();
         let Grid { blocks, threads, shared } = grid;
         let grid = kernels::emulated::Grid { blocks, threads, shared };
-        // SAFETY: the wrapper beside each kernel gives its arguments in its order and types (x86-64 is little-endian, so the first
-        // bytes of a word are the value); addresses are of buffers of this device, which end against inaccessible pages.
+        // SAFETY: the wrapper beside each kernel gives its arguments in its order and types (x86-64
+        // is little-endian, so the first bytes of a word are the value); addresses are of buffers
+        // of this device, which end against inaccessible pages.
         let end = unsafe {
             kernels::emulated::launch(
                 entry,
@@ -142,11 +158,15 @@ impl Driver for Emulated {
         let trespass = || {
             let buffers = self.buffers();
             let (at, bytes) = buffers.values().find_map(|b| Some((b.trespass()?, b.bytes)))?;
-            Some(format!("{entry}: memory: something wrote at byte {at} of a buffer of {bytes} bytes"))
+            Some(format!(
+                "{entry}: memory: something wrote at byte {at} of a buffer of {bytes} bytes"
+            ))
         };
         match end.err().or_else(trespass) {
             None => Ok(()),
-            Some(words) => Err(anyhow!("{words}; grid {blocks:?} of {threads} threads, seed {}", self.seed)),
+            Some(words) => {
+                Err(anyhow!("{words}; grid {blocks:?} of {threads} threads, seed {}", self.seed))
+            }
         }
     }
 

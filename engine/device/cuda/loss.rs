@@ -14,15 +14,28 @@ pub(super) fn cross_entropy(
     weights: View,
 ) -> Result<()> {
     let (rows, cols) = (logits.rows(), logits.cols());
-    let arguments =
-        [Arg::from(&loss), Arg::from(&logits), targets.into(), weights.into(), count(rows), count(cols)];
+    let arguments = [
+        Arg::from(&loss),
+        Arg::from(&logits),
+        targets.into(),
+        weights.into(),
+        count(rows),
+        count(cols),
+    ];
     let (entry, _) = entry("cross_entropy", logits.dtype(), cols, &[logits.as_view().address()]);
     cuda.launch(&entry, Grid::of(rows, THREADS).shared(SHARED), &arguments)
 }
 
-pub(super) fn log_probs_at(cuda: &Cuda, y: ViewMut, logits: View, first: View, ids: View) -> Result<()> {
+pub(super) fn log_probs_at(
+    cuda: &Cuda,
+    y: ViewMut,
+    logits: View,
+    first: View,
+    ids: View,
+) -> Result<()> {
     let (rows, cols) = (logits.rows(), logits.cols());
-    let arguments = [Arg::from(&y), logits.into(), first.into(), ids.into(), count(rows), count(cols)];
+    let arguments =
+        [Arg::from(&y), logits.into(), first.into(), ids.into(), count(rows), count(cols)];
     let (entry, _) = entry("log_probs_at", logits.dtype(), cols, &[logits.address()]);
     cuda.launch(&entry, Grid::of(rows, THREADS).shared(SHARED), &arguments)
 }

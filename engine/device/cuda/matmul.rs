@@ -1,4 +1,5 @@
-//! Products: which kernel, which tile, which grid. The tile never changes a bit, see `kernels/matmul.cuh`.
+//! Products: which kernel, which tile, which grid. The tile never changes a bit, see
+//! `kernels/matmul.cuh`.
 
 use super::*;
 
@@ -13,24 +14,44 @@ struct Tile {
     stages: usize,
     /// Of y, by a warp.
     warp: [usize; 2],
-    /// Relative rate of a processor that is full of blocks of this tile. These are the operand bytes a multiply needs
-    /// (a 64 × 64 warp tile reads 8 ldmatrix for 32 mma, a 16 × 16 one 2 for 2) and how well blocks hide each other's starts.
+    /// Relative rate of a processor that is full of blocks of this tile. These are the operand
+    /// bytes a multiply needs (a 64 × 64 warp tile reads 8 ldmatrix for 32 mma, a 16 × 16 one 2 for
+    /// 2) and how well blocks hide each other's starts.
     rate: f64,
 }
 
 /// Widest first: on equal cost the tile that reads less wins.
 const TILES: [Tile; 4] = [
-    // One block of 8 warps fills a processor's registers; rows of a are read n/256 times, rows of b m/128 times.
-    Tile { name: "large", rows: 128, columns: 256, depth: 32, stages: 4, warp: [64, 64], rate: 1.0 },
+    // One block of 8 warps fills a processor's registers; rows of a are read n/256 times, rows of b
+    // m/128 times.
+    Tile {
+        name: "large",
+        rows: 128,
+        columns: 256,
+        depth: 32,
+        stages: 4,
+        warp: [64, 64],
+        rate: 1.0,
+    },
     // Two blocks of 4 warps; finer at the edges of y and in the last wave of blocks.
-    Tile { name: "medium", rows: 128, columns: 128, depth: 32, stages: 4, warp: [64, 64], rate: 0.95 },
+    Tile {
+        name: "medium",
+        rows: 128,
+        columns: 128,
+        depth: 32,
+        stages: 4,
+        warp: [64, 64],
+        rate: 0.95,
+    },
     // A few hundred rows (beams of a batch): enough blocks for every processor.
     Tile { name: "small", rows: 64, columns: 64, depth: 64, stages: 3, warp: [32, 32], rate: 0.7 },
-    // One to sixteen rows (a decode step), bound by reading b once: many narrow blocks, each 32 rows of b 4 × 128 deep ahead.
+    // One to sixteen rows (a decode step), bound by reading b once: many narrow blocks, each 32
+    // rows of b 4 × 128 deep ahead.
     Tile { name: "few", rows: 16, columns: 32, depth: 128, stages: 4, warp: [16, 16], rate: 0.2 },
 ];
 
-/// The tile of operands at any address: they are gathered element by element, half as deep so that it fits registers.
+/// The tile of operands at any address: they are gathered element by element, half as deep so that
+/// it fits registers.
 const ANY: &Tile =
     &Tile { name: "any", rows: 64, columns: 64, depth: 32, stages: 3, warp: [32, 32], rate: 0.1 };
 
@@ -57,7 +78,8 @@ impl Tile {
     }
 }
 
-/// The cheapest tile that a device of so many processors, with so much shared memory for a block, can run.
+/// The cheapest tile that a device of so many processors, with so much shared memory for a block,
+/// can run.
 fn choose(form: Form, m: usize, n: usize, processors: usize, shared: usize) -> &'static Tile {
     // A gradient of a weight has no few rows: those go to `thin_gradient`.
     let tiles = if form == Form::Tn { &TILES[..3] } else { &TILES[..] };
@@ -72,11 +94,13 @@ fn choose(form: Form, m: usize, n: usize, processors: usize, shared: usize) -> &
 const THIN: usize = 32;
 /// Rows of one chunk in sums over rows; fixed, so that the order of addition is.
 const CHUNK: usize = 256;
-/// The same for gradients that are small in both directions but not thin: y up to 512 × 512, where blocks of y alone are too few.
+/// The same for gradients that are small in both directions but not thin: y up to 512 × 512, where
+/// blocks of y alone are too few.
 const SMALL_GRADIENT: usize = 1 << 18;
 const SMALL_GRADIENT_CHUNK: usize = 1024;
 
-/// Row pitch, in elements, from which on the offsets within a tile no longer fit the 32 bits that tensor-core kernels keep them in.
+/// Row pitch, in elements, from which on the offsets within a tile no longer fit the 32 bits that
+/// tensor-core kernels keep them in.
 const WIDEST: usize = 1 << 22;
 
 /// The arguments of the product kernels that wrappers change, the rest is the epilogue's.
@@ -93,7 +117,8 @@ struct Product<'a> {
 
 impl Product<'_> {
     fn arguments(&self) -> Vec<Arg> {
-        let Epilogue { scale, bias, gelu, pre_activation, low_rank, residual, write } = self.epilogue;
+        let Epilogue { scale, bias, gelu, pre_activation, low_rank, residual, write } =
+            self.epilogue;
         let address = |x: Option<View>| x.map_or(Arg::Address(0), Arg::from);
         let before = pre_activation.as_ref().map(|x| x.as_view());
         let residual_of = residual.map(|r| r.0);
@@ -165,7 +190,8 @@ pub(super) fn matmul(
     // Chunks write bare sums side by side; the epilogue comes when they are added.
     let partial = cuda.scratch(chunks * m * n * size_of::<f32>())?;
     if thin {
-        let (entry, wide, few) = if n <= m { ("thin_gradient_b", m, n) } else { ("thin_gradient_a", n, m) };
+        let (entry, wide, few) =
+            if n <= m { ("thin_gradient_b", m, n) } else { ("thin_gradient_a", n, m) };
         let grid = Grid {
             blocks: [wide.div_ceil(128 * 8) as u32, chunks as u32, few.div_ceil(8) as u32],
             threads: 128,
@@ -232,7 +258,8 @@ pub(super) fn sum_rows(cuda: &Cuda, y: ViewMut, x: View) -> Result<()> {
     let chunks = rows.div_ceil(CHUNK);
     let partial = cuda.scratch(chunks * n * size_of::<f32>())?;
     let grid = chunked(n.div_ceil(64 * 8), chunks, 64, 0);
-    let arguments = [partial.arg(), x.into(), count(n), count(rows), count(CHUNK), Arg::U32(code(x.dtype()))];
+    let arguments =
+        [partial.arg(), x.into(), count(n), count(rows), count(CHUNK), Arg::U32(code(x.dtype()))];
     cuda.launch("sum_chunks", grid, &arguments)?;
     let add = Epilogue { write: Write::Add, ..Epilogue::default() };
     join(
@@ -256,7 +283,12 @@ mod tests {
     #[test]
     fn tiles_fit_a_processor_and_suit_the_size() {
         for tile in TILES.iter().chain([ANY]) {
-            assert!(tile.shared() <= 163 << 10, "{}: {} bytes of shared memory", tile.name, tile.shared());
+            assert!(
+                tile.shared() <= 163 << 10,
+                "{}: {} bytes of shared memory",
+                tile.name,
+                tile.shared()
+            );
             assert!(tile.threads() <= 256, "{}: {} threads", tile.name, tile.threads());
         }
         let name = |form, m, n| choose(form, m, n, 108, 163 << 10).name;

@@ -1,5 +1,5 @@
-//! What of the device's memory is in use. The driver reuses what is freed (in the order of the one stream), so a training step
-//! takes nothing from the system after the first.
+//! What of the device's memory is in use. The driver reuses what is freed (in the order of the one
+//! stream), so a training step takes nothing from the system after the first.
 
 use super::super::MemoryUse;
 use super::driver::Driver;

@@ -1,5 +1,6 @@
-//! The CUDA backend: device memory and the ops on it. A family is a file here and a `.cu` file of the same name in `kernels/`;
-//! a driver runs both on a GPU or on the emulator, and nothing above [`driver::Driver`] knows which.
+//! The CUDA backend: device memory and the ops on it. A family is a file here and a `.cu` file of
+//! the same name in `kernels/`; a driver runs both on a GPU or on the emulator, and nothing above
+//! [`driver::Driver`] knows which.
 
 mod driver;
 mod emulated;
@@ -39,7 +40,8 @@ impl Cuda {
         Ok(Cuda { driver: Box::new(emulated::Emulated::open(seed)?), memory: Memory::default() })
     }
 
-    /// Runs an entry point of `kernels/*.cu`. Arguments stand in the order of the kernel: outputs, inputs, scalars.
+    /// Runs an entry point of `kernels/*.cu`. Arguments stand in the order of the kernel: outputs,
+    /// inputs, scalars.
     fn launch(&self, entry: &str, grid: Grid, arguments: &[Arg]) -> Result<()> {
         self.driver.launch(entry, grid, arguments)
     }
@@ -49,7 +51,8 @@ impl Cuda {
         self.driver.facts().processors as usize
     }
 
-    /// Working memory of an op, given back when dropped: later launches may have it, this op's are before them.
+    /// Working memory of an op, given back when dropped: later launches may have it, this op's are
+    /// before them.
     fn scratch(&self, bytes: usize) -> Result<Scratch<'_>> {
         Ok(Scratch { cuda: self, address: self.memory.alloc(&*self.driver, bytes)?, bytes })
     }
@@ -114,8 +117,8 @@ fn suffix(dtype: Dtype) -> &'static str {
     }
 }
 
-/// The entry point of `name` for rows of `cols` elements at these addresses, and how many elements one of its threads takes at
-/// once: 16 bytes where every address and the pitch allow, else one.
+/// The entry point of `name` for rows of `cols` elements at these addresses, and how many elements
+/// one of its threads takes at once: 16 bytes where every address and the pitch allow, else one.
 fn entry(name: &str, dtype: Dtype, cols: usize, addresses: &[u64]) -> (String, usize) {
     let many = 16 / dtype.size();
     match cols.is_multiple_of(many) && addresses.iter().all(|a| a.is_multiple_of(16)) {
@@ -229,7 +232,14 @@ impl Backend for Cuda {
         matmul::sum_rows(self, y, x)
     }
 
-    fn rotate(&self, x: ViewMut, rotary: Rotary, heads: usize, layout: Qkv, turn: Turn) -> Result<()> {
+    fn rotate(
+        &self,
+        x: ViewMut,
+        rotary: Rotary,
+        heads: usize,
+        layout: Qkv,
+        turn: Turn,
+    ) -> Result<()> {
         attention::rotate(self, x, rotary, heads, layout, turn)
     }
 
@@ -277,7 +287,14 @@ impl Backend for Cuda {
         )
     }
 
-    fn cache_store(&self, cache: ViewMut, qkv: View, slots: View, heads: usize, layout: Qkv) -> Result<()> {
+    fn cache_store(
+        &self,
+        cache: ViewMut,
+        qkv: View,
+        slots: View,
+        heads: usize,
+        layout: Qkv,
+    ) -> Result<()> {
         attention::cache_store(self, cache, qkv, slots, heads, layout)
     }
 
@@ -316,7 +333,13 @@ impl Backend for Cuda {
         activation::cast(self, y, x)
     }
 
-    fn cross_entropy(&self, loss: ViewMut, logits: ViewMut, targets: View, weights: View) -> Result<()> {
+    fn cross_entropy(
+        &self,
+        loss: ViewMut,
+        logits: ViewMut,
+        targets: View,
+        weights: View,
+    ) -> Result<()> {
         loss::cross_entropy(self, loss, logits, targets, weights)
     }
 

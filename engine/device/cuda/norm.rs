@@ -65,12 +65,16 @@ pub(super) fn layernorm_backward(
     if let Some((d_weight, d_bias)) = parameters {
         let chunks = rows.div_ceil(CHUNK);
         let partial = cuda.scratch(4 * chunks * 2 * cols)?;
-        let (name, many) = entry("layernorm_parameters", x.dtype(), cols, &[dy.address(), x.address()]);
-        let sums = [partial.arg(), dy.into(), x.into(), statistics.into(), count(rows), count(cols)];
+        let (name, many) =
+            entry("layernorm_parameters", x.dtype(), cols, &[dy.address(), x.address()]);
+        let sums =
+            [partial.arg(), dy.into(), x.into(), statistics.into(), count(rows), count(cols)];
         let blocks = |columns: usize| columns.div_ceil(NARROW as usize) as u32;
-        let grid = Grid { blocks: [blocks(cols / many), chunks as u32, 1], threads: NARROW, shared: 0 };
+        let grid =
+            Grid { blocks: [blocks(cols / many), chunks as u32, 1], threads: NARROW, shared: 0 };
         cuda.launch(&name, grid, &sums)?;
-        let collected = [Arg::from(&d_weight), Arg::from(&d_bias), partial.arg(), count(chunks), count(cols)];
+        let collected =
+            [Arg::from(&d_weight), Arg::from(&d_bias), partial.arg(), count(chunks), count(cols)];
         cuda.launch("layernorm_collect", Grid::of(blocks(2 * cols) as usize, NARROW), &collected)?;
     }
     let (entry, _) = entry(

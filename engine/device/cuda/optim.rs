@@ -18,7 +18,8 @@ pub(super) fn adamw(
     gradient: View,
     numbers: AdamW,
 ) -> Result<()> {
-    let AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, step, gradient_scale } = numbers;
+    let AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, step, gradient_scale } =
+        numbers;
     // In f64, as on the CPU: 1 - β² of the first steps would lose digits in f32.
     let left = |beta: f32| (1.0 - f64::from(beta)) as f32;
     let correction = |beta: f32| 1.0 - f64::from(beta).powf(step as f64);

@@ -1,5 +1,6 @@
-//! The driver of a GPU, through cudarc's thin layer over libcuda: one context, one stream, kernels resolved when it is opened.
-//! libcuda is opened at run time, so the same binary starts where there is no driver.
+//! The driver of a GPU, through cudarc's thin layer over libcuda: one context, one stream, kernels
+//! resolved when it is opened. libcuda is opened at run time, so the same binary starts where there
+//! is no driver.
 
 use super::driver::{Arg, Driver, Facts, Grid};
 use crate::base::Fault;
@@ -22,15 +23,16 @@ pub struct Gpu {
     device: sys::CUdevice,
     context: sys::CUcontext,
     stream: sys::CUstream,
-    /// Where buffers come from: stream-ordered, and it keeps what is freed for what is asked for next.
+    /// Where buffers come from: stream-ordered, and it keeps what is freed for what is asked for
+    /// next.
     pool: sys::CUmemoryPool,
     modules: Vec<sys::CUmodule>,
     kernels: HashMap<&'static str, sys::CUfunction>,
     staging: Mutex<Staging>,
 }
 
-// SAFETY: handles of the driver may be used from any thread once the context is made current there, which `enter` does first
-// in every call; what is not a handle is behind a lock.
+// SAFETY: handles of the driver may be used from any thread once the context is made current there,
+// which `enter` does first in every call; what is not a handle is behind a lock.
 unsafe impl Send for Gpu {}
 // SAFETY: as above.
 unsafe impl Sync for Gpu {}
@@ -49,14 +51,17 @@ struct Slot {
 
 fn refuse(what: &str, error: DriverError) -> anyhow::Error {
     let name = error.error_name().map_or("unknown".into(), |n| n.to_string_lossy().into_owned());
-    let words = error.error_string().map_or(String::new(), |s| format!(": {}", s.to_string_lossy()));
+    let words =
+        error.error_string().map_or(String::new(), |s| format!(": {}", s.to_string_lossy()));
     Fault::Device.error(format!("cuda: {what}: {name}{words}"))
 }
 
 /// What to do where libcuda is there and does not start.
 fn refuse_start(name: &str, error: DriverError) -> anyhow::Error {
     let what = format!(
-        "device: {name}: expected a driver that starts, got none (is a GPU there and its kernel module loaded, of the same version as libcuda? see nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu)"
+        "device: {name}: expected a driver that starts, got none (is a GPU there and its kernel \
+        module loaded, of the same version as libcuda? see nvidia-smi and CUDA_VISIBLE_DEVICES, or \
+        use --device cpu)"
     );
     refuse(&what, error)
 }
@@ -73,7 +78,8 @@ pub struct Found {
 
 /// The GPUs that the driver shows. An error says why none can be asked.
 pub fn gpus() -> Result<Vec<Found>> {
-    // SAFETY: only asks the dynamic linker; without this cudarc would panic where the library is missing.
+    // SAFETY: only asks the dynamic linker; without this cudarc would panic where the library is
+    // missing.
     if !unsafe { sys::is_culib_present() } {
         return Err(Fault::Device.error("no libcuda.so.1"));
     }
@@ -82,14 +88,16 @@ pub fn gpus() -> Result<Vec<Found>> {
     (0..count)
         .map(|ordinal| {
             let device = result::device::get(ordinal).map_err(|e| refuse("opening a device", e))?;
-            let model = result::device::get_name(device).map_err(|e| refuse("asking a device", e))?;
+            let model =
+                result::device::get_name(device).map_err(|e| refuse("asking a device", e))?;
             let (major, minor) = capability(device)?;
             // SAFETY: a handle that the driver just gave.
-            let bytes =
-                unsafe { result::device::total_mem(device) }.map_err(|e| refuse("asking a device", e))?;
+            let bytes = unsafe { result::device::total_mem(device) }
+                .map_err(|e| refuse("asking a device", e))?;
             let (name, usable) = (format!("cuda:{ordinal}"), major >= OLDEST);
             let gib = bytes as f64 / (1u64 << 30) as f64;
-            let mut words = format!("{name} {model}, compute capability {major}.{minor}, {gib:.1} GiB");
+            let mut words =
+                format!("{name} {model}, compute capability {major}.{minor}, {gib:.1} GiB");
             if !usable {
                 words += &format!("; not used: the kernels need compute capability {OLDEST}.0");
             }
@@ -112,29 +120,36 @@ fn capability(device: sys::CUdevice) -> Result<(i32, i32)> {
 }
 
 impl Gpu {
-    /// Opens device `ordinal`. Refuses, with what to do: no driver, no kernels in this binary, no such device, a device older than
-    /// compute capability 8.0, a driver too old for the kernels.
+    /// Opens device `ordinal`. Refuses, with what to do: no driver, no kernels in this binary, no
+    /// such device, a device older than compute capability 8.0, a driver too old for the kernels.
     pub fn open(ordinal: usize) -> Result<Gpu> {
         let name = format!("cuda:{ordinal}");
         if kernels::IMAGES.is_empty() {
             return Err(Fault::Device.error(format!(
-                "device: {name}: expected CUDA kernels, got a binary built without nvcc; run tools/get-nvcc and build again, or use --device cpu; `engine doctor` says what is there"
+                "device: {name}: expected CUDA kernels, got a binary built without nvcc; run \
+                tools/get-nvcc and build again, or use --device cpu; `engine doctor` says what is \
+                there"
             )));
         }
-        // SAFETY: only asks the dynamic linker; without this cudarc would panic where the library is missing.
+        // SAFETY: only asks the dynamic linker; without this cudarc would panic where the library
+        // is missing.
         if !unsafe { sys::is_culib_present() } {
             return Err(Fault::Device.error(format!(
-                "device: {name}: expected the NVIDIA driver's libcuda.so.1, got none; install the driver (in a container: start it with GPUs), or use --device cpu; `engine doctor` says what is there"
+                "device: {name}: expected the NVIDIA driver's libcuda.so.1, got none; install the \
+                driver (in a container: start it with GPUs), or use --device cpu; `engine doctor` \
+                says what is there"
             )));
         }
         result::init().map_err(|e| refuse_start(&name, e))?;
         let devices = result::device::get_count().map_err(|e| refuse("counting devices", e))?;
         if ordinal >= devices as usize {
             return Err(Fault::Device.error(format!(
-                "device: {name}: expected a device below {devices}, the number that the driver shows, got {ordinal}; see CUDA_VISIBLE_DEVICES and `engine doctor`"
+                "device: {name}: expected a device below {devices}, the number that the driver \
+                shows, got {ordinal}; see CUDA_VISIBLE_DEVICES and `engine doctor`"
             )));
         }
-        let device = result::device::get(ordinal as i32).map_err(|e| refuse("opening the device", e))?;
+        let device =
+            result::device::get(ordinal as i32).map_err(|e| refuse("opening the device", e))?;
         use sys::CUdevice_attribute_enum as Attribute;
         let ask = |attribute| {
             // SAFETY: `device` is a handle that the driver just gave.
@@ -145,7 +160,8 @@ impl Gpu {
         if major < OLDEST {
             let model = result::device::get_name(device).unwrap_or_default();
             return Err(Fault::Device.error(format!(
-                "device: {name}: expected compute capability {OLDEST}.0 or later (A100, H100 …), got {model} with {major}.{minor}; use --device cpu"
+                "device: {name}: expected compute capability {OLDEST}.0 or later (A100, H100 …), \
+                got {model} with {major}.{minor}; use --device cpu"
             )));
         }
         let facts = Facts {
@@ -155,8 +171,8 @@ impl Gpu {
             emulated: false,
         };
         // SAFETY: as above; from here on released in `drop`, whatever fails.
-        let context =
-            unsafe { result::primary_ctx::retain(device) }.map_err(|e| refuse("making a context", e))?;
+        let context = unsafe { result::primary_ctx::retain(device) }
+            .map_err(|e| refuse("making a context", e))?;
         let mut gpu = Gpu {
             facts,
             device,
@@ -181,46 +197,57 @@ impl Gpu {
         let mut families = HashMap::new();
         for (family, image) in kernels::IMAGES {
             // SAFETY: a fatbin as nvcc wrote it, which says its own length.
-            let module = unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(|e| {
-                refuse(
-                    &format!(
-                        "device: {}: expected a driver that takes the kernels of {family}, made by {}; update the driver, build with an older nvcc, or use --device cpu",
+            let module =
+                unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(|e| {
+                    refuse(
+                        &format!(
+                        "device: {}: expected a driver that takes the kernels of {family}, made by \
+                        {}; update the driver, build with an older nvcc, or use --device cpu",
                         self.facts.name,
                         kernels::COMPILER
                     ),
-                    e,
-                )
-            })?;
+                        e,
+                    )
+                })?;
             self.modules.push(module);
             families.insert(*family, module);
         }
         for &(entry, family) in kernels::ENTRIES {
-            let module =
-                families.get(family).with_context(|| format!("kernels: {entry}: no image of {family}"))?;
+            let module = families
+                .get(family)
+                .with_context(|| format!("kernels: {entry}: no image of {family}"))?;
             let name = CString::new(entry).expect("entry points have no zero byte");
             // SAFETY: a module loaded above.
             let function = unsafe { result::module::get_function(*module, name) }
                 .map_err(|e| refuse(&format!("finding kernel {entry}"), e))?;
             use sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as MOST;
             // SAFETY: a function of that module.
-            unsafe { result::function::set_function_attribute(function, MOST, self.facts.shared as i32) }
-                .map_err(|e| refuse(&format!("giving kernel {entry} its shared memory"), e))?;
+            unsafe {
+                result::function::set_function_attribute(function, MOST, self.facts.shared as i32)
+            }
+            .map_err(|e| refuse(&format!("giving kernel {entry} its shared memory"), e))?;
             self.kernels.insert(entry, function);
         }
         Ok(())
     }
 
-    /// The device's pool, told to give nothing back to the system: a step then costs no system call and never waits.
+    /// The device's pool, told to give nothing back to the system: a step then costs no system call
+    /// and never waits.
     fn own_pool(&mut self) -> Result<()> {
         // SAFETY: a device that the driver gave.
         self.pool = unsafe { result::device::get_default_mem_pool(self.device) }.map_err(|e| {
-            refuse("finding the device's memory pool (CUDA 11.2 has them; without, use --device cpu)", e)
+            refuse(
+                "finding the device's memory pool (CUDA 11.2 has them; without, use --device cpu)",
+                e,
+            )
         })?;
         let mut threshold = u64::MAX;
         let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
         // SAFETY: the pool lives as long as the device; the attribute is a u64.
-        unsafe { result::mem_pool::set_attribute(self.pool, attribute, (&raw mut threshold).cast()) }
-            .map_err(|e| refuse("setting up the device's memory pool", e))
+        unsafe {
+            result::mem_pool::set_attribute(self.pool, attribute, (&raw mut threshold).cast())
+        }
+        .map_err(|e| refuse("setting up the device's memory pool", e))
     }
 
     /// Bytes of the pool by an attribute of its.
@@ -236,8 +263,8 @@ impl Gpu {
         let staging = self.staging.get_mut().expect("nobody held it yet");
         for _ in 0..SLOTS {
             // SAFETY: freed in `drop`.
-            let memory =
-                unsafe { result::malloc_host(SLOT, 0) }.map_err(|e| refuse("page-locking host memory", e))?;
+            let memory = unsafe { result::malloc_host(SLOT, 0) }
+                .map_err(|e| refuse("page-locking host memory", e))?;
             staging.slots.push(Slot { memory: memory.cast(), done: std::ptr::null_mut() });
             let slot = staging.slots.last_mut().expect("just pushed");
             slot.done = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
@@ -249,7 +276,8 @@ impl Gpu {
     /// Makes the context current on the calling thread.
     fn enter(&self) -> Result<()> {
         // SAFETY: the context lives until `drop`.
-        unsafe { result::ctx::set_current(self.context) }.map_err(|e| refuse("entering the context", e))
+        unsafe { result::ctx::set_current(self.context) }
+            .map_err(|e| refuse("entering the context", e))
     }
 
     fn staging(&self) -> MutexGuard<'_, Staging> {
@@ -259,7 +287,8 @@ impl Gpu {
     /// Waits for everything; an error of an earlier launch comes out here.
     fn wait(&self) -> Result<()> {
         // SAFETY: the stream lives until `drop`.
-        unsafe { result::stream::synchronize(self.stream) }.map_err(|e| refuse("a kernel failed", e))
+        unsafe { result::stream::synchronize(self.stream) }
+            .map_err(|e| refuse("a kernel failed", e))
     }
 }
 
@@ -285,7 +314,9 @@ impl Driver for Gpu {
                 let mib = |b: usize| b as f64 / (1u64 << 20) as f64;
                 refuse(
                     &format!(
-                        "memory: {bytes} bytes cannot be had ({:.1} of {:.1} MiB free); use a smaller --batch, fewer --batch-rows or a leaner --keep, and see `engine inspect --plan`",
+                        "memory: {bytes} bytes cannot be had ({:.1} of {:.1} MiB free); use a \
+                        smaller --batch, fewer --batch-rows or a leaner --keep, and see `engine \
+                        inspect --plan`",
                         mib(free),
                         mib(total)
                     ),
@@ -295,7 +326,8 @@ impl Driver for Gpu {
     }
 
     fn free(&self, address: u64) {
-        // SAFETY: an address from `alloc`, freed once; an error was or will be said by the call that caused it.
+        // SAFETY: an address from `alloc`, freed once; an error was or will be said by the call
+        // that caused it.
         let _ = self.enter().map(|()| unsafe { result::free_async(address, self.stream) });
     }
 
@@ -315,8 +347,9 @@ impl Driver for Gpu {
             let turn = staging.next;
             staging.next = (turn + 1) % SLOTS;
             let slot = &staging.slots[turn];
-            // SAFETY: the event is recorded behind the slot's last copy; after it nobody reads the slot, which has SLOT bytes. The
-            // destination has `bytes.len()` bytes: the door checked that.
+            // SAFETY: the event is recorded behind the slot's last copy; after it nobody reads the
+            // slot, which has SLOT bytes. The destination has `bytes.len()` bytes: the door checked
+            // that.
             unsafe {
                 result::event::synchronize(slot.done).map_err(|e| refuse("a kernel failed", e))?;
                 std::ptr::copy_nonoverlapping(part.as_ptr(), slot.memory, part.len());
@@ -365,15 +398,16 @@ impl Driver for Gpu {
 
     fn launch(&self, entry: &str, grid: Grid, arguments: &[Arg]) -> Result<()> {
         self.enter()?;
-        let function = *self
-            .kernels
-            .get(entry)
-            .with_context(|| format!("kernels: {entry}: expected an entry point, got none of that name"))?;
+        let function = *self.kernels.get(entry).with_context(|| {
+            format!("kernels: {entry}: expected an entry point, got none of that name")
+        })?;
         let mut words: Vec<u64> = arguments.iter().map(|a| a.word()).collect();
-        let mut pointers: Vec<*mut c_void> = words.iter_mut().map(|w| (w as *mut u64).cast()).collect();
+        let mut pointers: Vec<*mut c_void> =
+            words.iter_mut().map(|w| (w as *mut u64).cast()).collect();
         let [x, y, z] = grid.blocks;
-        // SAFETY: the wrapper beside each kernel gives its arguments in its order and types; the driver copies them before this
-        // returns. Buffers outlive the launch: memory freed earlier is only used again by later work of the same stream.
+        // SAFETY: the wrapper beside each kernel gives its arguments in its order and types; the
+        // driver copies them before this returns. Buffers outlive the launch: memory freed earlier
+        // is only used again by later work of the same stream.
         unsafe {
             result::launch_kernel(
                 function,
@@ -401,7 +435,8 @@ impl Drop for Gpu {
             let _ = self.wait();
         }
         let staging = self.staging.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
-        // SAFETY: everything below was made by this value, is given back once, and nothing is under way any more.
+        // SAFETY: everything below was made by this value, is given back once, and nothing is under
+        // way any more.
         unsafe {
             for slot in staging.slots.drain(..) {
                 if !slot.done.is_null() {

@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// Eight bytes each: the best of every thread, the 1024 places for what is found, the bound, the last, a count.
+/// Eight bytes each: the best of every thread, the 1024 places for what is found, the bound, the
+/// last, a count.
 const SHARED: usize = 8 * (THREADS as usize + 1024 + 3);
 
 pub(super) fn top_k(cuda: &Cuda, values: ViewMut, columns: ViewMut, x: View) -> Result<()> {

@@ -1,5 +1,5 @@
-//! Decoding as allocations: prefill, room for produced tokens, their passes, log-probabilities; the order of
-//! [`crate::model::cache`] and of the loop that uses it.
+//! Decoding as allocations: prefill, room for produced tokens, their passes, log-probabilities; the
+//! order of [`crate::model::cache`] and of the loop that uses it.
 
 use super::super::config::LinearName;
 use super::super::head::chunk_rows;

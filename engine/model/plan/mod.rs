@@ -1,9 +1,10 @@
 //! The memory that a run will take, before anything is loaded.
 //!
-//! The walks below do what the passes do (`model::layer`, `model::head`, `model::cache`), in the same order and with
-//! the same scopes, but hold blocks that only count instead of tensors. So the plan is no formula beside the code but the
-//! code's own order of allocations; `tests/plan.rs` holds it against real passes.
-//! Tensors are counted, as `Device::memory` counts them; a chip's own needs (its context, its scratch) come on top.
+//! The walks below do what the passes do (`model::layer`, `model::head`, `model::cache`), in the
+//! same order and with the same scopes, but hold blocks that only count instead of tensors. So the
+//! plan is no formula beside the code but the code's own order of allocations; `tests/plan.rs`
+//! holds it against real passes. Tensors are counted, as `Device::memory` counts them; a chip's own
+//! needs (its context, its scratch) come on top.
 
 mod answer;
 mod step;
@@ -53,8 +54,13 @@ impl TrainingPlan {
     }
 }
 
-/// The memory of a training run whose largest micro-batch is `training` and which validates by `validation`.
-pub fn training_plan(setup: &Setup, training: &Training, validation: Option<&Decoding>) -> TrainingPlan {
+/// The memory of a training run whose largest micro-batch is `training` and which validates by
+/// `validation`.
+pub fn training_plan(
+    setup: &Setup,
+    training: &Training,
+    validation: Option<&Decoding>,
+) -> TrainingPlan {
     let tally = Tally::default();
     tally.at("loading");
     let _model = setup.hold(&tally);
@@ -106,7 +112,9 @@ impl Setup {
                 };
                 let factors: usize = lora.targets.iter().map(module).sum();
                 let tables = match (positions, self.config.positions) {
-                    (true, Positions::Learned) => 2 * (self.config.max_positions + 1) * self.config.hidden,
+                    (true, Positions::Learned) => {
+                        2 * (self.config.max_positions + 1) * self.config.hidden
+                    }
                     _ => 0,
                 };
                 self.config.layers * factors + tables
@@ -189,8 +197,10 @@ impl<'a> Pass<'a> {
     /// Token ids, positions, bounds, and names where something is dropped.
     fn inputs(&self, sequences: usize) -> Vec<Block> {
         let Rates { embedding, attention, output } = self.rates;
-        let drops = [embedding, attention, output, self.lora_dropout].iter().any(|&rate| rate > 0.0);
-        let words = [if drops { 3 * self.rows } else { 0 }, 3 * self.rows, sequences + 1, sequences];
+        let drops =
+            [embedding, attention, output, self.lora_dropout].iter().any(|&rate| rate > 0.0);
+        let words =
+            [if drops { 3 * self.rows } else { 0 }, 3 * self.rows, sequences + 1, sequences];
         words.map(|count| self.tally.hold(Part::Inputs, 4 * count)).into()
     }
 

@@ -1,5 +1,5 @@
-//! A training step as allocations: the passes of [`crate::model::layer`], [`crate::model::linear`] and
-//! [`crate::model::head`], line by line.
+//! A training step as allocations: the passes of [`crate::model::layer`], [`crate::model::linear`]
+//! and [`crate::model::head`], line by line.
 
 use super::super::config::LinearName;
 use super::super::head::chunk_rows;
@@ -19,7 +19,8 @@ pub struct Training {
     pub lora_dropout: f32,
 }
 
-/// Loss and gradients of one micro-batch; returns the bytes that the layers keep between forward and backward.
+/// Loss and gradients of one micro-batch; returns the bytes that the layers keep between forward
+/// and backward.
 pub(super) fn walk(setup: &Setup, training: &Training, tally: &Tally) -> u64 {
     let Training { keep, rows, sequences, rates, lora_dropout, .. } = *training;
     let pass = Pass { setup, tally, rows, rates, lora_dropout };
@@ -54,11 +55,14 @@ impl Saved<Block> {
     /// Counts what is left as saved for the backward.
     fn stays(&mut self) {
         let Saved { normed, statistics, qkv, context, log_sum_exp, middle, .. } = self;
-        for tensor in [normed, statistics, qkv, context, log_sum_exp, middle].into_iter().flatten() {
+        for tensor in [normed, statistics, qkv, context, log_sum_exp, middle].into_iter().flatten()
+        {
             tensor.becomes(Part::Saved);
         }
         let Saved { middle_normed, middle_statistics, pre_activation, inner, .. } = self;
-        for tensor in [middle_normed, middle_statistics, pre_activation, inner].into_iter().flatten() {
+        for tensor in
+            [middle_normed, middle_statistics, pre_activation, inner].into_iter().flatten()
+        {
             tensor.becomes(Part::Saved);
         }
         self.z.iter_mut().flatten().for_each(|z| z.becomes(Part::Saved));
@@ -143,7 +147,8 @@ impl Pass<'_> {
 
     /// `Pass::masked`
     fn masked(&self, linear: LinearName) -> Option<Block> {
-        (self.lora_dropout > 0.0).then(|| self.activations(self.setup.config.linear_shape(linear).1))
+        (self.lora_dropout > 0.0)
+            .then(|| self.activations(self.setup.config.linear_shape(linear).1))
     }
 
     /// `Pass::through_dropout`

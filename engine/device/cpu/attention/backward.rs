@@ -1,11 +1,14 @@
-//! The gradient of attention of sequences over themselves; probabilities are made again from the kept log-sum-exp.
+//! The gradient of attention of sequences over themselves; probabilities are made again from the
+//! kept log-sum-exp.
 
 use super::super::super::*;
 use super::super::element::{by_float, floats, floats_mut, narrow, words, Element};
 use super::super::math::exp;
 use super::super::threads::Scatter;
 use super::super::Threads;
-use super::tile::{across, across_len, along, along_len, dot, product, HeadRows, Left, Scratch, WIDE};
+use super::tile::{
+    across, across_len, along, along_len, dot, product, HeadRows, Left, Scratch, WIDE,
+};
 use super::{drop_out, groups, row_of, strip, together, units, visible, Heads, Part, TALL};
 use anyhow::Result;
 use std::cell::RefCell;
@@ -92,8 +95,12 @@ fn head<T: Element>(
         stride: 3 * width,
         size,
     };
-    let of_y =
-        |elements| HeadRows { elements, first: unit.start * width + unit.head * size, stride: width, size };
+    let of_y = |elements| HeadRows {
+        elements,
+        first: unit.start * width + unit.head * size,
+        stride: width,
+        size,
+    };
 
     let plain = memory.plain.take(rows * size);
     part(Part::Value).plain(plain);
@@ -135,7 +142,13 @@ fn head<T: Element>(
             let at = (group.start - first) * stride;
             let query = Left { elements: &query[group.start * size..], row: size, step: 1 };
             for (p, key) in key_across.chunks_exact(WIDE * size).take(panels).enumerate() {
-                product::<false>(&mut probability[at + p * WIDE..], stride, query, key, group.len());
+                product::<false>(
+                    &mut probability[at + p * WIDE..],
+                    stride,
+                    query,
+                    key,
+                    group.len(),
+                );
             }
             let left = Left { elements: &dy[group.start * size..], row: size, step: 1 };
             for (p, value) in value_across.chunks_exact(WIDE * size).take(panels).enumerate() {
@@ -164,21 +177,35 @@ fn head<T: Element>(
             }
             let left = Left { elements: &d_score[at..], row: stride, step: 1 };
             for (p, key) in key_along.chunks_exact(WIDE * rows).enumerate() {
-                product::<false>(&mut d_query[p * WIDE..], columns, left, &key[..WIDE * seen], group.len());
+                product::<false>(
+                    &mut d_query[p * WIDE..],
+                    columns,
+                    left,
+                    &key[..WIDE * seen],
+                    group.len(),
+                );
             }
             write(d_qkv, part(Part::Query), d_query, group, columns);
         }
         for group in groups(0..block.end.max(context_groups)) {
-            // The first row of the block that sees a key of the group: groups of rows and of keys are cut at the same places.
+            // The first row of the block that sees a key of the group: groups of rows and of keys
+            // are cut at the same places.
             let top = if group.start < context_groups { first } else { first.max(group.start) };
             let at = (top - first) * stride + group.start;
-            for (sums, strip, right) in
-                [(&mut *d_value, &*probability, &*dy_along), (&mut *d_key, &*d_score, &*query_along)]
-            {
+            for (sums, strip, right) in [
+                (&mut *d_value, &*probability, &*dy_along),
+                (&mut *d_key, &*d_score, &*query_along),
+            ] {
                 let left = Left { elements: &strip[at..], row: 1, step: stride };
                 for (p, right) in right.chunks_exact(WIDE * rows).enumerate() {
                     let sums = &mut sums[group.start * columns + p * WIDE..];
-                    product::<true>(sums, columns, left, &right[WIDE * top..WIDE * block.end], group.len());
+                    product::<true>(
+                        sums,
+                        columns,
+                        left,
+                        &right[WIDE * top..WIDE * block.end],
+                        group.len(),
+                    );
                 }
             }
         }

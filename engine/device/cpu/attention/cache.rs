@@ -43,7 +43,8 @@ pub(in super::super) fn cache_store(
     by_float!(qkv.dtype(), T => {
         let qkv = floats::<T>(qkv);
         let cache = Scatter::new(floats_mut::<T>(cache));
-        // Cut by columns and not by rows: should a slot be named twice, its later row stays, on every thread count.
+        // Cut by columns and not by rows: should a slot be named twice, its later row stays, on
+        // every thread count.
         pool.ranges(2 * heads.count, together(rows * size), |range| {
             for (row, &slot) in qkv.chunks_exact(columns).zip(slots) {
                 for i in range.clone() {
@@ -72,9 +73,14 @@ pub(in super::super) fn cache_attention(
     scale: f32,
 ) -> Result<()> {
     let heads = Heads::new(qkv.cols(), heads, layout);
-    let paths = Paths { prompt: words(rows.prompt), start: words(rows.path_start), slots: words(rows.path) };
+    let paths = Paths {
+        prompt: words(rows.prompt),
+        start: words(rows.path_start),
+        slots: words(rows.path),
+    };
     let blocks = paths.blocks();
-    let seen = (0..qkv.rows()).map(|row| paths.prompt(row).len() + paths.path(row).len()).sum::<usize>();
+    let seen =
+        (0..qkv.rows()).map(|row| paths.prompt(row).len() + paths.path(row).len()).sum::<usize>();
     let products = 2 * heads.size * (seen / blocks.len().max(1));
     by_float!(qkv.dtype(), T => {
         let inputs = Inputs { qkv: floats::<T>(qkv), prompt: floats::<T>(prompt), tail: floats::<T>(tail) };
@@ -126,7 +132,8 @@ struct Inputs<'a, T> {
     tail: &'a [T],
 }
 
-/// One head of the rows of a block: keys of the prompt once for all of them, then each row's own path.
+/// One head of the rows of a block: keys of the prompt once for all of them, then each row's own
+/// path.
 #[allow(clippy::too_many_arguments)]
 fn attend<T: Element>(
     memory: &mut Memory,
@@ -157,7 +164,8 @@ fn attend<T: Element>(
     cached(inputs.prompt, shared.start, value_column).plain(plain);
     let value = memory.value.take(along_len(keys, size));
     along(value, plain, size);
-    let (key_tail, value_tail) = (cached(inputs.tail, 0, key_column), cached(inputs.tail, 0, value_column));
+    let (key_tail, value_tail) =
+        (cached(inputs.tail, 0, key_column), cached(inputs.tail, 0, value_column));
     let query = memory.query.take(block.len() * size);
     HeadRows {
         elements: inputs.qkv,

@@ -1,8 +1,9 @@
 //! Rotary positions, attention over segments, attention over a cache.
 //!
-//! Every product here is [`tile::product`] on one head: the left side row by row, the right side in panels that
-//! [`tile`] lays out. A row's sums run over its keys in ascending order from the first, whichever rows are computed beside
-//! it, so its bits depend on its own sequence (or its own prompt and path) alone.
+//! Every product here is [`tile::product`] on one head: the left side row by row, the right side in
+//! panels that [`tile`] lays out. A row's sums run over its keys in ascending order from the first,
+//! whichever rows are computed beside it, so its bits depend on its own sequence (or its own prompt
+//! and path) alone.
 
 mod backward;
 mod cache;
@@ -72,14 +73,22 @@ struct Unit {
     head: usize,
 }
 
-/// All of the work in blocks of at most `block` rows, the costly units first so that no thread ends long after the others.
+/// All of the work in blocks of at most `block` rows, the costly units first so that no thread ends
+/// long after the others.
 fn units(segments: &Segments, heads: usize, block: usize) -> Vec<Unit> {
     let mut units = Vec::new();
     for (ends, &context) in segments.start.windows(2).zip(&segments.context) {
-        let (start, rows, context) = (ends[0] as usize, (ends[1] - ends[0]) as usize, context as usize);
+        let (start, rows, context) =
+            (ends[0] as usize, (ends[1] - ends[0]) as usize, context as usize);
         for first in (0..rows).step_by(block) {
             let block = first..rows.min(first + block);
-            units.extend((0..heads).map(|head| Unit { start, rows, context, block: block.clone(), head }));
+            units.extend((0..heads).map(|head| Unit {
+                start,
+                rows,
+                context,
+                block: block.clone(),
+                head,
+            }));
         }
     }
     units.sort_by_key(|unit| Reverse(unit.block.len() * unit.block.end.max(unit.context)));
@@ -91,23 +100,29 @@ fn visible(i: usize, context: usize) -> usize {
     context.max(i + 1)
 }
 
-/// Units handed out together, so that what a thread fetches is worth waking it for; `products` are those of one unit.
+/// Units handed out together, so that what a thread fetches is worth waking it for; `products` are
+/// those of one unit.
 fn together(products: usize) -> usize {
     const WORTH: usize = 1 << 17;
     (WORTH / products.max(1)).clamp(1, 64)
 }
 
-/// Elements between the rows of a strip of `columns`: whole panels, an odd number of them, so that a column's elements
-/// do not all fall into the same few sets of the cache.
+/// Elements between the rows of a strip of `columns`: whole panels, an odd number of them, so that
+/// a column's elements do not all fall into the same few sets of the cache.
 fn strip(columns: usize) -> usize {
     (columns.div_ceil(WIDE) | 1) * WIDE
 }
 
-/// Multiplies the probabilities of one query row with dropout's factors; key j is column j of the head's counters.
+/// Multiplies the probabilities of one query row with dropout's factors; key j is column j of the
+/// head's counters.
 fn drop_out(probabilities: &mut [f32], row: &Row, head: usize) {
     // Counter word 0 is (head << 16) | key / 4, and a counter serves four columns.
     let first = head << 18;
-    debug_assert!(probabilities.len() <= 1 << 18, "attention: {} keys with dropout", probabilities.len());
+    debug_assert!(
+        probabilities.len() <= 1 << 18,
+        "attention: {} keys with dropout",
+        probabilities.len()
+    );
     for (i, p) in probabilities.chunks_mut(Row::WIDTH).enumerate() {
         for (p, factor) in p.iter_mut().zip(row.factors(first + i * Row::WIDTH)) {
             *p *= factor;

@@ -4,7 +4,9 @@ use super::super::super::*;
 use super::super::element::{by_float, floats, floats_mut, words, Element};
 use super::super::threads::Scatter;
 use super::super::Threads;
-use super::tile::{across, across_len, along, along_len, product, softmax, HeadRows, Left, Scratch, WIDE};
+use super::tile::{
+    across, across_len, along, along_len, product, softmax, HeadRows, Left, Scratch, WIDE,
+};
 use super::{drop_out, groups, row_of, strip, together, units, visible, Heads, Part, TALL};
 use anyhow::Result;
 use std::cell::RefCell;
@@ -98,7 +100,9 @@ fn head<T: Element>(
             product::<false>(&mut scores[p * WIDE..], stride, query, key, group.len());
         }
         let mut inverse = [0.0; TALL];
-        for ((i, scores), inverse) in group.clone().zip(scores.chunks_exact_mut(stride)).zip(&mut inverse) {
+        for ((i, scores), inverse) in
+            group.clone().zip(scores.chunks_exact_mut(stride)).zip(&mut inverse)
+        {
             let seen = visible(i, unit.context);
             let (maximum, sum) = softmax(&mut scores[..panels * WIDE], seen, scale);
             let row = unit.start + i;
@@ -108,12 +112,22 @@ fn head<T: Element>(
             log_sum_exp[0] = maximum + sum.ln();
             *inverse = 1.0 / sum;
             if let Some(dropout) = &dropout {
-                drop_out(&mut scores[..seen], &row_of(dropout, words(dropout.rows), row), unit.head);
+                drop_out(
+                    &mut scores[..seen],
+                    &row_of(dropout, words(dropout.rows), row),
+                    unit.head,
+                );
             }
         }
         let scores = Left { elements: scores, row: stride, step: 1 };
         for (p, value) in value.chunks_exact(WIDE * keys).enumerate() {
-            product::<false>(&mut sums[p * WIDE..], columns, scores, &value[..WIDE * seen], group.len());
+            product::<false>(
+                &mut sums[p * WIDE..],
+                columns,
+                scores,
+                &value[..WIDE * seen],
+                group.len(),
+            );
         }
         for ((i, sums), inverse) in group.zip(sums.chunks_exact(columns)).zip(inverse) {
             let first = (unit.start + i) * width + unit.head * size;

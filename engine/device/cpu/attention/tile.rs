@@ -1,14 +1,17 @@
-//! One head's products: panels of the right side, and the tile of the result that stays in registers.
+//! One head's products: panels of the right side, and the tile of the result that stays in
+//! registers.
 
 use super::super::element::{widen, Element};
 use super::super::math::exp;
 
 /// Columns of a panel and of a tile: two AVX2 registers.
 pub(super) const WIDE: usize = 16;
-/// Rows of a tile: 6·2 accumulators, two registers of the panel and one broadcast fill the sixteen there are.
+/// Rows of a tile: 6·2 accumulators, two registers of the panel and one broadcast fill the sixteen
+/// there are.
 pub(super) const TALL: usize = 6;
 
-/// Memory that a thread keeps between calls; it grows to what was asked for, and what it holds is never assumed.
+/// Memory that a thread keeps between calls; it grows to what was asked for, and what it holds is
+/// never assumed.
 #[derive(Default)]
 pub(super) struct Scratch(Vec<Line>);
 
@@ -58,7 +61,8 @@ pub(super) fn across_len(rows: usize, cols: usize) -> usize {
     rows.next_multiple_of(WIDE) * cols
 }
 
-/// x `[rows, cols]` transposed, in panels: panel p holds rows 16p.. as `[cols, 16]`, zeros where rows end.
+/// x `[rows, cols]` transposed, in panels: panel p holds rows 16p.. as `[cols, 16]`, zeros where
+/// rows end.
 pub(super) fn across(y: &mut [f32], x: &[f32], cols: usize) {
     for (y, x) in y.chunks_exact_mut(WIDE * cols).zip(x.chunks(WIDE * cols)) {
         if x.len() < WIDE * cols {
@@ -83,7 +87,8 @@ pub(super) fn along_len(rows: usize, cols: usize) -> usize {
     rows * cols.next_multiple_of(WIDE)
 }
 
-/// x `[rows, cols]` in panels: panel p holds columns 16p.. as `[rows, 16]`, zeros where columns end.
+/// x `[rows, cols]` in panels: panel p holds columns 16p.. as `[rows, 16]`, zeros where columns
+/// end.
 pub(super) fn along(y: &mut [f32], x: &[f32], cols: usize) {
     let rows = x.len() / cols;
     if rows == 0 {
@@ -113,9 +118,15 @@ pub(super) struct Left<'a> {
     pub step: usize,
 }
 
-/// c\[i, j\] = Σₜ a\[i, t\]·b\[t, j\] for `rows` ≤ 6 rows and 16 columns, t ascending in one sum; with `ADD` that sum
-/// begins with c. shapes: c rows `stride` apart, b `[steps, 16]`.
-pub(super) fn product<const ADD: bool>(c: &mut [f32], stride: usize, a: Left, b: &[f32], rows: usize) {
+/// c\[i, j\] = Σₜ a\[i, t\]·b\[t, j\] for `rows` ≤ 6 rows and 16 columns, t ascending in one sum;
+/// with `ADD` that sum begins with c. shapes: c rows `stride` apart, b `[steps, 16]`.
+pub(super) fn product<const ADD: bool>(
+    c: &mut [f32],
+    stride: usize,
+    a: Left,
+    b: &[f32],
+    rows: usize,
+) {
     match rows {
         1 => tile::<1, ADD>(c, stride, a, b),
         2 => tile::<2, ADD>(c, stride, a, b),
@@ -131,7 +142,11 @@ pub(super) fn product<const ADD: bool>(c: &mut [f32], stride: usize, a: Left, b:
 fn tile<const M: usize, const ADD: bool>(c: &mut [f32], stride: usize, a: Left, b: &[f32]) {
     let (b, _) = b.as_chunks::<WIDE>();
     let last = (M - 1) * a.row + b.len().saturating_sub(1) * a.step;
-    assert!(b.is_empty() || last < a.elements.len(), "attention: left side of {}", a.elements.len());
+    assert!(
+        b.is_empty() || last < a.elements.len(),
+        "attention: left side of {}",
+        a.elements.len()
+    );
     let mut sums = [[0.0f32; WIDE]; M];
     if ADD {
         for (i, sums) in sums.iter_mut().enumerate() {
@@ -140,7 +155,8 @@ fn tile<const M: usize, const ADD: bool>(c: &mut [f32], stride: usize, a: Left, 
     }
     for (t, b) in b.iter().enumerate() {
         for (i, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: i ≤ M - 1 and t ≤ steps - 1, and the element of the last of both was found inside above.
+            // SAFETY: i ≤ M - 1 and t ≤ steps - 1, and the element of the last of both was found
+            // inside above.
             let x = unsafe { *a.elements.get_unchecked(i * a.row + t * a.step) };
             for (sum, &b) in sums.iter_mut().zip(b) {
                 *sum = x.mul_add(b, *sum);
@@ -152,8 +168,8 @@ fn tile<const M: usize, const ADD: bool>(c: &mut [f32], stride: usize, a: Left, 
     }
 }
 
-/// Scores of one row become e^(scale·score - maximum) up to `visible` and zero from there on; returns maximum and sum.
-/// The sum runs in sixteen lanes by column. `scores` are whole panels.
+/// Scores of one row become e^(scale·score - maximum) up to `visible` and zero from there on;
+/// returns maximum and sum. The sum runs in sixteen lanes by column. `scores` are whole panels.
 pub(super) fn softmax(scores: &mut [f32], visible: usize, scale: f32) -> (f32, f32) {
     debug_assert!(visible <= scores.len() && scores.len().is_multiple_of(WIDE));
     scores[visible..].fill(f32::NEG_INFINITY);
@@ -219,9 +235,11 @@ mod tests {
         for (rows, steps, cols) in [(1, 1, 1), (6, 5, 16), (4, 33, 17), (3, 64, 40)] {
             let a: Vec<f32> = (0..rows * steps).map(|i| (i % 11) as f32 - 5.0).collect();
             let b: Vec<f32> = (0..steps * cols).map(|i| (i % 7) as f32 - 3.0).collect();
-            let transposed: Vec<f32> = (0..cols * steps).map(|i| b[i % steps * cols + i / steps]).collect();
-            let expected =
-                |i: usize, j: usize| -> f32 { (0..steps).map(|t| a[i * steps + t] * b[t * cols + j]).sum() };
+            let transposed: Vec<f32> =
+                (0..cols * steps).map(|i| b[i % steps * cols + i / steps]).collect();
+            let expected = |i: usize, j: usize| -> f32 {
+                (0..steps).map(|t| a[i * steps + t] * b[t * cols + j]).sum()
+            };
             let mut along_panels = vec![f32::NAN; along_len(steps, cols)];
             along(&mut along_panels, &b, cols);
             let mut across_panels = vec![f32::NAN; across_len(cols, steps)];
@@ -229,13 +247,29 @@ mod tests {
             assert_eq!(along_panels, across_panels);
             for (p, panel) in along_panels.chunks_exact(WIDE * steps).enumerate() {
                 let mut c = [1.0f32; TALL * WIDE];
-                product::<false>(&mut c, WIDE, Left { elements: &a, row: steps, step: 1 }, panel, rows);
+                product::<false>(
+                    &mut c,
+                    WIDE,
+                    Left { elements: &a, row: steps, step: 1 },
+                    panel,
+                    rows,
+                );
                 let mut twice = c;
-                product::<true>(&mut twice, WIDE, Left { elements: &a, row: steps, step: 1 }, panel, rows);
+                product::<true>(
+                    &mut twice,
+                    WIDE,
+                    Left { elements: &a, row: steps, step: 1 },
+                    panel,
+                    rows,
+                );
                 for i in 0..rows {
                     for j in 0..WIDE {
-                        let expected = if p * WIDE + j < cols { expected(i, p * WIDE + j) } else { 0.0 };
-                        assert_eq!((c[i * WIDE + j], twice[i * WIDE + j]), (expected, 2.0 * expected));
+                        let expected =
+                            if p * WIDE + j < cols { expected(i, p * WIDE + j) } else { 0.0 };
+                        assert_eq!(
+                            (c[i * WIDE + j], twice[i * WIDE + j]),
+                            (expected, 2.0 * expected)
+                        );
                     }
                     let mut alone = [0.0; WIDE];
                     product::<false>(
