@@ -201,11 +201,8 @@ fn judge(
 
 /// What the predictions' settings say the model was shown.
 fn item_repr(settings: &Value) -> Option<ItemRepr> {
-    match settings.get("item-repr").or_else(|| settings.get("item_repr"))?.as_str()? {
-        "id" => Some(ItemRepr::Id),
-        "title" => Some(ItemRepr::Title),
-        _ => None,
-    }
+    let name = settings.get("item-repr").or_else(|| settings.get("item_repr"))?.as_str()?;
+    ItemRepr::from_name(name)
 }
 
 /// Holds every threshold against the main row of each group that has its metric.

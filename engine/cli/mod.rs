@@ -31,6 +31,7 @@
 
 mod answer;
 mod budget;
+mod choices;
 pub mod data;
 pub mod decode;
 pub mod demo;

@@ -11,12 +11,11 @@ use super::text;
 use super::title_neighbours::{TitleNeighbours, Weights};
 use super::truth::{Case, Day, Split, Truth};
 use super::yes_no::TiedRank;
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 
 /// Whom the denominator counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Users {
     /// All users of the split; those without a line are misses (E8).
@@ -26,12 +25,45 @@ pub enum Users {
     Listed,
 }
 
+impl Users {
+    /// Every way to count, in the order in which a list of choices shows them.
+    pub const ALL: [Users; 2] = [Users::All, Users::Listed];
+
+    /// The word for it in settings and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Users::All => "all",
+            Users::Listed => "listed",
+        }
+    }
+}
+
 /// What the model is shown in place of an item (E1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ItemRepr {
+    /// Its surface: a text.
     Title,
+    /// Its number.
     Id,
+}
+
+impl ItemRepr {
+    /// Both, in the order in which a list of choices shows them.
+    pub const ALL: [ItemRepr; 2] = [ItemRepr::Title, ItemRepr::Id];
+
+    /// The word for it in settings and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ItemRepr::Title => "title",
+            ItemRepr::Id => "id",
+        }
+    }
+
+    /// The one of this name, if there is one.
+    pub fn from_name(name: &str) -> Option<ItemRepr> {
+        ItemRepr::ALL.into_iter().find(|repr| repr.name() == name)
+    }
 }
 
 /// How to judge.

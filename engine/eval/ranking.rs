@@ -1,14 +1,12 @@
 //! Ranking metrics with one relevant item a user (E6–E8).
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::hash::Hash;
 
 /// What becomes of outputs that are no item and of items that appear twice (E7).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
 pub enum Policy {
     /// The first occurrence counts, and an invalid output keeps its place as a miss.
     #[default]
@@ -20,8 +18,10 @@ pub enum Policy {
 }
 
 impl Policy {
+    /// Every policy, in the order in which a list of choices shows them.
     pub const ALL: [Policy; 3] = [Policy::Strict, Policy::P5, Policy::DropInvalid];
 
+    /// The word for it in settings and reports.
     pub const fn name(self) -> &'static str {
         match self {
             Policy::Strict => "strict",

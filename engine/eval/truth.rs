@@ -2,7 +2,6 @@
 
 use crate::data::record::{Review, NO_TIME};
 use crate::data::Dataset;
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -10,7 +9,7 @@ use std::collections::HashMap;
 pub const FEWEST: usize = 3;
 
 /// Which of a user's events is the target: leave-one-out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
     /// The last event; all before it are history.
@@ -21,6 +20,10 @@ pub enum Split {
 }
 
 impl Split {
+    /// Every split, in the order in which a list of choices shows them.
+    pub const ALL: [Split; 2] = [Split::Test, Split::Validation];
+
+    /// The word for it in settings and reports.
     pub const fn name(self) -> &'static str {
         match self {
             Split::Test => "test",

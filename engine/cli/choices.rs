@@ -1,0 +1,66 @@
+//! The parser's view of settings that are enums below: which names it takes, and what `--help` says
+//! of each.
+
+use crate::eval::evaluation::{ItemRepr, Users};
+use crate::eval::ranking::Policy;
+use crate::eval::truth::Split;
+use clap::builder::PossibleValue;
+use clap::ValueEnum;
+
+impl ValueEnum for Policy {
+    fn value_variants<'a>() -> &'a [Policy] {
+        &Policy::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(match self {
+            Policy::Strict => {
+                "The first occurrence counts, and an invalid output keeps its place as a miss"
+            }
+            Policy::P5 => {
+                "As in P5's script: invalid outputs vanish, and the last occurrence of an item \
+                counts"
+            }
+            Policy::DropInvalid => "The first occurrence counts, and invalid outputs vanish",
+        }))
+    }
+}
+
+impl ValueEnum for Split {
+    fn value_variants<'a>() -> &'a [Split] {
+        &Split::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(match self {
+            Split::Test => "The last event; all before it are history",
+            Split::Validation => "The last but one; all before it are history",
+        }))
+    }
+}
+
+impl ValueEnum for Users {
+    fn value_variants<'a>() -> &'a [Users] {
+        &Users::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(match self {
+            Users::All => "All users of the split; those without a line are misses (E8)",
+            Users::Listed => {
+                "Only those with a line: for files that were made for a sample on \
+                purpose"
+            }
+        }))
+    }
+}
+
+impl ValueEnum for ItemRepr {
+    fn value_variants<'a>() -> &'a [ItemRepr] {
+        &ItemRepr::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
+    }
+}
