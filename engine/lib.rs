@@ -5,7 +5,7 @@
 //! # Floors
 //!
 //! A room may use the floors below it, never its own floor's other rooms, never a floor above
-//! (`tests/floors.rs`).
+//! (`tests/floors/rooms.rs`).
 //!
 //! ```text
 //!  floor 4   cli/                        words for people: flags, progress, tables, exit codes

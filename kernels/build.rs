@@ -244,8 +244,8 @@ fn images(nvcc: &Path, folder: &Path, families: &[String], cache: &Path) -> Vec<
             let output = child.wait_with_output().expect("a compiler ends");
             let words = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{family}.cu:\n{words}");
-            // ptxas' report of registers and spills, which tests/audit.rs reads, is kept beside the
-            // image.
+            // ptxas' report of registers and spills, which tests/chips/audit.rs reads, is kept
+            // beside the image.
             let report = image.with_extension("report");
             let report_part = part.with_extension(format!("report-{}", std::process::id()));
             fs::write(&report_part, words.as_bytes()).expect("the cache can be written");

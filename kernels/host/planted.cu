@@ -1,5 +1,5 @@
-// Kernels for tests/emulator.rs: each does one thing wrong, which the emulator must find, or one
-// thing right, whose meaning is held against plain loops. They are in no image.
+// Kernels for tests/chips/emulator.rs: each does one thing wrong, which the emulator must find, or
+// one thing right, whose meaning is held against plain loops. They are in no image.
 #include "../entry.cuh"
 #include "../philox.cuh"
 #include "../tile.cuh"

@@ -5,8 +5,8 @@
 //! columns of k, the stretches added in order. `gemm` keeps to that whatever the tile, as long as
 //! it cuts k nowhere itself (hence `DEPTH`) and takes neither its matrix-vector nor its dot-product
 //! path (hence two rows and two columns at least, and panels of b whose columns are contiguous). So
-//! a row has the same bits beside any other rows, on any number of threads; `tests/invariance.rs`
-//! holds that.
+//! a row has the same bits beside any other rows, on any number of threads;
+//! `tests/numbers/invariance.rs` holds that.
 
 use super::super::*;
 use super::element::{by_float, floats, floats_mut, widened, Element, Floats, FloatsMut};

@@ -2,9 +2,9 @@
 //!
 //! The walks below do what the passes do (`model::layer`, `model::head`, `model::cache`), in the
 //! same order and with the same scopes, but hold blocks that only count instead of tensors. So the
-//! plan is no formula beside the code but the code's own order of allocations; `tests/plan.rs`
-//! holds it against real passes. Tensors are counted, as `Device::memory` counts them; a chip's own
-//! needs (its context, its scratch) come on top.
+//! plan is no formula beside the code but the code's own order of allocations;
+//! `tests/chips/plan.rs` holds it against real passes. Tensors are counted, as `Device::memory`
+//! counts them; a chip's own needs (its context, its scratch) come on top.
 
 mod answer;
 mod step;

@@ -1,0 +1,405 @@
+//! Products in every form, dtype and epilogue, and column sums.
+
+use super::judge::{judge, Bound, Given, FLOATS};
+use super::Case;
+use crate::oracle;
+use engine::base::Dtype;
+use engine::device::{Device, Epilogue, Form, Gelu, LowRank, Write};
+
+pub const CASES: &[Case] = &[
+    ("matmul", forms),
+    ("matmul", dtypes),
+    ("matmul", epilogues),
+    ("matmul", deep),
+    ("matmul", low_ranks),
+    ("matmul", rows_alone),
+    ("matmul", addresses),
+    ("sum_rows", sum_rows),
+];
+
+const FORMS: [Form; 3] = [Form::Nt, Form::Nn, Form::Tn];
+
+struct Problem {
+    m: usize,
+    n: usize,
+    k: usize,
+    form: Form,
+    a: Given,
+    b: Given,
+}
+
+impl Problem {
+    fn new(
+        device: &Device,
+        (m, n, k): (usize, usize, usize),
+        form: Form,
+        dtypes: [Dtype; 2],
+    ) -> Problem {
+        let (a, b) = match form {
+            Form::Nt => ((m, k), (n, k)),
+            Form::Nn => ((m, k), (k, n)),
+            Form::Tn => ((k, m), (k, n)),
+        };
+        let seed = (m * 1_000_003 + n * 1009 + k) as u64;
+        Problem {
+            m,
+            n,
+            k,
+            form,
+            a: Given::noise(device, a.0, a.1, dtypes[0], seed),
+            b: Given::noise(device, b.0, b.1, dtypes[1], seed + 1),
+        }
+    }
+
+    fn product(&self) -> Vec<f64> {
+        oracle::matmul(&self.a.values, &self.b.values, (self.m, self.n, self.k), self.form)
+    }
+
+    fn label(&self) -> String {
+        let Problem { m, n, k, form, .. } = self;
+        format!("matmul {m}x{n}x{k} {form:?} {} {}", self.a.tensor.dtype(), self.b.tensor.dtype())
+    }
+}
+
+fn forms(device: &Device) {
+    let sizes = [1, 2, 3, 7, 8, 16, 31, 33, 64, 257];
+    for form in FORMS {
+        for m in sizes {
+            for n in sizes {
+                for k in [1, 2, 3, 16, 31, 257] {
+                    plain(device, (m, n, k), form);
+                }
+            }
+        }
+        // Beyond one stretch of the depth, one block of rows, one block of columns; and no depth at
+        // all.
+        for shape in [
+            (5, 40, 1025),
+            (1, 300, 1500),
+            (520, 20, 700),
+            (1040, 16, 16),
+            (9, 530, 64),
+            (70, 1, 600),
+            (3, 5, 0),
+        ] {
+            plain(device, shape, form);
+        }
+    }
+}
+
+fn plain(device: &Device, shape: (usize, usize, usize), form: Form) {
+    let problem = Problem::new(device, shape, form, [Dtype::F32; 2]);
+    let expected = problem.product();
+    let bound = Bound::sums(problem.k);
+    let mut y = Given::noise(device, problem.m, problem.n, Dtype::F32, 7);
+    let sum: Vec<f64> = y.values.iter().zip(&expected).map(|(y, x)| y + x).collect();
+    for (write, expected) in [(Write::Add, sum), (Write::Set, expected)] {
+        let epilogue = Epilogue { write, ..Epilogue::default() };
+        device
+            .matmul(y.tensor.view_mut(), problem.a.view(), problem.b.view(), form, epilogue)
+            .unwrap();
+        judge(&format!("{} {write:?}", problem.label()), device, y.view(), &expected, bound);
+    }
+}
+
+fn dtypes(device: &Device) {
+    for form in FORMS {
+        for shape in [(1, 17, 40), (33, 31, 72), (20, 300, 600), (600, 9, 33)] {
+            for a in FLOATS {
+                for b in FLOATS {
+                    for y in FLOATS {
+                        let problem = Problem::new(device, shape, form, [a, b]);
+                        let expected = problem.product();
+                        let bound = Bound::sums(problem.k);
+                        let mut y = Given::noise(device, problem.m, problem.n, y, 7);
+                        let (a, b) = (problem.a.view(), problem.b.view());
+                        device
+                            .matmul(y.tensor.view_mut(), a, b, form, Epilogue::default())
+                            .unwrap();
+                        judge(&problem.label(), device, y.view(), &expected, bound);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn epilogues(device: &Device) {
+    for form in [Form::Nt, Form::Nn] {
+        for shape in [(1, 24, 31), (37, 70, 33), (530, 40, 600)] {
+            for dtype in FLOATS {
+                for choice in 0..64 {
+                    fused(device, shape, form, dtype, choice);
+                }
+            }
+        }
+    }
+}
+
+/// One choice of the six things a product may do before it writes.
+fn fused(device: &Device, shape: (usize, usize, usize), form: Form, dtype: Dtype, choice: u32) {
+    let has = |bit: u32| choice >> bit & 1 == 1;
+    let problem = Problem::new(device, shape, form, [dtype; 2]);
+    let (m, n) = (problem.m, problem.n);
+    const RANK: usize = 5;
+    let bias = Given::noise(device, 1, n, dtype, 11);
+    let z = Given::noise(device, m, RANK, dtype, 12);
+    let factor = match form {
+        Form::Nt => Given::noise(device, n, RANK, dtype, 13),
+        _ => Given::noise(device, RANK, n, dtype, 13),
+    };
+    let residual = Given::noise(device, m, n, dtype, 14);
+    let mut y = Given::noise(device, m, n, dtype, 15);
+    let mut before = Given::noise(device, m, n, dtype, 16);
+    let gelu = has(1).then_some(if has(2) { Gelu::Erf } else { Gelu::Tanh });
+    let write = if has(5) { Write::Add } else { Write::Set };
+    let (scale, low_rank_scale, residual_scale) = (0.75, 0.5, 1.25);
+
+    let low_rank = oracle::matmul(&z.values, &factor.values, (m, n, RANK), form);
+    let (mut expected, mut argument) = (Vec::new(), Vec::new());
+    for (i, product) in problem.product().into_iter().enumerate() {
+        let mut sum = scale * product;
+        if has(0) {
+            sum += bias.values[i % n];
+        }
+        if has(3) {
+            sum += low_rank_scale * low_rank[i];
+        }
+        argument.push(sum);
+        let mut result = gelu.map_or(sum, |form| oracle::gelu(sum, form));
+        if has(4) {
+            result += residual_scale * residual.values[i];
+        }
+        expected.push(result + if has(5) { y.values[i] } else { 0.0 });
+    }
+
+    let epilogue = Epilogue {
+        scale: scale as f32,
+        bias: has(0).then(|| bias.view()),
+        gelu,
+        pre_activation: gelu.is_some().then(|| before.tensor.view_mut()),
+        low_rank: has(3).then(|| LowRank {
+            z: z.view(),
+            factor: factor.view(),
+            scale: low_rank_scale as f32,
+        }),
+        residual: has(4).then(|| (residual.view(), residual_scale as f32)),
+        write,
+    };
+    device.matmul(y.tensor.view_mut(), problem.a.view(), problem.b.view(), form, epilogue).unwrap();
+    let bound = Bound::sums(problem.k + RANK + 4);
+    let label = format!("{} choice {choice:06b}", problem.label());
+    judge(&label, device, y.view(), &expected, bound);
+    if gelu.is_some() {
+        judge(&format!("{label} pre_activation"), device, before.view(), &argument, bound);
+    }
+}
+
+/// The depth of real linears, and sizes at which each tile of a GPU's kernels is the best choice,
+/// with an edge.
+fn deep(device: &Device) {
+    let shapes = [(17, 72, 4096), (9, 40, 16384), (100, 130, 328), (250, 250, 72), (250, 504, 72)];
+    for form in FORMS {
+        for dtype in [Dtype::F16, Dtype::Bf16] {
+            for shape in shapes {
+                let problem = Problem::new(device, shape, form, [dtype; 2]);
+                let mut y = Given::noise(device, problem.m, problem.n, Dtype::F32, 7);
+                let (a, b) = (problem.a.view(), problem.b.view());
+                device.matmul(y.tensor.view_mut(), a, b, form, Epilogue::default()).unwrap();
+                judge(
+                    &problem.label(),
+                    device,
+                    y.view(),
+                    &problem.product(),
+                    Bound::sums(problem.k),
+                );
+            }
+        }
+    }
+    // An adapter's products: a thin f32 operand beside a 16-bit one, and gradients over many rows.
+    for (shape, form) in
+        [((40, 8, 4096), Form::Nt), ((3, 11, 700), Form::Nn), ((72, 8, 600), Form::Tn)]
+    {
+        for dtypes in [[Dtype::Bf16, Dtype::F32], [Dtype::F16, Dtype::F32], [Dtype::F32; 2]] {
+            let problem = Problem::new(device, shape, form, dtypes);
+            let mut y = Given::noise(device, problem.m, problem.n, Dtype::F32, 7);
+            let (a, b) = (problem.a.view(), problem.b.view());
+            device.matmul(y.tensor.view_mut(), a, b, form, Epilogue::default()).unwrap();
+            judge(&problem.label(), device, y.view(), &problem.product(), Bound::sums(problem.k));
+        }
+    }
+}
+
+/// The tail in every dtype of its own beside a 16-bit product: a factor of f32 keeps f32's digits.
+fn low_ranks(device: &Device) {
+    let (m, n, k) = (37, 72, 48);
+    for form in [Form::Nt, Form::Nn] {
+        for rank in [1, 8, 40] {
+            for z in FLOATS {
+                for factor in FLOATS {
+                    let problem = Problem::new(device, (m, n, k), form, [Dtype::Bf16; 2]);
+                    let z = Given::noise(device, m, rank, z, 12);
+                    let factor = match form {
+                        Form::Nt => Given::noise(device, n, rank, factor, 13),
+                        _ => Given::noise(device, rank, n, factor, 13),
+                    };
+                    let tail = oracle::matmul(&z.values, &factor.values, (m, n, rank), form);
+                    let scale = 0.3f32;
+                    let expected: Vec<f64> = problem
+                        .product()
+                        .iter()
+                        .zip(&tail)
+                        .map(|(p, t)| p + f64::from(scale) * t)
+                        .collect();
+                    let mut y = Given::noise(device, m, n, Dtype::F32, 7);
+                    let epilogue = Epilogue {
+                        low_rank: Some(LowRank { z: z.view(), factor: factor.view(), scale }),
+                        ..Epilogue::default()
+                    };
+                    device
+                        .matmul(
+                            y.tensor.view_mut(),
+                            problem.a.view(),
+                            problem.b.view(),
+                            form,
+                            epilogue,
+                        )
+                        .unwrap();
+                    let label = format!("{} rank {rank}", problem.label());
+                    judge(&label, device, y.view(), &expected, Bound::sums(k + rank));
+                }
+            }
+        }
+    }
+}
+
+/// y and its bits, of rows `from..to` of a product.
+fn bits(
+    device: &Device,
+    problem: &Problem,
+    tail: Option<&(Given, Given)>,
+    rows: std::ops::Range<usize>,
+) -> Vec<u32> {
+    let mut y = Given::noise(device, rows.len(), problem.n, Dtype::F32, 7);
+    let low_rank = tail.map(|(z, factor)| LowRank {
+        z: z.view().row_range(rows.clone()),
+        factor: factor.view(),
+        scale: 0.3,
+    });
+    let epilogue = Epilogue { low_rank, gelu: Some(Gelu::Tanh), ..Epilogue::default() };
+    let a = problem.a.view().row_range(rows);
+    device.matmul(y.tensor.view_mut(), a, problem.b.view(), problem.form, epilogue).unwrap();
+    device.download_f32(y.view()).unwrap().into_iter().map(f32::to_bits).collect()
+}
+
+/// A row has the same bits alone, as one of a few and as one of many, at whatever place.
+fn rows_alone(device: &Device) {
+    const ROWS: usize = 130;
+    for form in [Form::Nt, Form::Nn] {
+        for dtypes in
+            [[Dtype::Bf16; 2], [Dtype::F16; 2], [Dtype::Bf16, Dtype::F32], [Dtype::F32; 2]]
+        {
+            for (n, k) in [(8, 520), (72, 200), (33, 201)] {
+                let problem = Problem::new(device, (ROWS, n, k), form, dtypes);
+                let factor = if form == Form::Nt { (n, 8) } else { (8, n) };
+                let tail = (
+                    Given::noise(device, ROWS, 8, dtypes[0], 12),
+                    Given::noise(device, factor.0, factor.1, Dtype::F32, 13),
+                );
+                let all = bits(device, &problem, Some(&tail), 0..ROWS);
+                for rows in [0..1, 1..2, 129..130, 5..7, 3..20, 0..64, 65..130] {
+                    let some = bits(device, &problem, Some(&tail), rows.clone());
+                    assert_eq!(
+                        some,
+                        all[rows.start * n..rows.end * n],
+                        "{}: rows {rows:?} alone and among {ROWS}",
+                        problem.label()
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Where operands begin changes no bit: a row of them more or less, or one element, which no vector
+/// access can take.
+fn addresses(device: &Device) {
+    let (m, n, k) = (19, 40, 72);
+    for form in FORMS {
+        let problem = Problem::new(device, (m, n, k), form, [Dtype::Bf16; 2]);
+        let shifted = |x: &Given| {
+            let values: Vec<f64> = std::iter::once(0.0).chain(x.values.iter().copied()).collect();
+            Given::new(device, &values, 1, values.len(), Dtype::Bf16)
+        };
+        let (a, b) = (shifted(&problem.a), shifted(&problem.b));
+        let shapes = [problem.a.view().shape(), problem.b.view().shape()];
+        let mut results = Vec::new();
+        for (a, b) in [
+            (problem.a.view(), problem.b.view()),
+            (a.view().part(1, shapes[0]), problem.b.view()),
+            (problem.a.view(), b.view().part(1, shapes[1])),
+        ] {
+            let mut y = Given::noise(device, 1, m * n + 1, Dtype::Bf16, 7);
+            let mut target = y.tensor.view_mut();
+            let part = target.reborrow().part(1, engine::base::Shape::matrix(m, n));
+            device.matmul(part, a, b, form, Epilogue::default()).unwrap();
+            let values = device.download_f32(y.view()).unwrap();
+            assert_eq!(f64::from(values[0]), y.values[0], "what stands before y stays");
+            results.push(values);
+        }
+        assert_eq!(results[0], results[1], "{}: a at an odd address", problem.label());
+        assert_eq!(results[0], results[2], "{}: b at an odd address", problem.label());
+    }
+}
+
+/// One product under three orders of threads.
+#[test]
+fn order_of_threads_changes_no_bit() {
+    if !kernels::EMULATED {
+        println!("skipped: the emulator: this build has none, a C++ compiler is missing");
+        return;
+    }
+    let results: Vec<Vec<u32>> = ["emu:1", "emu:2", "emu:3"]
+        .iter()
+        .map(|name| {
+            let device = Device::open(name, 1).unwrap();
+            let mut all = Vec::new();
+            for dtypes in [[Dtype::Bf16; 2], [Dtype::Bf16, Dtype::F32]] {
+                for (n, k) in [(8, 520), (72, 200), (33, 201)] {
+                    for form in [Form::Nt, Form::Nn] {
+                        let problem = Problem::new(&device, (66, n, k), form, dtypes);
+                        all.extend(bits(&device, &problem, None, 0..66));
+                    }
+                    let problem = Problem::new(&device, (66, n, k), Form::Tn, dtypes);
+                    let mut y = Given::noise(&device, 66, n, Dtype::F32, 7);
+                    let add = Epilogue { write: Write::Add, ..Epilogue::default() };
+                    let (a, b) = (problem.a.view(), problem.b.view());
+                    device.matmul(y.tensor.view_mut(), a, b, Form::Tn, add).unwrap();
+                    all.extend(
+                        device.download_f32(y.view()).unwrap().into_iter().map(f32::to_bits),
+                    );
+                }
+            }
+            all
+        })
+        .collect();
+    assert!(
+        results.windows(2).all(|pair| pair[0] == pair[1]),
+        "bits depend on the order of threads"
+    );
+}
+
+fn sum_rows(device: &Device) {
+    for dtype in FLOATS {
+        for (rows, cols) in [(1, 1), (3, 31), (300, 70), (513, 9), (1000, 128)] {
+            let x = Given::noise(device, rows, cols, dtype, 1);
+            let mut y = Given::noise(device, 1, cols, Dtype::F32, 2);
+            let mut expected = y.values.clone();
+            for (i, x) in x.values.iter().enumerate() {
+                expected[i % cols] += x;
+            }
+            device.sum_rows(y.tensor.view_mut(), x.view()).unwrap();
+            judge("sum_rows", device, y.view(), &expected, Bound::sums(rows));
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The laws that the sources themselves are held to. Nothing here links the crate.
+
+mod rooms;

@@ -1,0 +1,9 @@
+//! What needs no device: data and where they come from, the `.bin`, metrics, bad input.
+
+mod bad_input;
+mod data;
+mod dataset;
+mod evaluation;
+mod metrics;
+#[path = "../support/shop.rs"]
+mod shop;

@@ -1,0 +1,10 @@
+//! The real binary, from outside: its verbs, as a filter, killed and resumed; and the scripts under
+//! tools/.
+
+mod cli;
+mod inspect;
+mod prompts;
+mod resume;
+#[path = "../support/shop.rs"]
+mod shop;
+mod tools;
