@@ -91,7 +91,7 @@ impl Storage {
 ///
 /// With L layers and σ = `initializer_range` (0.02): embeddings, query_key_value and dense_h_to_4h
 /// N(0, σ²); what writes into the residual, dense and dense_4h_to_h, N(0, σ²/2L); biases 0; layer
-/// norms 1 and 0. Source: spec/glm.md §4 (the original's own start). A weight is a function of
+/// norms 1 and 0. Source: the original's own start (docs/models.md). A weight is a function of
 /// seed, tensor and place; at most one tensor is in memory. Refuses a vocabulary with fewer ids
 /// than the tokenizer.
 pub fn run(args: &Init, global: &Global) -> Result<()> {

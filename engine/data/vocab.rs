@@ -31,7 +31,7 @@ pub struct Special {
     pub smask: u32,
 }
 
-/// The special tokens of GLM in the order in which its tokenizer appends them (spec/glm.md §5); the
+/// The special tokens of GLM in the order in which its tokenizer appends them (docs/models.md); the
 /// masks take away the blanks on their left.
 pub const GLM_SPECIALS: [&str; 10] = [
     "<|endoftext|>",

@@ -31,8 +31,7 @@ pub enum Form {
     Tn,
 }
 
-/// Where query, key and value of a head stand in a row of 3h (spec/glm.md §2, spec/chatglm-6b.md
-/// §2).
+/// Where query, key and value of a head stand in a row of 3h (docs/models.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Qkv {
     /// Three thirds, each with the heads one after another (GLM).

@@ -20,8 +20,8 @@ pub enum Positions {
 pub enum Residual {
     /// Its input (GLM).
     Plain,
-    /// Its normed input times a factor (ChatGLM: √(2·28) whatever the number of layers,
-    /// spec/chatglm-6b.md §3).
+    /// Its normed input times a factor (ChatGLM: √(2·28) whatever the number of layers; why, says
+    /// docs/models.md).
     Scaled(f32),
 }
 
@@ -124,7 +124,7 @@ impl LinearName {
 
 impl Config {
     /// Reads `config.json`; absent fields take the defaults of the original configuration classes
-    /// (spec/glm.md §1).
+    /// (docs/models.md).
     pub fn read(path: &Path) -> Result<Config> {
         let text = std::fs::read_to_string(path).map_err(|e| {
             Fault::Model.error(format!("config: {}: cannot be read: {e}", path.display()))

@@ -5,7 +5,7 @@ use crate::device::{AdamW, Tensor};
 use crate::model::{Flat, Model, Role, SlotRole};
 use anyhow::Result;
 
-/// Fixed numbers of the optimiser (R37 and spec/glm.md §7).
+/// Fixed numbers of the optimiser (R37; docs/models.md, training).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hyper {
     pub beta1: f32,

@@ -1,5 +1,5 @@
-//! The source folder of spec/cli.md: items.jsonl with interactions.tsv[.gz] or sequences.txt, and
-//! optionally users.jsonl and reviews.jsonl.
+//! A source folder of the engine's own layout: items.jsonl with interactions.tsv[.gz] or
+//! sequences.txt, and optionally users.jsonl and reviews.jsonl.
 
 use super::gather::{Ids, Log, Row};
 use super::rows::{Object, Rows};

@@ -6,7 +6,7 @@ use super::super::Threads;
 use super::{Heads, Part};
 use anyhow::Result;
 
-/// Each half of a head's columns is a rotate-half rotary of its own (spec/chatglm-6b.md §3): with D
+/// Each half of a head's columns is a rotate-half rotary of its own (docs/models.md): with D
 /// = d/2 columns and angles of D/2 pairs, out\[j\] = x\[j\]·cos - x\[j + D/2\]·sin, out\[j + D/2\]
 /// = x\[j + D/2\]·cos + x\[j\]·sin.
 pub(in super::super) fn rotate(
