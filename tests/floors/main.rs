@@ -2,6 +2,7 @@
 
 mod rooms;
 mod rules;
+mod variables;
 
 use std::fs;
 use std::path::Path;
