@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Whether CUDA 12's compiler accepts the kernels. PyPI has no nvcc of CUDA 12, but its run-time compiler of the same language.
+"""Whether CUDA 12's compiler accepts the kernels. PyPI has no nvcc of CUDA 12, but its run-time
+compiler of the same language.
 
     python3 tools/check_cuda12.py
 
-Brings NVRTC 12.9 and CUDA 12.9's headers under target/cuda12 (about 250 MB, once; needs pip, no GPU) and compiles every kernels/*.cu
-for sm_80 and sm_90a to machine code. Prints a line for each; exit code 1 where one is refused. Takes a few minutes.
+Brings NVRTC 12.9 and CUDA 12.9's headers under target/cuda12 (about 250 MB, once; needs pip, no
+GPU) and compiles every kernels/*.cu for sm_80 and sm_90a to machine code. Prints a line for each;
+exit code 1 where one is refused. Takes a few minutes.
 """
 
 import argparse
@@ -19,10 +21,13 @@ PACKAGES = ["nvidia-cuda-nvrtc-cu12", "nvidia-cuda-runtime-cu12", "nvidia-cuda-c
 # The run-time compiler has no headers of the host; of those the kernels want names alone, which
 # CUDA's own cover but for these.
 STANDARD = [b"stdint.h", b"string.h", b"math.h"]
-INTEGERS = "".join(
-    f"typedef signed {kind} int{bits}_t; typedef unsigned {kind} uint{bits}_t; "
-    for kind, bits in [("char", 8), ("short", 16), ("int", 32), ("long long", 64)]
-) + "typedef uint64_t uintptr_t;"
+INTEGERS = (
+    "".join(
+        f"typedef signed {kind} int{bits}_t; typedef unsigned {kind} uint{bits}_t; "
+        for kind, bits in [("char", 8), ("short", 16), ("int", 32), ("long long", 64)]
+    )
+    + "typedef uint64_t uintptr_t;"
+)
 
 
 def main():
@@ -30,12 +35,24 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
     if not (FOLDER / "nvidia").is_dir():
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        subprocess.run(pip + ["--target", str(FOLDER)] + [f"{name}==12.9.*" for name in PACKAGES], check=True)
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+        ]
+        subprocess.run(
+            pip + ["--target", str(FOLDER)] + [f"{name}==12.9.*" for name in PACKAGES], check=True
+        )
     libraries = FOLDER / "nvidia" / "cuda_nvrtc" / "lib"
     ctypes.CDLL(str(next(libraries.glob("libnvrtc-builtins.so.12*"))), mode=ctypes.RTLD_GLOBAL)
     compiler = ctypes.CDLL(str(libraries / "libnvrtc.so.12"))
-    includes = [ROOT / "kernels"] + [FOLDER / "nvidia" / part / "include" for part in ["cuda_runtime", "cuda_cccl"]]
+    includes = [ROOT / "kernels"] + [
+        FOLDER / "nvidia" / part / "include" for part in ["cuda_runtime", "cuda_cccl"]
+    ]
     refused = 0
     for source in sorted((ROOT / "kernels").glob("*.cu")):
         for target in ["sm_80", "sm_90a"]:
@@ -55,9 +72,13 @@ def compile_one(compiler, source, target, includes):
         ctypes.byref(program), text, source.name.encode(), len(STANDARD), empty, names
     )
     assert code == 0, f"nvrtcCreateProgram: expected 0, got {code}"
-    options = [f"--gpu-architecture={target}", "--std=c++17"] + [f"--include-path={folder}" for folder in includes]
+    options = [f"--gpu-architecture={target}", "--std=c++17"] + [
+        f"--include-path={folder}" for folder in includes
+    ]
     options = [option.encode() for option in options]
-    code = compiler.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
+    code = compiler.nvrtcCompileProgram(
+        program, len(options), (ctypes.c_char_p * len(options))(*options)
+    )
     size = ctypes.c_size_t()
     compiler.nvrtcGetProgramLogSize(program, ctypes.byref(size))
     log = ctypes.create_string_buffer(size.value)

@@ -1,4 +1,5 @@
-"""What a published GLM or ChatGLM checkpoint holds: every tensor's name and shape, from its config.json."""
+"""What a published GLM or ChatGLM checkpoint holds: every tensor's name and shape, from its
+config.json."""
 
 import json
 import re
@@ -16,11 +17,18 @@ GLM_DEFAULTS = {
     "attention_scale": 1.0,
 }
 # ChatGLM's own class defaults are those of an older revision, so its sizes must be in the file.
-CHATGLM_SIZES = ("num_layers", "vocab_size", "hidden_size", "num_attention_heads", "inner_hidden_size")
+CHATGLM_SIZES = (
+    "num_layers",
+    "vocab_size",
+    "hidden_size",
+    "num_attention_heads",
+    "inner_hidden_size",
+)
 
 
 class Refusal(Exception):
-    """Input that a tool will not work on: one line, `what: where: expected …, got …; what to do`."""
+    """Input that a tool will not work on: one line, `what: where: expected …, got …; what to
+    do`."""
 
     def __init__(self, message, code=4):
         super().__init__(message)
@@ -53,7 +61,8 @@ def read_json(path, what):
 
 
 def read_config(path):
-    """The config with the published defaults filled in; refuses families and variants that are not known."""
+    """The config with the published defaults filled in; refuses families and variants that are not
+    known."""
     config = read_json(path, "config")
     if not isinstance(config, dict):
         raise Refusal(f"config: {path}: expected an object, got a {type(config).__name__}")
@@ -63,16 +72,24 @@ def read_config(path):
             config["num_layers"] = config["num_hidden_layers"]
         config = {**GLM_DEFAULTS, **config}
         if config["relative_encoding"]:
-            raise Refusal(f"config: {path}: expected relative_encoding false, got true; no such model was published")
+            raise Refusal(
+                f"config: {path}: expected relative_encoding false, got true; no such model was "
+                "published"
+            )
     elif family == "chatglm":
         missing = [name for name in CHATGLM_SIZES if name not in config]
         if missing:
-            raise Refusal(f"config: {path}: expected the sizes of the model, got none for {', '.join(missing)}")
+            raise Refusal(
+                f"config: {path}: expected the sizes of the model, got none for "
+                f"{', '.join(missing)}"
+            )
     else:
         raise Refusal(f'config: {path}: expected model_type "glm" or "chatglm", got {family!r}')
     for name in CHATGLM_SIZES[:4]:
         if not isinstance(config[name], int) or config[name] < 1:
-            raise Refusal(f"config: {path}: {name}: expected a positive whole number, got {config[name]!r}")
+            raise Refusal(
+                f"config: {path}: {name}: expected a positive whole number, got {config[name]!r}"
+            )
     if config["hidden_size"] % config["num_attention_heads"]:
         raise Refusal(
             f"config: {path}: expected hidden_size to be a multiple of num_attention_heads, "
@@ -123,7 +140,10 @@ def may_be_absent(name):
 
 def is_recomputed(name):
     """Buffers that the published files carry and the published code does not read."""
-    return re.fullmatch(r"(glm\.)?transformer\.layers\.\d+\.attention\.rotary_emb\.inv_freq", name) is not None
+    return (
+        re.fullmatch(r"(glm\.)?transformer\.layers\.\d+\.attention\.rotary_emb\.inv_freq", name)
+        is not None
+    )
 
 
 def bare(name):

@@ -1,8 +1,10 @@
-"""GLM and ChatGLM-6B in plain PyTorch, over rows: the second opinion that checks and measurements use.
+"""GLM and ChatGLM-6B in plain PyTorch, over rows: the second opinion that checks and measurements
+use.
 
-A batch is a list of rows (one row = one token), sequences one after another; `starts` [S + 1] says where each
-begins and `context` [S] how many of its first rows are seen by all of its rows, the rest being causal. Module
-paths are those of the published code, so that PEFT finds and names the linears as it does there.
+A batch is a list of rows (one row = one token), sequences one after another; `starts` [S + 1] says
+where each begins and `context` [S] how many of its first rows are seen by all of its rows, the rest
+being causal. Module paths are those of the published code, so that PEFT finds and names the linears
+as it does there.
 """
 
 import dataclasses
@@ -23,7 +25,8 @@ TANH_GELUS = ("gelu_new", "gelu_fast", "gelu_pytorch_tanh")
 
 @dataclasses.dataclass
 class Rows:
-    """The inputs of `engine forward`: ids [R], positions [2, R], starts [S + 1], context [S], labels [R] or None."""
+    """The inputs of `engine forward`: ids [R], positions [2, R], starts [S + 1], context [S],
+    labels [R] or None."""
 
     input_ids: torch.Tensor
     positions: torch.Tensor
@@ -44,12 +47,24 @@ class Rows:
         names = {field.name for field in dataclasses.fields(Rows)}
         missing = names - held.keys() - {"labels"}
         if missing:
-            raise Refusal(f"rows: {path}: expected the tensor {sorted(missing)[0]}, got {', '.join(sorted(held))}", code=3)
+            raise Refusal(
+                f"rows: {path}: expected the tensor {sorted(missing)[0]}, got "
+                f"{', '.join(sorted(held))}",
+                code=3,
+            )
         rows = Rows(**{name: tensor for name, tensor in held.items() if name in names})
         count = len(rows.input_ids)
-        if rows.positions.shape != (2, count) or rows.starts[-1] != count or len(rows.starts) != len(rows.context) + 1:
+        if (
+            rows.positions.shape != (2, count)
+            or rows.starts[-1] != count
+            or len(rows.starts) != len(rows.context) + 1
+        ):
             shapes = {name: list(tensor.shape) for name, tensor in rows.tensors().items()}
-            raise Refusal(f"rows: {path}: expected positions [2, R], starts [S+1] ending in R, context [S], got {shapes}", code=3)
+            raise Refusal(
+                f"rows: {path}: expected positions [2, R], starts [S+1] ending in R, context [S], "
+                f"got {shapes}",
+                code=3,
+            )
         return rows
 
     @staticmethod
@@ -57,11 +72,18 @@ class Rows:
         """From (ids, positions [2, n], context, labels) of each sequence."""
         ids, positions, context, labels = zip(*sequences)
         starts = torch.tensor([0] + [len(part) for part in ids]).cumsum(0)
-        return Rows(torch.cat(ids), torch.cat(positions, 1), starts, torch.tensor(context), torch.cat(labels))
+        return Rows(
+            torch.cat(ids),
+            torch.cat(positions, 1),
+            starts,
+            torch.tensor(context),
+            torch.cat(labels),
+        )
 
 
 def visible(length, context):
-    """[length, length], true where the row may see the column: all of the context, otherwise nothing later."""
+    """[length, length], true where the row may see the column: all of the context, otherwise
+    nothing later."""
     places = torch.arange(length)
     return (places[None, :] <= places[:, None]) | (places[None, :] < context)
 
@@ -218,11 +240,15 @@ class ChatGlm(Model):
         return self.lm_head.weight
 
     def rotary(self, rows):
-        """cos and sin [R, 1, d/2] of position and block position; frequencies are rounded to float16, as published."""
+        """cos and sin [R, 1, d/2] of position and block position; frequencies are rounded to
+        float16, as published."""
         size = self.config["hidden_size"] // self.config["num_attention_heads"] // 2
         frequencies = 1.0 / 10000 ** (torch.arange(0, size, 2).float() / size)
         angles = [row[:, None].float() * frequencies.half().float() for row in rows.positions]
-        return [(torch.cat([a, a], -1).cos()[:, None], torch.cat([a, a], -1).sin()[:, None]) for a in angles]
+        return [
+            (torch.cat([a, a], -1).cos()[:, None], torch.cat([a, a], -1).sin()[:, None])
+            for a in angles
+        ]
 
 
 def rotate(x, rotary):
@@ -239,7 +265,9 @@ def gelu_of(config, wanted=None):
     if wanted is None:
         act = config.get("hidden_act")
         if act not in (None, "gelu", *TANH_GELUS):
-            raise Refusal(f"config: hidden_act: expected gelu or one of {', '.join(TANH_GELUS)}, got {act!r}")
+            raise Refusal(
+                f"config: hidden_act: expected gelu or one of {', '.join(TANH_GELUS)}, got {act!r}"
+            )
         wanted = "erf" if act == "gelu" else "tanh"
     return "none" if wanted == "erf" else "tanh"
 
@@ -253,7 +281,10 @@ def weight_files(folder):
     index = os.path.join(folder, "model.safetensors.index.json")
     if os.path.exists(index):
         with open(index, encoding="utf-8") as file:
-            return [os.path.join(folder, name) for name in sorted(set(json.load(file)["weight_map"].values()))]
+            return [
+                os.path.join(folder, name)
+                for name in sorted(set(json.load(file)["weight_map"].values()))
+            ]
     return [os.path.join(folder, "model.safetensors")]
 
 
@@ -269,7 +300,9 @@ def load(folder, gelu=None):
                 tensor = file.get_tensor(name).float()
                 if tuple(tensor.shape) != expected.get(bare(name)):
                     shape = expected.get(bare(name), "no such tensor")
-                    raise Refusal(f"tensor {name}: {path}: expected {shape}, got {tuple(tensor.shape)}")
+                    raise Refusal(
+                        f"tensor {name}: {path}: expected {shape}, got {tuple(tensor.shape)}"
+                    )
                 state[bare(name)] = tensor
     missing = [name for name in expected if name not in state and not may_be_absent(name)]
     if missing:
@@ -285,7 +318,8 @@ def load(folder, gelu=None):
 
 
 def initialise(model, seed):
-    """Megatron's: N(0, 0.02), the two output linears of a layer scaled by 1/√(2L), biases 0, norms 1."""
+    """Megatron's: N(0, 0.02), the two output linears of a layer scaled by 1/√(2L), biases 0, norms
+    1."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

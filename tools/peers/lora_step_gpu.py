@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""A LoRA step of a GLM-10B-shaped model in PyTorch on a GPU: the rival of `cargo bench --bench gpu -- train`.
+"""A LoRA step of a GLM-10B-shaped model in PyTorch on a GPU: the rival of `cargo bench --bench gpu
+-- train`.
 
     python3 tools/peers/lora_step_gpu.py [--layers 48] [--batch 8] [--length 1024] [--checkpoint]
 
-Random weights in bfloat16 made on the device, LoRA of rank 8 on the four linears of each layer as the PEFT library computes it
-(x·Wᵀ + scale·(x·Aᵀ)·Bᵀ in three kernels), PyTorch's fused attention with a prefix mask, loss on sixteen target rows a sequence, AdamW
-on the adapter. Without recompute where it fits, else (or with --checkpoint) with a checkpoint a layer. Prints one JSON object:
+Random weights in bfloat16 made on the device, LoRA of rank 8 on the four linears of each layer as
+the PEFT library computes it (x·Wᵀ + scale·(x·Aᵀ)·Bᵀ in three kernels), PyTorch's fused attention
+with a prefix mask, loss on sixteen target rows a sequence, AdamW on the adapter. Without recompute
+where it fits, else (or with --checkpoint) with a checkpoint a layer. Prints one JSON object:
 milliseconds a step, tokens/s, peak GiB, versions.
 """
 
@@ -23,7 +25,9 @@ class Linear(torch.nn.Module):
         super().__init__()
         self.weight = torch.empty(rows, cols, dtype=torch.bfloat16, device="cuda").normal_(0, 0.02)
         self.bias = torch.zeros(rows, dtype=torch.bfloat16, device="cuda")
-        self.a = torch.nn.Parameter(torch.empty(rank, cols, device="cuda").uniform_(-cols**-0.5, cols**-0.5))
+        self.a = torch.nn.Parameter(
+            torch.empty(rank, cols, device="cuda").uniform_(-(cols**-0.5), cols**-0.5)
+        )
         self.b = torch.nn.Parameter(torch.zeros(rows, rank, device="cuda"))
         self.scale = alpha / rank
 
@@ -45,7 +49,9 @@ class Layer(torch.nn.Module):
     def forward(self, x, mask):
         n, length, hidden = x.shape
         y = F.layer_norm(x, (hidden,), *self.norms[0])
-        q, k, v = (t.view(n, length, self.heads, -1).transpose(1, 2) for t in self.qkv(y).chunk(3, dim=-1))
+        q, k, v = (
+            t.view(n, length, self.heads, -1).transpose(1, 2) for t in self.qkv(y).chunk(3, dim=-1)
+        )
         context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         x = x + self.dense(context.transpose(1, 2).reshape(n, length, hidden))
         y = F.layer_norm(x, (hidden,), *self.norms[1])
@@ -53,7 +59,9 @@ class Layer(torch.nn.Module):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--layers", type=int, default=48)
     parser.add_argument("--hidden", type=int, default=4096)
     parser.add_argument("--heads", type=int, default=64)
@@ -66,7 +74,9 @@ def main():
     args = parser.parse_args()
     torch.manual_seed(0)
     layers = torch.nn.ModuleList(Layer(args.hidden, args.heads) for _ in range(args.layers))
-    table = torch.empty(args.vocab, args.hidden, dtype=torch.bfloat16, device="cuda").normal_(0, 0.02)
+    table = torch.empty(args.vocab, args.hidden, dtype=torch.bfloat16, device="cuda").normal_(
+        0, 0.02
+    )
     optimizer = torch.optim.AdamW(layers.parameters(), lr=1e-5, weight_decay=0.01, fused=True)
     ids = torch.randint(args.vocab, (args.batch, args.length), device="cuda")
     labels = torch.randint(args.vocab, (args.batch * args.targets,), device="cuda")
@@ -74,7 +84,9 @@ def main():
     place = torch.arange(args.length, device="cuda")
     # Part A is seen by all rows, the rest is causal.
     mask = (place[None, :] < context) | (place[None, :] <= place[:, None])
-    mask = torch.zeros(mask.shape, dtype=torch.bfloat16, device="cuda").masked_fill(~mask, float("-inf"))
+    mask = torch.zeros(mask.shape, dtype=torch.bfloat16, device="cuda").masked_fill(
+        ~mask, float("-inf")
+    )
 
     def step(recompute):
         x = F.embedding(ids, table)

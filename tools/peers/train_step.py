@@ -1,24 +1,26 @@
 #!/usr/bin/env python3
-"""A training step of a small GLM in PyTorch on the CPU: the rival that the engine's step is measured against.
+"""A training step of a small GLM in PyTorch on the CPU: the rival that the engine's step is
+measured against.
 
     python3 tools/peers/train_step.py --threads 2 --save-inputs rows.safetensors
-    python3 tools/peers/train_step.py --threads 2 --inputs rows.safetensors --weights DIR [--adapter DIR]
+    python3 tools/peers/train_step.py --threads 2 --inputs rows.safetensors \\
+        --weights DIR [--adapter DIR]
 
-One step is forward, loss on the target rows alone, backward, clipping of the gradient norm, and AdamW, in float32:
-over all weights, or with --adapter over a LoRA that the PEFT library loads. The rows come from a file with the
-inputs of `engine forward` and labels; without one they are drawn (seeded), and --save-inputs keeps them for the
-other side. The same step is timed with each attention that PyTorch offers for such rows, after their losses and
-gradients were found equal:
+One step is forward, loss on the target rows alone, backward, clipping of the gradient norm, and
+AdamW, in float32: over all weights, or with --adapter over a LoRA that the PEFT library loads. The
+rows come from a file with the inputs of `engine forward` and labels; without one they are drawn
+(seeded), and --save-inputs keeps them for the other side. The same step is timed with each
+attention that PyTorch offers for such rows, after their losses and gradients were found equal:
 
     one_by_one  packed rows, fused attention on one sequence after another
     block_mask  packed rows, one fused attention over all of them with a block-diagonal mask
     regrouped   linears on packed rows, attention on a padded batch of sequences
     padded      everything on a padded batch
 
-The best is the rival's time. Prints one JSON object: milliseconds a step (median, best, all variants), tokens/s
-over real rows, sizes and versions. With --serve that object comes on one line after a few steps of each variant
-that is not hopeless, and then a step of the best is taken for every line read and its seconds printed: so another
-program can step in turn.
+The best is the rival's time. Prints one JSON object: milliseconds a step (median, best, all
+variants), tokens/s over real rows, sizes and versions. With --serve that object comes on one line
+after a few steps of each variant that is not hopeless, and then a step of the best is taken for
+every line read and its seconds printed: so another program can step in turn.
 """
 
 import argparse
@@ -40,12 +42,22 @@ from reference_glm import Rows, visible  # noqa: E402
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--inputs", metavar="X.safetensors", help="rows with labels; drawn where not given")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--inputs", metavar="X.safetensors", help="rows with labels; drawn where not given"
+    )
     parser.add_argument("--save-inputs", metavar="X.safetensors", help="keeps the rows")
-    parser.add_argument("--weights", metavar="DIR", help="starts from these weights; their config decides the sizes")
-    parser.add_argument("--adapter", metavar="DIR", help="trains this LoRA adapter alone; needs --weights and peft")
-    parser.add_argument("--dropout", type=float, default=0.0, help="of embeddings, attention and sub-layer outputs")
+    parser.add_argument(
+        "--weights", metavar="DIR", help="starts from these weights; their config decides the sizes"
+    )
+    parser.add_argument(
+        "--adapter", metavar="DIR", help="trains this LoRA adapter alone; needs --weights and peft"
+    )
+    parser.add_argument(
+        "--dropout", type=float, default=0.0, help="of embeddings, attention and sub-layer outputs"
+    )
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--heads", type=int, default=4)
@@ -54,12 +66,20 @@ def main():
     parser.add_argument("--rows", type=int, default=4096, help="rows to draw, about")
     parser.add_argument("--gelu", choices=("tanh", "erf"), default="tanh")
     parser.add_argument("--lr", type=float, default=1e-4)
-    parser.add_argument("--clip", type=float, default=1.0, help="largest gradient norm; 0 = no clipping")
+    parser.add_argument(
+        "--clip", type=float, default=1.0, help="largest gradient norm; 0 = no clipping"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--steps", type=int, default=10, help="timed steps of each variant")
     parser.add_argument("--only", choices=list(VARIANTS), help="this variant alone")
-    parser.add_argument("--compile", action="store_true", help="torch.compile the forward pass (needs a C++ compiler)")
-    parser.add_argument("--serve", action="store_true", help="steps once for each line of standard input")
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="torch.compile the forward pass (needs a C++ compiler)",
+    )
+    parser.add_argument(
+        "--serve", action="store_true", help="steps once for each line of standard input"
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -68,10 +88,16 @@ def main():
     if arguments.weights:
         model = reference_glm.load(arguments.weights, arguments.gelu)
     else:
-        sizes = {"hidden_size": arguments.hidden, "num_layers": arguments.layers, "vocab_size": arguments.vocab}
+        sizes = {
+            "hidden_size": arguments.hidden,
+            "num_layers": arguments.layers,
+            "vocab_size": arguments.vocab,
+        }
         sizes |= {"num_attention_heads": arguments.heads, "max_sequence_length": arguments.places}
         config = {**GLM_DEFAULTS, **sizes, "model_type": "glm"}
-        model = reference_glm.initialise(reference_glm.build(config, arguments.gelu), arguments.seed)
+        model = reference_glm.initialise(
+            reference_glm.build(config, arguments.gelu), arguments.seed
+        )
     rows = Rows.load(arguments.inputs) if arguments.inputs else draw(model.config, arguments)
     if rows.labels is None or not (rows.labels >= 0).any():
         raise Refusal(f"rows: {arguments.inputs}: expected labels, got none", code=3)
@@ -90,7 +116,9 @@ def main():
     steps = {name: Step(model, *VARIANTS[name](rows, drop), arguments) for name in chosen}
     loss, gradient, first = agree(model, steps)
     # Whoever waits for the best should not wait long for the hopeless.
-    chosen = [name for name in chosen if not arguments.serve or first[name] <= 3 * min(first.values())]
+    chosen = [
+        name for name in chosen if not arguments.serve or first[name] <= 3 * min(first.values())
+    ]
     for module in (drop, *model.modules()):
         if isinstance(module, torch.nn.Dropout):
             module.p = arguments.dropout
@@ -122,7 +150,10 @@ def main():
         "targets": int((rows.labels >= 0).sum()),
         "trained": sum(parameter.numel() for parameter in trainable(model)),
         "dropout": arguments.dropout,
-        "sizes": {name: model.config[name] for name in ("hidden_size", "num_layers", "num_attention_heads", "vocab_size")},
+        "sizes": {
+            name: model.config[name]
+            for name in ("hidden_size", "num_layers", "num_attention_heads", "vocab_size")
+        },
         "threads": arguments.threads,
         "compiled": arguments.compile,
         "torch": torch.__version__,
@@ -149,7 +180,8 @@ def trainable(model):
 
 
 class Step:
-    """Forward, backward, clip, AdamW; the rows, masks and target places are ready before the clock starts."""
+    """Forward, backward, clip, AdamW; the rows, masks and target places are ready before the clock
+    starts."""
 
     def __init__(self, model, rows, attend, arguments):
         self.model, self.rows, self.attend, self.arguments = model, rows, attend, arguments
@@ -184,7 +216,11 @@ def one_by_one(rows, drop):
         parts = []
         for a, b, mask in zip(bounds, bounds[1:], masks):
             q, k, v = (tensor[a:b].transpose(0, 1)[None] for tensor in (query, key, value))
-            parts.append(F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop.p)[0].transpose(0, 1))
+            parts.append(
+                F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop.p)[
+                    0
+                ].transpose(0, 1)
+            )
         return torch.cat(parts)
 
     return rows, attend
@@ -192,17 +228,22 @@ def one_by_one(rows, drop):
 
 def block_mask(rows, drop):
     bounds = rows.starts.tolist()
-    mask = torch.block_diag(*(visible(b - a, c) for a, b, c in zip(bounds, bounds[1:], rows.context.tolist()))).bool()
+    mask = torch.block_diag(
+        *(visible(b - a, c) for a, b, c in zip(bounds, bounds[1:], rows.context.tolist()))
+    ).bool()
 
     def attend(query, key, value, _):
         q, k, v = (tensor.transpose(0, 1)[None] for tensor in (query, key, value))
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop.p)[0].transpose(0, 1)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop.p)[
+            0
+        ].transpose(0, 1)
 
     return rows, attend
 
 
 def batch_of(rows):
-    """[S, n] places of the rows (0 where padding), which of them are real, and the mask [S, 1, n, n]."""
+    """[S, n] places of the rows (0 where padding), which of them are real, and the mask [S, 1, n,
+    n]."""
     lengths = rows.starts.diff()
     longest = int(lengths.max())
     real = torch.arange(longest)[None, :] < lengths[:, None]
@@ -237,17 +278,30 @@ def padded(rows, drop):
     )
 
     def attend(query, key, value, _):
-        q, k, v = (tensor.view(sequences, longest, *tensor.shape[1:]).transpose(1, 2) for tensor in (query, key, value))
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop.p).transpose(1, 2).flatten(0, 1)
+        q, k, v = (
+            tensor.view(sequences, longest, *tensor.shape[1:]).transpose(1, 2)
+            for tensor in (query, key, value)
+        )
+        return (
+            F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop.p)
+            .transpose(1, 2)
+            .flatten(0, 1)
+        )
 
     return spread, attend
 
 
-VARIANTS = {"one_by_one": one_by_one, "block_mask": block_mask, "regrouped": regrouped, "padded": padded}
+VARIANTS = {
+    "one_by_one": one_by_one,
+    "block_mask": block_mask,
+    "regrouped": regrouped,
+    "padded": padded,
+}
 
 
 def agree(model, steps):
-    """Every variant must compute the same step, or its time means nothing; returns loss, gradient norm, seconds of each."""
+    """Every variant must compute the same step, or its time means nothing; returns loss, gradient
+    norm, seconds of each."""
     first, seconds = None, {}
     for name, step in steps.items():
         model.zero_grad()
@@ -261,22 +315,34 @@ def agree(model, steps):
             continue
         apart = ((gradients - first[2]).norm() / first[2].norm()).item()
         if abs(loss.item() - first[1]) > 1e-4 * abs(first[1]) or apart > 1e-3:
-            raise Refusal(f"{name}: expected the step of {first[0]}, got loss {loss.item()} for {first[1]}, Δg {apart:.1e}", 6)
+            raise Refusal(
+                f"{name}: expected the step of {first[0]}, got loss {loss.item()} for {first[1]}, "
+                f"Δg {apart:.1e}",
+                6,
+            )
     return first[1], first[2].double().norm().item(), seconds
 
 
 def draw(config, arguments):
-    """Prompt-and-answer sequences: 30 to 150 rows, of which the last 4 to 24 are produced and carry the loss."""
+    """Prompt-and-answer sequences: 30 to 150 rows, of which the last 4 to 24 are produced and carry
+    the loss."""
     generator = torch.Generator().manual_seed(arguments.seed)
-    pick = lambda low, high, *shape: torch.randint(low, high, shape, generator=generator)  # noqa: E731
+
+    def pick(low, high, *shape):
+        return torch.randint(low, high, shape, generator=generator)
+
     sequences, total = [], 0
     while total < arguments.rows:
         answer = int(pick(4, 25, 1))
         context = int(pick(30, 151, 1)) - answer
         mask = int(pick(0, context, 1))
-        positions = torch.tensor([[*range(context)] + [mask] * answer, [0] * context + [*range(1, answer + 1)]])
+        positions = torch.tensor(
+            [[*range(context)] + [mask] * answer, [0] * context + [*range(1, answer + 1)]]
+        )
         labels = torch.cat([torch.full((context,), -100), pick(0, config["vocab_size"], answer)])
-        sequences.append((pick(0, config["vocab_size"], context + answer), positions, context, labels))
+        sequences.append(
+            (pick(0, config["vocab_size"], context + answer), positions, context, labels)
+        )
         total += context + answer
     return Rows.pack(sequences)
 
@@ -284,7 +350,9 @@ def draw(config, arguments):
 def processor():
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+            return next(
+                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
+            )
     except (OSError, StopIteration):
         return platform.processor()
 
