@@ -6,13 +6,13 @@
   (T * y, float *log_sum_exp, const T *qkv, const Sixteen *work, uint32_t heads, uint32_t size, uint32_t part, uint32_t head,     \
    float scale, const uint32_t *rows, uint32_t key0, uint32_t key1, uint32_t threshold, float kept)
 #define FORWARD_ARGUMENTS \
-  (y, log_sum_exp, qkv, work, heads, size, Layout{part, head}, scale, Drop{rows, key0, key1, threshold, kept})
+  (y, log_sum_exp, qkv, work, heads, size, Layout{part, head}, scale, Dropout{rows, key0, key1, threshold, kept})
 
 /// Tensor cores. A block has 64·TALL queries of one head, a warp 16·TALL of them; keys come in
 /// tiles of KEYS, two stages of keys and two of values. scale > 0. Addresses and pitches are
 /// multiples of 16 bytes.
 template <class T, int D, int TALL, int KEYS>
-static __device__ void attend(T *y, float *log_sum_exp, const T *qkv, const Sixteen *list, uint32_t heads, uint32_t, Layout layout, float scale, Drop drop) {
+static __device__ void attend(T *y, float *log_sum_exp, const T *qkv, const Sixteen *list, uint32_t heads, uint32_t, Layout layout, float scale, Dropout dropout) {
   constexpr int QUERIES = 16 * TALL * WARPS, GROUPS = KEYS / 8, THREADS = 32 * WARPS;
   constexpr uint32_t BYTES = 2 * KEYS * D;
   const uint32_t head = blockIdx.x % heads, lane = lane_id(), group = lane >> 2, place = lane & 3u;
@@ -38,18 +38,18 @@ static __device__ void attend(T *y, float *log_sum_exp, const T *qkv, const Sixt
   commit_copies();
 
   uint32_t example[TALL][3] = {};
-  if (drop.any()) {
+  if (dropout.any()) {
 #pragma unroll
     for (int m = 0; m < TALL; ++m) {
       const uint32_t row = begin + 16 * m + group + 8 * (place & 1u);
-      drop.read(example[m], work.start + (row < work.rows ? row : work.rows - 1));
+      dropout.read(example[m], work.start + (row < work.rows ? row : work.rows - 1));
     }
   }
 
   const float factor = scale * LOG2_E;
-  float o[TALL][D / 8][4] = {}, most[TALL][2], sum[TALL][2] = {};
+  float o[TALL][D / 8][4] = {}, row_max[TALL][2], sum[TALL][2] = {};
 #pragma unroll
-  for (int m = 0; m < TALL; ++m) most[m][0] = most[m][1] = -infinity();
+  for (int m = 0; m < TALL; ++m) row_max[m][0] = row_max[m][1] = -infinity();
 
   for (uint32_t tile = 0; tile < tiles; ++tile) {
     const uint32_t first = tile * KEYS, stage = (tile & 1u) * BYTES, next = BYTES - stage;
@@ -74,16 +74,16 @@ static __device__ void attend(T *y, float *log_sum_exp, const T *qkv, const Sixt
                 if (first + 8 * n + 2 * place + i >= visible) s[m][n][2 * half + i] = -infinity();
           }
       }
-      soften<D, TALL, GROUPS>(s, most, sum, o, factor);
-      if (drop.any()) {
+      online_softmax_step<D, TALL, GROUPS>(s, row_max, sum, o, factor);
+      if (dropout.any()) {
 #pragma unroll
         for (int m = 0; m < TALL; ++m)
 #pragma unroll
           for (int n = 0; n < GROUPS; ++n) {
-            const uint32_t stays = stays_in_row(drop, head, first / 4 + 2 * n, example[m]);
+            const uint32_t kept_mask = kept_mask_in_row(dropout, head, first / 4 + 2 * n, example[m]);
 #pragma unroll
             for (int i = 0; i < 4; ++i)
-              if (!(stays >> i & 1u)) s[m][n][i] = 0.0f;
+              if (!(kept_mask >> i & 1u)) s[m][n][i] = 0.0f;
           }
       }
     }
@@ -102,19 +102,19 @@ static __device__ void attend(T *y, float *log_sum_exp, const T *qkv, const Sixt
       float total = sum[m][half];
       total += shuffle_xor(total, 1);
       total += shuffle_xor(total, 2);
-      const float inverse = drop.kept / total;
+      const float inverse = dropout.kept / total;
 #pragma unroll
       for (int n = 0; n < D / 8; ++n) o[m][n][2 * half] *= inverse, o[m][n][2 * half + 1] *= inverse;
       const uint32_t row = begin + 16 * m + 8 * half + group;
-      if (place == 0 && row < work.rows) log_sum_exp[uint64_t(work.start + row) * heads + head] = fmaf(most[m][half], scale, logf(total));
+      if (place == 0 && row < work.rows) log_sum_exp[uint64_t(work.start + row) * heads + head] = fmaf(row_max[m][half], scale, logf(total));
     }
-  give<T, D, TALL>(y + work.start * width + uint64_t(head) * D, width, o, query_tile, mine, work.first, work.rows);
+  store_rows<T, D, TALL>(y + work.start * width + uint64_t(head) * D, width, o, query_tile, mine, work.first, work.rows);
 }
 
 /// Any head size and any scale, on the plain cores: a block has 16 queries of one head, a warp four
 /// of them, a lane one key of a tile of 32.
 template <class T>
-static __device__ void attend_plainly(T *y, float *log_sum_exp, const T *qkv, const Sixteen *list, uint32_t heads, uint32_t size, Layout layout, float scale, Drop drop) {
+static __device__ void attend_simt(T *y, float *log_sum_exp, const T *qkv, const Sixteen *list, uint32_t heads, uint32_t size, Layout layout, float scale, Dropout dropout) {
   constexpr uint32_t QUERIES = 16, TALL = QUERIES / WARPS, KEYS = 32;
   const uint32_t head = blockIdx.x % heads, lane = lane_id();
   const Work work(list, blockIdx.x / heads);
@@ -132,9 +132,9 @@ static __device__ void attend_plainly(T *y, float *log_sum_exp, const T *qkv, co
   const uint32_t mine = TALL * warp_id(), begin = work.first + mine;
   const uint32_t last = work.first + QUERIES < work.rows ? work.first + QUERIES : work.rows;
   const uint32_t keys = work.visible(last - 1);
-  float most[TALL], sum[TALL] = {};
+  float row_max[TALL], sum[TALL] = {};
 #pragma unroll
-  for (uint32_t i = 0; i < TALL; ++i) most[i] = -infinity();
+  for (uint32_t i = 0; i < TALL; ++i) row_max[i] = -infinity();
 
   for (uint32_t first = 0; first < keys; first += KEYS) {
     __syncthreads();
@@ -145,7 +145,7 @@ static __device__ void attend_plainly(T *y, float *log_sum_exp, const T *qkv, co
       v[i] = inside ? wide(value[(first + row) * pitch + t]) : 0.0f;
     }
     __syncthreads();
-    float s[TALL] = {}, shrink[TALL];
+    float s[TALL] = {}, rescale[TALL];
     for (uint32_t t = 0; t < size; ++t) {
       const float x = k[lane * (size + 1) + t];
 #pragma unroll
@@ -155,15 +155,15 @@ static __device__ void attend_plainly(T *y, float *log_sum_exp, const T *qkv, co
     for (uint32_t i = 0; i < TALL; ++i) {
       const uint32_t row = begin + i, at = first + lane;
       const float x = at < work.visible(row) ? s[i] * scale : -infinity();
-      const float now = fmaxf(most[i], warp_max(x));
-      shrink[i] = expf(most[i] - now);
-      most[i] = now;
+      const float now = fmaxf(row_max[i], warp_max(x));
+      rescale[i] = expf(row_max[i] - now);
+      row_max[i] = now;
       float probability = expf(x - now);
-      sum[i] = fmaf(sum[i], shrink[i], probability);
-      if (drop.any() && row < work.rows) {
+      sum[i] = fmaf(sum[i], rescale[i], probability);
+      if (dropout.any() && row < work.rows) {
         uint32_t example[3];
-        drop.read(example, work.start + row);
-        if (!(drop.stays(head, at / 4, example) >> (at & 3u) & 1u)) probability = 0.0f;
+        dropout.read(example, work.start + row);
+        if (!(dropout.kept_mask(head, at / 4, example) >> (at & 3u) & 1u)) probability = 0.0f;
       }
       p[(mine + i) * KEYS + lane] = probability;
     }
@@ -171,7 +171,7 @@ static __device__ void attend_plainly(T *y, float *log_sum_exp, const T *qkv, co
     for (uint32_t t = lane; t < size; t += 32) {
       float sums[TALL];
 #pragma unroll
-      for (uint32_t i = 0; i < TALL; ++i) sums[i] = o[(mine + i) * size + t] * shrink[i];
+      for (uint32_t i = 0; i < TALL; ++i) sums[i] = o[(mine + i) * size + t] * rescale[i];
       for (uint32_t j = 0; j < KEYS; ++j) {
         const float x = v[j * size + t];
 #pragma unroll
@@ -188,8 +188,8 @@ static __device__ void attend_plainly(T *y, float *log_sum_exp, const T *qkv, co
     const uint32_t row = begin + i;
     if (row >= work.rows) continue;
     const uint64_t number = work.start + row;
-    if (lane == 0) log_sum_exp[number * heads + head] = most[i] + logf(total);
-    const float inverse = drop.kept / total;
+    if (lane == 0) log_sum_exp[number * heads + head] = row_max[i] + logf(total);
+    const float inverse = dropout.kept / total;
     for (uint32_t t = lane; t < size; t += 32) y[number * width + uint64_t(head) * size + t] = narrow<T>(o[(mine + i) * size + t] * inverse);
   }
 }
@@ -198,6 +198,6 @@ KERNEL(128, attention_64_f16, FORWARD_PARAMETERS(f16), FORWARD_ARGUMENTS, attend
 KERNEL(128, attention_64_bf16, FORWARD_PARAMETERS(bf16), FORWARD_ARGUMENTS, attend<bf16, 64, 2, 64>)
 KERNEL(128, attention_128_f16, FORWARD_PARAMETERS(f16), FORWARD_ARGUMENTS, attend<f16, 128, 2, 32>)
 KERNEL(128, attention_128_bf16, FORWARD_PARAMETERS(bf16), FORWARD_ARGUMENTS, attend<bf16, 128, 2, 32>)
-KERNEL(128, attention_any_f32, FORWARD_PARAMETERS(float), FORWARD_ARGUMENTS, attend_plainly<float>)
-KERNEL(128, attention_any_f16, FORWARD_PARAMETERS(f16), FORWARD_ARGUMENTS, attend_plainly<f16>)
-KERNEL(128, attention_any_bf16, FORWARD_PARAMETERS(bf16), FORWARD_ARGUMENTS, attend_plainly<bf16>)
+KERNEL(128, attention_any_f32, FORWARD_PARAMETERS(float), FORWARD_ARGUMENTS, attend_simt<float>)
+KERNEL(128, attention_any_f16, FORWARD_PARAMETERS(f16), FORWARD_ARGUMENTS, attend_simt<f16>)
+KERNEL(128, attention_any_bf16, FORWARD_PARAMETERS(bf16), FORWARD_ARGUMENTS, attend_simt<bf16>)

@@ -40,7 +40,7 @@ struct Layout {
 
 /// Which probabilities are dropped; none when `rows` is null. Twin of engine/device/cpu/attention:
 /// key column j of a head is column head·2^18 + j of the row's counters.
-struct Drop {
+struct Dropout {
   const uint32_t *rows;  // [R, 3]
   uint32_t key0, key1, threshold;
   float kept;  // 1/(1 - rate)
@@ -48,7 +48,7 @@ struct Drop {
   __device__ __forceinline__ bool any() const { return rows != nullptr; }
 
   /// Bit i: key 4·`four` + i stays, for a row (example low, example high, place).
-  __device__ __forceinline__ uint32_t stays(uint32_t head, uint32_t four, const uint32_t (&row)[3]) const {
+  __device__ __forceinline__ uint32_t kept_mask(uint32_t head, uint32_t four, const uint32_t (&row)[3]) const {
     const PhiloxBlock b = philox(key0, key1, head << 16 | four, row[2], row[0], row[1]);
     uint32_t bits = 0;
 #pragma unroll
@@ -80,7 +80,7 @@ static __device__ __forceinline__ void fetch(char *tile, const T *x, uint64_t pi
   for (int i = 0; i < ROWS * CHUNKS / THREADS; ++i) {
     const uint32_t number = thread + i * THREADS, row = number / CHUNKS, at = number % CHUNKS;
     const bool inside = first + row < end;
-    copy16_later(chunk<D>(tile, row, at), x + (inside ? first + row : 0) * pitch + at * 8, inside ? 16 : 0);
+    copy16_async(chunk<D>(tile, row, at), x + (inside ? first + row : 0) * pitch + at * 8, inside ? 16 : 0);
   }
 }
 
@@ -88,7 +88,7 @@ static __device__ __forceinline__ void fetch(char *tile, const T *x, uint64_t pi
 template <int D>
 static __device__ __forceinline__ void left(uint32_t (&a)[4], char *tile, uint32_t row, uint32_t step) {
   const uint32_t lane = lane_id();
-  load_matrices(a, chunk<D>(tile, row + (lane & 15u), 2 * step + (lane >> 4)));
+  ldmatrix(a, chunk<D>(tile, row + (lane & 15u), 2 * step + (lane >> 4)));
 }
 
 /// Right operand of left·tileᵀ: two column groups that are rows `row..row + 16` of the tile, steps
@@ -97,7 +97,7 @@ template <int D>
 static __device__ __forceinline__ void right_rows(uint32_t (&b)[2][2], char *tile, uint32_t row, uint32_t step) {
   const uint32_t lane = lane_id();
   uint32_t r[4];
-  load_matrices(r, chunk<D>(tile, row + (lane & 7u) + (lane >> 4 << 3), 2 * step + (lane >> 3 & 1u)));
+  ldmatrix(r, chunk<D>(tile, row + (lane & 7u) + (lane >> 4 << 3), 2 * step + (lane >> 3 & 1u)));
   b[0][0] = r[0], b[0][1] = r[1], b[1][0] = r[2], b[1][1] = r[3];
 }
 
@@ -107,7 +107,7 @@ template <int D>
 static __device__ __forceinline__ void right_columns(uint32_t (&b)[2][2], char *tile, uint32_t row, uint32_t pair) {
   const uint32_t lane = lane_id();
   uint32_t r[4];
-  load_matrices_transposed(r, chunk<D>(tile, row + (lane & 15u), 2 * pair + (lane >> 4)));
+  ldmatrix_transposed(r, chunk<D>(tile, row + (lane & 15u), 2 * pair + (lane >> 4)));
   b[0][0] = r[0], b[0][1] = r[1], b[1][0] = r[2], b[1][1] = r[3];
 }
 
@@ -142,32 +142,32 @@ static __device__ __forceinline__ void scores(float (&s)[TALL][GROUPS][4], char 
 /// and sum go on over all keys so far, and o shrinks to the new most. Unseen keys have s = -∞; a
 /// row has seen a key by the end of its first step.
 template <int D, int TALL, int GROUPS>
-static __device__ __forceinline__ void soften(float (&s)[TALL][GROUPS][4], float (&most)[TALL][2], float (&sum)[TALL][2],
+static __device__ __forceinline__ void online_softmax_step(float (&s)[TALL][GROUPS][4], float (&row_max)[TALL][2], float (&sum)[TALL][2],
                                               float (&o)[TALL][D / 8][4], float factor) {
 #pragma unroll
   for (int m = 0; m < TALL; ++m)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      float now = most[m][half];
+      float now = row_max[m][half];
 #pragma unroll
       for (int n = 0; n < GROUPS; ++n) now = fmaxf(now, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
       now = fmaxf(now, shuffle_xor(now, 1));
       now = fmaxf(now, shuffle_xor(now, 2));
       // Exactly one where nothing larger came.
-      const float shrink = power_of_two((most[m][half] - now) * factor), offset = now * factor;
-      most[m][half] = now;
+      const float rescale = exp2_approx((row_max[m][half] - now) * factor), offset = now * factor;
+      row_max[m][half] = now;
       float added = 0.0f;
 #pragma unroll
       for (int n = 0; n < GROUPS; ++n)
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          const float p = power_of_two(fmaf(s[m][n][2 * half + i], factor, -offset));
+          const float p = exp2_approx(fmaf(s[m][n][2 * half + i], factor, -offset));
           s[m][n][2 * half + i] = p;
           added += p;
         }
-      sum[m][half] = fmaf(sum[m][half], shrink, added);
+      sum[m][half] = fmaf(sum[m][half], rescale, added);
 #pragma unroll
-      for (int n = 0; n < D / 8; ++n) o[m][n][2 * half] *= shrink, o[m][n][2 * half + 1] *= shrink;
+      for (int n = 0; n < D / 8; ++n) o[m][n][2 * half] *= rescale, o[m][n][2 * half + 1] *= rescale;
     }
 }
 
@@ -201,7 +201,7 @@ static __device__ __forceinline__ void accumulate(float (&o)[TALL][D / 8][4], co
 /// sequence). Only this warp may use these rows of the tile. `first` is the row of the sequence
 /// that row 0 of the tile is.
 template <class T, int D, int TALL>
-static __device__ __forceinline__ void give(T *y, uint64_t pitch, const float (&o)[TALL][D / 8][4], char *tile, uint32_t row, uint32_t first, uint32_t end) {
+static __device__ __forceinline__ void store_rows(T *y, uint64_t pitch, const float (&o)[TALL][D / 8][4], char *tile, uint32_t row, uint32_t first, uint32_t end) {
   const uint32_t lane = lane_id(), group = lane >> 2, place = lane & 3u;
   warp_barrier();
 #pragma unroll
@@ -223,22 +223,22 @@ static __device__ __forceinline__ void give(T *y, uint64_t pitch, const float (&
 /// Which of s[0..4] (a row of queries, +8; two keys each) stay, as bits 0..4, where rows are
 /// queries: `row` is that of query group for even lanes, of query group + 8 for odd ones; `four` is
 /// the first of the group's eight keys over four.
-static __device__ __forceinline__ uint32_t stays_in_row(const Drop &drop, uint32_t head, uint32_t four, const uint32_t (&row)[3]) {
+static __device__ __forceinline__ uint32_t kept_mask_in_row(const Dropout &dropout, uint32_t head, uint32_t four, const uint32_t (&row)[3]) {
   const uint32_t place = lane_id() & 3u;
   // Two lanes share the counters of two rows: each makes one and hands over the half that the other
   // has.
-  const uint32_t own = drop.stays(head, four + (place >> 1), row);
+  const uint32_t own = dropout.kept_mask(head, four + (place >> 1), row);
   const uint32_t other = shuffle_xor(own, 1);
   return place & 1u ? (other >> 2 & 3u) | (own & 12u) : (own & 3u) | (other & 3u) << 2;
 }
 
 /// The same where columns are queries: `row` is that of query 2·place for even groups, of 2·place +
 /// 1 for odd ones; `four` is the first of the sixteen keys over four.
-static __device__ __forceinline__ uint32_t stays_in_column(const Drop &drop, uint32_t head, uint32_t four, const uint32_t (&row)[3]) {
+static __device__ __forceinline__ uint32_t kept_mask_in_column(const Dropout &dropout, uint32_t head, uint32_t four, const uint32_t (&row)[3]) {
   const uint32_t group = lane_id() >> 2, mine = group & 3u;
   // Four lanes share four counters: (key group, query 0), (key group, query 1), (key group + 8,
   // query 0), (key group + 8, query 1).
-  uint32_t all = drop.stays(head, four + (group >> 2) + (mine >> 1) * 2, row) << (4 * mine);
+  uint32_t all = dropout.kept_mask(head, four + (group >> 2) + (mine >> 1) * 2, row) << (4 * mine);
   all |= shuffle_xor(all, 4);
   all |= shuffle_xor(all, 8);
   all >>= mine;

@@ -28,16 +28,16 @@ static __device__ void summarize(float *statistics, const T *dy, const T *y, con
   (T * d_qkv, const T *dy, const float *statistics, const T *qkv, const Sixteen *work, uint32_t batch, uint32_t heads, uint32_t size, \
    uint32_t part, uint32_t head, float scale, const uint32_t *rows, uint32_t key0, uint32_t key1, uint32_t threshold, float kept)
 #define BACKWARD_ARGUMENTS \
-  (d_qkv, dy, statistics, qkv, work, batch, heads, size, Layout{part, head}, scale, Drop{rows, key0, key1, threshold, kept})
+  (d_qkv, dy, statistics, qkv, work, batch, heads, size, Layout{part, head}, scale, Dropout{rows, key0, key1, threshold, kept})
 
 /// Words that a walked query brings: its statistics, and its example and place.
-constexpr uint32_t FACTS = 5;
+constexpr uint32_t WALKED_WORDS = 5;
 
 /// Tensor cores. A block owns 64·TALL rows of one head and walks over tiles of WALK rows in two
 /// stages. `batch` is the rows of all sequences. Addresses and pitches are multiples of 16 bytes.
 template <class T, int D, int TALL, int WALK, bool KEYS>
 static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, const T *qkv, const Sixteen *list, uint32_t batch, uint32_t heads,
-                                uint32_t, Layout layout, float scale, Drop drop) {
+                                uint32_t, Layout layout, float scale, Dropout dropout) {
   constexpr int OWN = 16 * TALL * WARPS, GROUPS = WALK / 8, THREADS = 32 * WARPS;
   constexpr uint32_t BYTES = 2 * WALK * D;
   const uint32_t head = blockIdx.x % heads, lane = lane_id(), group = lane >> 2, place = lane & 3u;
@@ -47,7 +47,7 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
   // Scores are owned·walkedᵀ, and dy·vᵀ the same of the second pair.
   char *owned = shared_memory(), *owned2 = owned + 2 * OWN * D;
   char *walked = owned2 + 2 * OWN * D, *walked2 = walked + 2 * BYTES;
-  float *facts = reinterpret_cast<float *>(walked2 + 2 * BYTES);  // [2][FACTS][WALK]
+  float *walked_words = reinterpret_cast<float *>(walked2 + 2 * BYTES);  // [2][WALKED_WORDS][WALK]
 
   const uint32_t last = work.first + OWN < work.rows ? work.first + OWN : work.rows;  // one past
   uint32_t walk = 0, stop = work.rows;
@@ -62,8 +62,8 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
   const bool any = begin < work.rows;
 
   // The statistics of the sequence's first query; two floats a query.
-  const auto facts_of = [&](uint32_t start, uint32_t head) { return statistics + 2 * (uint64_t(head) * batch + start); };
-  const auto bring = [&](uint32_t first, uint32_t stage) {
+  const auto statistics_of = [&](uint32_t start, uint32_t head) { return statistics + 2 * (uint64_t(head) * batch + start); };
+  const auto prefetch = [&](uint32_t first, uint32_t stage) {
     const uint32_t head_now = opaque(head), start = opaque(work.start), thread = opaque(threadIdx.x);
     const T *rows = qkv + start * pitch, *dy_rows = dy + start * width + uint64_t(head_now) * D;
     const T *from = rows + layout.column(KEYS ? QUERY : KEY, head_now);
@@ -73,14 +73,14 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
     if (KEYS && thread < WALK) {
       const uint32_t row = first + thread;
       const bool inside = row < work.rows;
-      const float *of = facts_of(start, head_now) + 2 * uint64_t(row);
-      float *to = facts + stage * FACTS * WALK + thread;
+      const float *of = statistics_of(start, head_now) + 2 * uint64_t(row);
+      float *to = walked_words + stage * WALKED_WORDS * WALK + thread;
       // A query that is none has probabilities of zero.
       to[0] = inside ? of[0] : infinity();
       to[WALK] = inside ? of[1] : 0.0f;
-      if (drop.any()) {
+      if (dropout.any()) {
         uint32_t example[3];
-        drop.read(example, start + (inside ? row : work.rows - 1));
+        dropout.read(example, start + (inside ? row : work.rows - 1));
 #pragma unroll
         for (int i = 0; i < 3; ++i) to[(2 + i) * WALK] = bits_to_float(example[i]);
       }
@@ -93,10 +93,10 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
     const T *from2 = KEYS ? rows + layout.column(VALUE, head) : dy_rows;
     fetch<T, OWN, D, THREADS>(owned2, from2, KEYS ? pitch : width, work.first, work.rows, threadIdx.x);
   }
-  bring(walk, 0);
+  prefetch(walk, 0);
   commit_copies();
 
-  float own_facts[TALL][2][2];
+  float own_statistics[TALL][2][2];
   uint32_t example[TALL][3] = {};
   if (!KEYS) {
 #pragma unroll
@@ -104,13 +104,13 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const uint32_t row = begin + 16 * m + 8 * half + group;
-        const float *of = facts_of(work.start, head) + 2 * uint64_t(row);
-        own_facts[m][half][0] = row < work.rows ? of[0] : infinity();
-        own_facts[m][half][1] = row < work.rows ? of[1] : 0.0f;
+        const float *of = statistics_of(work.start, head) + 2 * uint64_t(row);
+        own_statistics[m][half][0] = row < work.rows ? of[0] : infinity();
+        own_statistics[m][half][1] = row < work.rows ? of[1] : 0.0f;
       }
-      if (drop.any()) {
+      if (dropout.any()) {
         const uint32_t row = begin + 16 * m + group + 8 * (place & 1u);
-        drop.read(example[m], work.start + (row < work.rows ? row : work.rows - 1));
+        dropout.read(example[m], work.start + (row < work.rows ? row : work.rows - 1));
       }
     }
   }
@@ -122,12 +122,12 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
     const uint32_t stage = tile & 1u;
     wait_copies<0>();
     __syncthreads();
-    if (walk + WALK < stop) bring(walk + WALK, stage ^ 1u);
+    if (walk + WALK < stop) prefetch(walk + WALK, stage ^ 1u);
     commit_copies();
     const bool seen = KEYS ? begin < work.context || begin < walk + WALK : walk < work.visible(end - 1);
     if (any && seen) {
       char *tile1 = walked + stage * BYTES, *tile2 = walked2 + stage * BYTES;
-      const float *fact = facts + stage * FACTS * WALK;
+      const float *words = walked_words + stage * WALKED_WORDS * WALK;
       float s[TALL][GROUPS][4];
       scores<T, D, TALL, GROUPS>(s, owned, mine, tile1);
       const uint32_t bottom = begin + 16 * TALL - 1;
@@ -139,29 +139,29 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
             const uint32_t row = begin + 16 * m + 8 * (i / 2) + group, column = 8 * n + 2 * place + (i & 1);
-            const float offset = KEYS ? fact[column] : own_facts[m][i / 2][0];
-            s[m][n][i] = power_of_two(fmaf(s[m][n][i], factor, -offset));
+            const float offset = KEYS ? words[column] : own_statistics[m][i / 2][0];
+            s[m][n][i] = exp2_approx(fmaf(s[m][n][i], factor, -offset));
             if (!whole) {
               const uint32_t q = KEYS ? walk + column : row, k = KEYS ? row : walk + column;
               if (k >= work.visible(q)) s[m][n][i] = 0.0f;
             }
           }
-          if (drop.any()) {
+          if (dropout.any()) {
             // A probability that is dropped is kept as its negative: its own derivative still
             // counts.
-            uint32_t stays;
+            uint32_t kept_mask;
             if (KEYS) {
               const uint32_t column = 8 * n + 2 * place + (group & 1u);
               uint32_t of[3];
 #pragma unroll
-              for (int i = 0; i < 3; ++i) of[i] = float_to_bits(fact[(2 + i) * WALK + column]);
-              stays = stays_in_column(drop, head, (begin + 16 * m) / 4, of);
+              for (int i = 0; i < 3; ++i) of[i] = float_to_bits(words[(2 + i) * WALK + column]);
+              kept_mask = kept_mask_in_column(dropout, head, (begin + 16 * m) / 4, of);
             } else {
-              stays = stays_in_row(drop, head, (walk + 8 * n) / 4, example[m]);
+              kept_mask = kept_mask_in_row(dropout, head, (walk + 8 * n) / 4, example[m]);
             }
 #pragma unroll
             for (int i = 0; i < 4; ++i)
-              if (!(stays >> i & 1u)) s[m][n][i] = -s[m][n][i];
+              if (!(kept_mask >> i & 1u)) s[m][n][i] = -s[m][n][i];
           }
         }
       if constexpr (KEYS) accumulate<T, D, TALL, GROUPS, true>(o2, s, tile2);
@@ -173,8 +173,8 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
         for (int n = 0; n < GROUPS; ++n)
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
-            const float p = s[m][n][i], mean = KEYS ? fact[WALK + 8 * n + 2 * place + (i & 1)] : own_facts[m][i / 2][1];
-            d[m][n][i] = fabsf(p) * ((p < 0.0f ? 0.0f : drop.kept * d[m][n][i]) - mean);
+            const float p = s[m][n][i], mean = KEYS ? words[WALK + 8 * n + 2 * place + (i & 1)] : own_statistics[m][i / 2][1];
+            d[m][n][i] = fabsf(p) * ((p < 0.0f ? 0.0f : dropout.kept * d[m][n][i]) - mean);
           }
       accumulate<T, D, TALL, GROUPS>(o, d, tile1);
     }
@@ -188,25 +188,25 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         o[m][n][i] *= scale;
-        if constexpr (KEYS) o2[m][n][i] *= drop.kept;
+        if constexpr (KEYS) o2[m][n][i] *= dropout.kept;
       }
   T *to = d_qkv + work.start * pitch;
-  give<T, D, TALL>(to + layout.column(KEYS ? KEY : QUERY, head), pitch, o, owned, mine, work.first, work.rows);
-  if constexpr (KEYS) give<T, D, TALL>(to + layout.column(VALUE, head), pitch, o2, owned2, mine, work.first, work.rows);
+  store_rows<T, D, TALL>(to + layout.column(KEYS ? KEY : QUERY, head), pitch, o, owned, mine, work.first, work.rows);
+  if constexpr (KEYS) store_rows<T, D, TALL>(to + layout.column(VALUE, head), pitch, o2, owned2, mine, work.first, work.rows);
 }
 
 /// Any head size, on the plain cores: a block owns 16 rows of one head, a warp four of them, a lane
 /// one row of a walked tile of 32.
 template <class T, bool KEYS>
-static __device__ void gradient_plainly(T *d_qkv, const T *dy, const float *statistics, const T *qkv, const Sixteen *list, uint32_t batch, uint32_t heads,
-                                        uint32_t size, Layout layout, float scale, Drop drop) {
+static __device__ void gradient_simt(T *d_qkv, const T *dy, const float *statistics, const T *qkv, const Sixteen *list, uint32_t batch, uint32_t heads,
+                                        uint32_t size, Layout layout, float scale, Dropout dropout) {
   constexpr uint32_t OWN = 16, TALL = OWN / WARPS, WALK = 32;
   const uint32_t head = blockIdx.x % heads, lane = lane_id();
   const Work work(list, blockIdx.x / heads);
   const uint64_t width = uint64_t(heads) * size, pitch = 3 * width;
   const T *rows = qkv + work.start * pitch, *dy_rows = dy + work.start * width + uint64_t(head) * size;
   const T *query = rows + layout.column(QUERY, head), *key = rows + layout.column(KEY, head), *value = rows + layout.column(VALUE, head);
-  const float *facts_of = statistics + 2 * (uint64_t(head) * batch + work.start);
+  const float *statistics_of = statistics + 2 * (uint64_t(head) * batch + work.start);
   const T *own = KEYS ? key : query, *own2 = KEYS ? value : dy_rows, *from = KEYS ? query : key, *from2 = KEYS ? dy_rows : value;
   const uint64_t own_pitch2 = KEYS ? pitch : width, pitch2 = KEYS ? width : pitch;
 
@@ -249,14 +249,14 @@ static __device__ void gradient_plainly(T *d_qkv, const T *dy, const float *stat
       const uint32_t q = KEYS ? walk + lane : begin + i, k = KEYS ? begin + i : walk + lane;
       float probability = 0.0f, score = 0.0f;
       if (q < work.rows && k < work.visible(q)) {
-        probability = exp2f(fmaf(s[i], factor, -facts_of[2 * uint64_t(q)]));
-        float kept = drop.kept;
-        if (drop.any()) {
+        probability = exp2f(fmaf(s[i], factor, -statistics_of[2 * uint64_t(q)]));
+        float kept = dropout.kept;
+        if (dropout.any()) {
           uint32_t example[3];
-          drop.read(example, work.start + q);
-          if (!(drop.stays(head, k / 4, example) >> (k & 3u) & 1u)) kept = 0.0f;
+          dropout.read(example, work.start + q);
+          if (!(dropout.kept_mask(head, k / 4, example) >> (k & 3u) & 1u)) kept = 0.0f;
         }
-        score = probability * fmaf(kept, e[i], -facts_of[2 * uint64_t(q) + 1]);
+        score = probability * fmaf(kept, e[i], -statistics_of[2 * uint64_t(q) + 1]);
         probability *= kept;
       }
       p[(mine + i) * WALK + lane] = probability;
@@ -301,14 +301,14 @@ KERNEL(128, attention_keys_64_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS,
 KERNEL(128, attention_keys_64_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS, gradient<bf16, 64, 2, 32, true>)
 KERNEL(128, attention_keys_128_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS, gradient<f16, 128, 1, 32, true>)
 KERNEL(128, attention_keys_128_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS, gradient<bf16, 128, 1, 32, true>)
-KERNEL(128, attention_keys_any_f32, BACKWARD_PARAMETERS(float), BACKWARD_ARGUMENTS, gradient_plainly<float, true>)
-KERNEL(128, attention_keys_any_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS, gradient_plainly<f16, true>)
-KERNEL(128, attention_keys_any_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS, gradient_plainly<bf16, true>)
+KERNEL(128, attention_keys_any_f32, BACKWARD_PARAMETERS(float), BACKWARD_ARGUMENTS, gradient_simt<float, true>)
+KERNEL(128, attention_keys_any_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS, gradient_simt<f16, true>)
+KERNEL(128, attention_keys_any_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS, gradient_simt<bf16, true>)
 
 KERNEL(128, attention_queries_64_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS, gradient<f16, 64, 2, 32, false>)
 KERNEL(128, attention_queries_64_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS, gradient<bf16, 64, 2, 32, false>)
 KERNEL(128, attention_queries_128_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS, gradient<f16, 128, 1, 32, false>)
 KERNEL(128, attention_queries_128_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS, gradient<bf16, 128, 1, 32, false>)
-KERNEL(128, attention_queries_any_f32, BACKWARD_PARAMETERS(float), BACKWARD_ARGUMENTS, gradient_plainly<float, false>)
-KERNEL(128, attention_queries_any_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS, gradient_plainly<f16, false>)
-KERNEL(128, attention_queries_any_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS, gradient_plainly<bf16, false>)
+KERNEL(128, attention_queries_any_f32, BACKWARD_PARAMETERS(float), BACKWARD_ARGUMENTS, gradient_simt<float, false>)
+KERNEL(128, attention_queries_any_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS, gradient_simt<f16, false>)
+KERNEL(128, attention_queries_any_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS, gradient_simt<bf16, false>)

@@ -85,11 +85,11 @@ static __device__ void plan_prompts(uint32_t *plan, const uint32_t *prompt, uint
   if (threadIdx.x == 0) plan[0] = pieces;
 }
 
-/// For each piece and head: sums[row, split, head] = Σ e^(score - most)·v over the split's keys,
-/// marks[row, split, head] = (most·log₂e, Σ e^(score - most)). scale > 0. Addresses and pitches are
+/// For each piece and head: sums[row, split, head] = Σ e^(score - max)·v over the split's keys,
+/// statistics[row, split, head] = (max·log₂e, Σ e^(score - max)). scale > 0. Addresses and pitches are
 /// multiples of 16 bytes.
 template <class T, int D, int KEYS>
-static __device__ void attend_prompts(float *sums, float *marks, const T *qkv, const T *prompt, const uint32_t *ranges, const uint32_t *plan, uint32_t rows,
+static __device__ void attend_prompts(float *sums, float *statistics, const T *qkv, const T *prompt, const uint32_t *ranges, const uint32_t *plan, uint32_t rows,
                                       uint32_t splits, uint32_t heads, Layout layout, float scale) {
   constexpr int TALL = TOGETHER / 16, GROUPS = KEYS / 8;
   constexpr uint32_t BYTES = 2 * KEYS * D, THREADS = 32 * WARPS;
@@ -120,21 +120,21 @@ static __device__ void attend_prompts(float *sums, float *marks, const T *qkv, c
 
     fetch<T, TOGETHER, D, THREADS>(query_tile, qkv + row * 3 * width + layout.column(QUERY, head), 3 * width, 0, count, threadIdx.x);
     commit_copies();
-    const auto bring = [&](uint32_t tile, uint32_t stage) {
+    const auto prefetch = [&](uint32_t tile, uint32_t stage) {
       fetch<T, KEYS, D, 32>(mine + stage * BYTES, key, 2 * width, tile * KEYS, keys, lane);
       fetch<T, KEYS, D, 32>(mine + (2 + stage) * BYTES, value, 2 * width, tile * KEYS, keys, lane);
     };
-    if (warp < tiles) bring(warp, 0);
+    if (warp < tiles) prefetch(warp, 0);
     commit_copies();
     wait_copies<1>();
     __syncthreads();
 
-    float o[TALL][D / 8][4] = {}, most[TALL][2], sum[TALL][2] = {};
+    float o[TALL][D / 8][4] = {}, row_max[TALL][2], sum[TALL][2] = {};
 #pragma unroll
-    for (int m = 0; m < TALL; ++m) most[m][0] = most[m][1] = -infinity();
+    for (int m = 0; m < TALL; ++m) row_max[m][0] = row_max[m][1] = -infinity();
     uint32_t stage = 0;
     for (uint32_t tile = warp; tile < tiles; tile += WARPS, stage ^= 1u) {
-      if (tile + WARPS < tiles) bring(tile + WARPS, stage ^ 1u);
+      if (tile + WARPS < tiles) prefetch(tile + WARPS, stage ^ 1u);
       commit_copies();
       wait_copies<1>();
       warp_barrier();
@@ -149,7 +149,7 @@ static __device__ void attend_prompts(float *sums, float *marks, const T *qkv, c
             for (int i = 0; i < 4; ++i)
               if (tile * KEYS + 8 * n + 2 * place + (i & 1) >= keys) s[m][n][i] = -infinity();
       }
-      soften<D, TALL, GROUPS>(s, most, sum, o, factor);
+      online_softmax_step<D, TALL, GROUPS>(s, row_max, sum, o, factor);
       accumulate<T, D, TALL, GROUPS>(o, s, mine + (2 + stage) * BYTES);
       warp_barrier();
     }
@@ -166,7 +166,7 @@ static __device__ void attend_prompts(float *sums, float *marks, const T *qkv, c
         total += shuffle_xor(total, 2);
         const uint32_t r = 16 * m + 8 * half + group;
         if (place == 0) {
-          found[2 * (warp * TOGETHER + r)] = most[m][half] * factor;
+          found[2 * (warp * TOGETHER + r)] = row_max[m][half] * factor;
           found[2 * (warp * TOGETHER + r) + 1] = total;
         }
 #pragma unroll
@@ -184,7 +184,7 @@ static __device__ void attend_prompts(float *sums, float *marks, const T *qkv, c
       float all = 0.0f, total = 0.0f;
 #pragma unroll
       for (uint32_t w = 0; w < WARPS; ++w) {
-        const float weight = power_of_two(found[2 * (w * TOGETHER + r)] - top);
+        const float weight = exp2_approx(found[2 * (w * TOGETHER + r)] - top);
         const float *part = reinterpret_cast<const float *>(query_tile + 2 * TOGETHER * D + w * 4 * BYTES);
         all = fmaf(weight, part[r * D + t], all);
         total = fmaf(weight, found[2 * (w * TOGETHER + r) + 1], total);
@@ -192,8 +192,8 @@ static __device__ void attend_prompts(float *sums, float *marks, const T *qkv, c
       const uint64_t to = (uint64_t(row + r) * splits + split) * heads + head;
       sums[to * D + t] = all;
       if (t == 0) {
-        marks[2 * to] = top;
-        marks[2 * to + 1] = total;
+        statistics[2 * to] = top;
+        statistics[2 * to + 1] = total;
       }
     }
     __syncthreads();
@@ -204,7 +204,7 @@ static __device__ void attend_prompts(float *sums, float *marks, const T *qkv, c
 /// 0, its prompt), then its path.
 template <class T>
 static __device__ void attend_paths(T *y, const T *qkv, const T *prompt, const T *tail, const uint32_t *ranges, const uint32_t *path_start,
-                                    const uint32_t *path, const float *sums, const float *marks, uint32_t rows, uint32_t splits, uint32_t heads,
+                                    const uint32_t *path, const float *sums, const float *statistics, uint32_t rows, uint32_t splits, uint32_t heads,
                                     uint32_t size, Layout layout, float scale) {
   constexpr uint32_t KEYS = 32, WIDE = 16 / sizeof(T);
   const uint32_t lane = lane_id(), room = (KEYS * 12 + 8 * size + 15) / 16 * 16;
@@ -224,14 +224,14 @@ static __device__ void attend_paths(T *y, const T *qkv, const T *prompt, const T
     q[t] = wide(query[t]);
     o[t] = 0.0f;
   }
-  float most = -infinity(), sum = 0.0f;  // the sum of this lane's keys; lane 0 has that of the splits too
+  float row_max = -infinity(), sum = 0.0f;  // the sum of this lane's keys; lane 0 has that of the splits too
   const uint32_t found = splits > 0 ? splits_of(shared) : 0;
   for (uint32_t split = 0; split < found; ++split) {
     const uint64_t at = (uint64_t(row) * splits + split) * heads + head;
-    const float now = fmaxf(most, marks[2 * at]), shrink = power_of_two(most - now), weight = power_of_two(marks[2 * at] - now);
-    if (lane == 0) sum = fmaf(sum, shrink, weight * marks[2 * at + 1]);
-    for (uint32_t t = lane; t < size; t += 32) o[t] = fmaf(o[t], shrink, weight * sums[at * size + t]);
-    most = now;
+    const float now = fmaxf(row_max, statistics[2 * at]), rescale = exp2_approx(row_max - now), weight = exp2_approx(statistics[2 * at] - now);
+    if (lane == 0) sum = fmaf(sum, rescale, weight * statistics[2 * at + 1]);
+    for (uint32_t t = lane; t < size; t += 32) o[t] = fmaf(o[t], rescale, weight * sums[at * size + t]);
+    row_max = now;
   }
   const bool sixteens = size % WIDE == 0 && (reinterpret_cast<uintptr_t>(prompt) | reinterpret_cast<uintptr_t>(tail)) % 16 == 0;
   for (uint32_t begin = found > 0 ? shared : 0; begin < keys; begin += KEYS) {
@@ -260,16 +260,16 @@ static __device__ void attend_paths(T *y, const T *qkv, const T *prompt, const T
       }
       x = s * factor;
     }
-    const float now = fmaxf(most, warp_max(x)), shrink = power_of_two(most - now), probability = power_of_two(x - now);
-    most = now;
-    sum = fmaf(sum, shrink, probability);
+    const float now = fmaxf(row_max, warp_max(x)), rescale = exp2_approx(row_max - now), probability = exp2_approx(x - now);
+    row_max = now;
+    sum = fmaf(sum, rescale, probability);
     p[lane] = probability;
     warp_barrier();
     const uint32_t count = keys - begin < KEYS ? keys - begin : KEYS;
     // Of these, keys of the prompt come first.
     const uint32_t prompts = begin < shared ? (shared - begin < count ? shared - begin : count) : 0;
     for (uint32_t t = lane; t < size; t += 32) {
-      float all = o[t] * shrink;
+      float all = o[t] * rescale;
 #pragma unroll 4
       for (uint32_t j = 0; j < prompts; ++j) all = fmaf(p[j], wide(prompt[where[j] + width + t]), all);
 #pragma unroll 4
@@ -292,9 +292,9 @@ KERNEL(256, cache_store_bf16, STORE_PARAMETERS(bf16), STORE_ARGUMENTS, store<bf1
 KERNEL(1024, cache_plan, (uint32_t *plan, const uint32_t *prompt, uint32_t rows), (plan, prompt, rows), plan_prompts)
 
 #define PROMPT_PARAMETERS(T)                                                                                                                \
-  (float *sums, float *marks, const T *qkv, const T *prompt, const uint32_t *ranges, const uint32_t *plan, uint32_t rows, uint32_t splits, \
+  (float *sums, float *statistics, const T *qkv, const T *prompt, const uint32_t *ranges, const uint32_t *plan, uint32_t rows, uint32_t splits, \
    uint32_t heads, uint32_t part, uint32_t head, float scale)
-#define PROMPT_ARGUMENTS (sums, marks, qkv, prompt, ranges, plan, rows, splits, heads, Layout{part, head}, scale)
+#define PROMPT_ARGUMENTS (sums, statistics, qkv, prompt, ranges, plan, rows, splits, heads, Layout{part, head}, scale)
 
 KERNEL(128, cache_prompt_64_f16, PROMPT_PARAMETERS(f16), PROMPT_ARGUMENTS, attend_prompts<f16, 64, 32>)
 KERNEL(128, cache_prompt_64_bf16, PROMPT_PARAMETERS(bf16), PROMPT_ARGUMENTS, attend_prompts<bf16, 64, 32>)
@@ -303,9 +303,9 @@ KERNEL(128, cache_prompt_128_bf16, PROMPT_PARAMETERS(bf16), PROMPT_ARGUMENTS, at
 
 #define PATH_PARAMETERS(T)                                                                                                          \
   (T * y, const T *qkv, const T *prompt, const T *tail, const uint32_t *ranges, const uint32_t *path_start, const uint32_t *path,  \
-   const float *sums, const float *marks, uint32_t rows, uint32_t splits, uint32_t heads, uint32_t size, uint32_t part, uint32_t head, float scale)
+   const float *sums, const float *statistics, uint32_t rows, uint32_t splits, uint32_t heads, uint32_t size, uint32_t part, uint32_t head, float scale)
 #define PATH_ARGUMENTS \
-  (y, qkv, prompt, tail, ranges, path_start, path, sums, marks, rows, splits, heads, size, Layout{part, head}, scale)
+  (y, qkv, prompt, tail, ranges, path_start, path, sums, statistics, rows, splits, heads, size, Layout{part, head}, scale)
 
 KERNEL(128, cache_paths_f32, PATH_PARAMETERS(float), PATH_ARGUMENTS, attend_paths<float>)
 KERNEL(128, cache_paths_f16, PATH_PARAMETERS(f16), PATH_ARGUMENTS, attend_paths<f16>)

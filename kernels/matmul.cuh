@@ -6,7 +6,7 @@
 #pragma once
 
 #include "entry.cuh"
-#include "finish.cuh"
+#include "epilogue.cuh"
 #include "operand.cuh"
 
 enum Form { NT, NN, TN };
@@ -31,7 +31,7 @@ struct LowRankTail {
   static constexpr int BYTES = (TILE::BM + TILE::BN) * DEEP * 2;
   uint32_t pairs, width;
 
-  __device__ __forceinline__ explicit LowRankTail(const Finish &f)
+  __device__ __forceinline__ explicit LowRankTail(const Epilogue &f)
       : pairs(f.kind_of_z() == KIND_BF16 ? 3 : f.kind_of_z() == KIND_F16 ? 5 : 6), width(pairs * f.rank) {}
 
   static __device__ __forceinline__ void put(char *tile, uint32_t row, uint32_t column, bf16 x) {
@@ -54,7 +54,7 @@ struct LowRankTail {
   }
 
   /// Columns from .. from + DEEP of both operands.
-  __device__ __forceinline__ void stage(char *room, const Finish &f, uint32_t m, uint32_t row0, uint32_t column0, uint32_t from) const {
+  __device__ __forceinline__ void stage(char *room, const Epilogue &f, uint32_t m, uint32_t row0, uint32_t column0, uint32_t from) const {
     char *left = room, *right = room + TILE::BM * DEEP * 2;
     for (uint32_t e = threadIdx.x; e < TILE::BM * f.rank; e += TILE::THREADS) {
       const uint32_t row = e / f.rank, at = e % f.rank;
@@ -96,7 +96,7 @@ static __device__ void gemm PRODUCT_PARAMETERS {
   const uint32_t start = blockIdx.y * chunk, length = k - start < chunk ? k - start : chunk;
   const uint32_t tiles = (length + BK - 1) / BK;
 
-  const Finish finish = PRODUCT_FINISH(FORM == NT);
+  const Epilogue epilogue = PRODUCT_EPILOGUE(FORM == NT);
   const A from_a(a, row0, m, k, start);
   const B from_b(b, column0, n, k, start);
   const auto stage = [&](uint32_t tile, char *to) {
@@ -107,8 +107,8 @@ static __device__ void gemm PRODUCT_PARAMETERS {
   };
 #pragma unroll
   for (int s = 0; s < STAGES - 1; ++s) stage(s, shared + s * STAGE);
-  const Tail tail(finish);
-  if (rank > 0) tail.stage(tail_room, finish, m, row0, column0, 0);
+  const Tail tail(epilogue);
+  if (rank > 0) tail.stage(tail_room, epilogue, m, row0, column0, 0);
 
   const uint32_t warp_row = warp_id() % TILE::WARPS_M * WM, warp_column = warp_id() / TILE::WARPS_M * WN;
   const Lanes<A_ALONG, BM, BK, WM, true> lanes_a(warp_row);
@@ -172,7 +172,7 @@ static __device__ void gemm PRODUCT_PARAMETERS {
     for (uint32_t from = 0; from < tail.width; from += Tail::DEEP) {
       if (from > 0) {
         __syncthreads();
-        tail.stage(tail_room, finish, m, row0, column0, from);
+        tail.stage(tail_room, epilogue, m, row0, column0, from);
         __syncthreads();
       }
 #pragma unroll
@@ -214,7 +214,7 @@ static __device__ void gemm PRODUCT_PARAMETERS {
     const Sixteen first = load16(at), second = load16(at + 4);
 #pragma unroll
     for (int e = 0; e < 4; ++e) v[e] = bits_to_float(first.word[e]), v[4 + e] = bits_to_float(second.word[e]);
-    finish.write(row, column, v);
+    epilogue.write(row, column, v);
   }
 }
 

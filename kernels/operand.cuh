@@ -66,7 +66,7 @@ struct Operand {
       if (SKIP) inside = inside && first + r < total;
       const char *from = start + offset[i] + uint64_t(at) * step;
       if (ALIGNED) {
-        copy16_later(to, from, inside ? 16 : 0);
+        copy16_async(to, from, inside ? 16 : 0);
       } else {
         const int32_t columns_left = int32_t(total - first) - int32_t(piece() * 8);
         store16(to, gathered(from, ALONG ? piece_left : inside ? columns_left : 0));
@@ -109,8 +109,8 @@ struct Lanes {
   /// The fragment of 16 of the span (block `i` of the warp's) by 16 of k (step `s`).
   __device__ __forceinline__ void load(uint32_t (&r)[4], const char *tile, int i, int s) const {
     if (ALONG)
-      load_matrices(r, tile + offset[s] + i * (16 * PIECES * 16));
+      ldmatrix(r, tile + offset[s] + i * (16 * PIECES * 16));
     else
-      load_matrices_transposed(r, tile + offset[i] + s * (16 * PIECES * 16));
+      ldmatrix_transposed(r, tile + offset[i] + s * (16 * PIECES * 16));
   }
 };

@@ -36,7 +36,7 @@ static __device__ __forceinline__ uint32_t shared_address(const void *p) {
 /// Four 8×8 matrices of 16-bit elements. Lane l gives the address of row l % 8 of matrix l / 8 (16
 /// bytes, aligned); r[i] of lane l receives the elements 2·(l % 4) and + 1 of row l / 4 of matrix
 /// i.
-static __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], const void *row) {
+static __device__ __forceinline__ void ldmatrix(uint32_t (&r)[4], const void *row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                : "r"(shared_address(row))
@@ -44,7 +44,7 @@ static __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], const voi
 }
 
 /// The same, each matrix transposed: r[i] receives the elements l / 4 of rows 2·(l % 4) and + 1.
-static __device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], const void *row) {
+static __device__ __forceinline__ void ldmatrix_transposed(uint32_t (&r)[4], const void *row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                : "r"(shared_address(row))
@@ -53,7 +53,7 @@ static __device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4]
 
 /// Begins to copy 16 bytes from global to shared memory, past L1; `bytes` (0 to 16) of them are
 /// read, the rest becomes zero.
-static __device__ __forceinline__ void copy16_later(void *shared, const void *global, int bytes = 16) {
+static __device__ __forceinline__ void copy16_async(void *shared, const void *global, int bytes = 16) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(bytes) : "memory");
 }
 
@@ -142,21 +142,21 @@ static inline uint16_t matrix_element(const unsigned char *slots, uint32_t matri
   return x;
 }
 
-static inline void load_matrices(uint32_t (&r)[4], const void *row) {
+static inline void ldmatrix(uint32_t (&r)[4], const void *row) {
   const unsigned char *slots = matrix_rows(row);
   const uint32_t at = lane_id() / 4, column = 2 * (lane_id() % 4);
   for (uint32_t i = 0; i < 4; ++i)
     r[i] = matrix_element(slots, i, at, column) | uint32_t(matrix_element(slots, i, at, column + 1)) << 16;
 }
 
-static inline void load_matrices_transposed(uint32_t (&r)[4], const void *row) {
+static inline void ldmatrix_transposed(uint32_t (&r)[4], const void *row) {
   const unsigned char *slots = matrix_rows(row);
   const uint32_t column = lane_id() / 4, at = 2 * (lane_id() % 4);
   for (uint32_t i = 0; i < 4; ++i)
     r[i] = matrix_element(slots, i, at, column) | uint32_t(matrix_element(slots, i, at + 1, column)) << 16;
 }
 
-static inline void copy16_later(void *shared, const void *global, int bytes = 16) { emulator::copy_later(shared, global, 16, bytes); }
+static inline void copy16_async(void *shared, const void *global, int bytes = 16) { emulator::copy_later(shared, global, 16, bytes); }
 static inline void commit_copies() { emulator::commit_copies(); }
 template <int PENDING>
 static inline void wait_copies() {
@@ -166,7 +166,7 @@ static inline void wait_copies() {
 #endif
 
 /// 2^x, to 2^-22 of it; results below the normal numbers become zero. 2^-∞ = 0.
-static __device__ __forceinline__ float power_of_two(float x) {
+static __device__ __forceinline__ float exp2_approx(float x) {
 #if defined(__CUDACC__)
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));

@@ -63,12 +63,12 @@ static void pair_misaligned(float *y, const float *x, uint32_t) { y[0] = float(l
 static void float_misaligned(float *y, const float *x, uint32_t n) { y[0] = *reinterpret_cast<const float *>(reinterpret_cast<const char *>(x) + 2 + n % 2); }
 static void ldmatrix_misaligned(float *y, const float *, uint32_t) {
   uint32_t r[4];
-  load_matrices(r, shared_floats() + lane_id() + 1);
+  ldmatrix(r, shared_floats() + lane_id() + 1);
   y[0] = float(r[0]);
 }
 static void ldmatrix_of_global(float *y, const float *x, uint32_t) {
   uint32_t r[4];
-  load_matrices(r, x);
+  ldmatrix(r, x);
   y[0] = float(r[0]);
 }
 
@@ -105,7 +105,7 @@ static void shuffle_beside_ldmatrix(float *y, const float *, uint32_t) {
   if (lane_id() < 9) {
     y[0] = shuffle(1.0f, 0);
   } else {
-    load_matrices(r, shared_memory());
+    ldmatrix(r, shared_memory());
   }
 }
 static void shuffle_at_barrier(float *y, const float *, uint32_t) {
@@ -119,44 +119,44 @@ static void shuffle_at_barrier(float *y, const float *, uint32_t) {
 // Late copies.
 
 static void copy_read_early(float *y, const float *x, uint32_t) {
-  copy16_later(shared_floats() + 4 * threadIdx.x, x);
+  copy16_async(shared_floats() + 4 * threadIdx.x, x);
   commit_copies();
   y[threadIdx.x] = shared_floats()[4 * threadIdx.x];
   wait_copies<0>();
 }
 /// Waits one group too few.
 static void copy_waits_short(float *y, const float *x, uint32_t) {
-  copy16_later(shared_floats() + 4 * threadIdx.x, x);
+  copy16_async(shared_floats() + 4 * threadIdx.x, x);
   commit_copies();
   wait_copies<1>();
   y[threadIdx.x] = shared_floats()[4 * threadIdx.x];
   wait_copies<0>();
 }
 static void copy_left(float *, const float *x, uint32_t) {
-  copy16_later(shared_floats() + 4 * threadIdx.x, x);
+  copy16_async(shared_floats() + 4 * threadIdx.x, x);
   commit_copies();
 }
 static void copy_uncommitted(float *, const float *x, uint32_t) {
-  copy16_later(shared_floats() + 4 * threadIdx.x, x);
+  copy16_async(shared_floats() + 4 * threadIdx.x, x);
   wait_copies<0>();
 }
 static void copy_target_written(float *, const float *x, uint32_t) {
-  copy16_later(shared_floats() + 4 * threadIdx.x, x);
+  copy16_async(shared_floats() + 4 * threadIdx.x, x);
   commit_copies();
   shared_floats()[4 * threadIdx.x + 1] = 1.0f;
   wait_copies<0>();
 }
 static void copy_source_written(float *y, const float *, uint32_t) {
   y[4 * threadIdx.x] = 1.0f;
-  copy16_later(shared_floats() + 4 * threadIdx.x, y + 4 * threadIdx.x);
+  copy16_async(shared_floats() + 4 * threadIdx.x, y + 4 * threadIdx.x);
   commit_copies();
   y[4 * threadIdx.x] = 2.0f;
   wait_copies<0>();
 }
-static void copy_misaligned(float *, const float *x, uint32_t) { copy16_later(shared_floats() + 4 * threadIdx.x, x + 1); }
-static void copy_outside_shared(float *y, const float *x, uint32_t) { copy16_later(y, x); }
-static void copy_too_long(float *, const float *x, uint32_t) { copy16_later(shared_floats() + 4 * threadIdx.x, x, 20); }
-static void copy_beyond_source(float *, const float *x, uint32_t n) { copy16_later(shared_floats() + 4 * threadIdx.x, x + n); }
+static void copy_misaligned(float *, const float *x, uint32_t) { copy16_async(shared_floats() + 4 * threadIdx.x, x + 1); }
+static void copy_outside_shared(float *y, const float *x, uint32_t) { copy16_async(y, x); }
+static void copy_too_long(float *, const float *x, uint32_t) { copy16_async(shared_floats() + 4 * threadIdx.x, x, 20); }
+static void copy_beyond_source(float *, const float *x, uint32_t n) { copy16_async(shared_floats() + 4 * threadIdx.x, x + n); }
 
 // What C++ leaves undefined.
 
@@ -248,9 +248,9 @@ static void matrices(uint32_t *y, const uint32_t *x, uint32_t transposed) {
   warp_barrier();
   uint32_t r[4];
   if (transposed) {
-    load_matrices_transposed(r, room);
+    ldmatrix_transposed(r, room);
   } else {
-    load_matrices(r, room);
+    ldmatrix(r, room);
   }
   for (uint32_t i = 0; i < 4; ++i) y[4 * lane_id() + i] = r[i];
 }
@@ -261,9 +261,9 @@ KERNEL(32, planted_matrices, (uint32_t *y, const uint32_t *x, uint32_t transpose
 static void copies(uint32_t *y, const uint32_t *x, uint32_t bytes) {
   char *room = shared_memory() + 32 * threadIdx.x;
   const uint32_t *from = x + 4 * threadIdx.x;
-  copy16_later(room, from);
+  copy16_async(room, from);
   commit_copies();
-  copy16_later(room + 16, from, int(bytes));
+  copy16_async(room + 16, from, int(bytes));
   commit_copies();
   commit_copies();  // an empty group counts
   wait_copies<2>();

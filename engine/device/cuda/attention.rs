@@ -58,7 +58,7 @@ impl Heads {
 
 /// Refuses a head so large that a block's tiles do not fit into shared memory.
 fn fitting(cuda: &Cuda, op: &str, heads: Heads, bytes: usize) -> Result<usize> {
-    let most = cuda.driver.facts().shared;
+    let most = cuda.driver.properties().shared;
     match bytes <= most {
         true => Ok(bytes),
         false => Err(Fault::Device.error(format!(

@@ -15,7 +15,7 @@ pub(super) fn ceilings(cuda: &Cuda) -> Result<Ceilings> {
     // on a GPU.
     let blocks = 2 * cuda.processors();
     let (rounds, bytes) =
-        if cuda.driver.facts().emulated { (2, 1 << 16) } else { (20_000, 1 << 30) };
+        if cuda.driver.properties().emulated { (2, 1 << 16) } else { (20_000, 1 << 30) };
     let y = cuda.scratch(blocks * THREADS as usize * 4)?;
     let best = |work: &dyn Fn() -> Result<()>| -> Result<f64> {
         let mut best = f64::MAX;

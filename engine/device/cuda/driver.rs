@@ -49,7 +49,7 @@ impl Arg {
 
 /// What a device is.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct Properties {
     /// "cuda:0", "emu".
     pub name: String,
     /// Streaming multiprocessors.
@@ -62,7 +62,7 @@ pub struct Facts {
 
 /// One device with one stream: what is asked for happens in order.
 pub trait Driver: Send + Sync {
-    fn facts(&self) -> &Facts;
+    fn properties(&self) -> &Properties;
     /// Address of `bytes` > 0 bytes, a multiple of 16, contents unspecified; for what is asked for
     /// afterwards.
     fn alloc(&self, bytes: usize) -> Result<u64>;

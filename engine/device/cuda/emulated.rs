@@ -2,7 +2,7 @@
 //! page that nobody may touch, and begins poisoned; a launch runs the kernel on the host under the
 //! order of threads that the seed decides.
 
-use super::driver::{Arg, Driver, Facts, Grid};
+use super::driver::{Arg, Driver, Grid, Properties};
 use crate::base::{host, Fault};
 use anyhow::{anyhow, Result};
 use memmap2::MmapMut;
@@ -18,7 +18,7 @@ const ALIGNMENT: usize = 16;
 const POISON: u8 = 0xff;
 
 pub struct Emulated {
-    facts: Facts,
+    properties: Properties,
     /// Decides the order of threads and blocks, another one for each launch: see
     /// `kernels/host/emulator.h`.
     seed: u64,
@@ -63,8 +63,9 @@ impl Emulated {
         }
         // A small device: grids that depend on the number of processors then have several waves in
         // tests.
-        let facts = Facts { name: "emu".into(), processors: 4, shared: 163 << 10, emulated: true };
-        Ok(Emulated { facts, seed, launches: AtomicU64::new(0), buffers: Mutex::default() })
+        let properties =
+            Properties { name: "emu".into(), processors: 4, shared: 163 << 10, emulated: true };
+        Ok(Emulated { properties, seed, launches: AtomicU64::new(0), buffers: Mutex::default() })
     }
 
     fn buffers(&self) -> MutexGuard<'_, BTreeMap<u64, Buffer>> {
@@ -73,8 +74,8 @@ impl Emulated {
 }
 
 impl Driver for Emulated {
-    fn facts(&self) -> &Facts {
-        &self.facts
+    fn properties(&self) -> &Properties {
+        &self.properties
     }
 
     fn alloc(&self, bytes: usize) -> Result<u64> {

@@ -213,7 +213,11 @@ pub(super) fn matmul(
 /// y = epilogue of the partial sums at `a`, added in their order.
 fn join(cuda: &Cuda, product: &Product) -> Result<()> {
     let (m, n, _) = product.size;
-    cuda.launch("join_sums", Grid::of((m * n.div_ceil(8)).div_ceil(128), 128), &product.arguments())
+    cuda.launch(
+        "split_k_reduce",
+        Grid::of((m * n.div_ceil(8)).div_ceil(128), 128),
+        &product.arguments(),
+    )
 }
 
 /// `blocks` for each of `chunks`.
@@ -235,8 +239,9 @@ fn sums(cuda: &Cuda, product: &Product, a: View, b: View, form: Form, chunks: us
     let narrow = a.cols().max(b.cols()) < WIDEST;
     if of_a == of_b && of_a != Dtype::F32 && narrow {
         let aligned = [a, b].iter().all(|x| x.address() % 16 == 0 && x.cols() % 8 == 0);
-        let facts = cuda.driver.facts();
-        let tile = if aligned { choose(form, m, n, cuda.processors(), facts.shared) } else { ANY };
+        let properties = cuda.driver.properties();
+        let tile =
+            if aligned { choose(form, m, n, cuda.processors(), properties.shared) } else { ANY };
         let entry = format!("gemm_{name}_{}_{}", tile.name, suffix(of_a));
         let grid = chunked(tile.blocks(m, n), chunks, tile.threads(), tile.shared());
         return cuda.launch(&entry, grid, &product.arguments());
@@ -250,7 +255,7 @@ fn sums(cuda: &Cuda, product: &Product, a: View, b: View, form: Form, chunks: us
     }
     let shared = 2 * 16 * (64 + 4) * size_of::<f32>();
     let grid = chunked(m.div_ceil(64) * n.div_ceil(64), chunks, 128, shared);
-    cuda.launch(&format!("plain_{name}"), grid, &product.arguments())
+    cuda.launch(&format!("simt_{name}"), grid, &product.arguments())
 }
 
 pub(super) fn sum_rows(cuda: &Cuda, y: ViewMut, x: View) -> Result<()> {

@@ -48,7 +48,7 @@ impl Cuda {
 
     /// Streaming multiprocessors.
     fn processors(&self) -> usize {
-        self.driver.facts().processors as usize
+        self.driver.properties().processors as usize
     }
 
     /// Working memory of an op, given back when dropped: later launches may have it, this op's are
@@ -139,7 +139,7 @@ fn grid(cuda: &Cuda, steps: usize) -> Grid {
 
 impl Backend for Cuda {
     fn name(&self) -> &str {
-        &self.driver.facts().name
+        &self.driver.properties().name
     }
 
     fn alloc(&self, bytes: usize) -> Result<u64> {

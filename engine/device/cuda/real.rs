@@ -2,7 +2,7 @@
 //! resolved when it is opened. libcuda is opened at run time, so the same binary starts where there
 //! is no driver.
 
-use super::driver::{Arg, Driver, Facts, Grid};
+use super::driver::{Arg, Driver, Grid, Properties};
 use crate::base::Fault;
 use anyhow::{Context as _, Result};
 use cudarc::driver::result::{self, DriverError};
@@ -19,7 +19,7 @@ const SLOTS: usize = 8;
 const OLDEST: i32 = 8;
 
 pub struct Gpu {
-    facts: Facts,
+    properties: Properties,
     device: sys::CUdevice,
     context: sys::CUcontext,
     stream: sys::CUstream,
@@ -164,7 +164,7 @@ impl Gpu {
                 got {model} with {major}.{minor}; use --device cpu"
             )));
         }
-        let facts = Facts {
+        let properties = Properties {
             name,
             processors: ask(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32,
             shared: ask(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)? as usize,
@@ -174,7 +174,7 @@ impl Gpu {
         let context = unsafe { result::primary_ctx::retain(device) }
             .map_err(|e| refuse("making a context", e))?;
         let mut gpu = Gpu {
-            facts,
+            properties,
             device,
             context,
             stream: std::ptr::null_mut(),
@@ -203,7 +203,7 @@ impl Gpu {
                         &format!(
                         "device: {}: expected a driver that takes the kernels of {family}, made by \
                         {}; update the driver, build with an older nvcc, or use --device cpu",
-                        self.facts.name,
+                        self.properties.name,
                         kernels::COMPILER
                     ),
                         e,
@@ -223,7 +223,11 @@ impl Gpu {
             use sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as MOST;
             // SAFETY: a function of that module.
             unsafe {
-                result::function::set_function_attribute(function, MOST, self.facts.shared as i32)
+                result::function::set_function_attribute(
+                    function,
+                    MOST,
+                    self.properties.shared as i32,
+                )
             }
             .map_err(|e| refuse(&format!("giving kernel {entry} its shared memory"), e))?;
             self.kernels.insert(entry, function);
@@ -293,8 +297,8 @@ impl Gpu {
 }
 
 impl Driver for Gpu {
-    fn facts(&self) -> &Facts {
-        &self.facts
+    fn properties(&self) -> &Properties {
+        &self.properties
     }
 
     fn alloc(&self, bytes: usize) -> Result<u64> {

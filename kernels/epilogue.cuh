@@ -85,7 +85,7 @@ static __device__ __forceinline__ float gelu_value(float x, uint32_t choices) {
 }
 
 /// The parameters that every product has after its own: see `Epilogue` in engine/device/backend.rs.
-struct Finish {
+struct Epilogue {
   void *y, *before;
   const void *bias, *residual, *z, *factor;
   uint32_t n, rank, kinds, choices;
@@ -155,8 +155,8 @@ struct Finish {
    float scale, float low_rank_scale, float residual_scale)
 #define PRODUCT_ARGUMENTS \
   (y, before, a, b, bias, residual, z, factor, m, n, k, chunk, rank, kinds, choices, scale, low_rank_scale, residual_scale)
-/// The part of them that `Finish` keeps. Each blockIdx.y has a y of its own: with more than one
+/// The part of them that `Epilogue` keeps. Each blockIdx.y has a y of its own: with more than one
 /// they are f32 and summed later.
-#define PRODUCT_FINISH(by_column)                                                                                       \
+#define PRODUCT_EPILOGUE(by_column)                                                                                       \
   {static_cast<float *>(y) + (blockIdx.y ? uint64_t(blockIdx.y) * m * n : 0), before, bias, residual, z, factor, n, rank, kinds, \
    choices, scale, low_rank_scale, residual_scale, by_column}

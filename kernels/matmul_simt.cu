@@ -4,7 +4,7 @@
 // Every element of y is one chain of fmaf, k ascending (`thin`: 32 such chains, one a lane, added
 // in one fixed order), so that a row's bits depend on nothing beside it.
 #include "entry.cuh"
-#include "finish.cuh"
+#include "epilogue.cuh"
 #include "reduce.cuh"
 
 enum Form { NT, NN, TN };
@@ -12,7 +12,7 @@ enum Form { NT, NN, TN };
 /// 64 × 64 of y by a block of 128 threads, 4 × 8 each; 16 of k at a time through shared memory, the
 /// next 16 under way in registers.
 template <Form FORM>
-static __device__ void plain PRODUCT_PARAMETERS {
+static __device__ void simt PRODUCT_PARAMETERS {
   constexpr uint32_t SIDE = 64, DEEP = 16, PITCH = SIDE + 4;
   constexpr bool A_ALONG = FORM != TN, B_ALONG = FORM == NT;
   float *left = reinterpret_cast<float *>(shared_memory()), *right = left + DEEP * PITCH;
@@ -64,15 +64,15 @@ static __device__ void plain PRODUCT_PARAMETERS {
     __syncthreads();
   }
 
-  const Finish finish = PRODUCT_FINISH(FORM == NT);
+  const Epilogue epilogue = PRODUCT_EPILOGUE(FORM == NT);
 #pragma unroll
   for (int i = 0; i < 4; ++i)
-    if (row0 + my_row + i < m && column0 + my_column < n) finish.write_sums(row0 + my_row + i, column0 + my_column, sum[i]);
+    if (row0 + my_row + i < m && column0 + my_column < n) epilogue.write_sums(row0 + my_row + i, column0 + my_column, sum[i]);
 }
 
-KERNEL(128, plain_nt, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, plain<NT>)
-KERNEL(128, plain_nn, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, plain<NN>)
-KERNEL(128, plain_tn, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, plain<TN>)
+KERNEL(128, simt_nt, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, simt<NT>)
+KERNEL(128, simt_nn, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, simt<NN>)
+KERNEL(128, simt_tn, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, simt<TN>)
 
 /// Few columns (x·Aᵀ and dy·B of an adapter): a is read once, b stands in shared memory. A warp
 /// takes ROWS rows and eight columns (blockIdx.z); a lane takes eight neighbours of every 256 of k.
@@ -140,8 +140,8 @@ static __device__ void thin PRODUCT_PARAMETERS {
       const float total = warp_sum(sum[r][c]);
       if (r == 0 || lane == uint32_t(r)) mine[c] = total;
     }
-  const Finish finish = PRODUCT_FINISH(FORM == NT);
-  if (lane < ROWS && row0 + lane < m) finish.write_sums(row0 + lane, column0, mine);
+  const Epilogue epilogue = PRODUCT_EPILOGUE(FORM == NT);
+  if (lane < ROWS && row0 + lane < m) epilogue.write_sums(row0 + lane, column0, mine);
 }
 
 KERNEL(256, thin_nt_4, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (thin<NT, 4>))
@@ -210,7 +210,7 @@ KERNEL(128, thin_gradient_b, GRADIENT_PARAMETERS, GRADIENT_ARGUMENTS, thin_gradi
 
 /// y = epilogue of the partial sums at `a`, [chunks, m, n] f32, added in the order of their chunks;
 /// `k` is how many.
-static __device__ void join PRODUCT_PARAMETERS {
+static __device__ void split_k_sum PRODUCT_PARAMETERS {
   const uint32_t runs = (n + RUN - 1) / RUN;
   const uint64_t at = uint64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (at >= uint64_t(m) * runs) return;
@@ -222,11 +222,11 @@ static __device__ void join PRODUCT_PARAMETERS {
 #pragma unroll
     for (uint32_t e = 0; e < RUN; ++e) sum[e] += x[e];
   }
-  const Finish finish = PRODUCT_FINISH(false);
-  finish.write_sums(row, column, sum);
+  const Epilogue epilogue = PRODUCT_EPILOGUE(false);
+  epilogue.write_sums(row, column, sum);
 }
 
-KERNEL(128, join_sums, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, join)
+KERNEL(128, split_k_reduce, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, split_k_sum)
 
 /// partial[c] = the sum of `rows` rows of x from row c·rows on, in order. partial is [chunks, n].
 static __device__ void sum_chunk(float *partial, const void *x, uint32_t n, uint32_t k, uint32_t rows, uint32_t kind) {
