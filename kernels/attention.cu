@@ -2,17 +2,21 @@
 // registers.
 #include "attention.cuh"
 
-#define FORWARD_PARAMETERS(T)                                                                                                     \
-  (T * y, float *log_sum_exp, const T *qkv, const Sixteen *work, uint32_t heads, uint32_t size, uint32_t part, uint32_t head,     \
-   float scale, const uint32_t *rows, uint32_t key0, uint32_t key1, uint32_t threshold, float kept)
-#define FORWARD_ARGUMENTS \
-  (y, log_sum_exp, qkv, work, heads, size, Layout{part, head}, scale, Dropout{rows, key0, key1, threshold, kept})
+#define FORWARD_PARAMETERS(T)                                                                     \
+  (T * y, float *log_sum_exp, const T *qkv, const Sixteen *work, uint32_t heads, uint32_t size,   \
+   uint32_t part, uint32_t head, float scale, const uint32_t *rows, uint32_t key0, uint32_t key1, \
+   uint32_t threshold, float kept)
+#define FORWARD_ARGUMENTS                                             \
+  (y, log_sum_exp, qkv, work, heads, size, Layout{part, head}, scale, \
+   Dropout{rows, key0, key1, threshold, kept})
 
 /// Tensor cores. A block has 64·TALL queries of one head, a warp 16·TALL of them; keys come in
 /// tiles of KEYS, two stages of keys and two of values. scale > 0. Addresses and pitches are
 /// multiples of 16 bytes.
 template <class T, int D, int TALL, int KEYS>
-static __device__ void attend(T *y, float *log_sum_exp, const T *qkv, const Sixteen *list, uint32_t heads, uint32_t, Layout layout, float scale, Dropout dropout) {
+static __device__ void attend(T *y, float *log_sum_exp, const T *qkv, const Sixteen *list,
+                              uint32_t heads, uint32_t, Layout layout, float scale,
+                              Dropout dropout) {
   constexpr int QUERIES = 16 * TALL * WARPS, GROUPS = KEYS / 8, THREADS = 32 * WARPS;
   constexpr uint32_t BYTES = 2 * KEYS * D;
   const uint32_t head = blockIdx.x % heads, lane = lane_id(), group = lane >> 2, place = lane & 3u;
@@ -24,14 +28,17 @@ static __device__ void attend(T *y, float *log_sum_exp, const T *qkv, const Sixt
   char *query_tile = shared_memory();
   char *key_tile = query_tile + 2 * QUERIES * D, *value_tile = key_tile + 2 * BYTES;
 
-  const uint32_t last = work.first + QUERIES < work.rows ? work.first + QUERIES : work.rows;  // one past
+  const uint32_t last =
+      work.first + QUERIES < work.rows ? work.first + QUERIES : work.rows;  // one past
   const uint32_t keys = work.visible(last - 1), tiles = (keys + KEYS - 1) / KEYS;
   // Of this warp: its first query, one past its last, and how many keys any and all of them see.
   const uint32_t mine = 16 * TALL * warp_id(), begin = work.first + mine;
   const uint32_t end = begin + 16 * TALL < work.rows ? begin + 16 * TALL : work.rows;
-  const uint32_t seen = begin < work.rows ? work.visible(end - 1) : 0, seen_by_all = work.visible(begin);
+  const uint32_t seen = begin < work.rows ? work.visible(end - 1) : 0,
+                 seen_by_all = work.visible(begin);
 
-  fetch<T, QUERIES, D, THREADS>(query_tile, rows + layout.column(QUERY, head), pitch, work.first, work.rows, threadIdx.x);
+  fetch<T, QUERIES, D, THREADS>(query_tile, rows + layout.column(QUERY, head), pitch, work.first,
+                                work.rows, threadIdx.x);
   fetch<T, KEYS, D, THREADS>(key_tile, key, pitch, 0, work.rows, threadIdx.x);
   commit_copies();
   fetch<T, KEYS, D, THREADS>(value_tile, value, pitch, 0, work.rows, threadIdx.x);
@@ -56,7 +63,8 @@ static __device__ void attend(T *y, float *log_sum_exp, const T *qkv, const Sixt
     const bool computes = first < seen;
     wait_copies<1>();
     __syncthreads();
-    if (tile + 1 < tiles) fetch<T, KEYS, D, THREADS>(key_tile + next, key, pitch, first + KEYS, work.rows, threadIdx.x);
+    if (tile + 1 < tiles)
+      fetch<T, KEYS, D, THREADS>(key_tile + next, key, pitch, first + KEYS, work.rows, threadIdx.x);
     commit_copies();
     float s[TALL][GROUPS][4];
     if (computes) {
@@ -80,7 +88,8 @@ static __device__ void attend(T *y, float *log_sum_exp, const T *qkv, const Sixt
         for (int m = 0; m < TALL; ++m)
 #pragma unroll
           for (int n = 0; n < GROUPS; ++n) {
-            const uint32_t kept_mask = kept_mask_in_row(dropout, head, first / 4 + 2 * n, example[m]);
+            const uint32_t kept_mask =
+                kept_mask_in_row(dropout, head, first / 4 + 2 * n, example[m]);
 #pragma unroll
             for (int i = 0; i < 4; ++i)
               if (!(kept_mask >> i & 1u)) s[m][n][i] = 0.0f;
@@ -89,7 +98,9 @@ static __device__ void attend(T *y, float *log_sum_exp, const T *qkv, const Sixt
     }
     wait_copies<1>();
     __syncthreads();
-    if (tile + 1 < tiles) fetch<T, KEYS, D, THREADS>(value_tile + next, value, pitch, first + KEYS, work.rows, threadIdx.x);
+    if (tile + 1 < tiles)
+      fetch<T, KEYS, D, THREADS>(value_tile + next, value, pitch, first + KEYS, work.rows,
+                                 threadIdx.x);
     commit_copies();
     if (computes) accumulate<T, D, TALL, GROUPS>(o, s, value_tile + stage);
   }
@@ -104,26 +115,35 @@ static __device__ void attend(T *y, float *log_sum_exp, const T *qkv, const Sixt
       total += shuffle_xor(total, 2);
       const float inverse = dropout.kept / total;
 #pragma unroll
-      for (int n = 0; n < D / 8; ++n) o[m][n][2 * half] *= inverse, o[m][n][2 * half + 1] *= inverse;
+      for (int n = 0; n < D / 8; ++n)
+        o[m][n][2 * half] *= inverse, o[m][n][2 * half + 1] *= inverse;
       const uint32_t row = begin + 16 * m + 8 * half + group;
-      if (place == 0 && row < work.rows) log_sum_exp[uint64_t(work.start + row) * heads + head] = fmaf(row_max[m][half], scale, logf(total));
+      if (place == 0 && row < work.rows)
+        log_sum_exp[uint64_t(work.start + row) * heads + head] =
+            fmaf(row_max[m][half], scale, logf(total));
     }
-  store_rows<T, D, TALL>(y + work.start * width + uint64_t(head) * D, width, o, query_tile, mine, work.first, work.rows);
+  store_rows<T, D, TALL>(y + work.start * width + uint64_t(head) * D, width, o, query_tile, mine,
+                         work.first, work.rows);
 }
 
 /// Any head size and any scale, on the plain cores: a block has 16 queries of one head, a warp four
 /// of them, a lane one key of a tile of 32.
 template <class T>
-static __device__ void attend_simt(T *y, float *log_sum_exp, const T *qkv, const Sixteen *list, uint32_t heads, uint32_t size, Layout layout, float scale, Dropout dropout) {
+static __device__ void attend_simt(T *y, float *log_sum_exp, const T *qkv, const Sixteen *list,
+                                   uint32_t heads, uint32_t size, Layout layout, float scale,
+                                   Dropout dropout) {
   constexpr uint32_t QUERIES = 16, TALL = QUERIES / WARPS, KEYS = 32;
   const uint32_t head = blockIdx.x % heads, lane = lane_id();
   const Work work(list, blockIdx.x / heads);
   const uint64_t width = uint64_t(heads) * size, pitch = 3 * width;
   const T *rows = qkv + work.start * pitch;
-  const T *query = rows + layout.column(QUERY, head), *key = rows + layout.column(KEY, head), *value = rows + layout.column(VALUE, head);
+  const T *query = rows + layout.column(QUERY, head), *key = rows + layout.column(KEY, head),
+          *value = rows + layout.column(VALUE, head);
 
-  float *q = reinterpret_cast<float *>(shared_memory()), *o = q + QUERIES * size, *p = o + QUERIES * size;
-  float *v = p + QUERIES * KEYS, *k = v + KEYS * size;  // keys with a gap, so that lanes meet different banks
+  float *q = reinterpret_cast<float *>(shared_memory()), *o = q + QUERIES * size,
+        *p = o + QUERIES * size;
+  float *v = p + QUERIES * KEYS,
+        *k = v + KEYS * size;  // keys with a gap, so that lanes meet different banks
   for (uint32_t i = threadIdx.x; i < QUERIES * size; i += blockDim.x) {
     const uint32_t row = work.first + i / size;
     q[i] = row < work.rows ? wide(query[row * pitch + i % size]) : 0.0f;
@@ -190,14 +210,16 @@ static __device__ void attend_simt(T *y, float *log_sum_exp, const T *qkv, const
     const uint64_t number = work.start + row;
     if (lane == 0) log_sum_exp[number * heads + head] = row_max[i] + logf(total);
     const float inverse = dropout.kept / total;
-    for (uint32_t t = lane; t < size; t += 32) y[number * width + uint64_t(head) * size + t] = narrow<T>(o[(mine + i) * size + t] * inverse);
+    for (uint32_t t = lane; t < size; t += 32)
+      y[number * width + uint64_t(head) * size + t] = narrow<T>(o[(mine + i) * size + t] * inverse);
   }
 }
 
 KERNEL(128, attention_64_f16, FORWARD_PARAMETERS(f16), FORWARD_ARGUMENTS, attend<f16, 64, 2, 64>)
 KERNEL(128, attention_64_bf16, FORWARD_PARAMETERS(bf16), FORWARD_ARGUMENTS, attend<bf16, 64, 2, 64>)
 KERNEL(128, attention_128_f16, FORWARD_PARAMETERS(f16), FORWARD_ARGUMENTS, attend<f16, 128, 2, 32>)
-KERNEL(128, attention_128_bf16, FORWARD_PARAMETERS(bf16), FORWARD_ARGUMENTS, attend<bf16, 128, 2, 32>)
+KERNEL(128, attention_128_bf16, FORWARD_PARAMETERS(bf16), FORWARD_ARGUMENTS,
+       attend<bf16, 128, 2, 32>)
 KERNEL(128, attention_any_f32, FORWARD_PARAMETERS(float), FORWARD_ARGUMENTS, attend_simt<float>)
 KERNEL(128, attention_any_f16, FORWARD_PARAMETERS(f16), FORWARD_ARGUMENTS, attend_simt<f16>)
 KERNEL(128, attention_any_bf16, FORWARD_PARAMETERS(bf16), FORWARD_ARGUMENTS, attend_simt<bf16>)

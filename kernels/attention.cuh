@@ -26,7 +26,9 @@ struct Work {
   }
 
   /// Keys that row i of the sequence sees: those below.
-  __device__ __forceinline__ uint32_t visible(uint32_t i) const { return i + 1 > context ? i + 1 : context; }
+  __device__ __forceinline__ uint32_t visible(uint32_t i) const {
+    return i + 1 > context ? i + 1 : context;
+  }
 };
 
 /// Where the parts of a head stand in a row of qkv.
@@ -35,7 +37,9 @@ enum Part : uint32_t { QUERY, KEY, VALUE };
 struct Layout {
   uint32_t part, head;  // columns from a part to the next, from a head to the next
 
-  __device__ __forceinline__ uint64_t column(Part p, uint32_t h) const { return uint64_t(p) * part + uint64_t(h) * head; }
+  __device__ __forceinline__ uint64_t column(Part p, uint32_t h) const {
+    return uint64_t(p) * part + uint64_t(h) * head;
+  }
 };
 
 /// Which probabilities are dropped; none when `rows` is null. Twin of engine/device/cpu/attention:
@@ -47,8 +51,9 @@ struct Dropout {
 
   __device__ __forceinline__ bool any() const { return rows != nullptr; }
 
-  /// Bit i: key 4·`four` + i stays, for a row (example low, example high, place).
-  __device__ __forceinline__ uint32_t kept_mask(uint32_t head, uint32_t four, const uint32_t (&row)[3]) const {
+  /// Bit i: key 4·`four` + i is kept, for a row (example low, example high, place).
+  __device__ __forceinline__ uint32_t kept_mask(uint32_t head, uint32_t four,
+                                                const uint32_t (&row)[3]) const {
     const PhiloxBlock b = philox(key0, key1, head << 16 | four, row[2], row[0], row[1]);
     uint32_t bits = 0;
 #pragma unroll
@@ -73,20 +78,23 @@ static __device__ __forceinline__ char *chunk(char *tile, uint32_t row, uint32_t
 /// Begins to copy rows `first..first + ROWS` of x (row 0 of the sequence, `pitch` elements a row)
 /// into a tile; zeros from row `end` on.
 template <class T, int ROWS, int D, int THREADS>
-static __device__ __forceinline__ void fetch(char *tile, const T *x, uint64_t pitch, uint32_t first, uint32_t end, uint32_t thread) {
+static __device__ __forceinline__ void fetch(char *tile, const T *x, uint64_t pitch, uint32_t first,
+                                             uint32_t end, uint32_t thread) {
   constexpr int CHUNKS = D / 8;
   static_assert(ROWS * CHUNKS % THREADS == 0, "every thread copies equally much");
 #pragma unroll
   for (int i = 0; i < ROWS * CHUNKS / THREADS; ++i) {
     const uint32_t number = thread + i * THREADS, row = number / CHUNKS, at = number % CHUNKS;
     const bool inside = first + row < end;
-    copy16_async(chunk<D>(tile, row, at), x + (inside ? first + row : 0) * pitch + at * 8, inside ? 16 : 0);
+    copy16_async(chunk<D>(tile, row, at), x + (inside ? first + row : 0) * pitch + at * 8,
+                 inside ? 16 : 0);
   }
 }
 
 /// Left operand: rows `row..row + 16`, columns 16·step.. of a tile.
 template <int D>
-static __device__ __forceinline__ void left(uint32_t (&a)[4], char *tile, uint32_t row, uint32_t step) {
+static __device__ __forceinline__ void left(uint32_t (&a)[4], char *tile, uint32_t row,
+                                            uint32_t step) {
   const uint32_t lane = lane_id();
   ldmatrix(a, chunk<D>(tile, row + (lane & 15u), 2 * step + (lane >> 4)));
 }
@@ -94,7 +102,8 @@ static __device__ __forceinline__ void left(uint32_t (&a)[4], char *tile, uint32
 /// Right operand of left·tileᵀ: two column groups that are rows `row..row + 16` of the tile, steps
 /// of its columns 16·step...
 template <int D>
-static __device__ __forceinline__ void right_rows(uint32_t (&b)[2][2], char *tile, uint32_t row, uint32_t step) {
+static __device__ __forceinline__ void right_rows(uint32_t (&b)[2][2], char *tile, uint32_t row,
+                                                  uint32_t step) {
   const uint32_t lane = lane_id();
   uint32_t r[4];
   ldmatrix(r, chunk<D>(tile, row + (lane & 7u) + (lane >> 4 << 3), 2 * step + (lane >> 3 & 1u)));
@@ -104,7 +113,8 @@ static __device__ __forceinline__ void right_rows(uint32_t (&b)[2][2], char *til
 /// Right operand of left·tile: steps are rows `row..row + 16`, two column groups are columns
 /// 16·pair...
 template <int D>
-static __device__ __forceinline__ void right_columns(uint32_t (&b)[2][2], char *tile, uint32_t row, uint32_t pair) {
+static __device__ __forceinline__ void right_columns(uint32_t (&b)[2][2], char *tile, uint32_t row,
+                                                     uint32_t pair) {
   const uint32_t lane = lane_id();
   uint32_t r[4];
   ldmatrix_transposed(r, chunk<D>(tile, row + (lane & 15u), 2 * pair + (lane >> 4)));
@@ -113,7 +123,8 @@ static __device__ __forceinline__ void right_columns(uint32_t (&b)[2][2], char *
 
 /// s = rows `row..row + 16·TALL` of x times tileᵀ.
 template <class T, int D, int TALL, int GROUPS>
-static __device__ __forceinline__ void scores(float (&s)[TALL][GROUPS][4], char *x, uint32_t row, char *tile) {
+static __device__ __forceinline__ void scores(float (&s)[TALL][GROUPS][4], char *x, uint32_t row,
+                                              char *tile) {
 #pragma unroll
   for (int m = 0; m < TALL; ++m)
 #pragma unroll
@@ -138,19 +149,23 @@ static __device__ __forceinline__ void scores(float (&s)[TALL][GROUPS][4], char 
   }
 }
 
-/// A step of softmax over keys that come tile by tile: s becomes exp(factor·(s - most)), where most
-/// and sum go on over all keys so far, and o shrinks to the new most. Unseen keys have s = -∞; a
-/// row has seen a key by the end of its first step.
+/// One step of online softmax, over keys that come tile by tile: s becomes
+/// exp(factor·(s - row_max)), where row_max and sum go on over all keys so far, and o is rescaled
+/// to the new row_max. Unseen keys have s = -∞; a row has seen a key by the end of its first step.
 template <int D, int TALL, int GROUPS>
-static __device__ __forceinline__ void online_softmax_step(float (&s)[TALL][GROUPS][4], float (&row_max)[TALL][2], float (&sum)[TALL][2],
-                                              float (&o)[TALL][D / 8][4], float factor) {
+static __device__ __forceinline__ void online_softmax_step(float (&s)[TALL][GROUPS][4],
+                                                           float (&row_max)[TALL][2],
+                                                           float (&sum)[TALL][2],
+                                                           float (&o)[TALL][D / 8][4],
+                                                           float factor) {
 #pragma unroll
   for (int m = 0; m < TALL; ++m)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float now = row_max[m][half];
 #pragma unroll
-      for (int n = 0; n < GROUPS; ++n) now = fmaxf(now, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
+      for (int n = 0; n < GROUPS; ++n)
+        now = fmaxf(now, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
       now = fmaxf(now, shuffle_xor(now, 1));
       now = fmaxf(now, shuffle_xor(now, 2));
       // Exactly one where nothing larger came.
@@ -167,13 +182,15 @@ static __device__ __forceinline__ void online_softmax_step(float (&s)[TALL][GROU
         }
       sum[m][half] = fmaf(sum[m][half], rescale, added);
 #pragma unroll
-      for (int n = 0; n < D / 8; ++n) o[m][n][2 * half] *= rescale, o[m][n][2 * half + 1] *= rescale;
+      for (int n = 0; n < D / 8; ++n)
+        o[m][n][2 * half] *= rescale, o[m][n][2 * half + 1] *= rescale;
     }
 }
 
 /// o += p·tile, p rounded to T; with POSITIVE what is negative in p counts as zero.
 template <class T, int D, int TALL, int GROUPS, bool POSITIVE = false>
-static __device__ __forceinline__ void accumulate(float (&o)[TALL][D / 8][4], const float (&p)[TALL][GROUPS][4], char *tile) {
+static __device__ __forceinline__ void accumulate(float (&o)[TALL][D / 8][4],
+                                                  const float (&p)[TALL][GROUPS][4], char *tile) {
 #pragma unroll
   for (int n = 0; n < GROUPS; n += 2) {
     uint32_t a[TALL][4];
@@ -201,7 +218,9 @@ static __device__ __forceinline__ void accumulate(float (&o)[TALL][D / 8][4], co
 /// sequence). Only this warp may use these rows of the tile. `first` is the row of the sequence
 /// that row 0 of the tile is.
 template <class T, int D, int TALL>
-static __device__ __forceinline__ void store_rows(T *y, uint64_t pitch, const float (&o)[TALL][D / 8][4], char *tile, uint32_t row, uint32_t first, uint32_t end) {
+static __device__ __forceinline__ void store_rows(T *y, uint64_t pitch,
+                                                  const float (&o)[TALL][D / 8][4], char *tile,
+                                                  uint32_t row, uint32_t first, uint32_t end) {
   const uint32_t lane = lane_id(), group = lane >> 2, place = lane & 3u;
   warp_barrier();
 #pragma unroll
@@ -210,7 +229,8 @@ static __device__ __forceinline__ void store_rows(T *y, uint64_t pitch, const fl
     for (int n = 0; n < D / 8; ++n)
 #pragma unroll
       for (int half = 0; half < 2; ++half)
-        store4(chunk<D>(tile, row + 16 * m + 8 * half + group, n) + 4 * place, pack<T>(o[m][n][2 * half], o[m][n][2 * half + 1]));
+        store4(chunk<D>(tile, row + 16 * m + 8 * half + group, n) + 4 * place,
+               pack<T>(o[m][n][2 * half], o[m][n][2 * half + 1]));
   warp_barrier();
   constexpr int CHUNKS = D / 8;
 #pragma unroll
@@ -223,7 +243,9 @@ static __device__ __forceinline__ void store_rows(T *y, uint64_t pitch, const fl
 /// Which of s[0..4] (a row of queries, +8; two keys each) stay, as bits 0..4, where rows are
 /// queries: `row` is that of query group for even lanes, of query group + 8 for odd ones; `four` is
 /// the first of the group's eight keys over four.
-static __device__ __forceinline__ uint32_t kept_mask_in_row(const Dropout &dropout, uint32_t head, uint32_t four, const uint32_t (&row)[3]) {
+static __device__ __forceinline__ uint32_t kept_mask_in_row(const Dropout &dropout, uint32_t head,
+                                                            uint32_t four,
+                                                            const uint32_t (&row)[3]) {
   const uint32_t place = lane_id() & 3u;
   // Two lanes share the counters of two rows: each makes one and hands over the half that the other
   // has.
@@ -234,7 +256,9 @@ static __device__ __forceinline__ uint32_t kept_mask_in_row(const Dropout &dropo
 
 /// The same where columns are queries: `row` is that of query 2·place for even groups, of 2·place +
 /// 1 for odd ones; `four` is the first of the sixteen keys over four.
-static __device__ __forceinline__ uint32_t kept_mask_in_column(const Dropout &dropout, uint32_t head, uint32_t four, const uint32_t (&row)[3]) {
+static __device__ __forceinline__ uint32_t kept_mask_in_column(const Dropout &dropout,
+                                                               uint32_t head, uint32_t four,
+                                                               const uint32_t (&row)[3]) {
   const uint32_t group = lane_id() >> 2, mine = group & 3u;
   // Four lanes share four counters: (key group, query 0), (key group, query 1), (key group + 8,
   // query 0), (key group + 8, query 1).

@@ -10,12 +10,16 @@
 
 /// statistics[head, row] = (log_sum_exp·log₂e, Σ dy·y). A warp a row and head.
 template <class T>
-static __device__ void summarize(float *statistics, const T *dy, const T *y, const float *log_sum_exp, uint32_t rows, uint32_t heads, uint32_t size) {
-  const uint32_t row = blockIdx.x * (blockDim.x / 32) + warp_id(), head = blockIdx.y, lane = lane_id();
+static __device__ void summarize(float *statistics, const T *dy, const T *y,
+                                 const float *log_sum_exp, uint32_t rows, uint32_t heads,
+                                 uint32_t size) {
+  const uint32_t row = blockIdx.x * (blockDim.x / 32) + warp_id(), head = blockIdx.y,
+                 lane = lane_id();
   if (row >= rows) return;
   const uint64_t at = uint64_t(row) * heads + head;
   float sum = 0.0f;
-  for (uint32_t t = lane; t < size; t += 32) sum = fmaf(wide(dy[at * size + t]), wide(y[at * size + t]), sum);
+  for (uint32_t t = lane; t < size; t += 32)
+    sum = fmaf(wide(dy[at * size + t]), wide(y[at * size + t]), sum);
   sum = warp_sum(sum);
   if (lane == 0) {
     float *to = statistics + 2 * (uint64_t(head) * rows + row);
@@ -24,11 +28,13 @@ static __device__ void summarize(float *statistics, const T *dy, const T *y, con
   }
 }
 
-#define BACKWARD_PARAMETERS(T)                                                                                                        \
-  (T * d_qkv, const T *dy, const float *statistics, const T *qkv, const Sixteen *work, uint32_t batch, uint32_t heads, uint32_t size, \
-   uint32_t part, uint32_t head, float scale, const uint32_t *rows, uint32_t key0, uint32_t key1, uint32_t threshold, float kept)
-#define BACKWARD_ARGUMENTS \
-  (d_qkv, dy, statistics, qkv, work, batch, heads, size, Layout{part, head}, scale, Dropout{rows, key0, key1, threshold, kept})
+#define BACKWARD_PARAMETERS(T)                                                               \
+  (T * d_qkv, const T *dy, const float *statistics, const T *qkv, const Sixteen *work,       \
+   uint32_t batch, uint32_t heads, uint32_t size, uint32_t part, uint32_t head, float scale, \
+   const uint32_t *rows, uint32_t key0, uint32_t key1, uint32_t threshold, float kept)
+#define BACKWARD_ARGUMENTS                                                          \
+  (d_qkv, dy, statistics, qkv, work, batch, heads, size, Layout{part, head}, scale, \
+   Dropout{rows, key0, key1, threshold, kept})
 
 /// Words that a walked query brings: its statistics, and its example and place.
 constexpr uint32_t WALKED_WORDS = 5;
@@ -36,8 +42,9 @@ constexpr uint32_t WALKED_WORDS = 5;
 /// Tensor cores. A block owns 64·TALL rows of one head and walks over tiles of WALK rows in two
 /// stages. `batch` is the rows of all sequences. Addresses and pitches are multiples of 16 bytes.
 template <class T, int D, int TALL, int WALK, bool KEYS>
-static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, const T *qkv, const Sixteen *list, uint32_t batch, uint32_t heads,
-                                uint32_t, Layout layout, float scale, Dropout dropout) {
+static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, const T *qkv,
+                                const Sixteen *list, uint32_t batch, uint32_t heads, uint32_t,
+                                Layout layout, float scale, Dropout dropout) {
   constexpr int OWN = 16 * TALL * WARPS, GROUPS = WALK / 8, THREADS = 32 * WARPS;
   constexpr uint32_t BYTES = 2 * WALK * D;
   const uint32_t head = blockIdx.x % heads, lane = lane_id(), group = lane >> 2, place = lane & 3u;
@@ -62,14 +69,18 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
   const bool any = begin < work.rows;
 
   // The statistics of the sequence's first query; two floats a query.
-  const auto statistics_of = [&](uint32_t start, uint32_t head) { return statistics + 2 * (uint64_t(head) * batch + start); };
+  const auto statistics_of = [&](uint32_t start, uint32_t head) {
+    return statistics + 2 * (uint64_t(head) * batch + start);
+  };
   const auto prefetch = [&](uint32_t first, uint32_t stage) {
-    const uint32_t head_now = opaque(head), start = opaque(work.start), thread = opaque(threadIdx.x);
+    const uint32_t head_now = opaque(head), start = opaque(work.start),
+                   thread = opaque(threadIdx.x);
     const T *rows = qkv + start * pitch, *dy_rows = dy + start * width + uint64_t(head_now) * D;
     const T *from = rows + layout.column(KEYS ? QUERY : KEY, head_now);
     const T *from2 = KEYS ? dy_rows : rows + layout.column(VALUE, head_now);
     fetch<T, WALK, D, THREADS>(walked + stage * BYTES, from, pitch, first, work.rows, thread);
-    fetch<T, WALK, D, THREADS>(walked2 + stage * BYTES, from2, KEYS ? width : pitch, first, work.rows, thread);
+    fetch<T, WALK, D, THREADS>(walked2 + stage * BYTES, from2, KEYS ? width : pitch, first,
+                               work.rows, thread);
     if (KEYS && thread < WALK) {
       const uint32_t row = first + thread;
       const bool inside = row < work.rows;
@@ -88,10 +99,13 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
   };
 
   {
-    const T *rows = qkv + work.start * pitch, *dy_rows = dy + work.start * width + uint64_t(head) * D;
-    fetch<T, OWN, D, THREADS>(owned, rows + layout.column(KEYS ? KEY : QUERY, head), pitch, work.first, work.rows, threadIdx.x);
+    const T *rows = qkv + work.start * pitch,
+            *dy_rows = dy + work.start * width + uint64_t(head) * D;
+    fetch<T, OWN, D, THREADS>(owned, rows + layout.column(KEYS ? KEY : QUERY, head), pitch,
+                              work.first, work.rows, threadIdx.x);
     const T *from2 = KEYS ? rows + layout.column(VALUE, head) : dy_rows;
-    fetch<T, OWN, D, THREADS>(owned2, from2, KEYS ? pitch : width, work.first, work.rows, threadIdx.x);
+    fetch<T, OWN, D, THREADS>(owned2, from2, KEYS ? pitch : width, work.first, work.rows,
+                              threadIdx.x);
   }
   prefetch(walk, 0);
   commit_copies();
@@ -124,21 +138,24 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
     __syncthreads();
     if (walk + WALK < stop) prefetch(walk + WALK, stage ^ 1u);
     commit_copies();
-    const bool seen = KEYS ? begin < work.context || begin < walk + WALK : walk < work.visible(end - 1);
+    const bool seen =
+        KEYS ? begin < work.context || begin < walk + WALK : walk < work.visible(end - 1);
     if (any && seen) {
       char *tile1 = walked + stage * BYTES, *tile2 = walked2 + stage * BYTES;
       const float *words = walked_words + stage * WALKED_WORDS * WALK;
       float s[TALL][GROUPS][4];
       scores<T, D, TALL, GROUPS>(s, owned, mine, tile1);
       const uint32_t bottom = begin + 16 * TALL - 1;
-      const bool whole = KEYS ? bottom < work.context || bottom <= walk : walk + WALK <= work.visible(begin);
+      const bool whole =
+          KEYS ? bottom < work.context || bottom <= walk : walk + WALK <= work.visible(begin);
 #pragma unroll
       for (int m = 0; m < TALL; ++m)
 #pragma unroll
         for (int n = 0; n < GROUPS; ++n) {
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
-            const uint32_t row = begin + 16 * m + 8 * (i / 2) + group, column = 8 * n + 2 * place + (i & 1);
+            const uint32_t row = begin + 16 * m + 8 * (i / 2) + group,
+                           column = 8 * n + 2 * place + (i & 1);
             const float offset = KEYS ? words[column] : own_statistics[m][i / 2][0];
             s[m][n][i] = exp2_approx(fmaf(s[m][n][i], factor, -offset));
             if (!whole) {
@@ -173,7 +190,8 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
         for (int n = 0; n < GROUPS; ++n)
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
-            const float p = s[m][n][i], mean = KEYS ? words[WALK + 8 * n + 2 * place + (i & 1)] : own_statistics[m][i / 2][1];
+            const float p = s[m][n][i], mean = KEYS ? words[WALK + 8 * n + 2 * place + (i & 1)]
+                                                    : own_statistics[m][i / 2][1];
             d[m][n][i] = fabsf(p) * ((p < 0.0f ? 0.0f : dropout.kept * d[m][n][i]) - mean);
           }
       accumulate<T, D, TALL, GROUPS>(o, d, tile1);
@@ -191,23 +209,30 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
         if constexpr (KEYS) o2[m][n][i] *= dropout.kept;
       }
   T *to = d_qkv + work.start * pitch;
-  store_rows<T, D, TALL>(to + layout.column(KEYS ? KEY : QUERY, head), pitch, o, owned, mine, work.first, work.rows);
-  if constexpr (KEYS) store_rows<T, D, TALL>(to + layout.column(VALUE, head), pitch, o2, owned2, mine, work.first, work.rows);
+  store_rows<T, D, TALL>(to + layout.column(KEYS ? KEY : QUERY, head), pitch, o, owned, mine,
+                         work.first, work.rows);
+  if constexpr (KEYS)
+    store_rows<T, D, TALL>(to + layout.column(VALUE, head), pitch, o2, owned2, mine, work.first,
+                           work.rows);
 }
 
 /// Any head size, on the plain cores: a block owns 16 rows of one head, a warp four of them, a lane
 /// one row of a walked tile of 32.
 template <class T, bool KEYS>
-static __device__ void gradient_simt(T *d_qkv, const T *dy, const float *statistics, const T *qkv, const Sixteen *list, uint32_t batch, uint32_t heads,
-                                        uint32_t size, Layout layout, float scale, Dropout dropout) {
+static __device__ void gradient_simt(T *d_qkv, const T *dy, const float *statistics, const T *qkv,
+                                     const Sixteen *list, uint32_t batch, uint32_t heads,
+                                     uint32_t size, Layout layout, float scale, Dropout dropout) {
   constexpr uint32_t OWN = 16, TALL = OWN / WARPS, WALK = 32;
   const uint32_t head = blockIdx.x % heads, lane = lane_id();
   const Work work(list, blockIdx.x / heads);
   const uint64_t width = uint64_t(heads) * size, pitch = 3 * width;
-  const T *rows = qkv + work.start * pitch, *dy_rows = dy + work.start * width + uint64_t(head) * size;
-  const T *query = rows + layout.column(QUERY, head), *key = rows + layout.column(KEY, head), *value = rows + layout.column(VALUE, head);
+  const T *rows = qkv + work.start * pitch,
+          *dy_rows = dy + work.start * width + uint64_t(head) * size;
+  const T *query = rows + layout.column(QUERY, head), *key = rows + layout.column(KEY, head),
+          *value = rows + layout.column(VALUE, head);
   const float *statistics_of = statistics + 2 * (uint64_t(head) * batch + work.start);
-  const T *own = KEYS ? key : query, *own2 = KEYS ? value : dy_rows, *from = KEYS ? query : key, *from2 = KEYS ? dy_rows : value;
+  const T *own = KEYS ? key : query, *own2 = KEYS ? value : dy_rows, *from = KEYS ? query : key,
+          *from2 = KEYS ? dy_rows : value;
   const uint64_t own_pitch2 = KEYS ? pitch : width, pitch2 = KEYS ? width : pitch;
 
   float *a = reinterpret_cast<float *>(shared_memory()), *a2 = a + OWN * size;
@@ -290,25 +315,43 @@ static __device__ void gradient_simt(T *d_qkv, const T *dy, const float *statist
   }
 }
 
-#define SUMMARY_PARAMETERS(T) \
-  (float *statistics, const T *dy, const T *y, const float *log_sum_exp, uint32_t rows, uint32_t heads, uint32_t size)
+#define SUMMARY_PARAMETERS(T)                                                           \
+  (float *statistics, const T *dy, const T *y, const float *log_sum_exp, uint32_t rows, \
+   uint32_t heads, uint32_t size)
 
-KERNEL(256, attention_statistics_f32, SUMMARY_PARAMETERS(float), (statistics, dy, y, log_sum_exp, rows, heads, size), summarize<float>)
-KERNEL(256, attention_statistics_f16, SUMMARY_PARAMETERS(f16), (statistics, dy, y, log_sum_exp, rows, heads, size), summarize<f16>)
-KERNEL(256, attention_statistics_bf16, SUMMARY_PARAMETERS(bf16), (statistics, dy, y, log_sum_exp, rows, heads, size), summarize<bf16>)
+KERNEL(256, attention_statistics_f32, SUMMARY_PARAMETERS(float),
+       (statistics, dy, y, log_sum_exp, rows, heads, size), summarize<float>)
+KERNEL(256, attention_statistics_f16, SUMMARY_PARAMETERS(f16),
+       (statistics, dy, y, log_sum_exp, rows, heads, size), summarize<f16>)
+KERNEL(256, attention_statistics_bf16, SUMMARY_PARAMETERS(bf16),
+       (statistics, dy, y, log_sum_exp, rows, heads, size), summarize<bf16>)
 
-KERNEL(128, attention_keys_64_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS, gradient<f16, 64, 2, 32, true>)
-KERNEL(128, attention_keys_64_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS, gradient<bf16, 64, 2, 32, true>)
-KERNEL(128, attention_keys_128_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS, gradient<f16, 128, 1, 32, true>)
-KERNEL(128, attention_keys_128_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS, gradient<bf16, 128, 1, 32, true>)
-KERNEL(128, attention_keys_any_f32, BACKWARD_PARAMETERS(float), BACKWARD_ARGUMENTS, gradient_simt<float, true>)
-KERNEL(128, attention_keys_any_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS, gradient_simt<f16, true>)
-KERNEL(128, attention_keys_any_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS, gradient_simt<bf16, true>)
+KERNEL(128, attention_keys_64_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS,
+       gradient<f16, 64, 2, 32, true>)
+KERNEL(128, attention_keys_64_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS,
+       gradient<bf16, 64, 2, 32, true>)
+KERNEL(128, attention_keys_128_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS,
+       gradient<f16, 128, 1, 32, true>)
+KERNEL(128, attention_keys_128_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS,
+       gradient<bf16, 128, 1, 32, true>)
+KERNEL(128, attention_keys_any_f32, BACKWARD_PARAMETERS(float), BACKWARD_ARGUMENTS,
+       gradient_simt<float, true>)
+KERNEL(128, attention_keys_any_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS,
+       gradient_simt<f16, true>)
+KERNEL(128, attention_keys_any_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS,
+       gradient_simt<bf16, true>)
 
-KERNEL(128, attention_queries_64_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS, gradient<f16, 64, 2, 32, false>)
-KERNEL(128, attention_queries_64_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS, gradient<bf16, 64, 2, 32, false>)
-KERNEL(128, attention_queries_128_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS, gradient<f16, 128, 1, 32, false>)
-KERNEL(128, attention_queries_128_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS, gradient<bf16, 128, 1, 32, false>)
-KERNEL(128, attention_queries_any_f32, BACKWARD_PARAMETERS(float), BACKWARD_ARGUMENTS, gradient_simt<float, false>)
-KERNEL(128, attention_queries_any_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS, gradient_simt<f16, false>)
-KERNEL(128, attention_queries_any_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS, gradient_simt<bf16, false>)
+KERNEL(128, attention_queries_64_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS,
+       gradient<f16, 64, 2, 32, false>)
+KERNEL(128, attention_queries_64_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS,
+       gradient<bf16, 64, 2, 32, false>)
+KERNEL(128, attention_queries_128_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS,
+       gradient<f16, 128, 1, 32, false>)
+KERNEL(128, attention_queries_128_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS,
+       gradient<bf16, 128, 1, 32, false>)
+KERNEL(128, attention_queries_any_f32, BACKWARD_PARAMETERS(float), BACKWARD_ARGUMENTS,
+       gradient_simt<float, false>)
+KERNEL(128, attention_queries_any_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS,
+       gradient_simt<f16, false>)
+KERNEL(128, attention_queries_any_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS,
+       gradient_simt<bf16, false>)

@@ -18,7 +18,8 @@ static __device__ __forceinline__ uint32_t splits_of(uint32_t keys) {
 /// cache[slots[r]] = keys and values of qkv[r]; a block a row. Where a slot is named twice its
 /// later row stays.
 template <class T>
-static __device__ void store(T *cache, const T *qkv, const uint32_t *slots, uint32_t rows, uint32_t heads, uint32_t size, Layout layout) {
+static __device__ void store(T *cache, const T *qkv, const uint32_t *slots, uint32_t rows,
+                             uint32_t heads, uint32_t size, Layout layout) {
   uint32_t *again = reinterpret_cast<uint32_t *>(shared_memory());
   const uint32_t row = blockIdx.x, slot = slots[row];
   if (threadIdx.x == 0) *again = 0;
@@ -31,14 +32,18 @@ static __device__ void store(T *cache, const T *qkv, const uint32_t *slots, uint
   const T *from = qkv + row * 3 * width;
   T *to = cache + slot * 2 * width;
   constexpr uint32_t WIDE = 16 / sizeof(T);
-  const bool sixteens = size % WIDE == 0 && (reinterpret_cast<uintptr_t>(cache) | reinterpret_cast<uintptr_t>(qkv)) % 16 == 0;
+  const bool sixteens =
+      size % WIDE == 0 &&
+      (reinterpret_cast<uintptr_t>(cache) | reinterpret_cast<uintptr_t>(qkv)) % 16 == 0;
   const uint32_t wide = sixteens ? WIDE : 1, packs = size / wide;
   for (uint32_t i = threadIdx.x; i < 2 * heads * packs; i += blockDim.x) {
     const uint32_t part = i / (heads * packs), head = i / packs % heads, t = i % packs * wide;
     const T *x = from + layout.column(part == 0 ? KEY : VALUE, head) + t;
     T *y = to + part * width + uint64_t(head) * size + t;
-    if (sixteens) store16(y, load16(x));
-    else *y = *x;
+    if (sixteens)
+      store16(y, load16(x));
+    else
+      *y = *x;
   }
 }
 
@@ -53,7 +58,8 @@ static __device__ void plan_prompts(uint32_t *plan, const uint32_t *prompt, uint
     const uint32_t row = base + threadIdx.x;
     const bool inside = row < rows;
     const uint32_t first = inside ? prompt[2 * row] : 0, end = inside ? prompt[2 * row + 1] : 0;
-    const bool begins = inside && row > 0 && (prompt[2 * row - 2] != first || prompt[2 * row - 1] != end);
+    const bool begins =
+        inside && row > 0 && (prompt[2 * row - 2] != first || prompt[2 * row - 1] != end);
     // Where the row's group begins: the largest beginning up to it.
     uint32_t begin = begins ? row : 0;
     for (uint32_t step = 1; step < 32; step *= 2) {
@@ -86,19 +92,22 @@ static __device__ void plan_prompts(uint32_t *plan, const uint32_t *prompt, uint
 }
 
 /// For each piece and head: sums[row, split, head] = Σ e^(score - max)·v over the split's keys,
-/// statistics[row, split, head] = (max·log₂e, Σ e^(score - max)). scale > 0. Addresses and pitches are
-/// multiples of 16 bytes.
+/// statistics[row, split, head] = (max·log₂e, Σ e^(score - max)). scale > 0. Addresses and pitches
+/// are multiples of 16 bytes.
 template <class T, int D, int KEYS>
-static __device__ void attend_prompts(float *sums, float *statistics, const T *qkv, const T *prompt, const uint32_t *ranges, const uint32_t *plan, uint32_t rows,
+static __device__ void attend_prompts(float *sums, float *statistics, const T *qkv, const T *prompt,
+                                      const uint32_t *ranges, const uint32_t *plan, uint32_t rows,
                                       uint32_t splits, uint32_t heads, Layout layout, float scale) {
   constexpr int TALL = TOGETHER / 16, GROUPS = KEYS / 8;
   constexpr uint32_t BYTES = 2 * KEYS * D, THREADS = 32 * WARPS;
-  static_assert(4 * BYTES >= 4 * TOGETHER * D, "what a warp found fits where its keys and values were");
+  static_assert(4 * BYTES >= 4 * TOGETHER * D,
+                "what a warp found fits where its keys and values were");
   const uint32_t lane = lane_id(), group = lane >> 2, place = lane & 3u, warp = warp_id();
   const uint64_t width = uint64_t(heads) * D;
   char *query_tile = shared_memory();
   char *mine = query_tile + 2 * TOGETHER * D + warp * 4 * BYTES;  // keys, keys, values, values
-  float *found = reinterpret_cast<float *>(query_tile + 2 * TOGETHER * D + WARPS * 4 * BYTES);  // [WARPS, TOGETHER, 2]
+  float *found = reinterpret_cast<float *>(query_tile + 2 * TOGETHER * D +
+                                           WARPS * 4 * BYTES);  // [WARPS, TOGETHER, 2]
   const float factor = scale * LOG2_E;
 
   const uint32_t work = plan[0] * heads;
@@ -108,17 +117,21 @@ static __device__ void attend_prompts(float *sums, float *statistics, const T *q
     const uint32_t first = ranges[2 * row], end = ranges[2 * row + 1];
     // Rows of the group: up to the first that sees another prompt.
     const uint32_t other = row + lane;
-    uint32_t count = other < rows && ranges[2 * other] == first && ranges[2 * other + 1] == end ? TOGETHER : lane;
+    uint32_t count = other < rows && ranges[2 * other] == first && ranges[2 * other + 1] == end
+                         ? TOGETHER
+                         : lane;
 #pragma unroll
     for (uint32_t flip = 16; flip > 0; flip >>= 1) {
       const uint32_t theirs = shuffle_xor(count, flip);
       count = theirs < count ? theirs : count;
     }
     const uint32_t keys_begin = first + split * SPLIT, whole = end - keys_begin;
-    const uint32_t keys = split + 1 < MOST_SPLITS && whole > SPLIT ? SPLIT : whole, tiles = (keys + KEYS - 1) / KEYS;
+    const uint32_t keys = split + 1 < MOST_SPLITS && whole > SPLIT ? SPLIT : whole,
+                   tiles = (keys + KEYS - 1) / KEYS;
     const T *key = prompt + keys_begin * 2 * width + uint64_t(head) * D, *value = key + width;
 
-    fetch<T, TOGETHER, D, THREADS>(query_tile, qkv + row * 3 * width + layout.column(QUERY, head), 3 * width, 0, count, threadIdx.x);
+    fetch<T, TOGETHER, D, THREADS>(query_tile, qkv + row * 3 * width + layout.column(QUERY, head),
+                                   3 * width, 0, count, threadIdx.x);
     commit_copies();
     const auto prefetch = [&](uint32_t tile, uint32_t stage) {
       fetch<T, KEYS, D, 32>(mine + stage * BYTES, key, 2 * width, tile * KEYS, keys, lane);
@@ -185,7 +198,8 @@ static __device__ void attend_prompts(float *sums, float *statistics, const T *q
 #pragma unroll
       for (uint32_t w = 0; w < WARPS; ++w) {
         const float weight = exp2_approx(found[2 * (w * TOGETHER + r)] - top);
-        const float *part = reinterpret_cast<const float *>(query_tile + 2 * TOGETHER * D + w * 4 * BYTES);
+        const float *part =
+            reinterpret_cast<const float *>(query_tile + 2 * TOGETHER * D + w * 4 * BYTES);
         all = fmaf(weight, part[r * D + t], all);
         total = fmaf(weight, found[2 * (w * TOGETHER + r) + 1], total);
       }
@@ -203,13 +217,16 @@ static __device__ void attend_prompts(float *sums, float *statistics, const T *q
 /// y of a row and head, a warp each: what was found in the splits of its prompt (or, with `splits`
 /// 0, its prompt), then its path.
 template <class T>
-static __device__ void attend_paths(T *y, const T *qkv, const T *prompt, const T *tail, const uint32_t *ranges, const uint32_t *path_start,
-                                    const uint32_t *path, const float *sums, const float *statistics, uint32_t rows, uint32_t splits, uint32_t heads,
-                                    uint32_t size, Layout layout, float scale) {
+static __device__ void attend_paths(T *y, const T *qkv, const T *prompt, const T *tail,
+                                    const uint32_t *ranges, const uint32_t *path_start,
+                                    const uint32_t *path, const float *sums,
+                                    const float *statistics, uint32_t rows, uint32_t splits,
+                                    uint32_t heads, uint32_t size, Layout layout, float scale) {
   constexpr uint32_t KEYS = 32, WIDE = 16 / sizeof(T);
   const uint32_t lane = lane_id(), room = (KEYS * 12 + 8 * size + 15) / 16 * 16;
   char *mine = shared_memory() + warp_id() * room;
-  uint64_t *where = reinterpret_cast<uint64_t *>(mine);  // elements from the cache's first to the key's
+  uint64_t *where =
+      reinterpret_cast<uint64_t *>(mine);  // elements from the cache's first to the key's
   float *p = reinterpret_cast<float *>(where + KEYS), *q = p + KEYS, *o = q + size;
   const uint64_t number = uint64_t(blockIdx.x) * WARPS + warp_id();
   if (number >= uint64_t(rows) * heads) return;
@@ -224,23 +241,29 @@ static __device__ void attend_paths(T *y, const T *qkv, const T *prompt, const T
     q[t] = wide(query[t]);
     o[t] = 0.0f;
   }
-  float row_max = -infinity(), sum = 0.0f;  // the sum of this lane's keys; lane 0 has that of the splits too
+  float row_max = -infinity(),
+        sum = 0.0f;  // the sum of this lane's keys; lane 0 has that of the splits too
   const uint32_t found = splits > 0 ? splits_of(shared) : 0;
   for (uint32_t split = 0; split < found; ++split) {
     const uint64_t at = (uint64_t(row) * splits + split) * heads + head;
-    const float now = fmaxf(row_max, statistics[2 * at]), rescale = exp2_approx(row_max - now), weight = exp2_approx(statistics[2 * at] - now);
+    const float now = fmaxf(row_max, statistics[2 * at]), rescale = exp2_approx(row_max - now),
+                weight = exp2_approx(statistics[2 * at] - now);
     if (lane == 0) sum = fmaf(sum, rescale, weight * statistics[2 * at + 1]);
-    for (uint32_t t = lane; t < size; t += 32) o[t] = fmaf(o[t], rescale, weight * sums[at * size + t]);
+    for (uint32_t t = lane; t < size; t += 32)
+      o[t] = fmaf(o[t], rescale, weight * sums[at * size + t]);
     row_max = now;
   }
-  const bool sixteens = size % WIDE == 0 && (reinterpret_cast<uintptr_t>(prompt) | reinterpret_cast<uintptr_t>(tail)) % 16 == 0;
+  const bool sixteens =
+      size % WIDE == 0 &&
+      (reinterpret_cast<uintptr_t>(prompt) | reinterpret_cast<uintptr_t>(tail)) % 16 == 0;
   for (uint32_t begin = found > 0 ? shared : 0; begin < keys; begin += KEYS) {
     warp_barrier();
     const uint32_t at = begin + lane;
     const bool in_prompt = at < shared;
     float x = -infinity();
     if (at < keys) {
-      const uint64_t element = uint64_t(in_prompt ? first + at : own[at - shared]) * 2 * width + uint64_t(head) * size;
+      const uint64_t element =
+          uint64_t(in_prompt ? first + at : own[at - shared]) * 2 * width + uint64_t(head) * size;
       where[lane] = element;
       const T *key = (in_prompt ? prompt : tail) + element;
       float s = 0.0f;
@@ -260,7 +283,8 @@ static __device__ void attend_paths(T *y, const T *qkv, const T *prompt, const T
       }
       x = s * factor;
     }
-    const float now = fmaxf(row_max, warp_max(x)), rescale = exp2_approx(row_max - now), probability = exp2_approx(x - now);
+    const float now = fmaxf(row_max, warp_max(x)), rescale = exp2_approx(row_max - now),
+                probability = exp2_approx(x - now);
     row_max = now;
     sum = fmaf(sum, rescale, probability);
     p[lane] = probability;
@@ -271,41 +295,55 @@ static __device__ void attend_paths(T *y, const T *qkv, const T *prompt, const T
     for (uint32_t t = lane; t < size; t += 32) {
       float all = o[t] * rescale;
 #pragma unroll 4
-      for (uint32_t j = 0; j < prompts; ++j) all = fmaf(p[j], wide(prompt[where[j] + width + t]), all);
+      for (uint32_t j = 0; j < prompts; ++j)
+        all = fmaf(p[j], wide(prompt[where[j] + width + t]), all);
 #pragma unroll 4
-      for (uint32_t j = prompts; j < count; ++j) all = fmaf(p[j], wide(tail[where[j] + width + t]), all);
+      for (uint32_t j = prompts; j < count; ++j)
+        all = fmaf(p[j], wide(tail[where[j] + width + t]), all);
       o[t] = all;
     }
   }
   const float inverse = 1.0f / warp_sum(sum);
-  for (uint32_t t = lane; t < size; t += 32) y[row * width + uint64_t(head) * size + t] = narrow<T>(o[t] * inverse);
+  for (uint32_t t = lane; t < size; t += 32)
+    y[row * width + uint64_t(head) * size + t] = narrow<T>(o[t] * inverse);
 }
 
-#define STORE_PARAMETERS(T) \
-  (T * cache, const T *qkv, const uint32_t *slots, uint32_t rows, uint32_t heads, uint32_t size, uint32_t part, uint32_t head)
+#define STORE_PARAMETERS(T)                                                                      \
+  (T * cache, const T *qkv, const uint32_t *slots, uint32_t rows, uint32_t heads, uint32_t size, \
+   uint32_t part, uint32_t head)
 #define STORE_ARGUMENTS (cache, qkv, slots, rows, heads, size, Layout{part, head})
 
 KERNEL(256, cache_store_f32, STORE_PARAMETERS(float), STORE_ARGUMENTS, store<float>)
 KERNEL(256, cache_store_f16, STORE_PARAMETERS(f16), STORE_ARGUMENTS, store<f16>)
 KERNEL(256, cache_store_bf16, STORE_PARAMETERS(bf16), STORE_ARGUMENTS, store<bf16>)
 
-KERNEL(1024, cache_plan, (uint32_t *plan, const uint32_t *prompt, uint32_t rows), (plan, prompt, rows), plan_prompts)
+KERNEL(1024, cache_plan, (uint32_t *plan, const uint32_t *prompt, uint32_t rows),
+       (plan, prompt, rows), plan_prompts)
 
-#define PROMPT_PARAMETERS(T)                                                                                                                \
-  (float *sums, float *statistics, const T *qkv, const T *prompt, const uint32_t *ranges, const uint32_t *plan, uint32_t rows, uint32_t splits, \
-   uint32_t heads, uint32_t part, uint32_t head, float scale)
-#define PROMPT_ARGUMENTS (sums, statistics, qkv, prompt, ranges, plan, rows, splits, heads, Layout{part, head}, scale)
+#define PROMPT_PARAMETERS(T)                                                              \
+  (float *sums, float *statistics, const T *qkv, const T *prompt, const uint32_t *ranges, \
+   const uint32_t *plan, uint32_t rows, uint32_t splits, uint32_t heads, uint32_t part,   \
+   uint32_t head, float scale)
+#define PROMPT_ARGUMENTS \
+  (sums, statistics, qkv, prompt, ranges, plan, rows, splits, heads, Layout{part, head}, scale)
 
-KERNEL(128, cache_prompt_64_f16, PROMPT_PARAMETERS(f16), PROMPT_ARGUMENTS, attend_prompts<f16, 64, 32>)
-KERNEL(128, cache_prompt_64_bf16, PROMPT_PARAMETERS(bf16), PROMPT_ARGUMENTS, attend_prompts<bf16, 64, 32>)
-KERNEL(128, cache_prompt_128_f16, PROMPT_PARAMETERS(f16), PROMPT_ARGUMENTS, attend_prompts<f16, 128, 16>)
-KERNEL(128, cache_prompt_128_bf16, PROMPT_PARAMETERS(bf16), PROMPT_ARGUMENTS, attend_prompts<bf16, 128, 16>)
+KERNEL(128, cache_prompt_64_f16, PROMPT_PARAMETERS(f16), PROMPT_ARGUMENTS,
+       attend_prompts<f16, 64, 32>)
+KERNEL(128, cache_prompt_64_bf16, PROMPT_PARAMETERS(bf16), PROMPT_ARGUMENTS,
+       attend_prompts<bf16, 64, 32>)
+KERNEL(128, cache_prompt_128_f16, PROMPT_PARAMETERS(f16), PROMPT_ARGUMENTS,
+       attend_prompts<f16, 128, 16>)
+KERNEL(128, cache_prompt_128_bf16, PROMPT_PARAMETERS(bf16), PROMPT_ARGUMENTS,
+       attend_prompts<bf16, 128, 16>)
 
-#define PATH_PARAMETERS(T)                                                                                                          \
-  (T * y, const T *qkv, const T *prompt, const T *tail, const uint32_t *ranges, const uint32_t *path_start, const uint32_t *path,  \
-   const float *sums, const float *statistics, uint32_t rows, uint32_t splits, uint32_t heads, uint32_t size, uint32_t part, uint32_t head, float scale)
-#define PATH_ARGUMENTS \
-  (y, qkv, prompt, tail, ranges, path_start, path, sums, statistics, rows, splits, heads, size, Layout{part, head}, scale)
+#define PATH_PARAMETERS(T)                                                                       \
+  (T * y, const T *qkv, const T *prompt, const T *tail, const uint32_t *ranges,                  \
+   const uint32_t *path_start, const uint32_t *path, const float *sums, const float *statistics, \
+   uint32_t rows, uint32_t splits, uint32_t heads, uint32_t size, uint32_t part, uint32_t head,  \
+   float scale)
+#define PATH_ARGUMENTS                                                                          \
+  (y, qkv, prompt, tail, ranges, path_start, path, sums, statistics, rows, splits, heads, size, \
+   Layout{part, head}, scale)
 
 KERNEL(128, cache_paths_f32, PATH_PARAMETERS(float), PATH_ARGUMENTS, attend_paths<float>)
 KERNEL(128, cache_paths_f16, PATH_PARAMETERS(f16), PATH_ARGUMENTS, attend_paths<f16>)

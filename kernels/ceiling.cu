@@ -11,7 +11,8 @@ template <class T>
 static __device__ void ceiling(float *y, uint32_t rounds, uint32_t seed) {
   float d[PRODUCTS][4] = {};
   uint32_t a[4], b[2];
-  for (int i = 0; i < 4; ++i) a[i] = pack<T>(1.0f + 0.001f * ((seed + threadIdx.x + i) & 15), -1.0f);
+  for (int i = 0; i < 4; ++i)
+    a[i] = pack<T>(1.0f + 0.001f * ((seed + threadIdx.x + i) & 15), -1.0f);
   for (int i = 0; i < 2; ++i) b[i] = pack<T>(0.5f, 0.001f * ((seed + threadIdx.x + i) & 7));
   for (uint32_t round = 0; round < rounds; ++round) {
 #pragma unroll
@@ -23,5 +24,7 @@ static __device__ void ceiling(float *y, uint32_t rounds, uint32_t seed) {
   y[blockIdx.x * blockDim.x + threadIdx.x] = sum;
 }
 
-KERNEL(256, ceiling_f16, (float *y, uint32_t rounds, uint32_t seed), (y, rounds, seed), ceiling<f16>)
-KERNEL(256, ceiling_bf16, (float *y, uint32_t rounds, uint32_t seed), (y, rounds, seed), ceiling<bf16>)
+KERNEL(256, ceiling_f16, (float *y, uint32_t rounds, uint32_t seed), (y, rounds, seed),
+       ceiling<f16>)
+KERNEL(256, ceiling_bf16, (float *y, uint32_t rounds, uint32_t seed), (y, rounds, seed),
+       ceiling<bf16>)

@@ -39,7 +39,9 @@ static __device__ __forceinline__ uint32_t float_to_bits(float x) {
 }
 
 static __device__ __forceinline__ float wide(float x) { return x; }
-static __device__ __forceinline__ float wide(bf16 x) { return bits_to_float(uint32_t(x.bits) << 16); }
+static __device__ __forceinline__ float wide(bf16 x) {
+  return bits_to_float(uint32_t(x.bits) << 16);
+}
 static __device__ __forceinline__ float wide(f16 x) {
 #if defined(__CUDACC__)
   return __half2float(__ushort_as_half(x.bits));
@@ -51,7 +53,9 @@ static __device__ __forceinline__ float wide(f16 x) {
 template <class T>
 static __device__ __forceinline__ T narrow(float x);
 template <>
-__device__ __forceinline__ float narrow<float>(float x) { return x; }
+__device__ __forceinline__ float narrow<float>(float x) {
+  return x;
+}
 template <>
 __device__ __forceinline__ bf16 narrow<bf16>(float x) {
 #if defined(__CUDACC__)
@@ -78,9 +82,13 @@ static __device__ __forceinline__ uint32_t pack(float low, float high) {
   return uint32_t(narrow<T>(low).bits) | uint32_t(narrow<T>(high).bits) << 16;
 }
 template <class T>
-static __device__ __forceinline__ float low_half(uint32_t pair) { return wide(T{uint16_t(pair)}); }
+static __device__ __forceinline__ float low_half(uint32_t pair) {
+  return wide(T{uint16_t(pair)});
+}
 template <class T>
-static __device__ __forceinline__ float high_half(uint32_t pair) { return wide(T{uint16_t(pair >> 16)}); }
+static __device__ __forceinline__ float high_half(uint32_t pair) {
+  return wide(T{uint16_t(pair >> 16)});
+}
 
 /// Sixteen bytes of global or shared memory in one access; the address must be a multiple of 16.
 struct __align__(16) Sixteen {
@@ -151,8 +159,8 @@ static __device__ __forceinline__ void store16_global(void *address, const Sixte
 #if !defined(__CUDACC__)
   store16(address, x);
 #else
-  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(address)), "r"(x.word[0]), "r"(x.word[1]),
-               "r"(x.word[2]), "r"(x.word[3])
+  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(address)),
+               "r"(x.word[0]), "r"(x.word[1]), "r"(x.word[2]), "r"(x.word[3])
                : "memory");
 #endif
 }

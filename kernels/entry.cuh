@@ -12,10 +12,8 @@
 #include <stdint.h>
 
 #if defined(__CUDACC__)
-#define KERNEL(threads, name, parameters, arguments, ...)                  \
-  extern "C" __global__ void __launch_bounds__(threads) name parameters { \
-    __VA_ARGS__ arguments;                                                  \
-  }
+#define KERNEL(threads, name, parameters, arguments, ...) \
+  extern "C" __global__ void __launch_bounds__(threads) name parameters { __VA_ARGS__ arguments; }
 
 /// The dynamic shared memory of the block; a kernel uses no other.
 static __device__ __forceinline__ char *shared_memory() {
@@ -23,10 +21,10 @@ static __device__ __forceinline__ char *shared_memory() {
   return engine_shared;
 }
 #else
-#define KERNEL(threads, name, parameters, arguments, ...)               \
-  static void name##_kernel parameters { __VA_ARGS__ arguments; }        \
-  extern "C" void engine_emulated_##name(void **values) {                \
-    emulator::invoke(name##_kernel, values, threads);                    \
+#define KERNEL(threads, name, parameters, arguments, ...)         \
+  static void name##_kernel parameters { __VA_ARGS__ arguments; } \
+  extern "C" void engine_emulated_##name(void **values) {         \
+    emulator::invoke(name##_kernel, values, threads);             \
   }
 
 static inline char *shared_memory() { return emulator::shared_memory(); }

@@ -20,23 +20,29 @@ static __device__ __forceinline__ float element(const void *x, uint32_t kind, ui
   return wide(static_cast<const bf16 *>(x)[i]);
 }
 
-static __device__ __forceinline__ uint32_t at_least_zero(uint64_t end, uint64_t at) { return end > at ? uint32_t(end - at) : 0; }
+static __device__ __forceinline__ uint32_t at_least_zero(uint64_t end, uint64_t at) {
+  return end > at ? uint32_t(end - at) : 0;
+}
 
 /// Elements i to i + 8; those from `count` on are 0 and not touched.
-static __device__ __forceinline__ void load_run(float (&v)[RUN], const void *x, uint32_t kind, uint64_t i, uint32_t count) {
+static __device__ __forceinline__ void load_run(float (&v)[RUN], const void *x, uint32_t kind,
+                                                uint64_t i, uint32_t count) {
   const char *address = static_cast<const char *>(x) + i * (kind == KIND_F32 ? 4 : 2);
   if (count >= RUN && reinterpret_cast<uintptr_t>(address) % 16 == 0) {
     const Sixteen first = load16(address);
     if (kind == KIND_F32) {
       const Sixteen second = load16(address + 16);
 #pragma unroll
-      for (int e = 0; e < 4; ++e) v[e] = bits_to_float(first.word[e]), v[4 + e] = bits_to_float(second.word[e]);
+      for (int e = 0; e < 4; ++e)
+        v[e] = bits_to_float(first.word[e]), v[4 + e] = bits_to_float(second.word[e]);
     } else if (kind == KIND_F16) {
 #pragma unroll
-      for (int e = 0; e < 4; ++e) v[2 * e] = low_half<f16>(first.word[e]), v[2 * e + 1] = high_half<f16>(first.word[e]);
+      for (int e = 0; e < 4; ++e)
+        v[2 * e] = low_half<f16>(first.word[e]), v[2 * e + 1] = high_half<f16>(first.word[e]);
     } else {
 #pragma unroll
-      for (int e = 0; e < 4; ++e) v[2 * e] = low_half<bf16>(first.word[e]), v[2 * e + 1] = high_half<bf16>(first.word[e]);
+      for (int e = 0; e < 4; ++e)
+        v[2 * e] = low_half<bf16>(first.word[e]), v[2 * e + 1] = high_half<bf16>(first.word[e]);
     }
   } else {
 #pragma unroll
@@ -45,14 +51,16 @@ static __device__ __forceinline__ void load_run(float (&v)[RUN], const void *x, 
 }
 
 /// The first `count` of eight values, rounded to the dtype.
-static __device__ __forceinline__ void store_run(void *y, uint32_t kind, uint64_t i, uint32_t count, const float (&v)[RUN]) {
+static __device__ __forceinline__ void store_run(void *y, uint32_t kind, uint64_t i, uint32_t count,
+                                                 const float (&v)[RUN]) {
   char *address = static_cast<char *>(y) + i * (kind == KIND_F32 ? 4 : 2);
   const bool together = count >= RUN && reinterpret_cast<uintptr_t>(address) % 16 == 0;
   if (kind == KIND_F32) {
     if (together) {
       Sixteen first, second;
 #pragma unroll
-      for (int e = 0; e < 4; ++e) first.word[e] = float_to_bits(v[e]), second.word[e] = float_to_bits(v[4 + e]);
+      for (int e = 0; e < 4; ++e)
+        first.word[e] = float_to_bits(v[e]), second.word[e] = float_to_bits(v[4 + e]);
       store16(address, first);
       store16(address + 16, second);
     } else {
@@ -64,7 +72,9 @@ static __device__ __forceinline__ void store_run(void *y, uint32_t kind, uint64_
   }
   Sixteen x;
 #pragma unroll
-  for (int e = 0; e < 4; ++e) x.word[e] = kind == KIND_F16 ? pack<f16>(v[2 * e], v[2 * e + 1]) : pack<bf16>(v[2 * e], v[2 * e + 1]);
+  for (int e = 0; e < 4; ++e)
+    x.word[e] =
+        kind == KIND_F16 ? pack<f16>(v[2 * e], v[2 * e + 1]) : pack<bf16>(v[2 * e], v[2 * e + 1]);
   if (together) {
     store16(address, x);
   } else {
@@ -101,7 +111,8 @@ struct Epilogue {
   __device__ __forceinline__ uint32_t kind_of_factor() const { return kinds >> 20 & 15; }
 
   __device__ __forceinline__ float factor_at(uint32_t column, uint32_t at) const {
-    return element(factor, kind_of_factor(), factor_by_column ? uint64_t(column) * rank + at : uint64_t(at) * n + column);
+    return element(factor, kind_of_factor(),
+                   factor_by_column ? uint64_t(column) * rank + at : uint64_t(at) * n + column);
   }
 
   /// v, which is scale·a·b + low_rank, becomes y of this row from `column` on.
@@ -149,14 +160,28 @@ struct Epilogue {
 
 /// Parameters of every product kernel. `chunk`: the length of k that one blockIdx.y sums; `kinds`:
 /// four bits each for y, before, bias, residual, z, factor, a, b.
-#define PRODUCT_PARAMETERS                                                                                                       \
-  (void *y, void *before, const void *a, const void *b, const void *bias, const void *residual, const void *z,                   \
-   const void *factor, uint32_t m, uint32_t n, uint32_t k, uint32_t chunk, uint32_t rank, uint32_t kinds, uint32_t choices,       \
-   float scale, float low_rank_scale, float residual_scale)
-#define PRODUCT_ARGUMENTS \
-  (y, before, a, b, bias, residual, z, factor, m, n, k, chunk, rank, kinds, choices, scale, low_rank_scale, residual_scale)
+#define PRODUCT_PARAMETERS                                                                      \
+  (void *y, void *before, const void *a, const void *b, const void *bias, const void *residual, \
+   const void *z, const void *factor, uint32_t m, uint32_t n, uint32_t k, uint32_t chunk,       \
+   uint32_t rank, uint32_t kinds, uint32_t choices, float scale, float low_rank_scale,          \
+   float residual_scale)
+#define PRODUCT_ARGUMENTS                                                                   \
+  (y, before, a, b, bias, residual, z, factor, m, n, k, chunk, rank, kinds, choices, scale, \
+   low_rank_scale, residual_scale)
 /// The part of them that `Epilogue` keeps. Each blockIdx.y has a y of its own: with more than one
 /// they are f32 and summed later.
-#define PRODUCT_EPILOGUE(by_column)                                                                                       \
-  {static_cast<float *>(y) + (blockIdx.y ? uint64_t(blockIdx.y) * m * n : 0), before, bias, residual, z, factor, n, rank, kinds, \
-   choices, scale, low_rank_scale, residual_scale, by_column}
+#define PRODUCT_EPILOGUE(by_column)                                           \
+  {static_cast<float *>(y) + (blockIdx.y ? uint64_t(blockIdx.y) * m * n : 0), \
+   before,                                                                    \
+   bias,                                                                      \
+   residual,                                                                  \
+   z,                                                                         \
+   factor,                                                                    \
+   n,                                                                         \
+   rank,                                                                      \
+   kinds,                                                                     \
+   choices,                                                                   \
+   scale,                                                                     \
+   low_rank_scale,                                                            \
+   residual_scale,                                                            \
+   by_column}

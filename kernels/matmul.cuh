@@ -32,7 +32,10 @@ struct LowRankTail {
   uint32_t pairs, width;
 
   __device__ __forceinline__ explicit LowRankTail(const Epilogue &f)
-      : pairs(f.kind_of_z() == KIND_BF16 ? 3 : f.kind_of_z() == KIND_F16 ? 5 : 6), width(pairs * f.rank) {}
+      : pairs(f.kind_of_z() == KIND_BF16  ? 3
+              : f.kind_of_z() == KIND_F16 ? 5
+                                          : 6),
+        width(pairs * f.rank) {}
 
   static __device__ __forceinline__ void put(char *tile, uint32_t row, uint32_t column, bf16 x) {
     *reinterpret_cast<bf16 *>(tile + swizzled<PIECES>(row, column / 8) + column % 8 * 2) = x;
@@ -41,36 +44,48 @@ struct LowRankTail {
   /// Pair 0, 1, 2: part 0 of z with part 0, 1, 2 of the factor. Pair 3, 4: part 1 with 0, 1. Pair
   /// 5: part 2 with 0.
   template <bool Z>
-  __device__ __forceinline__ void split(char *tile, uint32_t row, uint32_t at, uint32_t rank, uint32_t from, float v) const {
+  __device__ __forceinline__ void split(char *tile, uint32_t row, uint32_t at, uint32_t rank,
+                                        uint32_t from, float v) const {
     const bf16 first = narrow<bf16>(v);
     const float rest = v - wide(first);
     const bf16 second = narrow<bf16>(rest), third = narrow<bf16>(rest - wide(second));
     uint32_t column = at - from;
 #pragma unroll
     for (uint32_t pair = 0; pair < 6; ++pair, column += rank) {
-      const uint32_t part = Z ? (pair < 3 ? 0 : pair < 5 ? 1 : 2) : (pair < 3 ? pair : pair < 5 ? pair - 3 : 0);
-      if (pair < pairs && column < DEEP) put(tile, row, column, part == 0 ? first : part == 1 ? second : third);
+      const uint32_t part = Z ? (pair < 3   ? 0
+                                 : pair < 5 ? 1
+                                            : 2)
+                              : (pair < 3   ? pair
+                                 : pair < 5 ? pair - 3
+                                            : 0);
+      if (pair < pairs && column < DEEP)
+        put(tile, row, column, part == 0 ? first : part == 1 ? second : third);
     }
   }
 
   /// Columns from .. from + DEEP of both operands.
-  __device__ __forceinline__ void stage(char *room, const Epilogue &f, uint32_t m, uint32_t row0, uint32_t column0, uint32_t from) const {
+  __device__ __forceinline__ void stage(char *room, const Epilogue &f, uint32_t m, uint32_t row0,
+                                        uint32_t column0, uint32_t from) const {
     char *left = room, *right = room + TILE::BM * DEEP * 2;
     for (uint32_t e = threadIdx.x; e < TILE::BM * f.rank; e += TILE::THREADS) {
       const uint32_t row = e / f.rank, at = e % f.rank;
-      const float v = row0 + row < m ? element(f.z, f.kind_of_z(), uint64_t(row0 + row) * f.rank + at) : 0.0f;
+      const float v =
+          row0 + row < m ? element(f.z, f.kind_of_z(), uint64_t(row0 + row) * f.rank + at) : 0.0f;
       split<true>(left, row, at, f.rank, from, v);
     }
     for (uint32_t e = threadIdx.x; e < TILE::BN * f.rank; e += TILE::THREADS) {
-      const uint32_t column = f.factor_by_column ? e / f.rank : e % TILE::BN, at = f.factor_by_column ? e % f.rank : e / TILE::BN;
-      const float v = column0 + column < f.n ? f.low_rank_scale * f.factor_at(column0 + column, at) : 0.0f;
+      const uint32_t column = f.factor_by_column ? e / f.rank : e % TILE::BN,
+                     at = f.factor_by_column ? e % f.rank : e / TILE::BN;
+      const float v =
+          column0 + column < f.n ? f.low_rank_scale * f.factor_at(column0 + column, at) : 0.0f;
       split<false>(right, column, at, f.rank, from, v);
     }
     // What the last step of 16 has beyond the width.
     const uint32_t beyond = (width + 15) / 16 * 16 - width;
     for (uint32_t e = threadIdx.x; e < (TILE::BM + TILE::BN) * beyond; e += TILE::THREADS) {
       const uint32_t row = e / beyond, column = width + e % beyond - from;
-      if (column < DEEP) put(row < TILE::BM ? left : right, row < TILE::BM ? row : row - TILE::BM, column, bf16{0});
+      if (column < DEEP)
+        put(row < TILE::BM ? left : right, row < TILE::BM ? row : row - TILE::BM, column, bf16{0});
     }
   }
 };
@@ -79,7 +94,8 @@ struct LowRankTail {
 /// sums if these are more.
 template <Form FORM, class T, class TILE, bool ALIGNED>
 static __device__ void gemm PRODUCT_PARAMETERS {
-  constexpr int BM = TILE::BM, BN = TILE::BN, BK = TILE::BK, WM = TILE::WM, WN = TILE::WN, STAGES = TILE::STAGES;
+  constexpr int BM = TILE::BM, BN = TILE::BN, BK = TILE::BK, WM = TILE::WM, WN = TILE::WN,
+                STAGES = TILE::STAGES;
   constexpr int THREADS = TILE::THREADS, ROWS = WM / 16, COLUMNS = WN / 16, STEPS = BK / 16;
   constexpr bool A_ALONG = FORM != TN, B_ALONG = FORM == NT;
   using A = Operand<T, A_ALONG, BM, BK, THREADS, ALIGNED>;
@@ -90,7 +106,8 @@ static __device__ void gemm PRODUCT_PARAMETERS {
 
   // The order of blocks: GROUP rows of blocks at a time, column after column.
   const uint32_t blocks_m = (m + BM - 1) / BM, blocks_n = (n + BN - 1) / BN;
-  const uint32_t group = blockIdx.x / (GROUP * blocks_n), in_group = blockIdx.x % (GROUP * blocks_n);
+  const uint32_t group = blockIdx.x / (GROUP * blocks_n),
+                 in_group = blockIdx.x % (GROUP * blocks_n);
   const uint32_t high = blocks_m - group * GROUP < GROUP ? blocks_m - group * GROUP : GROUP;
   const uint32_t row0 = (group * GROUP + in_group % high) * BM, column0 = in_group / high * BN;
   const uint32_t start = blockIdx.y * chunk, length = k - start < chunk ? k - start : chunk;
@@ -110,7 +127,8 @@ static __device__ void gemm PRODUCT_PARAMETERS {
   const Tail tail(epilogue);
   if (rank > 0) tail.stage(tail_room, epilogue, m, row0, column0, 0);
 
-  const uint32_t warp_row = warp_id() % TILE::WARPS_M * WM, warp_column = warp_id() / TILE::WARPS_M * WN;
+  const uint32_t warp_row = warp_id() % TILE::WARPS_M * WM,
+                 warp_column = warp_id() / TILE::WARPS_M * WN;
   const Lanes<A_ALONG, BM, BK, WM, true> lanes_a(warp_row);
   const Lanes<B_ALONG, BN, BK, WN, false> lanes_b(warp_column);
   float sum[ROWS][2 * COLUMNS][4];
@@ -181,7 +199,8 @@ static __device__ void gemm PRODUCT_PARAMETERS {
 #pragma unroll
         for (int i = 0; i < ROWS; ++i) tail_a.load(x[0][i], tail_room, i, s);
 #pragma unroll
-        for (int j = 0; j < COLUMNS; ++j) tail_b.load(w[0][j], tail_room + BM * Tail::DEEP * 2, j, s);
+        for (int j = 0; j < COLUMNS; ++j)
+          tail_b.load(w[0][j], tail_room + BM * Tail::DEEP * 2, j, s);
 #pragma unroll
         for (int i = 0; i < ROWS; ++i)
 #pragma unroll
@@ -204,7 +223,8 @@ static __device__ void gemm PRODUCT_PARAMETERS {
 #pragma unroll
     for (int j = 0; j < 2 * COLUMNS; ++j)
 #pragma unroll
-      for (int e = 0; e < 4; ++e) room[(16 * i + lane / 4 + e / 2 * 8) * PITCH + 8 * j + lane % 4 * 2 + e % 2] = sum[i][j][e];
+      for (int e = 0; e < 4; ++e)
+        room[(16 * i + lane / 4 + e / 2 * 8) * PITCH + 8 * j + lane % 4 * 2 + e % 2] = sum[i][j][e];
   warp_barrier();
   for (uint32_t r = lane / LANES; r < WM; r += 32 / LANES) {
     const uint32_t row = row0 + warp_row + r, column = column0 + warp_column + lane % LANES * RUN;
@@ -213,7 +233,8 @@ static __device__ void gemm PRODUCT_PARAMETERS {
     const float *at = room + r * PITCH + lane % LANES * RUN;
     const Sixteen first = load16(at), second = load16(at + 4);
 #pragma unroll
-    for (int e = 0; e < 4; ++e) v[e] = bits_to_float(first.word[e]), v[4 + e] = bits_to_float(second.word[e]);
+    for (int e = 0; e < 4; ++e)
+      v[e] = bits_to_float(first.word[e]), v[4 + e] = bits_to_float(second.word[e]);
     epilogue.write(row, column, v);
   }
 }

@@ -22,12 +22,15 @@ static __device__ void simt PRODUCT_PARAMETERS {
   const uint32_t t = threadIdx.x;
 
   // A thread brings eight neighbours: of k where rows run along k, else of the other index.
-  const auto fetch = [&](float(&v)[RUN], const void *x, uint32_t kind, bool along, uint32_t first, uint32_t total, uint32_t at) {
-    const uint32_t side = first + (along ? t / 2 : t % 8 * RUN), deep = at + (along ? t % 2 * RUN : t / 8);
-    const uint32_t count = along ? (side < total ? at_least_zero(end, deep) : 0) : (deep < end ? at_least_zero(total, side) : 0);
+  const auto fetch = [&](float (&v)[RUN], const void *x, uint32_t kind, bool along, uint32_t first,
+                         uint32_t total, uint32_t at) {
+    const uint32_t side = first + (along ? t / 2 : t % 8 * RUN),
+                   deep = at + (along ? t % 2 * RUN : t / 8);
+    const uint32_t count = along ? (side < total ? at_least_zero(end, deep) : 0)
+                                 : (deep < end ? at_least_zero(total, side) : 0);
     load_run(v, x, kind, along ? uint64_t(side) * k + deep : uint64_t(deep) * total + side, count);
   };
-  const auto put = [&](float *tile, bool along, const float(&v)[RUN]) {
+  const auto put = [&](float *tile, bool along, const float (&v)[RUN]) {
 #pragma unroll
     for (uint32_t e = 0; e < RUN; ++e)
       tile[along ? (t % 2 * RUN + e) * PITCH + t / 2 : t / 8 * PITCH + t % 8 * RUN + e] = v[e];
@@ -54,12 +57,14 @@ static __device__ void simt PRODUCT_PARAMETERS {
 #pragma unroll
     for (uint32_t d = 0; d < DEEP; ++d) {
       const Sixteen p = load16(left + d * PITCH + my_row);
-      const Sixteen q[2] = {load16(right + d * PITCH + my_column), load16(right + d * PITCH + my_column + 4)};
+      const Sixteen q[2] = {load16(right + d * PITCH + my_column),
+                            load16(right + d * PITCH + my_column + 4)};
 #pragma unroll
       for (int i = 0; i < 4; ++i)
 #pragma unroll
         for (uint32_t e = 0; e < RUN; ++e)
-          sum[i][e] = fmaf(bits_to_float(p.word[i]), bits_to_float(q[e / 4].word[e % 4]), sum[i][e]);
+          sum[i][e] =
+              fmaf(bits_to_float(p.word[i]), bits_to_float(q[e / 4].word[e % 4]), sum[i][e]);
     }
     __syncthreads();
   }
@@ -67,7 +72,8 @@ static __device__ void simt PRODUCT_PARAMETERS {
   const Epilogue epilogue = PRODUCT_EPILOGUE(FORM == NT);
 #pragma unroll
   for (int i = 0; i < 4; ++i)
-    if (row0 + my_row + i < m && column0 + my_column < n) epilogue.write_sums(row0 + my_row + i, column0 + my_column, sum[i]);
+    if (row0 + my_row + i < m && column0 + my_column < n)
+      epilogue.write_sums(row0 + my_row + i, column0 + my_column, sum[i]);
 }
 
 KERNEL(128, simt_nt, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, simt<NT>)
@@ -87,7 +93,8 @@ static __device__ void thin PRODUCT_PARAMETERS {
 
   // The eight of a lane stand as two times four, so that lanes read neighbouring 16 bytes.
   const auto place = [](uint32_t column, uint32_t deep) {
-    return column * DEEP + deep / STEP * STEP + deep % RUN / 4 * (STEP / 2) + deep % STEP / RUN * 4 + deep % 4;
+    return column * DEEP + deep / STEP * STEP + deep % RUN / 4 * (STEP / 2) +
+           deep % STEP / RUN * 4 + deep % 4;
   };
   float sum[ROWS][COLUMNS];
 #pragma unroll
@@ -119,7 +126,8 @@ static __device__ void thin PRODUCT_PARAMETERS {
       float x[ROWS][RUN];
 #pragma unroll
       for (int r = 0; r < ROWS; ++r)
-        load_run(x[r], a, kind_a, uint64_t(row0 + r) * k + deep, row0 + r < m ? at_least_zero(k, deep) : 0);
+        load_run(x[r], a, kind_a, uint64_t(row0 + r) * k + deep,
+                 row0 + r < m ? at_least_zero(k, deep) : 0);
 #pragma unroll
       for (uint32_t c = 0; c < COLUMNS; ++c) {
         const float *from = right + c * DEEP + half + lane * 4;
@@ -127,7 +135,8 @@ static __device__ void thin PRODUCT_PARAMETERS {
 #pragma unroll
         for (int r = 0; r < ROWS; ++r)
 #pragma unroll
-          for (uint32_t e = 0; e < RUN; ++e) sum[r][c] = fmaf(x[r][e], bits_to_float(w[e / 4].word[e % 4]), sum[r][c]);
+          for (uint32_t e = 0; e < RUN; ++e)
+            sum[r][c] = fmaf(x[r][e], bits_to_float(w[e / 4].word[e % 4]), sum[r][c]);
       }
     }
   }
@@ -153,18 +162,20 @@ KERNEL(256, thin_nn_1, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (thin<NN, 1>))
 /// each blockIdx.y, eight columns of the thin operand for each blockIdx.z, eight of the wide one
 /// for each thread. partial is [chunks, m, n].
 template <bool THIN_B>
-static __device__ void thin_gradient(float *partial, const void *a, const void *b, uint32_t m, uint32_t n, uint32_t k, uint32_t rows,
-                                     uint32_t kinds) {
+static __device__ void thin_gradient(float *partial, const void *a, const void *b, uint32_t m,
+                                     uint32_t n, uint32_t k, uint32_t rows, uint32_t kinds) {
   float *few = reinterpret_cast<float *>(shared_memory());  // [rows][RUN]
   const void *wide_one = THIN_B ? a : b, *thin_one = THIN_B ? b : a;
-  const uint32_t kind_wide = kinds >> (THIN_B ? 24 : 28) & 15, kind_thin = kinds >> (THIN_B ? 28 : 24) & 15;
+  const uint32_t kind_wide = kinds >> (THIN_B ? 24 : 28) & 15,
+                 kind_thin = kinds >> (THIN_B ? 28 : 24) & 15;
   const uint32_t width = THIN_B ? m : n, thickness = THIN_B ? n : m;
   const uint32_t start = blockIdx.y * rows, count = k - start < rows ? k - start : rows;
   const uint32_t thin0 = blockIdx.z * RUN, wide0 = (blockIdx.x * blockDim.x + threadIdx.x) * RUN;
 
   for (uint32_t r = threadIdx.x; r < count; r += blockDim.x) {
     float v[RUN];
-    load_run(v, thin_one, kind_thin, uint64_t(start + r) * thickness + thin0, at_least_zero(thickness, thin0));
+    load_run(v, thin_one, kind_thin, uint64_t(start + r) * thickness + thin0,
+             at_least_zero(thickness, thin0));
 #pragma unroll
     for (uint32_t e = 0; e < RUN; ++e) few[r * RUN + e] = v[e];
   }
@@ -179,12 +190,14 @@ static __device__ void thin_gradient(float *partial, const void *a, const void *
 #pragma unroll 4
   for (uint32_t r = 0; r < count; ++r) {
     float x[RUN];
-    load_run(x, wide_one, kind_wide, uint64_t(start + r) * width + wide0, at_least_zero(width, wide0));
+    load_run(x, wide_one, kind_wide, uint64_t(start + r) * width + wide0,
+             at_least_zero(width, wide0));
     const Sixteen w[2] = {load16(few + r * RUN), load16(few + r * RUN + 4)};
 #pragma unroll
     for (uint32_t i = 0; i < RUN; ++i)
 #pragma unroll
-      for (uint32_t e = 0; e < RUN; ++e) sum[i][e] = fmaf(x[e], bits_to_float(w[i / 4].word[i % 4]), sum[i][e]);
+      for (uint32_t e = 0; e < RUN; ++e)
+        sum[i][e] = fmaf(x[e], bits_to_float(w[i / 4].word[i % 4]), sum[i][e]);
   }
   partial += uint64_t(blockIdx.y) * m * n;
 #pragma unroll
@@ -195,15 +208,18 @@ static __device__ void thin_gradient(float *partial, const void *a, const void *
 #pragma unroll
       for (uint32_t e = 0; e < RUN; ++e) v[e] = sum[e][i];
       if (wide0 + i < width)
-        store_run(partial, KIND_F32, uint64_t(wide0 + i) * n + thin0, at_least_zero(thickness, thin0), v);
+        store_run(partial, KIND_F32, uint64_t(wide0 + i) * n + thin0,
+                  at_least_zero(thickness, thin0), v);
     } else if (thin0 + i < thickness) {
-      store_run(partial, KIND_F32, uint64_t(thin0 + i) * n + wide0, at_least_zero(width, wide0), sum[i]);
+      store_run(partial, KIND_F32, uint64_t(thin0 + i) * n + wide0, at_least_zero(width, wide0),
+                sum[i]);
     }
   }
 }
 
-#define GRADIENT_PARAMETERS \
-  (float *partial, const void *a, const void *b, uint32_t m, uint32_t n, uint32_t k, uint32_t rows, uint32_t kinds)
+#define GRADIENT_PARAMETERS                                                          \
+  (float *partial, const void *a, const void *b, uint32_t m, uint32_t n, uint32_t k, \
+   uint32_t rows, uint32_t kinds)
 #define GRADIENT_ARGUMENTS (partial, a, b, m, n, k, rows, kinds)
 KERNEL(128, thin_gradient_a, GRADIENT_PARAMETERS, GRADIENT_ARGUMENTS, thin_gradient<false>)
 KERNEL(128, thin_gradient_b, GRADIENT_PARAMETERS, GRADIENT_ARGUMENTS, thin_gradient<true>)
@@ -229,7 +245,8 @@ static __device__ void split_k_sum PRODUCT_PARAMETERS {
 KERNEL(128, split_k_reduce, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, split_k_sum)
 
 /// partial[c] = the sum of `rows` rows of x from row c·rows on, in order. partial is [chunks, n].
-static __device__ void sum_chunk(float *partial, const void *x, uint32_t n, uint32_t k, uint32_t rows, uint32_t kind) {
+static __device__ void sum_chunk(float *partial, const void *x, uint32_t n, uint32_t k,
+                                 uint32_t rows, uint32_t kind) {
   const uint32_t column = (blockIdx.x * blockDim.x + threadIdx.x) * RUN, start = blockIdx.y * rows;
   const uint32_t end = k - start < rows ? k : start + rows;
   if (column >= n) return;
@@ -244,4 +261,6 @@ static __device__ void sum_chunk(float *partial, const void *x, uint32_t n, uint
   store_run(partial, KIND_F32, uint64_t(blockIdx.y) * n + column, at_least_zero(n, column), sum);
 }
 
-KERNEL(64, sum_chunks, (float *partial, const void *x, uint32_t n, uint32_t k, uint32_t rows, uint32_t kind), (partial, x, n, k, rows, kind), sum_chunk)
+KERNEL(64, sum_chunks,
+       (float *partial, const void *x, uint32_t n, uint32_t k, uint32_t rows, uint32_t kind),
+       (partial, x, n, k, rows, kind), sum_chunk)

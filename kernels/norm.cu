@@ -27,7 +27,8 @@ struct Share {
   }
 
   /// Group i, which begins at column c: held or read again. Columns that are not there are 0.
-  __device__ __forceinline__ void get(float (&x)[V], const T *row, uint32_t i, uint32_t c, uint32_t cols) const {
+  __device__ __forceinline__ void get(float (&x)[V], const T *row, uint32_t i, uint32_t c,
+                                      uint32_t cols) const {
     const Sixteen group = i < HELD ? held[i] : raw(row, c, cols);
 #pragma unroll
     for (int v = 0; v < V; ++v) {
@@ -55,15 +56,17 @@ struct Share {
     Sixteen group = {{0, 0, 0, 0}};
 #pragma unroll
     for (int v = 0; v < V; ++v)
-      if (c + v < cols) group.word[v * sizeof(T) / 4] |= bits_of(row[c + v]) << (v * sizeof(T) % 4 * 8);
+      if (c + v < cols)
+        group.word[v * sizeof(T) / 4] |= bits_of(row[c + v]) << (v * sizeof(T) % 4 * 8);
     return group;
   }
 };
 
 /// y = (x - mean)·inverse·weight + bias; statistics[r] = (mean, inverse).
 template <class T, bool WIDE>
-static __device__ void layernorm(T *y, float *statistics, const T *x, const void *weight, const void *bias, uint32_t weight_dtype,
-                                 uint32_t bias_dtype, uint32_t rows, uint32_t cols, float epsilon) {
+static __device__ void layernorm(T *y, float *statistics, const T *x, const void *weight,
+                                 const void *bias, uint32_t weight_dtype, uint32_t bias_dtype,
+                                 uint32_t rows, uint32_t cols, float epsilon) {
   constexpr int V = PerVector<T>::COUNT;
   using Row = Share<T, WIDE>;
   float *room = reinterpret_cast<float *>(shared_memory());
@@ -107,7 +110,8 @@ static __device__ void layernorm(T *y, float *statistics, const T *x, const void
 /// dx (set or add) = inverse·(g - mean(g) - x̂·mean(g·x̂)) with g = dy·weight and x̂ = (x -
 /// mean)·inverse.
 template <class T, bool WIDE>
-static __device__ void layernorm_backward(T *dx, const T *dy, const T *x, const void *weight, const float *statistics, uint32_t weight_dtype,
+static __device__ void layernorm_backward(T *dx, const T *dy, const T *x, const void *weight,
+                                          const float *statistics, uint32_t weight_dtype,
                                           uint32_t rows, uint32_t cols, uint32_t add) {
   constexpr int V = PerVector<T>::COUNT;
   using Row = Share<T, WIDE>;
@@ -133,7 +137,8 @@ static __device__ void layernorm_backward(T *dx, const T *dy, const T *x, const 
         sum_gx = fmaf((a[v] - mean) * inverse, d[v] * w[v], sum_gx);
       }
     });
-    const float mean_g = block_sum(sum_g, room) / float(cols), mean_gx = block_sum(sum_gx, room) / float(cols);
+    const float mean_g = block_sum(sum_g, room) / float(cols),
+                mean_gx = block_sum(sum_gx, room) / float(cols);
     Row::each(cols, [&](uint32_t i, uint32_t c) {
       float a[V], d[V], w[V], before[V];
       row.get(a, of_x, i, c, cols);
@@ -155,7 +160,8 @@ constexpr uint32_t CHUNK = 64;
 
 /// partial[chunk] = (Σ dy·x̂, Σ dy) over the chunk's rows, `[chunks, 2, cols]`; a thread V columns.
 template <class T, int V>
-static __device__ void layernorm_parameters(float *partial, const T *dy, const T *x, const float *statistics, uint32_t rows, uint32_t cols) {
+static __device__ void layernorm_parameters(float *partial, const T *dy, const T *x,
+                                            const float *statistics, uint32_t rows, uint32_t cols) {
   const uint32_t c = (blockIdx.x * blockDim.x + threadIdx.x) * V;
   if (c >= cols) return;
   const uint64_t first = uint64_t(blockIdx.y) * CHUNK;
@@ -181,7 +187,8 @@ static __device__ void layernorm_parameters(float *partial, const T *dy, const T
 }
 
 /// Adds the chunks' sums in their order; a thread one of the 2·cols sums.
-static __device__ void collect(float *d_weight, float *d_bias, const float *partial, uint32_t chunks, uint32_t cols) {
+static __device__ void collect(float *d_weight, float *d_bias, const float *partial,
+                               uint32_t chunks, uint32_t cols) {
   const uint64_t c = uint64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (c >= 2 * uint64_t(cols)) return;
   float *to = c < cols ? d_weight + c : d_bias + (c - cols);
@@ -191,25 +198,92 @@ static __device__ void collect(float *d_weight, float *d_bias, const float *part
   *to = sum;
 }
 
-// clang-format off
-KERNEL(256, layernorm_f32, (float *y, float *statistics, const float *x, const void *weight, const void *bias, uint32_t weight_dtype, uint32_t bias_dtype, uint32_t rows, uint32_t cols, float epsilon), (y, statistics, x, weight, bias, weight_dtype, bias_dtype, rows, cols, epsilon), layernorm<float, false>)
-KERNEL(256, layernorm_f16, (f16 *y, float *statistics, const f16 *x, const void *weight, const void *bias, uint32_t weight_dtype, uint32_t bias_dtype, uint32_t rows, uint32_t cols, float epsilon), (y, statistics, x, weight, bias, weight_dtype, bias_dtype, rows, cols, epsilon), layernorm<f16, false>)
-KERNEL(256, layernorm_bf16, (bf16 *y, float *statistics, const bf16 *x, const void *weight, const void *bias, uint32_t weight_dtype, uint32_t bias_dtype, uint32_t rows, uint32_t cols, float epsilon), (y, statistics, x, weight, bias, weight_dtype, bias_dtype, rows, cols, epsilon), layernorm<bf16, false>)
-KERNEL(256, layernorm_f32_wide, (float *y, float *statistics, const float *x, const void *weight, const void *bias, uint32_t weight_dtype, uint32_t bias_dtype, uint32_t rows, uint32_t cols, float epsilon), (y, statistics, x, weight, bias, weight_dtype, bias_dtype, rows, cols, epsilon), layernorm<float, true>)
-KERNEL(256, layernorm_f16_wide, (f16 *y, float *statistics, const f16 *x, const void *weight, const void *bias, uint32_t weight_dtype, uint32_t bias_dtype, uint32_t rows, uint32_t cols, float epsilon), (y, statistics, x, weight, bias, weight_dtype, bias_dtype, rows, cols, epsilon), layernorm<f16, true>)
-KERNEL(256, layernorm_bf16_wide, (bf16 *y, float *statistics, const bf16 *x, const void *weight, const void *bias, uint32_t weight_dtype, uint32_t bias_dtype, uint32_t rows, uint32_t cols, float epsilon), (y, statistics, x, weight, bias, weight_dtype, bias_dtype, rows, cols, epsilon), layernorm<bf16, true>)
+KERNEL(256, layernorm_f32,
+       (float *y, float *statistics, const float *x, const void *weight, const void *bias,
+        uint32_t weight_dtype, uint32_t bias_dtype, uint32_t rows, uint32_t cols, float epsilon),
+       (y, statistics, x, weight, bias, weight_dtype, bias_dtype, rows, cols, epsilon),
+       layernorm<float, false>)
+KERNEL(256, layernorm_f16,
+       (f16 * y, float *statistics, const f16 *x, const void *weight, const void *bias,
+        uint32_t weight_dtype, uint32_t bias_dtype, uint32_t rows, uint32_t cols, float epsilon),
+       (y, statistics, x, weight, bias, weight_dtype, bias_dtype, rows, cols, epsilon),
+       layernorm<f16, false>)
+KERNEL(256, layernorm_bf16,
+       (bf16 * y, float *statistics, const bf16 *x, const void *weight, const void *bias,
+        uint32_t weight_dtype, uint32_t bias_dtype, uint32_t rows, uint32_t cols, float epsilon),
+       (y, statistics, x, weight, bias, weight_dtype, bias_dtype, rows, cols, epsilon),
+       layernorm<bf16, false>)
+KERNEL(256, layernorm_f32_wide,
+       (float *y, float *statistics, const float *x, const void *weight, const void *bias,
+        uint32_t weight_dtype, uint32_t bias_dtype, uint32_t rows, uint32_t cols, float epsilon),
+       (y, statistics, x, weight, bias, weight_dtype, bias_dtype, rows, cols, epsilon),
+       layernorm<float, true>)
+KERNEL(256, layernorm_f16_wide,
+       (f16 * y, float *statistics, const f16 *x, const void *weight, const void *bias,
+        uint32_t weight_dtype, uint32_t bias_dtype, uint32_t rows, uint32_t cols, float epsilon),
+       (y, statistics, x, weight, bias, weight_dtype, bias_dtype, rows, cols, epsilon),
+       layernorm<f16, true>)
+KERNEL(256, layernorm_bf16_wide,
+       (bf16 * y, float *statistics, const bf16 *x, const void *weight, const void *bias,
+        uint32_t weight_dtype, uint32_t bias_dtype, uint32_t rows, uint32_t cols, float epsilon),
+       (y, statistics, x, weight, bias, weight_dtype, bias_dtype, rows, cols, epsilon),
+       layernorm<bf16, true>)
 
-KERNEL(256, layernorm_backward_f32, (float *dx, const float *dy, const float *x, const void *weight, const float *statistics, uint32_t weight_dtype, uint32_t rows, uint32_t cols, uint32_t add), (dx, dy, x, weight, statistics, weight_dtype, rows, cols, add), layernorm_backward<float, false>)
-KERNEL(256, layernorm_backward_f16, (f16 *dx, const f16 *dy, const f16 *x, const void *weight, const float *statistics, uint32_t weight_dtype, uint32_t rows, uint32_t cols, uint32_t add), (dx, dy, x, weight, statistics, weight_dtype, rows, cols, add), layernorm_backward<f16, false>)
-KERNEL(256, layernorm_backward_bf16, (bf16 *dx, const bf16 *dy, const bf16 *x, const void *weight, const float *statistics, uint32_t weight_dtype, uint32_t rows, uint32_t cols, uint32_t add), (dx, dy, x, weight, statistics, weight_dtype, rows, cols, add), layernorm_backward<bf16, false>)
-KERNEL(256, layernorm_backward_f32_wide, (float *dx, const float *dy, const float *x, const void *weight, const float *statistics, uint32_t weight_dtype, uint32_t rows, uint32_t cols, uint32_t add), (dx, dy, x, weight, statistics, weight_dtype, rows, cols, add), layernorm_backward<float, true>)
-KERNEL(256, layernorm_backward_f16_wide, (f16 *dx, const f16 *dy, const f16 *x, const void *weight, const float *statistics, uint32_t weight_dtype, uint32_t rows, uint32_t cols, uint32_t add), (dx, dy, x, weight, statistics, weight_dtype, rows, cols, add), layernorm_backward<f16, true>)
-KERNEL(256, layernorm_backward_bf16_wide, (bf16 *dx, const bf16 *dy, const bf16 *x, const void *weight, const float *statistics, uint32_t weight_dtype, uint32_t rows, uint32_t cols, uint32_t add), (dx, dy, x, weight, statistics, weight_dtype, rows, cols, add), layernorm_backward<bf16, true>)
+KERNEL(256, layernorm_backward_f32,
+       (float *dx, const float *dy, const float *x, const void *weight, const float *statistics,
+        uint32_t weight_dtype, uint32_t rows, uint32_t cols, uint32_t add),
+       (dx, dy, x, weight, statistics, weight_dtype, rows, cols, add),
+       layernorm_backward<float, false>)
+KERNEL(256, layernorm_backward_f16,
+       (f16 * dx, const f16 *dy, const f16 *x, const void *weight, const float *statistics,
+        uint32_t weight_dtype, uint32_t rows, uint32_t cols, uint32_t add),
+       (dx, dy, x, weight, statistics, weight_dtype, rows, cols, add),
+       layernorm_backward<f16, false>)
+KERNEL(256, layernorm_backward_bf16,
+       (bf16 * dx, const bf16 *dy, const bf16 *x, const void *weight, const float *statistics,
+        uint32_t weight_dtype, uint32_t rows, uint32_t cols, uint32_t add),
+       (dx, dy, x, weight, statistics, weight_dtype, rows, cols, add),
+       layernorm_backward<bf16, false>)
+KERNEL(256, layernorm_backward_f32_wide,
+       (float *dx, const float *dy, const float *x, const void *weight, const float *statistics,
+        uint32_t weight_dtype, uint32_t rows, uint32_t cols, uint32_t add),
+       (dx, dy, x, weight, statistics, weight_dtype, rows, cols, add),
+       layernorm_backward<float, true>)
+KERNEL(256, layernorm_backward_f16_wide,
+       (f16 * dx, const f16 *dy, const f16 *x, const void *weight, const float *statistics,
+        uint32_t weight_dtype, uint32_t rows, uint32_t cols, uint32_t add),
+       (dx, dy, x, weight, statistics, weight_dtype, rows, cols, add),
+       layernorm_backward<f16, true>)
+KERNEL(256, layernorm_backward_bf16_wide,
+       (bf16 * dx, const bf16 *dy, const bf16 *x, const void *weight, const float *statistics,
+        uint32_t weight_dtype, uint32_t rows, uint32_t cols, uint32_t add),
+       (dx, dy, x, weight, statistics, weight_dtype, rows, cols, add),
+       layernorm_backward<bf16, true>)
 
-KERNEL(64, layernorm_parameters_f32, (float *partial, const float *dy, const float *x, const float *statistics, uint32_t rows, uint32_t cols), (partial, dy, x, statistics, rows, cols), layernorm_parameters<float, 1>)
-KERNEL(64, layernorm_parameters_f32_wide, (float *partial, const float *dy, const float *x, const float *statistics, uint32_t rows, uint32_t cols), (partial, dy, x, statistics, rows, cols), layernorm_parameters<float, 4>)
-KERNEL(64, layernorm_parameters_f16, (float *partial, const f16 *dy, const f16 *x, const float *statistics, uint32_t rows, uint32_t cols), (partial, dy, x, statistics, rows, cols), layernorm_parameters<f16, 1>)
-KERNEL(64, layernorm_parameters_f16_wide, (float *partial, const f16 *dy, const f16 *x, const float *statistics, uint32_t rows, uint32_t cols), (partial, dy, x, statistics, rows, cols), layernorm_parameters<f16, 8>)
-KERNEL(64, layernorm_parameters_bf16, (float *partial, const bf16 *dy, const bf16 *x, const float *statistics, uint32_t rows, uint32_t cols), (partial, dy, x, statistics, rows, cols), layernorm_parameters<bf16, 1>)
-KERNEL(64, layernorm_parameters_bf16_wide, (float *partial, const bf16 *dy, const bf16 *x, const float *statistics, uint32_t rows, uint32_t cols), (partial, dy, x, statistics, rows, cols), layernorm_parameters<bf16, 8>)
-KERNEL(64, layernorm_collect, (float *d_weight, float *d_bias, const float *partial, uint32_t chunks, uint32_t cols), (d_weight, d_bias, partial, chunks, cols), collect)
+KERNEL(64, layernorm_parameters_f32,
+       (float *partial, const float *dy, const float *x, const float *statistics, uint32_t rows,
+        uint32_t cols),
+       (partial, dy, x, statistics, rows, cols), layernorm_parameters<float, 1>)
+KERNEL(64, layernorm_parameters_f32_wide,
+       (float *partial, const float *dy, const float *x, const float *statistics, uint32_t rows,
+        uint32_t cols),
+       (partial, dy, x, statistics, rows, cols), layernorm_parameters<float, 4>)
+KERNEL(64, layernorm_parameters_f16,
+       (float *partial, const f16 *dy, const f16 *x, const float *statistics, uint32_t rows,
+        uint32_t cols),
+       (partial, dy, x, statistics, rows, cols), layernorm_parameters<f16, 1>)
+KERNEL(64, layernorm_parameters_f16_wide,
+       (float *partial, const f16 *dy, const f16 *x, const float *statistics, uint32_t rows,
+        uint32_t cols),
+       (partial, dy, x, statistics, rows, cols), layernorm_parameters<f16, 8>)
+KERNEL(64, layernorm_parameters_bf16,
+       (float *partial, const bf16 *dy, const bf16 *x, const float *statistics, uint32_t rows,
+        uint32_t cols),
+       (partial, dy, x, statistics, rows, cols), layernorm_parameters<bf16, 1>)
+KERNEL(64, layernorm_parameters_bf16_wide,
+       (float *partial, const bf16 *dy, const bf16 *x, const float *statistics, uint32_t rows,
+        uint32_t cols),
+       (partial, dy, x, statistics, rows, cols), layernorm_parameters<bf16, 8>)
+KERNEL(64, layernorm_collect,
+       (float *d_weight, float *d_bias, const float *partial, uint32_t chunks, uint32_t cols),
+       (d_weight, d_bias, partial, chunks, cols), collect)

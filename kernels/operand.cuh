@@ -38,10 +38,12 @@ struct Operand {
   __device__ __forceinline__ uint32_t piece() const { return threadIdx.x % PIECES; }
 
   /// From element `from` of k on, k elements in a row of the matrix if ALONG, else `total`.
-  __device__ __forceinline__ Operand(const void *x, uint32_t first_, uint32_t total_, uint32_t k, uint32_t from)
+  __device__ __forceinline__ Operand(const void *x, uint32_t first_, uint32_t total_, uint32_t k,
+                                     uint32_t from)
       : first(first_), total(total_), slot(opaque(swizzled<PIECES>(row(), piece()))) {
     const uint64_t pitch = uint64_t(ALONG ? k : total) * 2;
-    start = static_cast<const char *>(x) + (ALONG ? first * pitch + uint64_t(from) * 2 : from * pitch + uint64_t(first) * 2);
+    start = static_cast<const char *>(x) +
+            (ALONG ? first * pitch + uint64_t(from) * 2 : from * pitch + uint64_t(first) * 2);
     step = ALONG ? DEEP * 2 : uint32_t(DEEP * pitch);
 #pragma unroll
     for (int i = 0; i < COPIES; ++i) {
@@ -61,7 +63,8 @@ struct Operand {
 #pragma unroll
     for (int i = 0; i < COPIES; ++i) {
       const uint32_t r = row() + i * STEP;
-      char *to = tile + (STEP % 8 == 0 ? slot + i * STEP * PIECES * 16 : swizzled<PIECES>(r, piece()));
+      char *to =
+          tile + (STEP % 8 == 0 ? slot + i * STEP * PIECES * 16 : swizzled<PIECES>(r, piece()));
       bool inside = ALONG ? piece_left > 0 : row_left > i * STEP;
       if (SKIP) inside = inside && first + r < total;
       const char *from = start + offset[i] + uint64_t(at) * step;
@@ -103,7 +106,7 @@ struct Lanes {
 #pragma unroll
     for (int p = 0; p < PLACES; ++p)
       offset[p] = opaque(ALONG ? swizzled<PIECES>(row, 2 * p + deep) + warp_first * PIECES * 16
-                             : swizzled<PIECES>(row, warp_first / 8 + 2 * p + span));
+                               : swizzled<PIECES>(row, warp_first / 8 + 2 * p + span));
   }
 
   /// The fragment of 16 of the span (block `i` of the warp's) by 16 of k (step `s`).

@@ -6,7 +6,8 @@
 /// x = from[i..i + V) as far as there are n, then 0; whole where there are, and the address allows
 /// one access.
 template <int V>
-static __device__ __forceinline__ void load_some(float (&x)[V], const float *from, uint64_t i, uint64_t n, bool whole) {
+static __device__ __forceinline__ void load_some(float (&x)[V], const float *from, uint64_t i,
+                                                 uint64_t n, bool whole) {
   if (whole)
     load_part<true>(x, from, i, n, 0.0f);
   else
@@ -14,7 +15,8 @@ static __device__ __forceinline__ void load_some(float (&x)[V], const float *fro
 }
 
 template <int V>
-static __device__ __forceinline__ void store_some(float *to, uint64_t i, uint64_t n, bool whole, const float (&x)[V]) {
+static __device__ __forceinline__ void store_some(float *to, uint64_t i, uint64_t n, bool whole,
+                                                  const float (&x)[V]) {
   if (whole)
     store_part<true>(to, i, n, x);
   else
@@ -25,8 +27,10 @@ static __device__ __forceinline__ void store_some(float *to, uint64_t i, uint64_
 /// β1^t), inverse_root = 1/√(1 - β2^t), decay = 1 - learning rate·weight decay. V elements a thread
 /// and step.
 template <int V>
-static __device__ void step(float *parameter, float *moment1, float *moment2, const float *gradient, uint64_t n, float beta1, float left1,
-                             float beta2, float left2, float epsilon, float rate, float inverse_root, float decay, float gradient_scale) {
+static __device__ void step(float *parameter, float *moment1, float *moment2, const float *gradient,
+                            uint64_t n, float beta1, float left1, float beta2, float left2,
+                            float epsilon, float rate, float inverse_root, float decay,
+                            float gradient_scale) {
   const uint64_t stride = uint64_t(gridDim.x) * blockDim.x * V;
   for (uint64_t i = (uint64_t(blockIdx.x) * blockDim.x + threadIdx.x) * V; i < n; i += stride) {
     const bool whole = V == 1 || i + V <= n;
@@ -81,9 +85,23 @@ static __device__ void total(float *y, const float *partial, uint32_t count) {
   y[0] = float(sum);
 }
 
-// clang-format off
-KERNEL(256, adamw_f32, (float *parameter, float *moment1, float *moment2, const float *gradient, uint64_t n, float beta1, float left1, float beta2, float left2, float epsilon, float rate, float inverse_root, float decay, float gradient_scale), (parameter, moment1, moment2, gradient, n, beta1, left1, beta2, left2, epsilon, rate, inverse_root, decay, gradient_scale), step<1>)
-KERNEL(256, adamw_f32_wide, (float *parameter, float *moment1, float *moment2, const float *gradient, uint64_t n, float beta1, float left1, float beta2, float left2, float epsilon, float rate, float inverse_root, float decay, float gradient_scale), (parameter, moment1, moment2, gradient, n, beta1, left1, beta2, left2, epsilon, rate, inverse_root, decay, gradient_scale), step<4>)
-KERNEL(256, sum_squares_f32, (float *partial, const float *x, uint64_t n), (partial, x, n), squares<false>)
-KERNEL(256, sum_squares_f32_wide, (float *partial, const float *x, uint64_t n), (partial, x, n), squares<true>)
-KERNEL(256, sum_partial, (float *y, const float *partial, uint32_t count), (y, partial, count), total)
+KERNEL(256, adamw_f32,
+       (float *parameter, float *moment1, float *moment2, const float *gradient, uint64_t n,
+        float beta1, float left1, float beta2, float left2, float epsilon, float rate,
+        float inverse_root, float decay, float gradient_scale),
+       (parameter, moment1, moment2, gradient, n, beta1, left1, beta2, left2, epsilon, rate,
+        inverse_root, decay, gradient_scale),
+       step<1>)
+KERNEL(256, adamw_f32_wide,
+       (float *parameter, float *moment1, float *moment2, const float *gradient, uint64_t n,
+        float beta1, float left1, float beta2, float left2, float epsilon, float rate,
+        float inverse_root, float decay, float gradient_scale),
+       (parameter, moment1, moment2, gradient, n, beta1, left1, beta2, left2, epsilon, rate,
+        inverse_root, decay, gradient_scale),
+       step<4>)
+KERNEL(256, sum_squares_f32, (float *partial, const float *x, uint64_t n), (partial, x, n),
+       squares<false>)
+KERNEL(256, sum_squares_f32_wide, (float *partial, const float *x, uint64_t n), (partial, x, n),
+       squares<true>)
+KERNEL(256, sum_partial, (float *y, const float *partial, uint32_t count), (y, partial, count),
+       total)

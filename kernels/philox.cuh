@@ -7,7 +7,8 @@ struct PhiloxBlock {
   uint32_t word[4];
 };
 
-static __device__ __forceinline__ PhiloxBlock philox(uint32_t key0, uint32_t key1, uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3) {
+static __device__ __forceinline__ PhiloxBlock philox(uint32_t key0, uint32_t key1, uint32_t c0,
+                                                     uint32_t c1, uint32_t c2, uint32_t c3) {
 #pragma unroll
   for (int round = 0; round < 10; ++round) {
     const uint64_t p0 = uint64_t(c0) * 0xD2511F53u;

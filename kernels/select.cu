@@ -28,7 +28,8 @@ static __device__ __forceinline__ void each(const T *row, uint32_t cols, Work wo
 }
 
 /// How many of `ranks` are greater than `mine`.
-static __device__ __forceinline__ uint32_t ahead_of(uint64_t mine, const uint64_t *ranks, uint32_t count) {
+static __device__ __forceinline__ uint32_t ahead_of(uint64_t mine, const uint64_t *ranks,
+                                                    uint32_t count) {
   uint32_t ahead = 0;
 #pragma unroll 8
   for (uint32_t i = 0; i < count; ++i) ahead += ranks[i] > mine;
@@ -43,15 +44,18 @@ static __device__ __forceinline__ uint32_t ahead_of(uint64_t mine, const uint64_
 /// of it. Should they be more than there is room for, the bound is drawn nearer: the best of all
 /// bounds one.
 template <class T, int V>
-static __device__ void top_k(float *values, uint32_t *columns, const T *x, uint32_t rows, uint32_t cols, uint32_t k) {
-  uint64_t *best = reinterpret_cast<uint64_t *>(shared_memory()), *found = best + THREADS, *bound = found + FOUND, *last = bound + 1;
+static __device__ void top_k(float *values, uint32_t *columns, const T *x, uint32_t rows,
+                             uint32_t cols, uint32_t k) {
+  uint64_t *best = reinterpret_cast<uint64_t *>(shared_memory()), *found = best + THREADS,
+           *bound = found + FOUND, *last = bound + 1;
   uint32_t *count = reinterpret_cast<uint32_t *>(last + 1);
   for (uint64_t r = blockIdx.x; r < rows; r += gridDim.x) {
     const T *row = x + r * cols;
     uint64_t behind = ~uint64_t(0);
     for (uint32_t done = 0; done < k;) {
       uint64_t mine = 0;
-      each<T, V>(row, cols, [&](uint64_t rank) { mine = rank < behind && rank > mine ? rank : mine; });
+      each<T, V>(row, cols,
+                 [&](uint64_t rank) { mine = rank < behind && rank > mine ? rank : mine; });
       best[threadIdx.x] = mine;
       __syncthreads();
       // Threads that have nothing left stand behind all others.
@@ -94,10 +98,21 @@ static __device__ void top_k(float *values, uint32_t *columns, const T *x, uint3
   }
 }
 
-// clang-format off
-KERNEL(256, top_k_f32, (float *values, uint32_t *columns, const float *x, uint32_t rows, uint32_t cols, uint32_t k), (values, columns, x, rows, cols, k), top_k<float, 1>)
-KERNEL(256, top_k_f32_wide, (float *values, uint32_t *columns, const float *x, uint32_t rows, uint32_t cols, uint32_t k), (values, columns, x, rows, cols, k), top_k<float, 4>)
-KERNEL(256, top_k_f16, (float *values, uint32_t *columns, const f16 *x, uint32_t rows, uint32_t cols, uint32_t k), (values, columns, x, rows, cols, k), top_k<f16, 1>)
-KERNEL(256, top_k_f16_wide, (float *values, uint32_t *columns, const f16 *x, uint32_t rows, uint32_t cols, uint32_t k), (values, columns, x, rows, cols, k), top_k<f16, 8>)
-KERNEL(256, top_k_bf16, (float *values, uint32_t *columns, const bf16 *x, uint32_t rows, uint32_t cols, uint32_t k), (values, columns, x, rows, cols, k), top_k<bf16, 1>)
-KERNEL(256, top_k_bf16_wide, (float *values, uint32_t *columns, const bf16 *x, uint32_t rows, uint32_t cols, uint32_t k), (values, columns, x, rows, cols, k), top_k<bf16, 8>)
+KERNEL(256, top_k_f32,
+       (float *values, uint32_t *columns, const float *x, uint32_t rows, uint32_t cols, uint32_t k),
+       (values, columns, x, rows, cols, k), top_k<float, 1>)
+KERNEL(256, top_k_f32_wide,
+       (float *values, uint32_t *columns, const float *x, uint32_t rows, uint32_t cols, uint32_t k),
+       (values, columns, x, rows, cols, k), top_k<float, 4>)
+KERNEL(256, top_k_f16,
+       (float *values, uint32_t *columns, const f16 *x, uint32_t rows, uint32_t cols, uint32_t k),
+       (values, columns, x, rows, cols, k), top_k<f16, 1>)
+KERNEL(256, top_k_f16_wide,
+       (float *values, uint32_t *columns, const f16 *x, uint32_t rows, uint32_t cols, uint32_t k),
+       (values, columns, x, rows, cols, k), top_k<f16, 8>)
+KERNEL(256, top_k_bf16,
+       (float *values, uint32_t *columns, const bf16 *x, uint32_t rows, uint32_t cols, uint32_t k),
+       (values, columns, x, rows, cols, k), top_k<bf16, 1>)
+KERNEL(256, top_k_bf16_wide,
+       (float *values, uint32_t *columns, const bf16 *x, uint32_t rows, uint32_t cols, uint32_t k),
+       (values, columns, x, rows, cols, k), top_k<bf16, 8>)

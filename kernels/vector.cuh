@@ -72,7 +72,8 @@ static __device__ __forceinline__ void store_many(T *to, const float (&x)[V]) {
 /// allows 16 bytes. Both forms give a thread the same elements, so a sum over a row has the same
 /// order wherever the row stands.
 template <bool WIDE, int V, class T>
-static __device__ __forceinline__ void load_part(float (&x)[V], const T *row, uint64_t c, uint64_t cols, float beyond) {
+static __device__ __forceinline__ void load_part(float (&x)[V], const T *row, uint64_t c,
+                                                 uint64_t cols, float beyond) {
   if constexpr (WIDE) {
     load_many<V>(x, row + c);
   } else {
@@ -82,7 +83,8 @@ static __device__ __forceinline__ void load_part(float (&x)[V], const T *row, ui
 }
 
 template <bool WIDE, int V, class T>
-static __device__ __forceinline__ void store_part(T *row, uint64_t c, uint64_t cols, const float (&x)[V]) {
+static __device__ __forceinline__ void store_part(T *row, uint64_t c, uint64_t cols,
+                                                  const float (&x)[V]) {
   if constexpr (WIDE) {
     store_many<V>(row + c, x);
   } else {
@@ -94,7 +96,8 @@ static __device__ __forceinline__ void store_part(T *row, uint64_t c, uint64_t c
 
 /// load_part from an array whose dtype is known at run time: 0 f32, 1 f16, 2 bf16.
 template <bool WIDE, int V>
-static __device__ __forceinline__ void load_part_any(float (&x)[V], const void *from, uint64_t c, uint64_t cols, uint32_t dtype, float beyond) {
+static __device__ __forceinline__ void load_part_any(float (&x)[V], const void *from, uint64_t c,
+                                                     uint64_t cols, uint32_t dtype, float beyond) {
   if (dtype == 0) return load_part<WIDE>(x, static_cast<const float *>(from), c, cols, beyond);
   if (dtype == 1) return load_part<WIDE>(x, static_cast<const f16 *>(from), c, cols, beyond);
   load_part<WIDE>(x, static_cast<const bf16 *>(from), c, cols, beyond);

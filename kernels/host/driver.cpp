@@ -1,12 +1,12 @@
 // A stand-in for libcuda.so.1, for tests: the part of the CUDA driver API that
 // engine/device/cuda/real.rs calls, on host memory, with kernels run by the emulator. It is a
 // stricter judge than a driver:
-//   late what a stream is asked for happens when somebody waits for it and no sooner, in order:
-//   pinned memory is read then and
-//            compared with what it held when the copy was asked for; the target of a copy to the host is poison until then
-//   exact a handle is known, alive and of the current context; a range lies in one buffer; a buffer
-//   is freed once; whatever is
-//            in a buffer's room beyond its bytes stays as it was; a freed buffer's pages may not be touched
+//   late     what a stream is asked for happens when somebody waits for it and no sooner, in order:
+//            pinned memory is read then and compared with what it held when the copy was asked for;
+//            the target of a copy to the host is poison until then
+//   exact    a handle is known, alive and of the current context; a range lies in one buffer; a
+//            buffer is freed once; whatever is in a buffer's room beyond its bytes stays as it was;
+//            a freed buffer's pages may not be touched
 //   counted  when the context goes, everything made in it must have gone before
 // What a program did wrong is refused with a driver's code and said on standard error in a line
 // that begins with "stand-in:". What the machine cannot do (no memory, no device …) is refused with
@@ -30,10 +30,12 @@ static int say_error(int code, const char **words, Pick pick) {
   return INVALID_VALUE;
 }
 EXPORT cuGetErrorName(int code, const char **words) {
-  return api("cuGetErrorName", [&] { return say_error(code, words, [](const Words &w) { return w.name; }); });
+  return api("cuGetErrorName",
+             [&] { return say_error(code, words, [](const Words &w) { return w.name; }); });
 }
 EXPORT cuGetErrorString(int code, const char **words) {
-  return api("cuGetErrorString", [&] { return say_error(code, words, [](const Words &w) { return w.text; }); });
+  return api("cuGetErrorString",
+             [&] { return say_error(code, words, [](const Words &w) { return w.text; }); });
 }
 
 // Devices and contexts.
@@ -49,16 +51,20 @@ EXPORT cuInit(unsigned flags) {
   });
 }
 EXPORT cuDriverGetVersion(int *version) {
-  return api("cuDriverGetVersion", [&] { return *version = pretend("DRIVER_TOO_OLD", 0) ? 11020 : 13000, SUCCESS; });
+  return api("cuDriverGetVersion",
+             [&] { return *version = pretend("DRIVER_TOO_OLD", 0) ? 11020 : 13000, SUCCESS; });
 }
 EXPORT cuDeviceGetCount(int *count) {
-  return started("cuDeviceGetCount", [&] { return *count = static_cast<int>(pretend("DEVICES", 1)), SUCCESS; });
+  return started("cuDeviceGetCount",
+                 [&] { return *count = static_cast<int>(pretend("DEVICES", 1)), SUCCESS; });
 }
 EXPORT cuDeviceGet(int *device, int ordinal) {
   return of_device("cuDeviceGet", ordinal, [&] { return *device = ordinal, SUCCESS; });
 }
 EXPORT cuDeviceGetName(char *name, int length, int device) {
-  return of_device("cuDeviceGetName", device, [&] { return snprintf(name, static_cast<size_t>(length), "Stand-in"), SUCCESS; });
+  return of_device("cuDeviceGetName", device, [&] {
+    return snprintf(name, static_cast<size_t>(length), "Stand-in"), SUCCESS;
+  });
 }
 EXPORT cuDeviceTotalMem_v2(size_t *bytes, int device) {
   return of_device("cuDeviceTotalMem_v2", device, [&] { return *bytes = total_memory(), SUCCESS; });
@@ -66,14 +72,14 @@ EXPORT cuDeviceTotalMem_v2(size_t *bytes, int device) {
 EXPORT cuDeviceGetAttribute(int *value, int attribute, int device) {
   return of_device("cuDeviceGetAttribute", device, [&]() -> int {
     switch (attribute) {
-      case 1: return *value = 1024, SUCCESS;              // threads a block
-      case 8: return *value = WITHOUT_ASKING, SUCCESS;    // shared memory a block
-      case 10: return *value = 32, SUCCESS;               // warp
+      case 1: return *value = 1024, SUCCESS;            // threads a block
+      case 8: return *value = WITHOUT_ASKING, SUCCESS;  // shared memory a block
+      case 10: return *value = 32, SUCCESS;             // warp
       case 16: return *value = PROCESSORS, SUCCESS;
       case 75: return *value = capability() / 10, SUCCESS;
       case 76: return *value = capability() % 10, SUCCESS;
-      case 97: return *value = most_shared(), SUCCESS;    // shared memory a block, if asked for
-      case 115: return *value = 1, SUCCESS;               // memory pools
+      case 97: return *value = most_shared(), SUCCESS;  // shared memory a block, if asked for
+      case 115: return *value = 1, SUCCESS;             // memory pools
       default: return wrong(INVALID_VALUE, "attribute %d is not known here", attribute);
     }
   });
@@ -81,7 +87,8 @@ EXPORT cuDeviceGetAttribute(int *value, int attribute, int device) {
 EXPORT cuDevicePrimaryCtxRetain(void **context, int device) {
   return of_device("cuDevicePrimaryCtxRetain", device, [&] {
     for (auto &[handle, c] : machine.contexts)
-      if (c->device == device) return ++c->holders, *context = reinterpret_cast<void *>(handle), SUCCESS;
+      if (c->device == device)
+        return ++c->holders, *context = reinterpret_cast<void *>(handle), SUCCESS;
     const uint64_t handle = new_handle();
     machine.contexts[handle].reset(new Context(device));
     *context = reinterpret_cast<void *>(handle);
@@ -106,13 +113,15 @@ EXPORT cuDevicePrimaryCtxRelease_v2(int device) {
 EXPORT cuCtxSetCurrent(void *context) {
   return started("cuCtxSetCurrent", [&]() -> int {
     const uint64_t handle = reinterpret_cast<uint64_t>(context);
-    if (context && !machine.contexts.count(handle)) return wrong(INVALID_CONTEXT, "%p is no context, or was released", context);
+    if (context && !machine.contexts.count(handle))
+      return wrong(INVALID_CONTEXT, "%p is no context, or was released", context);
     current_context = handle;
     return SUCCESS;
   });
 }
 EXPORT cuCtxGetCurrent(void **context) {
-  return started("cuCtxGetCurrent", [&] { return *context = reinterpret_cast<void *>(current_context), SUCCESS; });
+  return started("cuCtxGetCurrent",
+                 [&] { return *context = reinterpret_cast<void *>(current_context), SUCCESS; });
 }
 
 // Streams and events.
@@ -183,7 +192,7 @@ EXPORT cuEventDestroy_v2(void *event) {
 static int make_buffer(Context &c, uint64_t *address, size_t bytes, uint64_t stream) {
   Buffer b = {{}, stream, false};
   if (!Room::make(b.room, bytes)) return OUT_OF_MEMORY;
-  c.buffers[*address = b.room.address()] = b;
+  c.buffers[ *address = b.room.address()] = b;
   return SUCCESS;
 }
 EXPORT cuMemAlloc_v2(uint64_t *address, size_t bytes) {
@@ -197,8 +206,10 @@ EXPORT cuMemAlloc_v2(uint64_t *address, size_t bytes) {
 EXPORT cuMemFree_v2(uint64_t address) {
   return inside("cuMemFree_v2", [&](Context &c) -> int {
     const auto found = c.buffers.find(address);
-    if (found == c.buffers.end() || found->second.freed) return wrong(INVALID_VALUE, "%#lx is no buffer, or was freed before", address);
-    if (found->second.stream) return wrong(INVALID_VALUE, "%#lx is of the pool: expected cuMemFreeAsync", address);
+    if (found == c.buffers.end() || found->second.freed)
+      return wrong(INVALID_VALUE, "%#lx is no buffer, or was freed before", address);
+    if (found->second.stream)
+      return wrong(INVALID_VALUE, "%#lx is of the pool: expected cuMemFreeAsync", address);
     if (Code code = run_all(c)) return code;
     c.others -= found->second.room.bytes;
     return bury(c, address);
@@ -228,8 +239,10 @@ EXPORT cuMemFreeAsync(uint64_t address, void *stream) {
     Stream *s = find(c.streams, stream);
     if (!s) return unknown("stream", stream);
     Buffer *b = find(c.buffers, reinterpret_cast<void *>(address));
-    if (!b || b->freed) return wrong(INVALID_VALUE, "%#lx is no buffer, or was freed before", address);
-    if (b->stream != reinterpret_cast<uint64_t>(stream)) return wrong(INVALID_VALUE, "%#lx is not of the pool and this stream", address);
+    if (!b || b->freed)
+      return wrong(INVALID_VALUE, "%#lx is no buffer, or was freed before", address);
+    if (b->stream != reinterpret_cast<uint64_t>(stream))
+      return wrong(INVALID_VALUE, "%#lx is not of the pool and this stream", address);
     b->freed = true;
     c.pool_used -= b->room.bytes;
     later(*s, [&c, address] { return bury(c, address); });
@@ -238,16 +251,21 @@ EXPORT cuMemFreeAsync(uint64_t address, void *stream) {
   });
 }
 EXPORT cuMemGetInfo_v2(size_t *free, size_t *total) {
-  return inside("cuMemGetInfo_v2", [&](Context &c) { return *free = free_memory(c), *total = total_memory(), SUCCESS; });
+  return inside("cuMemGetInfo_v2", [&](Context &c) {
+    return *free = free_memory(c), *total = total_memory(), SUCCESS;
+  });
 }
 /// The pool of device N is N + 1.
 EXPORT cuDeviceGetDefaultMemPool(void **pool, int device) {
-  return of_device("cuDeviceGetDefaultMemPool", device, [&] { return *pool = reinterpret_cast<void *>(uint64_t(device) + 1), SUCCESS; });
+  return of_device("cuDeviceGetDefaultMemPool", device,
+                   [&] { return *pool = reinterpret_cast<void *>(uint64_t(device) + 1), SUCCESS; });
 }
 template <class Body>
 static int of_pool(const char *name, void *pool, Body body) {
   return inside(name, [&](Context &c) -> int {
-    return reinterpret_cast<uint64_t>(pool) == uint64_t(c.device) + 1 ? body(c) : unknown("memory pool", pool);
+    return reinterpret_cast<uint64_t>(pool) == uint64_t(c.device) + 1
+               ? body(c)
+               : unknown("memory pool", pool);
   });
 }
 EXPORT cuMemPoolSetAttribute(void *pool, int attribute, void *value) {
@@ -283,7 +301,8 @@ EXPORT cuMemFreeHost(void *memory) {
   return inside("cuMemFreeHost", [&](Context &c) -> int {
     Pinned *p = find(c.pinned, memory);
     if (!p) return wrong(INVALID_VALUE, "%p is no pinned memory, or was freed before", memory);
-    if (p->under_way) return wrong(INVALID_VALUE, "%d copies of this memory are under way", p->under_way);
+    if (p->under_way)
+      return wrong(INVALID_VALUE, "%d copies of this memory are under way", p->under_way);
     munmap(p->room.map, p->room.pages + 2 * PAGE);
     c.pinned.erase(reinterpret_cast<uint64_t>(memory));
     return SUCCESS;
@@ -298,14 +317,18 @@ EXPORT cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *s
     Stream *s = find(c.streams, stream);
     if (!s) return unknown("stream", stream);
     Pinned *p = holder(c.pinned, reinterpret_cast<uint64_t>(from), bytes);
-    if (!p) return wrong(INVALID_VALUE, "source: %zu bytes at %p are not in one piece of pinned memory", bytes, from);
+    if (!p)
+      return wrong(INVALID_VALUE, "source: %zu bytes at %p are not in one piece of pinned memory",
+                   bytes, from);
     if (Code code = in_buffer(c, to, bytes, "destination")) return code;
     ++p->under_way;
     const char *source = static_cast<const char *>(from);
     return later(*s, [=, then = std::vector<char>(source, source + bytes)] {
       --p->under_way;
       memcpy(reinterpret_cast<void *>(to), source, bytes);
-      return memcmp(source, then.data(), bytes) == 0 ? SUCCESS : wrong(LAUNCH_FAILED, "pinned memory was written while it was being copied");
+      return memcmp(source, then.data(), bytes) == 0
+                 ? SUCCESS
+                 : wrong(LAUNCH_FAILED, "pinned memory was written while it was being copied");
     });
   });
 }
@@ -314,7 +337,9 @@ EXPORT cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream)
     Stream *s = find(c.streams, stream);
     if (!s) return unknown("stream", stream);
     Pinned *p = holder(c.pinned, reinterpret_cast<uint64_t>(to), bytes);
-    if (!p) return wrong(INVALID_VALUE, "destination: %zu bytes at %p are not in one piece of pinned memory", bytes, to);
+    if (!p)
+      return wrong(INVALID_VALUE,
+                   "destination: %zu bytes at %p are not in one piece of pinned memory", bytes, to);
     if (Code code = in_buffer(c, from, bytes, "source")) return code;
     ++p->under_way;
     memset(to, POISON, bytes);
@@ -324,7 +349,9 @@ EXPORT cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream)
       bool poison = true;
       for (size_t i = 0; i < bytes; ++i) poison &= target[i] == POISON;
       memcpy(to, reinterpret_cast<const void *>(from), bytes);
-      return poison ? SUCCESS : wrong(LAUNCH_FAILED, "pinned memory was written while a copy to it was under way");
+      return poison ? SUCCESS
+                    : wrong(LAUNCH_FAILED,
+                            "pinned memory was written while a copy to it was under way");
     });
   });
 }
@@ -334,8 +361,12 @@ EXPORT cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *stre
     if (!s) return unknown("stream", stream);
     if (Code code = in_buffer(c, to, bytes, "destination")) return code;
     if (Code code = in_buffer(c, from, bytes, "source")) return code;
-    if (to < from + bytes && from < to + bytes) return wrong(INVALID_VALUE, "source and destination overlap");
-    return later(*s, [=] { return memcpy(reinterpret_cast<void *>(to), reinterpret_cast<const void *>(from), bytes), SUCCESS; });
+    if (to < from + bytes && from < to + bytes)
+      return wrong(INVALID_VALUE, "source and destination overlap");
+    return later(*s, [=] {
+      return memcpy(reinterpret_cast<void *>(to), reinterpret_cast<const void *>(from), bytes),
+             SUCCESS;
+    });
   });
 }
 EXPORT cuMemsetD8Async(uint64_t to, unsigned char value, size_t count, void *stream) {
@@ -362,10 +393,12 @@ EXPORT cuModuleUnload(void *module) {
     if (!find(c.modules, module)) return unknown("module", module);
     for (const auto &[handle, s] : c.streams)
       for (const Work &work : s.queue)
-        if (strcmp(work.call, "cuLaunchKernel") == 0) return wrong(INVALID_VALUE, "kernels are under way");
+        if (strcmp(work.call, "cuLaunchKernel") == 0)
+          return wrong(INVALID_VALUE, "kernels are under way");
     c.modules.erase(reinterpret_cast<uint64_t>(module));
     for (auto at = c.functions.begin(); at != c.functions.end();)
-      at = at->second.module == reinterpret_cast<uint64_t>(module) ? c.functions.erase(at) : std::next(at);
+      at = at->second.module == reinterpret_cast<uint64_t>(module) ? c.functions.erase(at)
+                                                                   : std::next(at);
     return SUCCESS;
   });
 }
@@ -374,7 +407,8 @@ EXPORT cuModuleGetFunction(void **function, void *module, const char *name) {
     const char **family = find(c.modules, module);
     if (!family) return unknown("module", module);
     for (const Entry &entry : ENTRIES) {
-      if (!entry.name || strcmp(entry.name, name) != 0 || strcmp(entry.family, *family) != 0) continue;
+      if (!entry.name || strcmp(entry.name, name) != 0 || strcmp(entry.family, *family) != 0)
+        continue;
       Function f = {reinterpret_cast<uint64_t>(module), &entry, {}, WITHOUT_ASKING};
       entry.body(reinterpret_cast<void **>(&f.takes));
       const uint64_t handle = new_handle();
@@ -390,7 +424,9 @@ EXPORT cuFuncSetAttribute(void *function, int attribute, int value) {
     Function *f = find(c.functions, function);
     if (!f) return unknown("function", function);
     if (attribute != 8) return wrong(INVALID_VALUE, "attribute %d is not known here", attribute);
-    if (value < 0 || value > most_shared()) return wrong(INVALID_VALUE, "expected at most %d bytes of shared memory, got %d", most_shared(), value);
+    if (value < 0 || value > most_shared())
+      return wrong(INVALID_VALUE, "expected at most %d bytes of shared memory, got %d",
+                   most_shared(), value);
     return f->shared = static_cast<size_t>(value), SUCCESS;
   });
 }
@@ -406,7 +442,9 @@ EXPORT cuFuncGetAttribute(int *value, int attribute, void *function) {
     }
   });
 }
-EXPORT cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void *stream, void **arguments, void **extra) {
+EXPORT cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
+                      unsigned by, unsigned bz, unsigned shared, void *stream, void **arguments,
+                      void **extra) {
   return inside("cuLaunchKernel", [&](Context &c) -> int {
     Stream *s = find(c.streams, stream);
     if (!s) return unknown("stream", stream);
@@ -414,10 +452,15 @@ EXPORT cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, uns
     if (!f) return unknown("function", function);
     const char *name = f->entry->name;
     if (extra) return wrong(INVALID_VALUE, "%s: expected arguments one by one", name);
-    if (gx == 0 || gx > 0x7fffffffu || gy == 0 || gy > 65535 || gz == 0 || gz > 65535) return wrong(INVALID_VALUE, "%s: grid %u, %u, %u", name, gx, gy, gz);
+    if (gx == 0 || gx > 0x7fffffffu || gy == 0 || gy > 65535 || gz == 0 || gz > 65535)
+      return wrong(INVALID_VALUE, "%s: grid %u, %u, %u", name, gx, gy, gz);
     const uint64_t threads = uint64_t{bx} * by * bz;
-    if (threads == 0 || threads > f->takes.threads) return wrong(INVALID_VALUE, "%s: expected 1 to %u threads a block, got %lu", name, f->takes.threads, threads);
-    if (shared > f->shared) return wrong(INVALID_VALUE, "%s: expected at most %zu bytes of shared memory, got %u", name, f->shared, shared);
+    if (threads == 0 || threads > f->takes.threads)
+      return wrong(INVALID_VALUE, "%s: expected 1 to %u threads a block, got %lu", name,
+                   f->takes.threads, threads);
+    if (shared > f->shared)
+      return wrong(INVALID_VALUE, "%s: expected at most %zu bytes of shared memory, got %u", name,
+                   f->shared, shared);
     // The values are taken now: the caller's may be gone when the kernel runs.
     std::vector<std::vector<char>> values;
     for (uint32_t i = 0; i < f->takes.count; ++i) {
@@ -431,7 +474,8 @@ EXPORT cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, uns
       for (auto &value : values) pointers.push_back(value.data());
       const uint32_t grid[3] = {gx, gy, gz}, block[3] = {bx, by, bz};
       char words[1024];
-      const int failed = engine_emulator_launch(entry->name, entry->body, grid, block, shared, pointers.data(), seed, words, sizeof words);
+      const int failed = engine_emulator_launch(entry->name, entry->body, grid, block, shared,
+                                                pointers.data(), seed, words, sizeof words);
       const bool address = strstr(words, ": memory: ") != nullptr;
       return failed ? wrong(address ? ILLEGAL_ADDRESS : LAUNCH_FAILED, "%s", words) : SUCCESS;
     });

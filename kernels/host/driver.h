@@ -19,8 +19,10 @@
 
 #include "emulator.h"
 
-extern "C" int engine_emulator_launch(const char *kernel, void (*entry)(void **), const uint32_t grid[3], const uint32_t block[3],
-                                      size_t shared_bytes, void **arguments, uint64_t seed, char *words, size_t words_bytes);
+extern "C" int engine_emulator_launch(const char *kernel, void (*entry)(void **),
+                                      const uint32_t grid[3], const uint32_t block[3],
+                                      size_t shared_bytes, void **arguments, uint64_t seed,
+                                      char *words, size_t words_bytes);
 
 namespace {
 
@@ -66,13 +68,16 @@ constexpr Words WORDS[] = {
     {INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"},
     {INVALID_IMAGE, "CUDA_ERROR_INVALID_IMAGE", "device kernel image is invalid"},
     {INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
-    {NO_BINARY_FOR_GPU, "CUDA_ERROR_NO_BINARY_FOR_GPU", "no kernel image is available for execution on the device"},
-    {UNSUPPORTED_PTX_VERSION, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION", "the provided PTX was compiled with an unsupported toolchain."},
+    {NO_BINARY_FOR_GPU, "CUDA_ERROR_NO_BINARY_FOR_GPU",
+     "no kernel image is available for execution on the device"},
+    {UNSUPPORTED_PTX_VERSION, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
+     "the provided PTX was compiled with an unsupported toolchain."},
     {INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
     {NOT_FOUND, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
     {ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
     {LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
-    {SYSTEM_DRIVER_MISMATCH, "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "system has unsupported display driver / cuda driver combination"},
+    {SYSTEM_DRIVER_MISMATCH, "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
+     "system has unsupported display driver / cuda driver combination"},
     {UNKNOWN, "CUDA_ERROR_UNKNOWN", "unknown error"},
 };
 
@@ -85,15 +90,19 @@ uint64_t pretend(const char *name, uint64_t otherwise) {
 /// 80 for 8.0.
 int capability() {
   int major = 8, minor = 0;
-  if (const char *value = getenv("ENGINE_STAND_IN_CAPABILITY")) sscanf(value, "%d.%d", &major, &minor);
+  if (const char *value = getenv("ENGINE_STAND_IN_CAPABILITY"))
+    sscanf(value, "%d.%d", &major, &minor);
   return 10 * major + minor;
 }
 /// Bytes of shared memory that a block may have at most, as NVIDIA's tables have it.
 int most_shared() {
   switch (capability()) {
     case 75: return 64 << 10;
-    case 80: case 87: return 163 << 10;
-    case 90: case 100: case 103: return 227 << 10;
+    case 80:
+    case 87: return 163 << 10;
+    case 90:
+    case 100:
+    case 103: return 227 << 10;
     default: return 99 << 10;
   }
 }
@@ -114,7 +123,8 @@ struct Room {
   static bool make(Room &room, size_t bytes) {
     room.bytes = bytes;
     room.pages = (bytes + PAGE - 1) / PAGE * PAGE;
-    void *map = mmap(nullptr, room.pages + 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *map = mmap(nullptr, room.pages + 2 * PAGE, PROT_NONE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (map == MAP_FAILED) return false;
     room.map = static_cast<char *>(map);
     if (mprotect(room.map + PAGE, room.pages, PROT_READ | PROT_WRITE) != 0) return false;
@@ -123,7 +133,9 @@ struct Room {
   }
   char *begin() const { return map + PAGE + pages - padded(bytes); }
   uint64_t address() const { return reinterpret_cast<uint64_t>(begin()); }
-  bool holds(uint64_t from, size_t length) const { return from >= address() && length <= bytes && from - address() <= bytes - length; }
+  bool holds(uint64_t from, size_t length) const {
+    return from >= address() && length <= bytes && from - address() <= bytes - length;
+  }
   /// Whether something wrote between the forbidden pages and the bytes that were asked for.
   bool trespassed() const {
     const auto written = [](const char *from, const char *to) {
@@ -217,7 +229,9 @@ int api(const char *name, Body body) {
     char which[64] = {};
     unsigned long long number = 0;
     int code = 0;
-    if (sscanf(fails, "%63s %llu %d", which, &number, &code) == 3 && count == number && strcmp(which, name) == 0) return code;
+    if (sscanf(fails, "%63s %llu %d", which, &number, &code) == 3 && count == number &&
+        strcmp(which, name) == 0)
+      return code;
   }
   return body();
 }
@@ -225,7 +239,9 @@ int api(const char *name, Body body) {
 /// Those that need the driver.
 template <class Body>
 int started(const char *name, Body body) {
-  return api(name, [&]() -> int { return machine.initialised ? body() : wrong(NOT_INITIALIZED, "cuInit was not called"); });
+  return api(name, [&]() -> int {
+    return machine.initialised ? body() : wrong(NOT_INITIALIZED, "cuInit was not called");
+  });
 }
 
 /// Those that need a context on the calling thread. Once a kernel has failed nothing works any
@@ -234,7 +250,8 @@ template <class Body>
 int inside(const char *name, Body body) {
   return started(name, [&]() -> int {
     const auto found = machine.contexts.find(current_context);
-    if (found == machine.contexts.end()) return wrong(INVALID_CONTEXT, "no context is current on this thread");
+    if (found == machine.contexts.end())
+      return wrong(INVALID_CONTEXT, "no context is current on this thread");
     return found->second->failed ? found->second->failed : body(*found->second);
   });
 }
@@ -270,7 +287,8 @@ T *find(std::map<uint64_t, T> &all, const void *handle) {
   return found == all.end() ? nullptr : &found->second;
 }
 Code unknown(const char *what, const void *handle) {
-  return wrong(INVALID_HANDLE, "%p is no %s of the current context, or was given back", handle, what);
+  return wrong(INVALID_HANDLE, "%p is no %s of the current context, or was given back", handle,
+               what);
 }
 /// The buffer, or pinned memory, that holds a whole range.
 template <class T>
@@ -283,8 +301,10 @@ T *holder(std::map<uint64_t, T> &all, uint64_t from, size_t bytes) {
 /// Refuses a range that is not in one living buffer.
 Code in_buffer(Context &c, uint64_t from, size_t bytes, const char *what) {
   const Buffer *b = holder(c.buffers, from, bytes);
-  if (!b) return wrong(INVALID_VALUE, "%s: %zu bytes at %#lx are not in one buffer", what, bytes, from);
-  if (b->freed) return wrong(INVALID_VALUE, "%s: the buffer at %#lx was freed before", what, b->room.address());
+  if (!b)
+    return wrong(INVALID_VALUE, "%s: %zu bytes at %#lx are not in one buffer", what, bytes, from);
+  if (b->freed)
+    return wrong(INVALID_VALUE, "%s: the buffer at %#lx was freed before", what, b->room.address());
   return SUCCESS;
 }
 
@@ -300,7 +320,10 @@ Code bury(Context &c, uint64_t address) {
     munmap(c.quarantine.front().map, c.quarantine.front().pages + 2 * PAGE);
     c.quarantine.pop_front();
   }
-  return trespassed ? wrong(LAUNCH_FAILED, "something wrote outside of the buffer of %zu bytes at %#lx", room.bytes, address) : SUCCESS;
+  return trespassed
+             ? wrong(LAUNCH_FAILED, "something wrote outside of the buffer of %zu bytes at %#lx",
+                     room.bytes, address)
+             : SUCCESS;
 }
 
 /// Gives idle memory of the pool back to the system until `keep` bytes are held; only what is no
@@ -331,21 +354,31 @@ T field(const void *image, size_t at) {
 /// What a driver does with a fatbin as nvcc writes it: finds the machine code or the PTX that the
 /// device can run.
 Code read_image(const void *image, const char *&family) {
-  if (reinterpret_cast<uintptr_t>(image) % 8 != 0) return wrong(INVALID_IMAGE, "a fatbin begins at a multiple of 8, got %p", image);
-  if (field<uint32_t>(image, 0) != 0xba55ed50) return wrong(INVALID_IMAGE, "not a fatbin: it begins with %#x", field<uint32_t>(image, 0));
+  if (reinterpret_cast<uintptr_t>(image) % 8 != 0)
+    return wrong(INVALID_IMAGE, "a fatbin begins at a multiple of 8, got %p", image);
+  if (field<uint32_t>(image, 0) != 0xba55ed50)
+    return wrong(INVALID_IMAGE, "not a fatbin: it begins with %#x", field<uint32_t>(image, 0));
   const uint64_t head = field<uint16_t>(image, 6), bytes = head + field<uint64_t>(image, 8);
   family = nullptr;
   for (const Image &known : IMAGES)
-    if (known.family && known.bytes == bytes && known.hash == hash_of(static_cast<const unsigned char *>(image), bytes)) family = known.family;
-  if (!family) return wrong(INVALID_IMAGE, "a fatbin of %lu bytes that is none of those that were built", bytes);
+    if (known.family && known.bytes == bytes &&
+        known.hash == hash_of(static_cast<const unsigned char *>(image), bytes))
+      family = known.family;
+  if (!family)
+    return wrong(INVALID_IMAGE, "a fatbin of %lu bytes that is none of those that were built",
+                 bytes);
   if (pretend("DRIVER_TOO_OLD", 0)) return UNSUPPORTED_PTX_VERSION;
   const uint32_t here = static_cast<uint32_t>(capability());
-  for (uint64_t at = head; at < bytes; at += field<uint32_t>(image, at + 4) + field<uint64_t>(image, at + 8)) {
+  for (uint64_t at = head; at < bytes;
+       at += field<uint32_t>(image, at + 4) + field<uint64_t>(image, at + 8)) {
     const uint32_t made_for = field<uint32_t>(image, at + 28);
     const bool code = field<uint16_t>(image, at) == 2;
     // Machine code runs on later devices of the same major number (that for 9.0 is of 9.0a: there
     // alone), PTX on all later ones.
-    if (code ? made_for == here || (made_for != 90 && made_for / 10 == here / 10 && made_for <= here) : made_for <= here) return SUCCESS;
+    if (code
+            ? made_for == here || (made_for != 90 && made_for / 10 == here / 10 && made_for <= here)
+            : made_for <= here)
+      return SUCCESS;
   }
   return NO_BINARY_FOR_GPU;
 }
@@ -391,19 +424,25 @@ Machine::~Machine() {
   }
 }
 
-bool is_device(int device) { return device >= 0 && static_cast<uint64_t>(device) < pretend("DEVICES", 1); }
+bool is_device(int device) {
+  return device >= 0 && static_cast<uint64_t>(device) < pretend("DEVICES", 1);
+}
 
 /// Those that name a device.
 template <class Body>
 int of_device(const char *name, int device, Body body) {
-  return started(name, [&]() -> int { return is_device(device) ? body() : wrong(INVALID_DEVICE, "there is no device %d", device); });
+  return started(name, [&]() -> int {
+    return is_device(device) ? body() : wrong(INVALID_DEVICE, "there is no device %d", device);
+  });
 }
 
 template <class T>
 int fill(Context &c, uint64_t to, T value, size_t count, void *stream) {
   Stream *s = find(c.streams, stream);
   if (!s) return unknown("stream", stream);
-  if (to % sizeof(T) != 0) return wrong(INVALID_VALUE, "expected an address that is a multiple of %zu, got %#lx", sizeof(T), to);
+  if (to % sizeof(T) != 0)
+    return wrong(INVALID_VALUE, "expected an address that is a multiple of %zu, got %#lx",
+                 sizeof(T), to);
   if (Code code = in_buffer(c, to, count * sizeof(T), "destination")) return code;
   return later(*s, [=]() {
     for (size_t i = 0; i < count; ++i) reinterpret_cast<T *>(to)[i] = value;

@@ -15,7 +15,8 @@ __thread Thread *current = nullptr;
 namespace {
 
 extern "C" void engine_emulator_switch(void **save, void *load);
-extern "C" const char engine_emulator_resume;  // with the saved stack pointer, goes on as a switch does
+extern "C" const char
+    engine_emulator_resume;  // with the saved stack pointer, goes on as a switch does
 
 // Saves what the System V ABI wants kept, changes stacks, restores.
 asm(R"(
@@ -53,8 +54,12 @@ void describe(char *words, size_t size, const Fiber &f) {
   const uint32_t n = f.thread.number;
   switch (f.state) {
     case State::Ready: snprintf(words, size, "thread %u can go on", n); break;
-    case State::AtBarrier: snprintf(words, size, "thread %u is at the barrier of %s:%d", n, base_name(f.where), f.line); break;
-    case State::AtWarp: snprintf(words, size, "thread %u is at a %s of its warp", n, f.where); break;
+    case State::AtBarrier:
+      snprintf(words, size, "thread %u is at the barrier of %s:%d", n, base_name(f.where), f.line);
+      break;
+    case State::AtWarp:
+      snprintf(words, size, "thread %u is at a %s of its warp", n, f.where);
+      break;
     case State::Done: snprintf(words, size, "thread %u has returned", n); break;
   }
 }
@@ -65,7 +70,8 @@ void begin_words(Machine &m) {
   int used = snprintf(m.words, sizeof m.words, "%s: block (%u, %u, %u)", m.kernel, b.x, b.y, b.z);
   if (current && used > 0 && size_t(used) < sizeof m.words)
     used += snprintf(m.words + used, sizeof m.words - used, " thread %u", current->number);
-  if (used > 0 && size_t(used) < sizeof m.words) snprintf(m.words + used, sizeof m.words - used, ": ");
+  if (used > 0 && size_t(used) < sizeof m.words)
+    snprintf(m.words + used, sizeof m.words - used, ": ");
 }
 
 void add_words(Machine &m, const char *format, va_list list) {
@@ -158,7 +164,8 @@ extern "C" void engine_emulator_start() {
   m.entry(m.arguments);
   Fiber *f = m.running;
   Queue &queue = m.queues[f->thread.number];
-  if (queue.arrived < queue.copies.size()) fail("cp.async: returned with copies under way: wait for every one");
+  if (queue.arrived < queue.copies.size())
+    fail("cp.async: returned with copies under way: wait for every one");
   queue.ends.clear();
   queue.waited = 0;
   has_read(*f->warp, f->thread.number % WARP);
@@ -194,14 +201,16 @@ void check_shared(Machine &m) {
     if (*p == POISON) continue;
     begin_words(m);
     const size_t used = strlen(m.words);
-    snprintf(m.words + used, sizeof m.words - used, "shared memory: something wrote %td bytes before its beginning", begin - p);
+    snprintf(m.words + used, sizeof m.words - used,
+             "shared memory: something wrote %td bytes before its beginning", begin - p);
     return;
   }
   for (const unsigned char *p = begin + m.shared_asked; p < m.shared; ++p) {
     if (*p == POISON) continue;
     begin_words(m);
     const size_t used = strlen(m.words);
-    snprintf(m.words + used, sizeof m.words - used, "shared memory: something wrote at byte %td, the launch asked for %zu bytes",
+    snprintf(m.words + used, sizeof m.words - used,
+             "shared memory: something wrote at byte %td, the launch asked for %zu bytes",
              p - begin, m.shared_asked);
     return;
   }
@@ -238,18 +247,22 @@ void run_block(Machine &m, Dim3 block, Dim3 block_size, Dim3 grid, uint64_t seed
 struct sigaction previous_segv, previous_bus, previous_fpe;
 
 /// What lies at an address that a kernel may not use.
-void explain(const Machine &m, char *words, size_t size, int signal, const siginfo_t *info, bool write) {
+void explain(const Machine &m, char *words, size_t size, int signal, const siginfo_t *info,
+             bool write) {
   const char *does = write ? "write" : "read";
   const char *at = static_cast<const char *>(info->si_addr);
   if (signal == SIGFPE) {
     snprintf(words, size, "integer division by zero or overflow");
   } else if (info->si_code == SI_KERNEL) {
-    snprintf(words, size, "memory: access at an address that no memory can have, or a misaligned one");
+    snprintf(words, size,
+             "memory: access at an address that no memory can have, or a misaligned one");
   } else if (at >= m.stacks && at < m.stacks + MAX_THREADS * PITCH) {
-    snprintf(words, size, "stack overflow: local variables and calls need more than %zu bytes", STACK);
+    snprintf(words, size, "stack overflow: local variables and calls need more than %zu bytes",
+             STACK);
   } else if (at >= m.shared_room && at < m.shared_room + SHARED_ROOM + 2 * PAGE) {
     const ptrdiff_t offset = at - reinterpret_cast<const char *>(m.shared - m.shared_bytes);
-    snprintf(words, size, "shared memory: %s at byte %td, the launch asked for %zu bytes", does, offset, m.shared_asked);
+    snprintf(words, size, "shared memory: %s at byte %td, the launch asked for %zu bytes", does,
+             offset, m.shared_asked);
   } else {
     snprintf(words, size, "memory: %s outside every buffer at address %p", does, info->si_addr);
   }
@@ -270,7 +283,9 @@ void on_fault(int signal, siginfo_t *info, void *raw) {
     return;
   }
   // Not ours: as if this handler had never been here.
-  const struct sigaction &previous = signal == SIGSEGV ? previous_segv : signal == SIGBUS ? previous_bus : previous_fpe;
+  const struct sigaction &previous = signal == SIGSEGV  ? previous_segv
+                                     : signal == SIGBUS ? previous_bus
+                                                        : previous_fpe;
   if (previous.sa_flags & SA_SIGINFO) {
     previous.sa_sigaction(signal, info, raw);
   } else if (previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN) {
@@ -324,9 +339,11 @@ char *shared_memory() {
 
 void in_shared(const void *address, size_t bytes, const char *what) {
   const Machine &m = *machine;
-  const ptrdiff_t offset = static_cast<const unsigned char *>(address) - (m.shared - m.shared_bytes);
+  const ptrdiff_t offset =
+      static_cast<const unsigned char *>(address) - (m.shared - m.shared_bytes);
   if (offset < 0 || static_cast<size_t>(offset) + bytes > m.shared_asked)
-    fail("%s: expected an address in the %zu bytes of shared memory, got byte %td", what, m.shared_asked, offset);
+    fail("%s: expected an address in the %zu bytes of shared memory, got byte %td", what,
+         m.shared_asked, offset);
 }
 
 void block_barrier(const char *file, int line) {
@@ -338,9 +355,10 @@ void block_barrier(const char *file, int line) {
   f->line = line;
   if (m.at_barrier == 0) {
     m.first_at_barrier = f;
-  } else if (const Fiber *first = m.first_at_barrier; first->line != line || (first->where != file && strcmp(first->where, file) != 0)) {
-    fail("divergence: at the barrier of %s:%d while thread %u is at that of %s:%d", base_name(file), line, first->thread.number,
-         base_name(first->where), first->line);
+  } else if (const Fiber *first = m.first_at_barrier;
+             first->line != line || (first->where != file && strcmp(first->where, file) != 0)) {
+    fail("divergence: at the barrier of %s:%d while thread %u is at that of %s:%d", base_name(file),
+         line, first->thread.number, base_name(first->where), first->line);
   }
   if (++m.at_barrier == m.threads) {
     m.at_barrier = 0;
@@ -349,7 +367,8 @@ void block_barrier(const char *file, int line) {
   give_way(m, f);
 }
 
-const unsigned char *exchange(const void *mine, size_t bytes, uint32_t mask, const char *kind, void (*combine)(unsigned char *)) {
+const unsigned char *exchange(const void *mine, size_t bytes, uint32_t mask, const char *kind,
+                              void (*combine)(unsigned char *)) {
   Machine &m = *machine;
   Fiber *f = m.running;
   const uint32_t lane = f->thread.number % WARP;
@@ -357,12 +376,16 @@ const unsigned char *exchange(const void *mine, size_t bytes, uint32_t mask, con
   unsigned char *slots = w.slots[w.rendezvous & 1];
   has_read(w, lane);
   if (bytes > SLOT) fail("%s: expected at most %zu bytes a lane, got %zu", kind, SLOT, bytes);
-  if (!(mask >> lane & 1)) fail("%s: the mask %08x does not hold the calling lane %u", kind, mask, lane);
+  if (!(mask >> lane & 1))
+    fail("%s: the mask %08x does not hold the calling lane %u", kind, mask, lane);
   if (w.arrived == 0) {
     w.kind = kind;
     w.mask = mask;
     const uint32_t unread = w.unread[w.rendezvous & 1];
-    if (unread != 0) fail("%s of mask %08x: lanes %08x are between two others: masks side by side are not emulated", kind, mask, unread);
+    if (unread != 0)
+      fail(
+          "%s of mask %08x: lanes %08x are between two others: masks side by side are not emulated",
+          kind, mask, unread);
     // Lanes that bring nothing are poison.
     if (mask != 0xffffffffu) memset(slots, POISON, WARP * SLOT);
   } else if (w.kind != kind && strcmp(w.kind, kind) != 0) {
@@ -393,12 +416,18 @@ const unsigned char *exchange(const void *mine, size_t bytes, uint32_t mask, con
 
 void copy_later(void *shared, const void *global, int bytes, int bytes_read) {
   Machine &m = *machine;
-  if (bytes != 4 && bytes != 8 && bytes != 16) fail("cp.async: expected 4, 8 or 16 bytes, got %d", bytes);
-  if (bytes_read < 0 || bytes_read > bytes) fail("cp.async: expected 0 to %d bytes to read, got %d", bytes, bytes_read);
+  if (bytes != 4 && bytes != 8 && bytes != 16)
+    fail("cp.async: expected 4, 8 or 16 bytes, got %d", bytes);
+  if (bytes_read < 0 || bytes_read > bytes)
+    fail("cp.async: expected 0 to %d bytes to read, got %d", bytes, bytes_read);
   aligned(shared, bytes, "cp.async: shared memory");
   aligned(global, bytes, "cp.async: global memory");
   in_shared(shared, bytes, "cp.async");
-  Copy copy = {static_cast<unsigned char *>(shared), static_cast<const unsigned char *>(global), bytes, bytes_read, {}};
+  Copy copy = {static_cast<unsigned char *>(shared),
+               static_cast<const unsigned char *>(global),
+               bytes,
+               bytes_read,
+               {}};
   if (bytes_read > 0) memcpy(copy.data, global, bytes_read);
   memset(shared, POISON, bytes);
   m.queues[m.running->thread.number].copies.push_back(copy);
@@ -415,15 +444,18 @@ void wait_copies(int pending) {
     for (; queue.arrived < queue.ends[queue.waited]; ++queue.arrived) {
       const Copy &copy = queue.copies[queue.arrived];
       for (int i = 0; i < copy.bytes; ++i)
-        if (copy.to[i] != POISON) fail("cp.async: its destination was written while the copy was under way");
-      if (memcmp(copy.data, copy.from, copy.bytes_read) != 0) fail("cp.async: its source was written while the copy was under way");
+        if (copy.to[i] != POISON)
+          fail("cp.async: its destination was written while the copy was under way");
+      if (memcmp(copy.data, copy.from, copy.bytes_read) != 0)
+        fail("cp.async: its source was written while the copy was under way");
       memcpy(copy.to, copy.data, copy.bytes);
     }
   }
   if (queue.waited < 32) return;
   // What is over is forgotten, so that the queue stays as long as what is under way; its memory is
   // kept.
-  queue.copies.erase(queue.copies.begin(), queue.copies.begin() + static_cast<ptrdiff_t>(queue.arrived));
+  queue.copies.erase(queue.copies.begin(),
+                     queue.copies.begin() + static_cast<ptrdiff_t>(queue.arrived));
   queue.ends.erase(queue.ends.begin(), queue.ends.begin() + static_cast<ptrdiff_t>(queue.waited));
   for (size_t &end : queue.ends) end -= queue.arrived;
   queue.arrived = queue.waited = 0;
@@ -438,19 +470,25 @@ struct Place {
   const char *file;
   uint32_t line, column;
 };
-#define ENGINE_EMULATOR_UNDEFINED(name, words)                                                            \
-  extern "C" [[noreturn]] void __ubsan_handle_##name##_abort(const Place *place, uintptr_t value) {       \
-    emulator::fail("%s:%u: " words, emulator::base_name(place->file), place->line, (unsigned long)value); \
+#define ENGINE_EMULATOR_UNDEFINED(name, words)                                     \
+  extern "C" [[noreturn]] void __ubsan_handle_##name##_abort(const Place *place,   \
+                                                             uintptr_t value) {    \
+    emulator::fail("%s:%u: " words, emulator::base_name(place->file), place->line, \
+                   (unsigned long)value);                                          \
   }
-ENGINE_EMULATOR_UNDEFINED(type_mismatch_v1, "misaligned access: its type wants another address than %#lx")
+ENGINE_EMULATOR_UNDEFINED(type_mismatch_v1,
+                          "misaligned access: its type wants another address than %#lx")
 ENGINE_EMULATOR_UNDEFINED(out_of_bounds, "index %ld is outside of the array")
 ENGINE_EMULATOR_UNDEFINED(shift_out_of_bounds, "shift of %#lx by as many bits as it has, or more")
 ENGINE_EMULATOR_UNDEFINED(divrem_overflow, "integer division of %ld by zero")
-ENGINE_EMULATOR_UNDEFINED(float_cast_overflow, "a float has no place in the integer it becomes (value at %#lx)")
+ENGINE_EMULATOR_UNDEFINED(float_cast_overflow,
+                          "a float has no place in the integer it becomes (value at %#lx)")
 
 /// Runs a grid. Returns 0, or 1 with a sentence in `words`.
-extern "C" int engine_emulator_launch(const char *kernel, void (*entry)(void **), const uint32_t grid[3], const uint32_t block[3],
-                                      size_t shared_bytes, void **arguments, uint64_t seed, char *words, size_t words_bytes) {
+extern "C" int engine_emulator_launch(const char *kernel, void (*entry)(void **),
+                                      const uint32_t grid[3], const uint32_t block[3],
+                                      size_t shared_bytes, void **arguments, uint64_t seed,
+                                      char *words, size_t words_bytes) {
   using namespace emulator;
   static Handler handler;
   // A library that is opened later has room for some words of a thread's own, not for a machine.
@@ -468,7 +506,8 @@ extern "C" int engine_emulator_launch(const char *kernel, void (*entry)(void **)
   for (int i = 1; i < 3; ++i)
     if (grid[i] == 0 || grid[i] > 65535) return refuse("1 to 65535 blocks in y and z", grid[i]);
   if (shared_bytes > MAX_SHARED) return refuse("at most 227 KiB of shared memory", shared_bytes);
-  if (!make_room(m, static_cast<uint32_t>(threads), shared_bytes)) return refuse("memory for the threads of a block", threads);
+  if (!make_room(m, static_cast<uint32_t>(threads), shared_bytes))
+    return refuse("memory for the threads of a block", threads);
   SignalStack stack(m);
   m.kernel = kernel;
   m.entry = entry;
@@ -483,7 +522,8 @@ extern "C" int engine_emulator_launch(const char *kernel, void (*entry)(void **)
   const bool back = m.mixed ? from >> 63 : m.backwards;
   for (uint64_t i = 0; i < blocks && !m.failed; ++i) {
     const uint64_t b = (first + (back ? blocks - 1 - i : i)) % blocks;
-    const Dim3 at = {static_cast<uint32_t>(b % grid[0]), static_cast<uint32_t>(b / grid[0] % grid[1]),
+    const Dim3 at = {static_cast<uint32_t>(b % grid[0]),
+                     static_cast<uint32_t>(b / grid[0] % grid[1]),
                      static_cast<uint32_t>(b / grid[0] / grid[1])};
     run_block(m, at, {block[0], block[1], block[2]}, {grid[0], grid[1], grid[2]}, mix(from + b));
   }

@@ -5,10 +5,10 @@
 // ldmatrix or an mma is a rendezvous: a fiber that arrives gives way to another until all have
 // arrived. So every run of a block is one legal order of its threads, and a result that depends on
 // the order is a bug of the kernel. The seed of a launch decides the order:
-//   3k + 1 and 3k + 2 mirror images: whatever two threads or two blocks do without a rendezvous
-//   between them happens in one
-//                      order under the first seed and in the other order under the second
-//   3k                 drawn at every step, warps in between one another
+//   3k + 1, 3k + 2   mirror images: whatever two threads or two blocks do without a rendezvous
+//                    between them happens in one order under the first seed and in the other order
+//                    under the second
+//   3k               drawn at every step, warps in between one another
 #pragma once
 
 #include <cmath>
@@ -61,7 +61,8 @@ void block_barrier(const char *file, int line);
 /// caller's next rendezvous. `kind` names what the lanes are doing: all must agree. Once all have
 /// come, and before any goes on, `combine` may work on what they brought.
 constexpr size_t SLOT = 64;
-const unsigned char *exchange(const void *mine, size_t bytes, uint32_t mask, const char *kind, void (*combine)(unsigned char *) = nullptr);
+const unsigned char *exchange(const void *mine, size_t bytes, uint32_t mask, const char *kind,
+                              void (*combine)(unsigned char *) = nullptr);
 
 /// cp.async: arrives as late as allowed. Until then the destination is poisoned and neither end may
 /// be written.
@@ -99,7 +100,8 @@ inline void invoke(void (*kernel)(A...), void **arguments, uint32_t threads) {
   }
   const Dim3 block = self().block_size;
   if (block.x * block.y * block.z > threads)
-    fail("launch: expected at most the %u threads a block that KERNEL names, got %u", threads, block.x * block.y * block.z);
+    fail("launch: expected at most the %u threads a block that KERNEL names, got %u", threads,
+         block.x * block.y * block.z);
   call(kernel, arguments, std::make_integer_sequence<size_t, sizeof...(A)>{});
 }
 }  // namespace emulator

@@ -118,7 +118,8 @@ struct Machine {
   Order order_of(uint64_t event) const { return Order(mix(drawn_from + event)); }
 };
 
-static __thread Machine *machine = nullptr;  // of this thread of the operating system, owned by launch
+static __thread Machine *machine =
+    nullptr;  // of this thread of the operating system, owned by launch
 
 inline char *reserve(size_t bytes, int protection) {
   void *p = mmap(nullptr, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -133,7 +134,8 @@ inline bool make_room(Machine &m, uint32_t threads, size_t shared_bytes) {
   if (!m.warps) m.warps.reset(new Warp[MAX_THREADS / WARP]);
   if (!m.stacks || !m.shared_room || !m.signal_stack) return false;
   for (; m.stacks_open < threads; ++m.stacks_open)
-    if (mprotect(m.stacks + m.stacks_open * PITCH + PAGE, STACK, PROT_READ | PROT_WRITE) != 0) return false;
+    if (mprotect(m.stacks + m.stacks_open * PITCH + PAGE, STACK, PROT_READ | PROT_WRITE) != 0)
+      return false;
   if (m.fibers.size() < threads) m.fibers.resize(threads);
   if (m.queues.size() < threads) m.queues.resize(threads);
   // Shared memory ends against a page that nobody may touch; below it, all whole pages are as
@@ -143,7 +145,9 @@ inline bool make_room(Machine &m, uint32_t threads, size_t shared_bytes) {
     char *low = m.shared_room + PAGE;
     const size_t closed = (SHARED_ROOM - bytes) / PAGE * PAGE;
     if (closed > 0 && mprotect(low, closed, PROT_NONE) != 0) return false;
-    if (closed < SHARED_ROOM && mprotect(low + closed, SHARED_ROOM - closed, PROT_READ | PROT_WRITE) != 0) return false;
+    if (closed < SHARED_ROOM &&
+        mprotect(low + closed, SHARED_ROOM - closed, PROT_READ | PROT_WRITE) != 0)
+      return false;
     m.shared = reinterpret_cast<unsigned char *>(low + SHARED_ROOM);
     m.shared_bytes = bytes;
   }

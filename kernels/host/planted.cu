@@ -53,14 +53,28 @@ static void no_such_address(float *y, const float *, uint32_t) {
 static void shared_read_outside(float *y, const float *, uint32_t) { y[0] = shared_floats()[1000]; }
 static void shared_write_behind(float *, const float *, uint32_t n) { shared_floats()[n] = 1.0f; }
 static void shared_write_before(float *, const float *, uint32_t) { shared_floats()[-1] = 1.0f; }
-static void shared_uninitialised(float *y, const float *, uint32_t) { y[threadIdx.x] = shared_floats()[threadIdx.x]; }
-static void load_misaligned(float *y, const float *x, uint32_t) { y[0] = float(load16(x + 1).word[0]); }
+static void shared_uninitialised(float *y, const float *, uint32_t) {
+  y[threadIdx.x] = shared_floats()[threadIdx.x];
+}
+static void load_misaligned(float *y, const float *x, uint32_t) {
+  y[0] = float(load16(x + 1).word[0]);
+}
 static void store_misaligned(float *y, const float *, uint32_t) { store16(y + 2, Sixteen{}); }
-static void eight_load_misaligned(float *y, const float *x, uint32_t) { y[0] = float(load8(x + 1).word[0]); }
-static void global_store_misaligned(float *y, const float *, uint32_t) { store16_global(y + 2, Sixteen{}); }
-static void count_of_global(float *y, const float *, uint32_t) { count_one(reinterpret_cast<uint32_t *>(y)); }
-static void pair_misaligned(float *y, const float *x, uint32_t) { y[0] = float(load4(reinterpret_cast<const char *>(x) + 2)); }
-static void float_misaligned(float *y, const float *x, uint32_t n) { y[0] = *reinterpret_cast<const float *>(reinterpret_cast<const char *>(x) + 2 + n % 2); }
+static void eight_load_misaligned(float *y, const float *x, uint32_t) {
+  y[0] = float(load8(x + 1).word[0]);
+}
+static void global_store_misaligned(float *y, const float *, uint32_t) {
+  store16_global(y + 2, Sixteen{});
+}
+static void count_of_global(float *y, const float *, uint32_t) {
+  count_one(reinterpret_cast<uint32_t *>(y));
+}
+static void pair_misaligned(float *y, const float *x, uint32_t) {
+  y[0] = float(load4(reinterpret_cast<const char *>(x) + 2));
+}
+static void float_misaligned(float *y, const float *x, uint32_t n) {
+  y[0] = *reinterpret_cast<const float *>(reinterpret_cast<const char *>(x) + 2 + n % 2);
+}
 static void ldmatrix_misaligned(float *y, const float *, uint32_t) {
   uint32_t r[4];
   ldmatrix(r, shared_floats() + lane_id() + 1);
@@ -153,10 +167,16 @@ static void copy_source_written(float *y, const float *, uint32_t) {
   y[4 * threadIdx.x] = 2.0f;
   wait_copies<0>();
 }
-static void copy_misaligned(float *, const float *x, uint32_t) { copy16_async(shared_floats() + 4 * threadIdx.x, x + 1); }
+static void copy_misaligned(float *, const float *x, uint32_t) {
+  copy16_async(shared_floats() + 4 * threadIdx.x, x + 1);
+}
 static void copy_outside_shared(float *y, const float *x, uint32_t) { copy16_async(y, x); }
-static void copy_too_long(float *, const float *x, uint32_t) { copy16_async(shared_floats() + 4 * threadIdx.x, x, 20); }
-static void copy_beyond_source(float *, const float *x, uint32_t n) { copy16_async(shared_floats() + 4 * threadIdx.x, x + n); }
+static void copy_too_long(float *, const float *x, uint32_t) {
+  copy16_async(shared_floats() + 4 * threadIdx.x, x, 20);
+}
+static void copy_beyond_source(float *, const float *x, uint32_t n) {
+  copy16_async(shared_floats() + 4 * threadIdx.x, x + n);
+}
 
 // What C++ leaves undefined.
 
@@ -169,13 +189,19 @@ static void stack_overflow(float *y, const float *, uint32_t n) {
   volatile char top = 0;
   y[0] = float(deeper(&top, 1000 + n));
 }
-static void divides_by_zero(float *y, const float *x, uint32_t n) { y[0] = float(n / uint32_t(x[0])); }
-static void shifts_too_far(float *y, const float *x, uint32_t n) { y[0] = float(n << (32 + uint32_t(x[0]))); }
+static void divides_by_zero(float *y, const float *x, uint32_t n) {
+  y[0] = float(n / uint32_t(x[0]));
+}
+static void shifts_too_far(float *y, const float *x, uint32_t n) {
+  y[0] = float(n << (32 + uint32_t(x[0])));
+}
 static void index_outside_registers(float *y, const float *x, uint32_t n) {
   float r[4] = {1, 2, 3, 4};
   for (uint32_t i = 0; i <= 4 + uint32_t(x[0]); ++i) y[i % n] = r[i];
 }
-static void float_too_large(float *y, const float *x, uint32_t) { y[0] = float(uint32_t(x[0] - 1.0f)); }
+static void float_too_large(float *y, const float *x, uint32_t) {
+  y[0] = float(uint32_t(x[0] - 1.0f));
+}
 
 KERNEL(256, planted_no_barrier, PARAMETERS, ARGUMENTS, no_barrier)
 KERNEL(256, planted_no_warp_barrier, PARAMETERS, ARGUMENTS, no_warp_barrier)
@@ -231,7 +257,8 @@ static void one_product(float *y, const T *a, const T *b) {
   const uint32_t group = lane_id() / 4, place = lane_id() % 4;
   const auto pair = [](const T *at) { return uint32_t(at[0].bits) | uint32_t(at[1].bits) << 16; };
   uint32_t x[4], z[2];
-  for (uint32_t i = 0; i < 4; ++i) x[i] = pair(a + (group + i % 2 * 8) * 16 + 2 * place + i / 2 * 8);
+  for (uint32_t i = 0; i < 4; ++i)
+    x[i] = pair(a + (group + i % 2 * 8) * 16 + 2 * place + i / 2 * 8);
   for (uint32_t i = 0; i < 2; ++i) z[i] = pair(b + group * 16 + 2 * place + i * 8);
   float d[4];
   for (uint32_t i = 0; i < 4; ++i) d[i] = y[(group + i / 2 * 8) * 8 + 2 * place + i % 2];
@@ -254,7 +281,8 @@ static void matrices(uint32_t *y, const uint32_t *x, uint32_t transposed) {
   }
   for (uint32_t i = 0; i < 4; ++i) y[4 * lane_id() + i] = r[i];
 }
-KERNEL(32, planted_matrices, (uint32_t *y, const uint32_t *x, uint32_t transposed), (y, x, transposed), matrices)
+KERNEL(32, planted_matrices, (uint32_t *y, const uint32_t *x, uint32_t transposed),
+       (y, x, transposed), matrices)
 
 /// Copies 16 bytes a thread in two groups, the second of which is waited for later: y receives what
 /// shared memory holds then.
@@ -285,7 +313,8 @@ static void shuffles(float *y, const float *x, uint32_t from, uint32_t flip) {
   y[64 + lane_id()] = sum;
   y[96 + lane_id()] = most;
 }
-KERNEL(32, planted_shuffles, (float *y, const float *x, uint32_t from, uint32_t flip), (y, x, from, flip), shuffles)
+KERNEL(32, planted_shuffles, (float *y, const float *x, uint32_t from, uint32_t flip),
+       (y, x, from, flip), shuffles)
 
 /// y: what the count was for each thread, then what it is in the end; then a pair of x, the thread
 /// and 7, thread by thread.
