@@ -194,7 +194,7 @@ impl Bench {
         let config = &model.config;
         let mut products = Vec::new();
         let mut push = |m, n, k, form| products.push(Product { m, n, k, form });
-        for layer in 0..config.layers {
+        for _layer in 0..config.layers {
             for linear in LinearName::ALL {
                 let (out, inner) = config.linear_shape(linear);
                 push(rows, out, inner, Form::Nt);
@@ -202,8 +202,7 @@ impl Bench {
                 match model.lora() {
                     None => push(out, inner, rows, Form::Tn),
                     Some(lora) => {
-                        let rank =
-                            lora.module(layer, linear).context("every linear is adapted")?.rank;
+                        let rank = lora.rank_of(linear).context("every linear is adapted")?;
                         push(rows, rank, inner, Form::Nt);
                         push(rows, out, rank, Form::Nt);
                         push(rows, rank, out, Form::Nn);
@@ -259,7 +258,7 @@ impl Bench {
             let folder = self.folder.path().join("adapter");
             std::fs::create_dir_all(&folder)?;
             model.save_adapter(&folder.join("adapter_model.safetensors"))?;
-            let config = adapter_config(&lora.config, &self.weights.display().to_string(), &[]);
+            let config = adapter_config(lora, &self.weights.display().to_string(), &[]);
             std::fs::write(folder.join("adapter_config.json"), config.to_string())?;
             command.arg("--adapter").arg(&folder);
         }

@@ -85,6 +85,7 @@ pub mod data;
 pub mod decode;
 pub mod device;
 pub mod eval;
+#[deny(missing_docs)]
 pub mod model;
 pub mod train;
 

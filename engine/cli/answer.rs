@@ -12,7 +12,7 @@ use crate::data::{Dataset, Names, Sample, Trie};
 use crate::decode::{
     greedy, recommend_each, score_all, Answer, Blanks, Finished, Limits, Prompt, Rules,
 };
-use crate::model::{Lora, Model, Tune};
+use crate::model::{LoraConfig, Model, Tune};
 use anyhow::{Context, Result};
 use serde_json::{json, Value};
 use std::time::Instant;
@@ -87,7 +87,7 @@ impl<'a> Answerer<'a> {
     ) -> Result<Answerer<'a>> {
         let (catalogue, names) = (dataset.catalogue(), Names::new(dataset));
         let specials = dataset.vocab().specials();
-        let adapter = |lora: &Lora| Tune::Lora { config: lora.config.clone(), positions: false };
+        let adapter = |lora: &LoraConfig| Tune::Lora { config: lora.clone(), positions: false };
         let budget = Budget::of(model, &model.lora().map_or(Tune::Nothing, adapter))?;
         Ok(Answerer { args, model, budget, dataset, tasks, catalogue, names, specials })
     }

@@ -189,7 +189,7 @@ impl Start {
     fn of(role: Role, config: &Config) -> Start {
         let range = f64::from(config.initializer_range);
         match role {
-            Role::Embedding | Role::Linear => Start::Normal(range),
+            Role::Embedding | Role::Position | Role::Linear => Start::Normal(range),
             Role::LinearOut => Start::Normal(range / (2.0 * config.layers as f64).sqrt()),
             Role::Bias | Role::NormBias => Start::Constant(0.0),
             Role::NormWeight => Start::Constant(1.0),

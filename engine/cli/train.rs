@@ -169,16 +169,6 @@ impl Train {
         })
     }
 
-    fn rates(&self, model: &Model) -> Rates {
-        let default = if self.tune == "full" { model.config.dropout } else { Rates::default() };
-        let all = self.dropout;
-        Rates {
-            embedding: all.unwrap_or(default.embedding),
-            output: all.unwrap_or(default.output),
-            attention: self.attention_dropout.or(all).unwrap_or(default.attention),
-        }
-    }
-
     fn masking(&self) -> Result<Masking> {
         let mix: [f64; 3] = self.levels.as_slice().try_into().map_err(|_| {
             Fault::Usage.error(format!("--levels: expected three weights, got {:?}", self.levels))
@@ -257,7 +247,7 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
     let users = sampled_users(&dataset, Split::Validation, args.validate_users, args.seed);
     let budget = Budget::of(&model, &tune)?;
     let (groups, fullest) = validation_groups(args, &budget, &tasks, &dataset, &users)?;
-    let rates = args.rates(&model);
+    let rates = Rates::of(&tune, &model.config, args.dropout, args.attention_dropout);
     let rows = args.batch_rows.min(args.batch * tasks.builder().options().max_row);
     let step_of = |keep: Keep| memory::training(keep, rows, rates, args.lora_dropout);
     let settings = Settings {
@@ -428,17 +418,12 @@ fn publish(
     resolved: &str,
     state: &State,
 ) -> Result<()> {
-    if model.lora().is_some() {
-        let lora = &model.lora().expect("just asked").config;
-        let saved: &[&str] = if args.train_positions {
-            &["transformer.position_embeddings", "transformer.block_position_embeddings"]
-        } else {
-            &[]
-        };
+    if let Some(lora) = model.lora() {
+        let saved = args.tune()?.saved_modules(&model.config);
         let config = serde_json::to_string_pretty(&adapter_config(
             lora,
             &args.weights.display().to_string(),
-            saved,
+            &saved,
         ))?;
         model.save_adapter(&run.join("adapter_model.safetensors"))?;
         write_atomically(&run.join("adapter_config.json"), |f| Ok(writeln!(f, "{config}")?))?;

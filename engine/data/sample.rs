@@ -264,14 +264,19 @@ impl<'a> SampleBuilder<'a> {
         sample.positions[1].push(self.clamp(intra));
     }
 
-    /// An id as the tables hold it; counts what it changes (R25). A decoder passes the ids of
-    /// produced tokens through it.
-    pub fn clamp(&self, id: u32) -> u32 {
+    /// An id as the tables hold it; counts what it changes.
+    fn clamp(&self, id: u32) -> u32 {
         if id > self.options.last_position {
             self.clamped.fetch_add(1, Ordering::Relaxed);
         }
-        id.min(self.options.last_position)
+        position_row(id, self.options.last_position)
     }
+}
+
+/// The row of a table of positions that `id` reads, `last` being the table's last: ids beyond it
+/// are clamped (R25). The rule for rows that are made here and for tokens that a decoder produces.
+pub fn position_row(id: u32, last: u32) -> u32 {
+    id.min(last)
 }
 
 fn numbered<'t>(answers: &[&'t [u32]]) -> Vec<(usize, &'t [u32])> {

@@ -53,7 +53,7 @@ pub fn greedy(model: &Model, texts: &[&Blanks], limits: Limits) -> Result<Vec<Ve
         for (request, writer) in writers.iter_mut().enumerate() {
             let Some(mask) = writer.mask() else { continue };
             writer.path.push(used);
-            let position = [mask, writer.id.min(model.config.max_positions as u32)];
+            let position = model.config.produced(mask, writer.id);
             extension.push(request as u32, writer.token, position, used, &writer.path);
             rows.push(request);
             used += 1;

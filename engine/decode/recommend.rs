@@ -81,10 +81,7 @@ pub fn recommend_each(
                     at = parents[request][at as usize];
                 }
                 path.reverse();
-                let position = [
-                    asked[request].1.mask_position,
-                    want.id.min(model.config.max_positions as u32),
-                ];
+                let position = model.config.produced(asked[request].1.mask_position, want.id);
                 extension.push(request as u32, want.token, position, used, &path);
                 rows.push((request, want.row));
                 used += 1;

@@ -124,7 +124,7 @@ impl Scorer<'_> {
             state = after;
             let row = chunk.extension.rows() as u32;
             slots.push(row);
-            let position = [prompt.mask_position, id.min(self.model.config.max_positions as u32)];
+            let position = self.model.config.produced(prompt.mask_position, id);
             chunk.extension.push(request as u32, token, position, row, &slots);
             chunk.ids.extend_from_slice(rules.trie.edges(node));
             if rules.trie.is_terminal(node) {

@@ -2,9 +2,9 @@
 //! `adapter_model.safetensors`.
 
 use super::config::LinearName;
-use super::glm::Model;
-use super::lora::{module_name, peft_prefix, Lora, LoraConfig};
-use super::parameters::Layout;
+use super::lora::{module_name, peft_prefix, LoraConfig};
+use super::model::Model;
+use super::parameters::{Layout, Slot};
 use super::weights::{Checkpoint, Stored};
 use crate::base::Fault;
 use anyhow::{Context, Result};
@@ -13,13 +13,15 @@ use std::path::Path;
 
 /// An adapter folder that was opened but not yet attached to a model.
 pub struct Adapter {
+    /// What `adapter_config.json` says.
     pub config: LoraConfig,
     place: String,
     tensors: Checkpoint,
 }
 
 impl Adapter {
-    /// Reads the configuration and maps the tensors. Refuses kinds of adapters that are not LoRA.
+    /// Reads the configuration and maps the tensors. Refuses files that are missing, kinds of
+    /// adapters that are not LoRA, and variants that this engine does not compute.
     pub fn open(folder: &Path) -> Result<Adapter> {
         let path = folder.join("adapter_config.json");
         let text = std::fs::read_to_string(&path).map_err(|e| {
@@ -92,8 +94,9 @@ fn parse(json: &Value) -> Result<LoraConfig> {
     })
 }
 
-/// The `adapter_config.json` that PEFT 0.7 and later load.
-pub fn adapter_config(lora: &LoraConfig, base: &str, saved_modules: &[&str]) -> Value {
+/// The `adapter_config.json` that PEFT 0.7 and later load, of an adapter for the weights in `base`
+/// with `saved_modules` ([`crate::model::Tune::saved_modules`]) beside it.
+pub fn adapter_config(lora: &LoraConfig, base: &str, saved_modules: &[String]) -> Value {
     let targets: Vec<&str> = lora.targets.iter().map(|t| t.name()).collect();
     let saved = if saved_modules.is_empty() { Value::Null } else { json!(saved_modules) };
     let mut config = json!({
@@ -134,7 +137,7 @@ impl Model {
         let refuse = |what: String| Fault::Model.error(format!("adapter: {place}: {what}"));
         let family = self.config.family;
         let mut layout = Layout::default();
-        let mut pending: Vec<(usize, Stored)> = Vec::new();
+        let mut pending: Vec<(Slot, Stored)> = Vec::new();
         let saved: Vec<String> =
             tensors.names().filter(|n| !n.contains(".lora_")).map(str::to_owned).collect();
         for name in saved {
@@ -142,21 +145,20 @@ impl Model {
                 .strip_prefix(peft_prefix(family))
                 .unwrap_or(&name)
                 .replace(".modules_to_save", "");
-            let slot = self.retrain_base(&base, &mut layout).ok_or_else(|| {
+            let slot = self.retrain(&base, &mut layout).ok_or_else(|| {
                 refuse(format!(
                     "tensor {name}: expected a LoRA factor or a saved module of this \
                     model; is this its base?"
                 ))
             })?;
-            let shape = layout.slots()[slot].shape;
-            pending.push((slot, tensors.take(&name, shape)?));
+            let stored = tensors.take(&name, slot.shape)?;
+            pending.push((slot, stored));
         }
         let rank_of = |layer: usize, linear: LinearName| {
             let a = format!("{}.lora_A.weight", module_name(family, layer, linear));
             tensors.dims(&a).map(|dims| dims[0]).filter(|&r| r > 0)
         };
-        let lora = Lora::lay_out(config.clone(), &self.config, &mut layout, rank_of);
-        let modules = lora.modules.iter().flatten().flatten().count();
+        let modules = self.adapt(config, &mut layout, rank_of);
         if modules == 0 {
             let example = tensors.names().next().map_or("an empty file".to_owned(), str::to_owned);
             return Err(refuse(format!(
@@ -165,20 +167,13 @@ impl Model {
                 module_name(family, 0, LinearName::QueryKeyValue)
             )));
         }
-        for slot in layout
-            .slots()
-            .iter()
-            .enumerate()
-            .skip(pending.len())
-            .map(|(i, s)| (i, s.clone()))
-            .collect::<Vec<_>>()
-        {
-            pending.push((slot.0, tensors.take(&slot.1.name, slot.1.shape)?));
+        for slot in &layout.slots()[pending.len()..] {
+            pending.push((slot.clone(), tensors.take(&slot.name, slot.shape)?));
         }
         tensors.finish().map_err(|e| Fault::Model.wrap(e.context(format!("adapter: {place}"))))?;
-        self.attach(lora, layout)?;
+        self.attach(layout)?;
         for (slot, stored) in pending {
-            self.set_slot(slot, &stored.to_f32())?;
+            self.write(&slot, &stored.to_f32())?;
         }
         Ok(modules)
     }

@@ -1,6 +1,7 @@
 //! Sizes, and the words in which the two models differ.
 
-use crate::base::{Fault, Shape};
+use crate::base::Fault;
+use crate::data::sample::position_row;
 use crate::device::{Gelu, Qkv};
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -25,37 +26,54 @@ pub enum Residual {
     Scaled(f32),
 }
 
+/// Which of the two models a config describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
+    /// GLM (docs/models.md): learned positions, plain residual.
     Glm,
+    /// ChatGLM-6B (docs/models.md): rotary positions, scaled residual.
     ChatGlm,
 }
 
-/// Dropout rates when training from scratch; a frozen base ignores them unless asked.
+/// Dropout rates in training, each 0 to below 1; a config's are those of training from scratch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rates {
+    /// Of the sum of the embeddings.
     pub embedding: f32,
+    /// Of attention probabilities.
     pub attention: f32,
+    /// Of both sub-layers' outputs, before they are added to the residual.
     pub output: f32,
 }
 
 /// What a model is, read from a Hugging Face `config.json`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    /// Which of the two models.
     pub family: Family,
+    /// Number of layers.
     pub layers: usize,
+    /// h, width of a row between layers.
     pub hidden: usize,
+    /// Attention heads; they divide `hidden`.
     pub heads: usize,
     /// Width of the feed-forward network.
     pub inner: usize,
+    /// V, rows of the word embedding.
     pub vocabulary: usize,
-    /// `max_sequence_length`; learned tables have one row more.
+    /// `max_sequence_length`; tables of positions have one row more.
     pub max_positions: usize,
+    /// Where a row's place enters.
     pub positions: Positions,
+    /// What a sub-layer's output is added to.
     pub residual: Residual,
+    /// Where query, key and value stand in a row of 3h.
     pub qkv: Qkv,
+    /// Which curve is called GELU.
     pub gelu: Gelu,
+    /// Added to the variance under a layer norm's root.
     pub layernorm_epsilon: f32,
+    /// Of training from scratch; a frozen base ignores them unless asked.
     pub dropout: Rates,
     /// Standard deviation of random weights.
     pub initializer_range: f32,
@@ -63,37 +81,26 @@ pub struct Config {
     pub torch_dtype: Option<String>,
 }
 
-/// What a tensor is for; decides its random start and whether weight decay acts on it by default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    Embedding,
-    /// query_key_value, dense_h_to_4h.
-    Linear,
-    /// dense, dense_4h_to_h: writes into the residual.
-    LinearOut,
-    Bias,
-    NormWeight,
-    NormBias,
-}
-
-/// A tensor that a checkpoint of this config must have.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TensorSpec {
-    pub name: String,
-    pub shape: Shape,
-    pub role: Role,
-}
-
 /// The four linears of a layer, in the order in which a forward meets them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LinearName {
+    /// `[3h, h]`, before attention.
     QueryKeyValue,
+    /// `[h, h]`, after attention.
     Dense,
+    /// `[inner, h]`, before GELU.
     DenseHTo4h,
+    /// `[h, inner]`, after GELU.
     Dense4hToH,
 }
 
+/// The path of layer number `layer`, counted from 0, in the published names.
+pub fn layer_module(layer: usize) -> String {
+    format!("transformer.layers.{layer}")
+}
+
 impl LinearName {
+    /// All four, in that order.
     pub const ALL: [LinearName; 4] = [
         LinearName::QueryKeyValue,
         LinearName::Dense,
@@ -111,6 +118,11 @@ impl LinearName {
         }
     }
 
+    /// The path of this linear of layer number `layer`, counted from 0.
+    pub fn module(self, layer: usize) -> String {
+        format!("{}.{}", layer_module(layer), self.path())
+    }
+
     /// The path inside a layer.
     pub const fn path(self) -> &'static str {
         match self {
@@ -124,7 +136,7 @@ impl LinearName {
 
 impl Config {
     /// Reads `config.json`; absent fields take the defaults of the original configuration classes
-    /// (docs/models.md).
+    /// (docs/models.md). Refuses a file that cannot be read, and what [`Config::from_json`] refuses.
     pub fn read(path: &Path) -> Result<Config> {
         let text = std::fs::read_to_string(path).map_err(|e| {
             Fault::Model.error(format!("config: {}: cannot be read: {e}", path.display()))
@@ -250,63 +262,26 @@ impl Config {
         Ok(())
     }
 
+    /// d, width of a head.
     pub fn head_dim(&self) -> usize {
         self.hidden / self.heads
     }
 
-    /// Every tensor of a checkpoint in the published names (without the `glm.` prefix) and order.
-    /// The output matrix of ChatGLM (`lm_head.weight`) is not listed: it is tied to the embedding
-    /// wherever it is stored equal to it.
-    pub fn tensors(&self) -> Vec<TensorSpec> {
-        let (h, inner) = (self.hidden, self.inner);
-        let mut list = Vec::with_capacity(12 * self.layers + 5);
-        let mut push =
-            |name: String, shape: Shape, role: Role| list.push(TensorSpec { name, shape, role });
-        match self.family {
-            Family::Glm => push(
-                "word_embeddings.weight".into(),
-                Shape::matrix(self.vocabulary, h),
-                Role::Embedding,
-            ),
-            Family::ChatGlm => push(
-                "transformer.word_embeddings.weight".into(),
-                Shape::matrix(self.vocabulary, h),
-                Role::Embedding,
-            ),
-        }
-        if self.positions == Positions::Learned {
-            for table in ["position_embeddings", "block_position_embeddings"] {
-                let shape = Shape::matrix(self.max_positions + 1, h);
-                push(format!("transformer.{table}.weight"), shape, Role::Embedding);
-            }
-        }
-        for i in 0..self.layers {
-            let layer = format!("transformer.layers.{i}");
-            let mut norm = |name: &str| {
-                push(format!("{layer}.{name}.weight"), Shape::vector(h), Role::NormWeight);
-                push(format!("{layer}.{name}.bias"), Shape::vector(h), Role::NormBias);
-            };
-            norm("input_layernorm");
-            norm("post_attention_layernorm");
-            for linear in LinearName::ALL {
-                let (n, k, role) = match linear {
-                    LinearName::QueryKeyValue => (3 * h, h, Role::Linear),
-                    LinearName::Dense => (h, h, Role::LinearOut),
-                    LinearName::DenseHTo4h => (inner, h, Role::Linear),
-                    LinearName::Dense4hToH => (h, inner, Role::LinearOut),
-                };
-                push(format!("{layer}.{}.weight", linear.path()), Shape::matrix(n, k), role);
-                push(format!("{layer}.{}.bias", linear.path()), Shape::vector(n), Role::Bias);
-            }
-        }
-        push("transformer.final_layernorm.weight".into(), Shape::vector(h), Role::NormWeight);
-        push("transformer.final_layernorm.bias".into(), Shape::vector(h), Role::NormBias);
-        list
+    /// 1/√d, the factor of attention's scores.
+    pub fn attention_scale(&self) -> f32 {
+        1.0 / (self.head_dim() as f32).sqrt()
     }
 
-    /// Number of parameters, the tied head counted once.
-    pub fn parameters(&self) -> usize {
-        self.tensors().iter().map(|t| t.shape.count()).sum()
+    /// P, the rows of a table of positions: ids `0..=max_positions`. Learned tables are stored with
+    /// so many, rotary ones are made with so many.
+    pub fn position_rows(&self) -> usize {
+        self.max_positions + 1
+    }
+
+    /// The positions with which a produced token is fed back: the place `mask` of the mask that is
+    /// filled, and the token's `id` inside the answer as a row that the tables have (R25).
+    pub fn produced(&self, mask: u32, id: u32) -> [u32; 2] {
+        [mask, position_row(id, self.max_positions as u32)]
     }
 
     /// `(out, in)` of a linear.

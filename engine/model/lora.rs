@@ -2,16 +2,20 @@
 //! four linears.
 
 use super::config::{Config, Family, LinearName};
-use super::parameters::{Layout, SlotRole};
+use super::parameters::{Layout, Slot, SlotRole};
 use crate::base::{Fault, Shape};
 use anyhow::Result;
 
 /// What an adapter is, in PEFT's words.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoraConfig {
+    /// r, the inner length of the two factors.
     pub rank: usize,
+    /// The low-rank product is scaled by alpha/r.
     pub alpha: f64,
+    /// Rate at which inputs of the adapter are dropped in training, 0 to below 1.
     pub dropout: f32,
+    /// The linears of every layer that take an adapter.
     pub targets: Vec<LinearName>,
     /// alpha/√r instead of alpha/r.
     pub rank_stabilised: bool,
@@ -35,6 +39,11 @@ impl LoraConfig {
     pub fn scale(&self, rank: usize) -> f32 {
         let rank = rank as f64;
         (self.alpha / if self.rank_stabilised { rank.sqrt() } else { rank }) as f32
+    }
+
+    /// The rank of the adapter that a fresh model gets on `linear`, `None` where it gets none.
+    pub fn rank_of(&self, linear: LinearName) -> Option<usize> {
+        self.targets.contains(&linear).then_some(self.rank)
     }
 
     /// The linears that a list of module names selects: a module matches when its path equals the
@@ -68,56 +77,46 @@ impl LoraConfig {
     }
 }
 
-/// One adapted linear: slots of A `[r, in]` and B `[out, r]` in the trained range.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The adapter on one linear; its factors stand in the trained range.
+#[derive(Clone, Debug, PartialEq)]
 pub struct LoraModule {
-    pub a: usize,
-    pub b: usize,
-    pub rank: usize,
+    /// The linear it acts on: number of the layer, and which of its four.
+    pub layer: usize,
+    /// See `layer`.
+    pub linear: LinearName,
+    /// `[r, in]`
+    pub a: Slot,
+    /// `[out, r]`
+    pub b: Slot,
+    /// The factor of the low-rank product, [`LoraConfig::scale`] of this rank.
     pub scale: f32,
 }
 
-/// An adapter over a model's layers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Lora {
-    pub config: LoraConfig,
-    /// Per layer, in the order of [`LinearName::ALL`].
-    pub modules: Vec<[Option<LoraModule>; 4]>,
-}
-
-impl Lora {
-    /// Lays the factors of every targeted linear out in `layout`; `rank_of` says the rank of a
-    /// module, `None` leaves it out.
+impl LoraModule {
+    /// Lays A and B of a linear out at the end of `layout`, A first.
     pub fn lay_out(
-        config: LoraConfig,
+        lora: &LoraConfig,
         model: &Config,
+        (layer, linear): (usize, LinearName),
+        rank: usize,
         layout: &mut Layout,
-        mut rank_of: impl FnMut(usize, LinearName) -> Option<usize>,
-    ) -> Lora {
-        let mut modules = Vec::with_capacity(model.layers);
-        for layer in 0..model.layers {
-            modules.push(LinearName::ALL.map(|linear| {
-                let rank = rank_of(layer, linear)?;
-                let (out, input) = model.linear_shape(linear);
-                let name = module_name(model.family, layer, linear);
-                let a = layout.push(
-                    format!("{name}.lora_A.weight"),
-                    Shape::matrix(rank, input),
-                    SlotRole::LoraA,
-                );
-                let b = layout.push(
-                    format!("{name}.lora_B.weight"),
-                    Shape::matrix(out, rank),
-                    SlotRole::LoraB,
-                );
-                Some(LoraModule { a, b, rank, scale: config.scale(rank) })
-            }));
+    ) -> LoraModule {
+        let (out, input) = model.linear_shape(linear);
+        let name = module_name(model.family, layer, linear);
+        let a = Shape::matrix(rank, input);
+        let b = Shape::matrix(out, rank);
+        LoraModule {
+            layer,
+            linear,
+            a: layout.push(format!("{name}.lora_A.weight"), a, SlotRole::LoraA),
+            b: layout.push(format!("{name}.lora_B.weight"), b, SlotRole::LoraB),
+            scale: lora.scale(rank),
         }
-        Lora { config, modules }
     }
 
-    pub fn module(&self, layer: usize, linear: LinearName) -> Option<LoraModule> {
-        self.modules[layer][linear as usize]
+    /// r, the columns of x·Aᵀ.
+    pub fn rank(&self) -> usize {
+        self.a.shape.rows()
     }
 }
 
@@ -131,7 +130,7 @@ pub fn peft_prefix(family: Family) -> &'static str {
 
 /// The path of an adapted linear in PEFT's files.
 pub fn module_name(family: Family, layer: usize, linear: LinearName) -> String {
-    format!("{}transformer.layers.{layer}.{}", peft_prefix(family), linear.path())
+    format!("{}{}", peft_prefix(family), linear.module(layer))
 }
 
 #[cfg(test)]

@@ -1,28 +1,30 @@
 //! Floor 2: GLM on a device. Knows layers, positions, adapters; not what a token means.
+//!
+//! [`config`] says what a model is and [`Checkpoint`] hands out what is stored; [`Model`] holds
+//! both as typed layers, and its passes answer ([`Model::hidden`], [`KvCache`]) and learn
+//! ([`Model::loss_and_gradients`]). [`plan`] counts the memory that a run will take.
 
 mod adapter;
-mod cache;
 pub mod config;
-mod glm;
-mod head;
-mod layer;
-mod linear;
 mod lora;
+#[allow(clippy::module_inception)] // the file is named for the type whose contract it is
+mod model;
 mod parameters;
+mod pass;
 pub mod plan;
-mod rotary;
-mod rows;
 mod save;
-mod synthetic;
+mod start;
+mod tune;
 mod weights;
 
 pub use adapter::{adapter_config, Adapter};
-pub use cache::{Extension, KvCache};
-pub use config::{Config, Family, LinearName, Positions, Rates, Residual, Role, TensorSpec};
-pub use glm::{Model, Tune, HEAD};
-pub use layer::Keep;
-pub use lora::{peft_prefix, Lora, LoraConfig, LoraModule};
-pub use parameters::{Flat, Layout, Slot, SlotRole};
-pub use rows::Noise;
+pub use config::{Config, Family, LinearName, Positions, Rates, Residual};
+pub use lora::{peft_prefix, LoraConfig};
+pub use model::{Model, HEAD};
+pub use parameters::{Flat, Layout, Role, Slot, SlotRole, TensorSpec};
+pub use pass::cache::{Extension, KvCache};
+pub use pass::layer::Keep;
+pub use pass::rows::Noise;
 pub use save::{encode, write_safetensors, Entry};
+pub use tune::Tune;
 pub use weights::{Checkpoint, Stored};

@@ -1,7 +1,8 @@
 //! Writing safetensors, tensor by tensor, so that a file may be larger than memory.
 
-use super::glm::{Model, HEAD};
-use super::lora::peft_prefix;
+use super::config::Family;
+use super::lora::{peft_prefix, LoraModule};
+use super::model::{Model, Parameter, HEAD};
 use super::parameters::SlotRole;
 use crate::base::{write_atomically, Dtype, Fault, Shape};
 use anyhow::Result;
@@ -12,8 +13,11 @@ use std::path::Path;
 /// A tensor of a file to be written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
+    /// As it stands in the file.
     pub name: String,
+    /// One dimension or two.
     pub shape: Shape,
+    /// How the values are stored.
     pub dtype: Dtype,
 }
 
@@ -35,7 +39,8 @@ pub fn write_safetensors(
             Dtype::Bf16 => "BF16",
             Dtype::U32 => "U32",
         };
-        let info = json!({"dtype": dtype, "shape": entry.shape.dims(), "data_offsets": [offset, offset + size]});
+        let range = [offset, offset + size];
+        let info = json!({"dtype": dtype, "shape": entry.shape.dims(), "data_offsets": range});
         header.insert(entry.name.clone(), info);
         offset += size;
     }
@@ -59,7 +64,7 @@ pub fn write_safetensors(
     })
 }
 
-/// `values` as little-endian bytes of `dtype`, rounded to nearest even.
+/// `values` as little-endian bytes of a float `dtype`, rounded to nearest even.
 pub fn encode(values: &[f32], dtype: Dtype) -> Vec<u8> {
     match dtype {
         Dtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
@@ -74,29 +79,33 @@ impl Model {
     /// scale·B·A in f32, rounded once), in the published names; a ChatGLM file holds
     /// `lm_head.weight` as published files do.
     pub fn save_weights(&self, path: &Path, dtype: Dtype) -> Result<()> {
-        let specs = self.config.tensors();
-        let mut entries: Vec<Entry> =
-            specs.iter().map(|s| Entry { name: s.name.clone(), shape: s.shape, dtype }).collect();
-        if self.config.family == super::config::Family::ChatGlm {
-            entries.push(Entry { name: HEAD.into(), shape: specs[0].shape, dtype });
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut tensors = self.weights.in_order();
+        for spec in self.config.tensors() {
+            entries.push(Entry { name: spec.name, shape: spec.shape, dtype });
+        }
+        if self.config.family == Family::ChatGlm {
+            let output = self.weights.output();
+            let shape = self.view(output).shape();
+            entries.push(Entry { name: HEAD.into(), shape, dtype });
+            tensors.push((output, None));
         }
         write_safetensors(path, &entries, |i| {
-            let values = match specs.get(i) {
-                Some(_) => self.merged_f32(i)?,
-                None => self.device.download_f32(self.head())?,
-            };
-            Ok(encode(&values, dtype))
+            let (parameter, adapter) = tensors[i];
+            Ok(encode(&self.merged(parameter, adapter)?, dtype))
         })
     }
 
-    /// Base tensor `index` with its adapter merged in.
-    fn merged_f32(&self, index: usize) -> Result<Vec<f32>> {
-        let mut values = self.base_f32(index)?;
-        let Some((module, (out, input))) = self.adapter_of_tensor(index) else { return Ok(values) };
-        let a = self.device.download_f32(self.slot(module.a))?;
-        let b = self.device.download_f32(self.slot(module.b))?;
+    /// The values of a tensor with its adapter, if any, merged in.
+    fn merged(&self, parameter: &Parameter, adapter: Option<&LoraModule>) -> Result<Vec<f32>> {
+        let weight = self.view(parameter);
+        let mut values = self.device.download_f32(weight)?;
+        let Some(module) = adapter else { return Ok(values) };
+        let a = self.device.download_f32(self.values().view(&module.a))?;
+        let b = self.device.download_f32(self.values().view(&module.b))?;
+        let (out, input, rank) = (weight.rows(), weight.cols(), module.rank());
         for row in 0..out {
-            for (r, &factor) in b[row * module.rank..][..module.rank].iter().enumerate() {
+            for (r, &factor) in b[row * rank..][..rank].iter().enumerate() {
                 let factor = factor * module.scale;
                 let target = &mut values[row * input..][..input];
                 for (w, &x) in target.iter_mut().zip(&a[r * input..][..input]) {
@@ -107,7 +116,8 @@ impl Model {
         Ok(values)
     }
 
-    /// Writes `adapter_model.safetensors` under the names that PEFT gives them on disk.
+    /// Writes `adapter_model.safetensors`, all that is trained, under the names that PEFT gives it
+    /// on disk, as f32. Refuses a model without an adapter.
     pub fn save_adapter(&self, path: &Path) -> Result<()> {
         if self.lora().is_none() {
             return Err(Fault::Usage.error("adapter: the model has none; train with --tune lora"));

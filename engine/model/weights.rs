@@ -29,8 +29,11 @@ struct Entry {
 
 /// One tensor of a checkpoint: its bytes stay in the map.
 pub struct Stored {
+    /// As it stands in the file, without the `glm.` prefix.
     pub name: String,
+    /// f32, f16 or bf16.
     pub dtype: Dtype,
+    /// One dimension or two.
     pub shape: Shape,
     file: Arc<Mmap>,
     range: (usize, usize),
@@ -38,7 +41,7 @@ pub struct Stored {
 
 impl Checkpoint {
     /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` lists, in
-    /// `folder`.
+    /// `folder`. Refuses files that are missing, cut short or hold a name twice.
     pub fn open(folder: &Path) -> Result<Checkpoint> {
         let mut checkpoint = Checkpoint::empty(folder);
         for file in files(folder)? {
@@ -47,7 +50,7 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// Opens one safetensors file.
+    /// Opens one safetensors file; refuses what [`Checkpoint::open`] refuses.
     pub fn open_file(path: &Path) -> Result<Checkpoint> {
         let mut checkpoint = Checkpoint::empty(path);
         checkpoint.add(path)?;
@@ -116,6 +119,7 @@ impl Checkpoint {
         self.files.iter().map(|file| file.len() as u64).sum()
     }
 
+    /// Whether the tensor `name` is there and has not been taken.
     pub fn contains(&self, name: &str) -> bool {
         self.entries.contains_key(name)
     }
@@ -144,7 +148,8 @@ impl Checkpoint {
         Ok(stored)
     }
 
-    /// The tensor `name` in whatever shape of one or two dimensions it has.
+    /// The tensor `name` in whatever shape of one or two dimensions it has. Refuses what is missing
+    /// or is not f32, f16 or bf16.
     pub fn take_any(&mut self, name: &str) -> Result<Stored> {
         let refuse = |what: String| {
             Fault::Model.error(format!("weights: {}: tensor {name}: {what}", self.place))
@@ -195,6 +200,7 @@ impl Checkpoint {
 }
 
 impl Stored {
+    /// Little-endian values, row by row, in the map.
     pub fn bytes(&self) -> &[u8] {
         &self.file[self.range.0..self.range.1]
     }

@@ -2,7 +2,7 @@
 
 use crate::base::{Dtype, Shape};
 use crate::device::{AdamW, Tensor};
-use crate::model::{Flat, Model, Role, SlotRole};
+use crate::model::{Flat, Model};
 use anyhow::Result;
 
 /// Fixed numbers of the optimiser (R37; docs/models.md, training).
@@ -32,13 +32,7 @@ impl Optimizer {
     pub fn new(model: &Model, hyper: Hyper) -> Result<Optimizer> {
         let mut ranges: Vec<(usize, usize, bool)> = Vec::new();
         for slot in model.layout().slots() {
-            let matrix = match slot.role {
-                SlotRole::LoraA | SlotRole::LoraB => true,
-                SlotRole::Base(role) => {
-                    matches!(role, Role::Embedding | Role::Linear | Role::LinearOut)
-                }
-            };
-            let decays = matrix || hyper.decay_all;
+            let decays = slot.role.is_matrix() || hyper.decay_all;
             match ranges.last_mut() {
                 Some(last) if last.2 == decays => last.1 += slot.shape.count(),
                 _ => ranges.push((slot.offset, slot.shape.count(), decays)),

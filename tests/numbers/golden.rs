@@ -255,7 +255,7 @@ fn an_adapter_written_here_is_read_back_bit_for_bit() {
         for adapter in set.adapters() {
             let model = with_adapter(&set, &adapter);
             let folder = tempfile::tempdir().unwrap();
-            let config = engine::model::adapter_config(&model.lora().unwrap().config, "base", &[]);
+            let config = engine::model::adapter_config(model.lora().unwrap(), "base", &[]);
             std::fs::write(folder.path().join("adapter_config.json"), config.to_string()).unwrap();
             model.save_adapter(&folder.path().join("adapter_model.safetensors")).unwrap();
             let mut again = set.model(&device(), &Tune::Nothing, None);

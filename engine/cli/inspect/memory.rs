@@ -192,17 +192,6 @@ impl PlanFlags {
         })
     }
 
-    fn rates(&self, setup: &Setup) -> Rates {
-        let default =
-            if setup.tune == Tune::Full { setup.config.dropout } else { Rates::default() };
-        let all = self.dropout;
-        Rates {
-            embedding: all.unwrap_or(default.embedding),
-            output: all.unwrap_or(default.output),
-            attention: self.attention_dropout.or(all).unwrap_or(default.attention),
-        }
-    }
-
     /// The plan of a training or decoding run of `base` on `device`.
     pub fn plan(&self, base: &Base, device: &str, train: bool) -> Result<Sheet> {
         let counts =
@@ -247,7 +236,7 @@ impl PlanFlags {
     }
 
     fn train(&self, setup: &Setup, sheet: &mut Sheet) {
-        let rates = self.rates(setup);
+        let rates = Rates::of(&setup.tune, &setup.config, self.dropout, self.attention_dropout);
         let rows = self.batch_rows.min(self.batch.unwrap_or(128) * self.longest(setup));
         let users = if self.validate_users == 0 { VALIDATION_GROUP } else { self.validate_users };
         let budget = Budget::limited(setup.clone(), self.limit.unwrap_or(u64::MAX));

@@ -1,19 +1,23 @@
 //! Decoding as allocations: prefill, room for produced tokens, their passes, log-probabilities; the
-//! order of [`crate::model::cache`] and of the loop that uses it.
+//! order of [`crate::model::pass::cache`] and of the loop that uses it.
 
-use super::super::config::LinearName;
-use super::super::head::chunk_rows;
-use super::super::layer::{Purpose, Saved};
-use super::{Block, Part, Pass, Setup, Tally};
+use super::pass::Pass;
+use super::setup::Setup;
+use super::tally::{Block, Part, Tally};
+use crate::model::config::LinearName;
+use crate::model::pass::head::chunk_rows;
+use crate::model::pass::layer::{Purpose, Saved};
 
 /// Requests that are decoded together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoding {
+    /// Number of requests.
     pub prompts: usize,
     /// Rows of all prompts.
     pub prompt_rows: usize,
     /// Produced tokens of all requests for which the cache has room at first.
     pub slots: usize,
+    /// In their order.
     pub passes: Vec<Produced>,
     /// Legal next tokens of a row, at most.
     pub choices: usize,
@@ -22,6 +26,7 @@ pub struct Decoding {
 /// One pass over produced tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Produced {
+    /// Produced tokens, one a row.
     pub rows: usize,
     /// Lengths of all rows' paths together.
     pub path: usize,

@@ -1,21 +1,28 @@
-//! A training step as allocations: the passes of [`crate::model::layer`], [`crate::model::linear`]
-//! and [`crate::model::head`], line by line.
+//! A training step as allocations: `Model::loss_and_gradients` and the backwards of
+//! [`crate::model::pass`], line by line.
 
-use super::super::config::LinearName;
-use super::super::head::chunk_rows;
-use super::super::layer::{Keep, Purpose, Saved};
-use super::{Block, Part, Pass, Rates, Setup, Tally};
+use super::pass::Pass;
+use super::setup::Setup;
+use super::tally::{Block, Part, Tally};
 use crate::base::Dtype;
+use crate::model::config::{LinearName, Rates};
+use crate::model::pass::head::chunk_rows;
+use crate::model::pass::layer::{Keep, LowRanks, Purpose, Saved};
 
 /// The largest micro-batch of a training run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Training {
+    /// What a layer's forward keeps for its backward.
     pub keep: Keep,
+    /// Rows, one a token.
     pub rows: usize,
+    /// Sequences that the rows are.
     pub sequences: usize,
     /// Rows that carry loss.
     pub targets: usize,
+    /// Dropout of the model itself; only whether each is zero matters.
     pub rates: Rates,
+    /// Dropout of the adapters' inputs; only whether it is zero matters.
     pub lora_dropout: f32,
 }
 
@@ -46,7 +53,7 @@ pub(super) fn walk(setup: &Setup, training: &Training, tally: &Tally) -> u64 {
     while let Some(mut this) = saved.pop() {
         pass.layer_backward(&mut this);
     }
-    let _d_embedding = pass.through_dropout(rates.embedding);
+    let _d_embedding = pass.dropped(rates.embedding);
     drop(dx);
     kept
 }
@@ -65,103 +72,21 @@ impl Saved<Block> {
         {
             tensor.becomes(Part::Saved);
         }
-        self.z.iter_mut().flatten().for_each(|z| z.becomes(Part::Saved));
+        let LowRanks { query_key_value, dense, dense_h_to_4h, dense_4h_to_h } = &mut self.z;
+        for z in [query_key_value, dense, dense_h_to_4h, dense_4h_to_h].into_iter().flatten() {
+            z.becomes(Part::Saved);
+        }
         self.x.becomes(Part::Saved);
     }
 }
 
 impl Pass<'_> {
-    /// `Pass::layer`
-    pub(super) fn layer(&self, saved: &mut Saved<Block>, purpose: Purpose) -> Block {
-        self.complete(saved, purpose);
-        let y = self.hidden();
-        saved.z[3] = self.add_to_residual(LinearName::Dense4hToH);
-        y
-    }
-
-    /// `Pass::complete`
-    fn complete(&self, saved: &mut Saved<Block>, purpose: Purpose) {
-        let config = &self.setup.config;
-        if saved.normed.is_none()
-            && (saved.qkv.is_none() || saved.middle.is_none() || purpose == Purpose::Training)
-        {
-            let (y, statistics) = self.norm();
-            saved.normed = Some(y);
-            saved.statistics = Some(statistics);
-        }
-        if saved.qkv.is_none() {
-            let qkv = self.activations(3 * config.hidden);
-            let z = self.linear(LinearName::QueryKeyValue);
-            saved.z[0] = z;
-            saved.qkv = Some(qkv);
-        }
-        if saved.context.is_none() {
-            saved.context = Some(self.hidden());
-            saved.log_sum_exp = Some(self.floats(config.heads));
-        }
-        if saved.middle.is_none() {
-            let middle = self.hidden();
-            saved.z[1] = self.add_to_residual(LinearName::Dense);
-            saved.middle = Some(middle);
-        }
-        if saved.middle_normed.is_none() {
-            let (y, statistics) = self.norm();
-            saved.middle_normed = Some(y);
-            saved.middle_statistics = Some(statistics);
-        }
-        if saved.inner.is_none() {
-            let inner = self.activations(config.inner);
-            if saved.pre_activation.is_none() {
-                let pre = (purpose == Purpose::Training).then(|| self.activations(config.inner));
-                saved.z[2] = self.linear(LinearName::DenseHTo4h);
-                saved.pre_activation = pre;
-            }
-            saved.inner = Some(inner);
-        }
-    }
-
-    /// `Pass::add_to_residual`
-    fn add_to_residual(&self, linear: LinearName) -> Option<Block> {
-        let _output = self.through_dropout(self.rates.output);
-        self.linear(linear)
-    }
-
-    /// `Pass::norm`
-    pub(super) fn norm(&self) -> (Block, Block) {
-        (self.hidden(), self.floats(2))
-    }
-
-    /// `Pass::linear`
-    pub(super) fn linear(&self, linear: LinearName) -> Option<Block> {
-        let rank = self.rank(linear)?;
-        let _masked = self.masked(linear);
-        Some(self.activations(rank))
-    }
-
-    /// `Pass::linear_backward`
-    fn linear_backward(&self, linear: LinearName) {
-        let Some(rank) = self.rank(linear) else { return };
-        let _dz = self.activations(rank);
-        let _masked = self.masked(linear);
-    }
-
-    /// `Pass::masked`
-    fn masked(&self, linear: LinearName) -> Option<Block> {
-        (self.lora_dropout > 0.0)
-            .then(|| self.activations(self.setup.config.linear_shape(linear).1))
-    }
-
-    /// `Pass::through_dropout`
-    fn through_dropout(&self, rate: f32) -> Option<Block> {
-        (rate > 0.0).then(|| self.hidden())
-    }
-
     /// `Pass::layer_backward`
     fn layer_backward(&self, saved: &mut Saved<Block>) {
         self.complete(saved, Purpose::Training);
         let config = &self.setup.config;
 
-        let _d_output = self.through_dropout(self.rates.output);
+        let _d_output = self.dropped(self.rates.output);
         let d_inner = self.activations(config.inner);
         self.linear_backward(LinearName::Dense4hToH);
         let d_pre = self.activations(config.inner);
@@ -170,11 +95,18 @@ impl Pass<'_> {
         self.linear_backward(LinearName::DenseHTo4h);
         drop(d_pre);
 
-        let _d_output = self.through_dropout(self.rates.output);
+        let _d_output = self.dropped(self.rates.output);
         let _d_context = self.hidden();
         self.linear_backward(LinearName::Dense);
         let _d_qkv = self.activations(3 * config.hidden);
         self.linear_backward(LinearName::QueryKeyValue);
+    }
+
+    /// `Pass::linear_backward`
+    fn linear_backward(&self, linear: LinearName) {
+        let Some(rank) = self.setup.tune.rank_of(linear) else { return };
+        let _dz = self.activations(rank);
+        let _masked = self.masked(linear);
     }
 
     /// `Model::head_loss` with gradients

@@ -10,7 +10,9 @@ pub enum Part {
     Frozen,
     /// What is trained, f32.
     Trained,
+    /// Of what is trained, f32.
     Gradients,
+    /// AdamW's two, f32.
     Moments,
     /// Token ids, positions, bounds, names for dropout.
     Inputs,
@@ -27,6 +29,7 @@ pub enum Part {
 }
 
 impl Part {
+    /// All ten, in the order of a plan's rows.
     pub const ALL: [Part; 10] = [
         Part::Frozen,
         Part::Trained,
@@ -40,6 +43,7 @@ impl Part {
         Part::Tail,
     ];
 
+    /// The words for it in a plan.
     pub const fn name(self) -> &'static str {
         match self {
             Part::Frozen => "frozen weights",
@@ -61,10 +65,12 @@ impl Part {
 pub struct Usage([u64; Part::ALL.len()]);
 
 impl Usage {
+    /// Bytes that `part` holds.
     pub fn of(&self, part: Part) -> u64 {
         self.0[part as usize]
     }
 
+    /// Bytes of all parts.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
@@ -73,6 +79,7 @@ impl Usage {
 /// The fullest moment of a pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peak {
+    /// What was held.
     pub usage: Usage,
     /// What was being done.
     pub moment: &'static str,
@@ -80,7 +87,7 @@ pub struct Peak {
 
 /// Counts blocks; clones count together.
 #[derive(Clone, Default)]
-pub(super) struct Tally(Rc<RefCell<State>>);
+pub struct Tally(Rc<RefCell<State>>);
 
 #[derive(Default)]
 struct State {
@@ -118,7 +125,7 @@ impl Tally {
 }
 
 /// A buffer that would be there.
-pub(super) struct Block {
+pub struct Block {
     tally: Tally,
     part: Part,
     bytes: usize,

@@ -5,15 +5,15 @@
 //! m = LN2(x')     y  = residual(x', m) + dropout(gelu(m·W1ᵀ + b1)·W2ᵀ + b2)
 //! residual(x, a) = x (GLM)  |  factor·a (ChatGLM)
 //! ```
-//! source: spec of GLM (pre-LN) and ChatGLM-6B (scaled residual from the normed input); see
-//! engine/README.md.
+//! source: docs/models.md. GLM is pre-LN; ChatGLM-6B adds to the normed input, scaled.
 
-use super::config::{LinearName, Positions, Residual};
-use super::linear::Pass;
-use super::parameters::Flat;
-use super::rows::Site;
+use super::norm::Normed;
+use super::rows::{Pass, Site};
 use crate::base::{Dtype, Shape};
 use crate::device::{Epilogue, Tensor, Turn, View, ViewMut, Write};
+use crate::model::config::Residual;
+use crate::model::model::{Layer, Linear};
+use crate::model::parameters::Flat;
 use anyhow::Result;
 
 /// What a layer's forward keeps for its backward; the rest is computed again, with the same bits.
@@ -32,8 +32,10 @@ pub enum Keep {
 }
 
 impl Keep {
+    /// All five, the most kept first.
     pub const ALL: [Keep; 5] = [Keep::All, Keep::Lean, Keep::NoInner, Keep::NoQkv, Keep::Input];
 
+    /// The word for it in settings and plans.
     pub const fn name(self) -> &'static str {
         match self {
             Keep::All => "all",
@@ -52,7 +54,7 @@ pub struct Saved<T = Tensor> {
     pub x: T,
     /// `[R, h]`, LN1's output.
     pub normed: Option<T>,
-    /// `[R, 2]` f32.
+    /// `[R, 2]` f32, of LN1.
     pub statistics: Option<T>,
     /// `[R, 3h]`, after rotation.
     pub qkv: Option<T>,
@@ -62,14 +64,24 @@ pub struct Saved<T = Tensor> {
     pub log_sum_exp: Option<T>,
     /// `[R, h]`, between the two sub-layers.
     pub middle: Option<T>,
+    /// `[R, h]`, LN2's output.
     pub middle_normed: Option<T>,
+    /// `[R, 2]` f32, of LN2.
     pub middle_statistics: Option<T>,
     /// `[R, inner]`, GELU's argument.
     pub pre_activation: Option<T>,
     /// `[R, inner]`, GELU's value.
     pub inner: Option<T>,
     /// x·Aᵀ of each adapted linear.
-    pub z: [Option<T>; 4],
+    pub z: LowRanks<T>,
+}
+
+/// `[R, r]` of each of a layer's linears, `None` where it has no adapter or has not run.
+pub struct LowRanks<T> {
+    pub query_key_value: Option<T>,
+    pub dense: Option<T>,
+    pub dense_h_to_4h: Option<T>,
+    pub dense_4h_to_h: Option<T>,
 }
 
 impl<T> Saved<T> {
@@ -86,7 +98,12 @@ impl<T> Saved<T> {
             middle_statistics: None,
             pre_activation: None,
             inner: None,
-            z: [None, None, None, None],
+            z: LowRanks {
+                query_key_value: None,
+                dense: None,
+                dense_h_to_4h: None,
+                dense_4h_to_h: None,
+            },
         }
     }
 
@@ -110,7 +127,9 @@ impl<T> Saved<T> {
             self.middle = None;
             self.middle_statistics = None;
             // The last product is not computed again, so its z stays.
-            self.z[..3].fill_with(|| None);
+            self.z.query_key_value = None;
+            self.z.dense = None;
+            self.z.dense_h_to_4h = None;
         }
     }
 }
@@ -118,53 +137,43 @@ impl<T> Saved<T> {
 /// Whether a backward will follow: GELU's argument is written down only then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
+    /// No backward will follow.
     Inference,
+    /// A backward will follow, or is running.
     Training,
 }
 
 impl Pass<'_> {
     /// The layer's output; everything a backward needs is left in `saved`.
-    pub fn layer(&self, saved: &mut Saved, layer: usize, purpose: Purpose) -> Result<Tensor> {
+    pub fn layer(&self, saved: &mut Saved, layer: &Layer, purpose: Purpose) -> Result<Tensor> {
         self.complete(saved, layer, purpose)?;
         let [inner, middle, normed] = [&saved.inner, &saved.middle, &saved.middle_normed].map(done);
         let mut y = self.like(&saved.x)?;
-        let site = Site::FeedForwardOutput(layer);
-        saved.z[3] = self.add_to_residual(
-            y.view_mut(),
-            inner,
-            middle,
-            normed,
-            layer,
-            LinearName::Dense4hToH,
-            site,
-        )?;
+        let site = Site::FeedForwardOutput(layer.number);
+        saved.z.dense_4h_to_h =
+            self.add_to_residual(y.view_mut(), inner, middle, normed, &layer.dense_4h_to_h, site)?;
         Ok(y)
     }
 
     /// Fills in what is missing in `saved`, in the order of the forward.
-    fn complete(&self, saved: &mut Saved, layer: usize, purpose: Purpose) -> Result<()> {
+    fn complete(&self, saved: &mut Saved, layer: &Layer, purpose: Purpose) -> Result<()> {
         let (rows, hidden) = (saved.x.shape().rows(), saved.x.shape().cols());
-        let device = &self.model.device;
+        let model = self.model;
+        let device = &model.device;
         let dtype = saved.x.dtype();
-        let config = &self.model.config;
+        let config = &model.config;
         if saved.normed.is_none()
             && (saved.qkv.is_none() || saved.middle.is_none() || purpose == Purpose::Training)
         {
-            let (y, statistics) = self.norm(saved.x.view(), self.model.input_norm(layer))?;
+            let (y, statistics) = model.norm(saved.x.view(), &layer.input_norm)?;
             saved.normed = Some(y);
             saved.statistics = Some(statistics);
         }
         if saved.qkv.is_none() {
             let mut qkv = device.alloc(Shape::matrix(rows, 3 * hidden), dtype)?;
-            let x = done(&saved.normed);
-            let z = self.linear(
-                qkv.view_mut(),
-                x,
-                layer,
-                LinearName::QueryKeyValue,
-                Epilogue::default(),
-            )?;
-            saved.z[0] = z;
+            let (x, linear) = (done(&saved.normed), &layer.query_key_value);
+            let z = self.linear(qkv.view_mut(), x, linear, Epilogue::default())?;
+            saved.z.query_key_value = z;
             self.rotate(qkv.view_mut(), Turn::Forward)?;
             saved.qkv = Some(qkv);
         }
@@ -178,8 +187,8 @@ impl Pass<'_> {
                 &self.rows.segments,
                 config.heads,
                 config.qkv,
-                self.model.attention_scale(),
-                self.rows.dropout(self.noise, Site::Attention(layer)),
+                config.attention_scale(),
+                self.dropout(Site::Attention(layer.number)),
             )?;
             saved.context = Some(context);
             saved.log_sum_exp = Some(log_sum_exp);
@@ -187,21 +196,14 @@ impl Pass<'_> {
         if saved.middle.is_none() {
             let mut middle = self.like(&saved.x)?;
             let [context, normed] = [&saved.context, &saved.normed].map(done);
-            let site = Site::AttentionOutput(layer);
             let x = saved.x.view();
-            saved.z[1] = self.add_to_residual(
-                middle.view_mut(),
-                context,
-                x,
-                normed,
-                layer,
-                LinearName::Dense,
-                site,
-            )?;
+            let site = Site::AttentionOutput(layer.number);
+            saved.z.dense =
+                self.add_to_residual(middle.view_mut(), context, x, normed, &layer.dense, site)?;
             saved.middle = Some(middle);
         }
         if saved.middle_normed.is_none() {
-            let (y, statistics) = self.norm(done(&saved.middle), self.model.middle_norm(layer))?;
+            let (y, statistics) = model.norm(done(&saved.middle), &layer.post_attention_norm)?;
             saved.middle_normed = Some(y);
             saved.middle_statistics = Some(statistics);
         }
@@ -221,9 +223,9 @@ impl Pass<'_> {
                         pre_activation: pre.as_mut().map(Tensor::view_mut),
                         ..Epilogue::default()
                     };
-                    let x = done(&saved.middle_normed);
-                    saved.z[2] =
-                        self.linear(inner.view_mut(), x, layer, LinearName::DenseHTo4h, epilogue)?;
+                    let (x, linear) = (done(&saved.middle_normed), &layer.dense_h_to_4h);
+                    let z = self.linear(inner.view_mut(), x, linear, epilogue)?;
+                    saved.z.dense_h_to_4h = z;
                     saved.pre_activation = pre;
                 }
             }
@@ -233,15 +235,13 @@ impl Pass<'_> {
     }
 
     /// y = residual + dropout(x·Wᵀ + b), the residual being `input` or factor·`normed`.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn add_to_residual(
+    fn add_to_residual(
         &self,
         mut y: ViewMut,
         x: View,
         input: View,
         normed: View,
-        layer: usize,
-        linear: LinearName,
+        linear: &Linear,
         site: Site,
     ) -> Result<Option<Tensor>> {
         let device = &self.model.device;
@@ -249,51 +249,19 @@ impl Pass<'_> {
             Residual::Plain => (input, 1.0),
             Residual::Scaled(factor) => (normed, factor),
         };
-        let Some(dropout) = self.rows.dropout(self.noise, site) else {
+        let Some(dropout) = self.dropout(site) else {
             let epilogue = Epilogue { residual: Some((residual, factor)), ..Epilogue::default() };
-            return self.linear(y, x, layer, linear, epilogue);
+            return self.linear(y, x, linear, epilogue);
         };
         let mut output = device.alloc(y.shape(), y.dtype())?;
-        let z = self.linear(output.view_mut(), x, layer, linear, Epilogue::default())?;
+        let z = self.linear(output.view_mut(), x, linear, Epilogue::default())?;
         device.dropout(y.reborrow(), output.view(), dropout, Write::Set)?;
         device.blend(y, residual, factor, 1.0)?;
         Ok(z)
     }
-
-    pub(super) fn rotate(&self, qkv: ViewMut, turn: Turn) -> Result<()> {
-        let config = &self.model.config;
-        match config.positions {
-            Positions::Learned => Ok(()),
-            Positions::Rotary2d => {
-                let positions = [self.rows.positions[0].view(), self.rows.positions[1].view()];
-                self.model.device.rotate(
-                    qkv,
-                    self.model.rotary(positions),
-                    config.heads,
-                    config.qkv,
-                    turn,
-                )
-            }
-        }
-    }
-
-    /// Layer norm's output and statistics.
-    pub(super) fn norm(&self, x: View, (weight, bias): (View, View)) -> Result<(Tensor, Tensor)> {
-        let device = &self.model.device;
-        let mut y = device.alloc(x.shape(), x.dtype())?;
-        let mut statistics = device.alloc(Shape::matrix(x.rows(), 2), Dtype::F32)?;
-        let epsilon = self.model.config.layernorm_epsilon;
-        device.layernorm(y.view_mut(), statistics.view_mut(), x, weight, bias, epsilon)?;
-        Ok((y, statistics))
-    }
-
-    fn like(&self, x: &Tensor) -> Result<Tensor> {
-        self.model.device.alloc(x.shape(), x.dtype())
-    }
 }
 
-// --- backwards
-// ------------------------------------------------------------------------------------------------------
+// --- backwards ----------------------------------------------------------------------------------
 
 impl Pass<'_> {
     /// Turns the gradient of the layer's output into that of its input, in place; parameter
@@ -303,7 +271,7 @@ impl Pass<'_> {
         dy: &mut Tensor,
         gradients: &mut Flat,
         saved: &mut Saved,
-        layer: usize,
+        layer: &Layer,
     ) -> Result<()> {
         self.complete(saved, layer, Purpose::Training)?;
         let device = &self.model.device;
@@ -312,60 +280,30 @@ impl Pass<'_> {
             [&saved.inner, &saved.pre_activation, &saved.middle, &saved.middle_normed].map(done);
 
         // Feed-forward network: dy → d_inner → d_pre → d_normed → dy (now of the middle).
-        let d_output = self.through_dropout(dy, Site::FeedForwardOutput(layer))?;
-        let d_view = d_output.as_ref().map_or(dy.view(), Tensor::view);
+        let d_output = self.dropped(dy, Site::FeedForwardOutput(layer.number))?;
+        let d = d_output.as_ref().map_or(dy.view(), Tensor::view);
         let mut d_inner = device.alloc(inner.shape(), inner.dtype())?;
-        let z = saved.z[3].as_ref();
-        self.linear_backward(
-            d_inner.view_mut(),
-            gradients,
-            d_view,
-            inner,
-            z,
-            layer,
-            LinearName::Dense4hToH,
-        )?;
+        let (z, linear) = (saved.z.dense_4h_to_h.as_ref(), &layer.dense_4h_to_h);
+        self.linear_backward(d_inner.view_mut(), gradients, d, inner, z, linear)?;
         let mut d_pre = device.alloc(pre.shape(), pre.dtype())?;
         device.gelu_backward(d_pre.view_mut(), d_inner.view(), pre, config.gelu)?;
         drop(d_inner);
         let mut d_normed = self.like(dy)?;
-        let z = saved.z[2].as_ref();
+        let (z, linear) = (saved.z.dense_h_to_4h.as_ref(), &layer.dense_h_to_4h);
         let d = d_pre.view();
-        self.linear_backward(
-            d_normed.view_mut(),
-            gradients,
-            d,
-            middle_normed,
-            z,
-            layer,
-            LinearName::DenseHTo4h,
-        )?;
+        self.linear_backward(d_normed.view_mut(), gradients, d, middle_normed, z, linear)?;
         drop(d_pre);
         let statistics = done(&saved.middle_statistics);
-        self.residual_backward(
-            dy,
-            gradients,
-            &mut d_normed,
-            middle,
-            statistics,
-            Norm::Middle(layer),
-        )?;
+        let normed = Normed { norm: &layer.post_attention_norm, x: middle, statistics };
+        self.residual_backward(dy, gradients, &mut d_normed, normed)?;
 
         // Attention: dy → d_context → d_qkv → d_normed → dy (now of the input).
         let [context, qkv, normed] = [&saved.context, &saved.qkv, &saved.normed].map(done);
-        let d_output = self.through_dropout(dy, Site::AttentionOutput(layer))?;
-        let d_view = d_output.as_ref().map_or(dy.view(), Tensor::view);
+        let d_output = self.dropped(dy, Site::AttentionOutput(layer.number))?;
+        let d = d_output.as_ref().map_or(dy.view(), Tensor::view);
         let mut d_context = self.like(dy)?;
-        let z = saved.z[1].as_ref();
-        self.linear_backward(
-            d_context.view_mut(),
-            gradients,
-            d_view,
-            context,
-            z,
-            layer,
-            LinearName::Dense,
-        )?;
+        let z = saved.z.dense.as_ref();
+        self.linear_backward(d_context.view_mut(), gradients, d, context, z, &layer.dense)?;
         let mut d_qkv = device.alloc(qkv.shape(), qkv.dtype())?;
         device.attention_backward(
             d_qkv.view_mut(),
@@ -376,85 +314,36 @@ impl Pass<'_> {
             &self.rows.segments,
             config.heads,
             config.qkv,
-            self.model.attention_scale(),
-            self.rows.dropout(self.noise, Site::Attention(layer)),
+            config.attention_scale(),
+            self.dropout(Site::Attention(layer.number)),
         )?;
         self.rotate(d_qkv.view_mut(), Turn::Backward)?;
-        let z = saved.z[0].as_ref();
+        let (z, linear) = (saved.z.query_key_value.as_ref(), &layer.query_key_value);
         let d = d_qkv.view();
-        self.linear_backward(
-            d_normed.view_mut(),
-            gradients,
-            d,
-            normed,
-            z,
-            layer,
-            LinearName::QueryKeyValue,
-        )?;
-        let statistics = done(&saved.statistics);
-        self.residual_backward(
-            dy,
-            gradients,
-            &mut d_normed,
-            saved.x.view(),
-            statistics,
-            Norm::Input(layer),
-        )
+        self.linear_backward(d_normed.view_mut(), gradients, d, normed, z, linear)?;
+        let (x, statistics) = (saved.x.view(), done(&saved.statistics));
+        let normed = Normed { norm: &layer.input_norm, x, statistics };
+        self.residual_backward(dy, gradients, &mut d_normed, normed)
     }
 
-    /// dy ← gradient of a sub-layer's input x, given dy of its output and `d_normed` of what its
-    /// linears read.
+    /// dy ← gradient of a sub-layer's input, given dy of its output and `d_normed` of what its
+    /// linears read, the input under `normed`.
     fn residual_backward(
         &self,
         dy: &mut Tensor,
         gradients: &mut Flat,
         d_normed: &mut Tensor,
-        x: View,
-        statistics: View,
-        norm: Norm,
+        normed: Normed,
     ) -> Result<()> {
-        let device = &self.model.device;
         let write = match self.model.config.residual {
             Residual::Plain => Write::Add,
             Residual::Scaled(factor) => {
-                device.blend(d_normed.view_mut(), dy.view(), factor, 1.0)?;
+                self.model.device.blend(d_normed.view_mut(), dy.view(), factor, 1.0)?;
                 Write::Set
             }
         };
-        self.norm_backward(dy.view_mut(), gradients, d_normed.view(), x, statistics, norm, write)
+        self.model.norm_backward(dy.view_mut(), gradients, d_normed.view(), normed, write)
     }
-
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn norm_backward(
-        &self,
-        dx: ViewMut,
-        gradients: &mut Flat,
-        dy: View,
-        x: View,
-        statistics: View,
-        norm: Norm,
-        write: Write,
-    ) -> Result<()> {
-        let (weight, _) = self.model.norm(norm);
-        let parameters = self.model.trained_norm(norm).map(|(w, b)| gradients.pair_mut(w, b));
-        self.model.device.layernorm_backward(dx, parameters, dy, x, weight, statistics, write)
-    }
-
-    /// The gradient before dropout, `None` where nothing was dropped.
-    pub(super) fn through_dropout(&self, dy: &Tensor, site: Site) -> Result<Option<Tensor>> {
-        let Some(dropout) = self.rows.dropout(self.noise, site) else { return Ok(None) };
-        let mut d = self.like(dy)?;
-        self.model.device.dropout(d.view_mut(), dy.view(), dropout, Write::Set)?;
-        Ok(Some(d))
-    }
-}
-
-/// Which layer norm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Norm {
-    Input(usize),
-    Middle(usize),
-    Final,
 }
 
 fn done(tensor: &Option<Tensor>) -> View<'_> {

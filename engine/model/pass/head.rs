@@ -1,50 +1,40 @@
 //! From hidden rows to logits, losses and log-probabilities. Logits of many rows exist one chunk at
 //! a time.
 
-use super::glm::Model;
-use super::layer::Norm;
-use super::linear::Pass;
-use super::parameters::Flat;
-use super::rows::Rows;
+use super::norm::Normed;
 use crate::base::{Dtype, Shape};
 use crate::data::Batch;
 use crate::device::{Epilogue, Form, Tensor, View, Write};
+use crate::model::model::Model;
+use crate::model::parameters::Flat;
 use anyhow::Result;
 
 /// Bytes of f32 logits that may exist at once.
 const CHUNK_BYTES: usize = 16 << 20;
 
 /// Rows whose logits exist at once.
-pub(super) fn chunk_rows(vocabulary: usize) -> usize {
+pub fn chunk_rows(vocabulary: usize) -> usize {
     (CHUNK_BYTES / (4 * vocabulary)).max(8)
 }
 
 impl Model {
-    /// The last layer norm: `[R, h]` and its statistics.
-    pub(super) fn final_norm(&self, x: View) -> Result<(Tensor, Tensor)> {
-        let (weight, bias) = self.norm(Norm::Final);
-        let mut y = self.device.alloc(x.shape(), x.dtype())?;
-        let mut statistics = self.device.alloc(Shape::matrix(x.rows(), 2), Dtype::F32)?;
-        let epsilon = self.config.layernorm_epsilon;
-        self.device.layernorm(y.view_mut(), statistics.view_mut(), x, weight, bias, epsilon)?;
-        Ok((y, statistics))
-    }
-
-    /// The output of the last layer norm for every row.
+    /// The final norm of every row of `x` `[R, h]`, the last layer's output: `[R, h]`.
     pub fn finish(&self, x: &Tensor) -> Result<Tensor> {
-        self.final_norm(x.view()).map(|(y, _)| y)
+        self.norm(x.view(), &self.weights.final_norm).map(|(y, _)| y)
     }
 
-    /// logits = y·Eᵀ, `[R, V]` f32, of normed rows; for few rows, or where all are wanted.
+    /// logits = y·Eᵀ, `[R, V]` f32, of normed rows `[R, h]`, E the output matrix; for few rows, or
+    /// where all are wanted.
     pub fn logits(&self, y: View) -> Result<Tensor> {
+        let output = self.view(self.weights.output());
         let mut logits =
             self.device.alloc(Shape::matrix(y.rows(), self.config.vocabulary), Dtype::F32)?;
-        self.device.matmul(logits.view_mut(), y, self.head(), Form::Nt, Epilogue::default())?;
+        self.device.matmul(logits.view_mut(), y, output, Form::Nt, Epilogue::default())?;
         Ok(logits)
     }
 
-    /// Log-softmax over the full vocabulary of normed rows, read at `ids[first[r]..first[r + 1]]`
-    /// of each row r.
+    /// Log-softmax over the full vocabulary of normed rows `[R, h]`, read at
+    /// `ids[first[r]..first[r + 1]]` of each row r: `[ids.len()]`, natural logarithms.
     pub fn log_probs_at(&self, y: View, first: &[u32], ids: &[u32]) -> Result<Vec<f32>> {
         let mut values = Vec::with_capacity(ids.len());
         let chunk = chunk_rows(self.config.vocabulary);
@@ -65,8 +55,8 @@ impl Model {
         Ok(values)
     }
 
-    /// The loss of the target rows of `x` (the last layer's output) and, with `gradients`, the
-    /// gradient of `x`.
+    /// The loss of the target rows of `x` `[R, h]` (the last layer's output) and, with
+    /// `gradients`, the gradient of `x`.
     pub(super) fn head_loss(
         &self,
         x: View,
@@ -75,6 +65,7 @@ impl Model {
         gradients: Option<&mut Flat>,
     ) -> Result<(f64, Option<Tensor>)> {
         let device = &self.device;
+        let (final_norm, output) = (&self.weights.final_norm, self.weights.output());
         let targets = batch.target_rows.len();
         if targets == 0 {
             let dx = gradients.map(|_| device.zeros(x.shape(), x.dtype())).transpose()?;
@@ -87,7 +78,7 @@ impl Model {
         let weights = device.upload_f32(&scaled, Shape::vector(targets), Dtype::F32)?;
         let mut gathered = device.alloc(Shape::matrix(targets, x.cols()), x.dtype())?;
         device.embed(gathered.view_mut(), &[(x, rows.view())], Write::Set)?;
-        let (normed, statistics) = self.final_norm(gathered.view())?;
+        let (normed, statistics) = self.norm(gathered.view(), final_norm)?;
         let mut losses = device.alloc(Shape::vector(targets), Dtype::F32)?;
         let chunk = chunk_rows(self.config.vocabulary);
         let mut gradients = gradients;
@@ -121,8 +112,8 @@ impl Model {
             };
             let d_logits = narrow.as_ref().map_or(logits.view(), Tensor::view);
             let d = d_normed.view_mut().row_range(range);
-            device.matmul(d, d_logits, self.head(), Form::Nn, Epilogue::default())?;
-            if let Some(slot) = self.trained_head() {
+            device.matmul(d, d_logits, self.view(output), Form::Nn, Epilogue::default())?;
+            if let Some(slot) = output.slot() {
                 let add = Epilogue { write: Write::Add, ..Epilogue::default() };
                 device.matmul(gradients.view_mut(slot), logits.view(), y, Form::Tn, add)?;
             }
@@ -140,15 +131,11 @@ impl Model {
         // in any dtype.
         let mut d_gathered = device.alloc(Shape::matrix(targets + 1, x.cols()), x.dtype())?;
         device.zero(d_gathered.view_mut().row_range(targets..targets + 1))?;
-        let (weight, _) = self.norm(Norm::Final);
-        let parameters = self.trained_norm(Norm::Final).map(|(w, b)| gradients.pair_mut(w, b));
-        device.layernorm_backward(
+        self.norm_backward(
             d_gathered.view_mut().row_range(0..targets),
-            parameters,
+            gradients,
             d_normed.view(),
-            gathered.view(),
-            weight,
-            statistics.view(),
+            Normed { norm: final_norm, x: gathered.view(), statistics: statistics.view() },
             Write::Set,
         )?;
         let mut sources = vec![targets as u32; x.rows()];
@@ -160,9 +147,4 @@ impl Model {
         device.embed(dx.view_mut(), &[(d_gathered.view(), sources.view())], Write::Set)?;
         Ok((loss / divisor, Some(dx)))
     }
-}
-
-/// A pass that only answers, over rows already on the device.
-pub(super) fn answering<'a>(model: &'a Model, rows: &'a Rows) -> Pass<'a> {
-    Pass { model, rows, noise: None }
 }

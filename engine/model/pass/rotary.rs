@@ -1,24 +1,21 @@
-//! Cosines and sines of the 2D rotary positions (ChatGLM).
+//! The 2D rotary positions (ChatGLM): their tables, and the turn of queries and keys.
 
-use super::config::Config;
+use super::rows::Pass;
 use crate::base::{Dtype, Shape};
-use crate::device::{Device, Rotary, Tensor, View};
+use crate::device::{Device, Rotary, Turn, ViewMut};
+use crate::model::config::Config;
+use crate::model::model::RotaryTables;
 use anyhow::Result;
 use half::f16;
 
-/// `[P, d/4]` cosines and sines of position × 10000^(-2j/D), D = d/2: each half of a head's dims
-/// turns by its own position.
-pub struct RotaryTables {
-    cos: Tensor,
-    sin: Tensor,
-}
-
 impl RotaryTables {
-    /// Frequencies are rounded to f16 as the original stores them; with f16 storage the angle, its
-    /// cosine and its sine are rounded too, which is what the published f16 model computes.
+    /// Cosines and sines of position × 10000^(-2j/D), D = d/2: each half of a head's dims turns by
+    /// its own position. Frequencies are rounded to f16 as the original stores them; with f16
+    /// storage the angle, its cosine and its sine are rounded too, which is what the published f16
+    /// model computes.
     pub fn new(device: &Device, config: &Config, dtype: Dtype) -> Result<RotaryTables> {
         let dims = config.head_dim() / 2;
-        let rows = config.max_positions + 1;
+        let rows = config.position_rows();
         let round = |x: f32| if dtype == Dtype::F16 { f16::from_f32(x).to_f32() } else { x };
         let frequencies: Vec<f32> = (0..dims / 2)
             .map(|j| f16::from_f32(10000f32.powf(-2.0 * j as f32 / dims as f32)).to_f32())
@@ -38,14 +35,20 @@ impl RotaryTables {
             sin: device.upload_f32(&sin, shape, Dtype::F32)?,
         })
     }
+}
 
-    /// Number of positions in the tables.
-    pub fn positions(&self) -> usize {
-        self.cos.shape().rows()
-    }
-
-    pub fn at<'a>(&'a self, positions: [View<'a>; 2]) -> Rotary<'a> {
-        Rotary { cos: self.cos.view(), sin: self.sin.view(), positions }
+impl Pass<'_> {
+    /// Turns queries and keys of `qkv` `[R, 3h]` by the rows' positions, or back; nothing where
+    /// positions are learned.
+    pub fn rotate(&self, qkv: ViewMut, turn: Turn) -> Result<()> {
+        let config = &self.model.config;
+        let Some(tables) = &self.model.rotary else { return Ok(()) };
+        let rotary = Rotary {
+            cos: tables.cos.view(),
+            sin: tables.sin.view(),
+            positions: [self.rows.positions[0].view(), self.rows.positions[1].view()],
+        };
+        self.model.device.rotate(qkv, rotary, config.heads, config.qkv, turn)
     }
 }
 

@@ -2,17 +2,14 @@
 //! by all that continue it, and a *tail* of slots for produced tokens. A continuation is a path of
 //! slots: forking copies integers, never keys.
 
-use super::glm::Model;
-use super::head::answering;
 use super::layer::{Purpose, Saved};
-use super::rows::Rows;
+use super::rows::{Pass, Rows};
 use crate::base::{Dtype, Shape};
 use crate::data::Batch;
-use crate::device::{CacheRows, Epilogue, Tensor, Turn, View};
+use crate::device::{CacheRows, Epilogue, Tensor, Turn, View, Write};
+use crate::model::model::Model;
 use anyhow::Result;
 use std::ops::Range;
-
-use super::config::LinearName;
 
 /// Keys and values of every layer, `[rows, 2h]` each.
 pub struct KvCache {
@@ -26,7 +23,9 @@ pub struct KvCache {
 /// Produced tokens to run: one row each.
 #[derive(Clone, Debug, Default)]
 pub struct Extension {
+    /// `[R]`
     pub tokens: Vec<u32>,
+    /// `[R]` each: the place of the mask that is filled, the place in the answer.
     pub positions: [Vec<u32>; 2],
     /// Which request each row continues.
     pub requests: Vec<u32>,
@@ -35,15 +34,17 @@ pub struct Extension {
     /// `[R + 1]`: row r sees, after its prompt, the slots `path[path_start[r]..path_start[r + 1]]`,
     /// its own last.
     pub path_start: Vec<u32>,
+    /// The slots of all rows' paths, one row after another.
     pub path: Vec<u32>,
 }
 
 impl Extension {
+    /// No rows yet.
     pub fn new() -> Extension {
         Extension { path_start: vec![0], ..Extension::default() }
     }
 
-    /// Adds a row; `path` ends with `slot`.
+    /// Adds a row at `position` ([`crate::model::Config::produced`]); `path` ends with `slot`.
     pub fn push(&mut self, request: u32, token: u32, position: [u32; 2], slot: u32, path: &[u32]) {
         debug_assert_eq!(path.last(), Some(&slot));
         self.tokens.push(token);
@@ -55,6 +56,7 @@ impl Extension {
         self.path_start.push(self.path.len() as u32);
     }
 
+    /// R
     pub fn rows(&self) -> usize {
         self.tokens.len()
     }
@@ -76,16 +78,15 @@ impl KvCache {
         mut observe: impl FnMut(usize, View) -> Result<()>,
     ) -> Result<(KvCache, Tensor)> {
         let (device, config) = (&model.device, &model.config);
-        model.check(&batch.tokens, [&batch.positions[0], &batch.positions[1]])?;
-        let rows = Rows::upload(device, batch, None)?;
-        let pass = answering(model, &rows);
+        let rows = Rows::upload(model, batch, None)?;
+        let pass = Pass::answering(model, &rows);
         let all: Vec<u32> = (0..batch.tokens.len() as u32).collect();
         let all = device.upload_u32(&all)?;
         let mut cache =
             KvCache { prompt: Vec::new(), tail: Vec::new(), requests: Vec::new(), slots };
-        let mut x = model.embed(&rows)?;
+        let mut x = pass.embed()?;
         observe(0, x.view())?;
-        for layer in 0..config.layers {
+        for layer in &model.weights.layers {
             let mut saved = Saved::new(x);
             x = pass.layer(&mut saved, layer, Purpose::Inference)?;
             let qkv = saved.qkv.as_ref().expect("a forward leaves queries, keys and values").view();
@@ -96,14 +97,14 @@ impl KvCache {
             cache
                 .tail
                 .push(device.alloc(Shape::matrix(slots.max(1), 2 * config.hidden), model.dtype)?);
-            observe(layer + 1, x.view())?;
+            observe(layer.number + 1, x.view())?;
         }
         cache.requests = batch.starts.windows(2).map(|w| w[0]..w[1]).collect();
         let last: Vec<u32> = batch.starts[1..].iter().map(|end| end - 1).collect();
         let last = device.upload_u32(&last)?;
         let mut ends =
             device.alloc(Shape::matrix(last.shape().count(), config.hidden), model.dtype)?;
-        device.embed(ends.view_mut(), &[(x.view(), last.view())], crate::device::Write::Set)?;
+        device.embed(ends.view_mut(), &[(x.view(), last.view())], Write::Set)?;
         let normed = model.finish(&ends)?;
         Ok((cache, normed))
     }
@@ -115,6 +116,7 @@ impl KvCache {
         self.extend_observed(model, extension, |_, _| Ok(()))
     }
 
+    /// As [`KvCache::extend`]; `observe(i, x)` sees the embedding (0) and each layer's output (i).
     pub fn extend_observed(
         &mut self,
         model: &Model,
@@ -127,7 +129,6 @@ impl KvCache {
             extension.slots.iter().all(|&s| (s as usize) < self.slots.max(1)),
             "a slot beyond the tail"
         );
-        model.check(&extension.tokens, [&extension.positions[0], &extension.positions[1]])?;
         // As a batch these rows are sequences of one; only tokens and positions matter outside
         // attention.
         let ones = Batch {
@@ -138,8 +139,8 @@ impl KvCache {
             examples: vec![0; count],
             ..Batch::default()
         };
-        let rows = Rows::upload(device, &ones, None)?;
-        let pass = answering(model, &rows);
+        let rows = Rows::upload(model, &ones, None)?;
+        let pass = Pass::answering(model, &rows);
         let slots = device.upload_u32(&extension.slots)?;
         let path_start = device.upload_u32(&extension.path_start)?;
         let path = device.upload_u32(&extension.path)?;
@@ -153,21 +154,16 @@ impl KvCache {
         let cached =
             CacheRows { prompt: prompt.view(), path_start: path_start.view(), path: path.view() };
 
-        let mut x = model.embed(&rows)?;
+        let mut x = pass.embed()?;
         observe(0, x.view())?;
-        for layer in 0..config.layers {
+        let kept = self.prompt.iter().zip(&mut self.tail);
+        for (layer, (prompt, tail)) in model.weights.layers.iter().zip(kept) {
             let mut saved = Saved::new(x);
-            let (normed, _) = pass.norm(saved.x.view(), model.input_norm(layer))?;
+            let (normed, _) = model.norm(saved.x.view(), &layer.input_norm)?;
             let mut qkv = device.alloc(Shape::matrix(count, 3 * config.hidden), model.dtype)?;
-            pass.linear(
-                qkv.view_mut(),
-                normed.view(),
-                layer,
-                LinearName::QueryKeyValue,
-                Epilogue::default(),
-            )?;
+            let linear = &layer.query_key_value;
+            pass.linear(qkv.view_mut(), normed.view(), linear, Epilogue::default())?;
             pass.rotate(qkv.view_mut(), Turn::Forward)?;
-            let tail = &mut self.tail[layer];
             device.cache_store(
                 tail.view_mut(),
                 qkv.view(),
@@ -179,18 +175,18 @@ impl KvCache {
             device.cache_attention(
                 context.view_mut(),
                 qkv.view(),
-                self.prompt[layer].view(),
+                prompt.view(),
                 tail.view(),
                 cached,
                 config.heads,
                 config.qkv,
-                model.attention_scale(),
+                config.attention_scale(),
             )?;
             saved.normed = Some(normed);
             saved.qkv = Some(qkv);
             saved.context = Some(context);
             x = pass.layer(&mut saved, layer, Purpose::Inference)?;
-            observe(layer + 1, x.view())?;
+            observe(layer.number + 1, x.view())?;
         }
         model.finish(&x)
     }
@@ -216,6 +212,7 @@ impl KvCache {
         self.prompt[layer].view()
     }
 
+    /// Number of requests.
     pub fn requests(&self) -> usize {
         self.requests.len()
     }

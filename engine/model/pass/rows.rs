@@ -1,15 +1,30 @@
-//! A batch on the device, and the randomness of one pass over it.
+//! A batch on the device, and one pass of a model over it.
 
-use super::config::Rates;
-use crate::base::{Dtype, Shape};
+use crate::base::{Dtype, Fault, Shape};
 use crate::data::Batch;
-use crate::device::{Device, Dropout, Segments, Tensor};
+use crate::device::{Dropout, Segments, Tensor, Write};
+use crate::model::config::{LinearName, Rates};
+use crate::model::model::Model;
 use anyhow::Result;
+
+/// One pass of a model over one batch: what every step of it needs to know.
+#[derive(Clone, Copy)]
+pub struct Pass<'a> {
+    /// The weights.
+    pub model: &'a Model,
+    /// The batch.
+    pub rows: &'a Rows,
+    /// What is dropped; `None` in a pass that only answers.
+    pub noise: Option<&'a Noise>,
+}
 
 /// The rows of a batch where the ops can see them.
 pub struct Rows {
+    /// `[R]` u32
     pub tokens: Tensor,
+    /// `[R]` u32 each: the place in the text, the place in the block.
     pub positions: [Tensor; 2],
+    /// Which rows see which.
     pub segments: Segments,
     /// `[R, 3]` names of the rows for dropout; only where a pass drops something.
     names: Option<Tensor>,
@@ -19,9 +34,13 @@ pub struct Rows {
 /// batches.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Noise {
+    /// Of the run.
     pub seed: u64,
+    /// Number of the optimiser step.
     pub step: u64,
+    /// Of the model itself.
     pub rates: Rates,
+    /// Rate at which inputs of adapters are dropped, 0 to below 1.
     pub lora: f32,
 }
 
@@ -37,15 +56,20 @@ impl Noise {
 /// A place in the model where dropout acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Site {
+    /// The sum of the embeddings.
     Embedding,
-    /// Input of the adapter of a linear (0..4) of a layer.
-    Adapter(usize, usize),
+    /// The input of the adapter of a linear of a layer.
+    Adapter(usize, LinearName),
+    /// The attention probabilities of a layer.
     Attention(usize),
+    /// The output of a layer's `dense`.
     AttentionOutput(usize),
+    /// The output of a layer's `dense_4h_to_h`.
     FeedForwardOutput(usize),
 }
 
 impl Site {
+    /// The name of the site in the counter of the generator: eight a layer.
     fn number(self) -> u32 {
         match self {
             Site::Embedding => 0,
@@ -58,8 +82,13 @@ impl Site {
 }
 
 impl Rows {
-    /// Uploads `batch`; `noise` decides whether rows need names.
-    pub fn upload(device: &Device, batch: &Batch, noise: Option<&Noise>) -> Result<Rows> {
+    /// Uploads `batch` for a pass of `model`; `noise` decides whether rows need names. Refuses ids
+    /// and positions that the tables do not have.
+    pub fn upload(model: &Model, batch: &Batch, noise: Option<&Noise>) -> Result<Rows> {
+        let (device, config) = (&model.device, &model.config);
+        refuse_beyond("token", &batch.tokens, config.vocabulary)?;
+        refuse_beyond("position", &batch.positions[0], config.position_rows())?;
+        refuse_beyond("block position", &batch.positions[1], config.position_rows())?;
         let names = match noise {
             Some(noise) if noise.drops() => {
                 let mut words = Vec::with_capacity(3 * batch.tokens.len());
@@ -85,6 +114,7 @@ impl Rows {
         })
     }
 
+    /// R
     pub fn count(&self) -> usize {
         self.tokens.shape().count()
     }
@@ -107,5 +137,41 @@ impl Rows {
             key: Dropout::key(noise.seed, noise.step, site.number()),
             rows: names.view(),
         })
+    }
+}
+
+/// Refuses ids that a table of `rows` rows does not have.
+fn refuse_beyond(what: &str, ids: &[u32], rows: usize) -> Result<()> {
+    match ids.iter().find(|&&id| id as usize >= rows) {
+        None => Ok(()),
+        Some(id) => Err(Fault::Model.error(format!(
+            "input: {what}: expected ids below {rows}, got {id}; do tokenizer, data and weights \
+            belong together?"
+        ))),
+    }
+}
+
+impl<'a> Pass<'a> {
+    /// A pass that only answers.
+    pub fn answering(model: &'a Model, rows: &'a Rows) -> Pass<'a> {
+        Pass { model, rows, noise: None }
+    }
+
+    /// What this pass drops at `site`.
+    pub fn dropout(&self, site: Site) -> Option<Dropout<'a>> {
+        self.rows.dropout(self.noise, site)
+    }
+
+    /// `x` after dropout at `site`, and its gradient before it; `None` where nothing is dropped.
+    pub fn dropped(&self, x: &Tensor, site: Site) -> Result<Option<Tensor>> {
+        let Some(dropout) = self.dropout(site) else { return Ok(None) };
+        let mut y = self.like(x)?;
+        self.model.device.dropout(y.view_mut(), x.view(), dropout, Write::Set)?;
+        Ok(Some(y))
+    }
+
+    /// A buffer of the shape and storage of `x`.
+    pub fn like(&self, x: &Tensor) -> Result<Tensor> {
+        self.model.device.alloc(x.shape(), x.dtype())
     }
 }

@@ -1,0 +1,98 @@
+//! A linear with or without an adapter, forwards and backwards.
+
+use super::rows::{Pass, Site};
+use crate::base::Shape;
+use crate::device::{Epilogue, Form, LowRank, Tensor, View, ViewMut, Write};
+use crate::model::lora::LoraModule;
+use crate::model::model::Linear;
+use crate::model::parameters::Flat;
+use anyhow::Result;
+
+impl Pass<'_> {
+    /// y = epilogue(x·Wᵀ + b + scale·(dropout(x)·Aᵀ)·Bᵀ); returns x·Aᵀ, which the backward needs.
+    pub fn linear(
+        &self,
+        y: ViewMut,
+        x: View,
+        linear: &Linear,
+        epilogue: Epilogue,
+    ) -> Result<Option<Tensor>> {
+        let model = self.model;
+        let device = &model.device;
+        let weight = model.view(&linear.weight);
+        let epilogue = Epilogue { bias: Some(model.view(&linear.bias)), ..epilogue };
+        let Some(module) = &linear.adapter else {
+            device.matmul(y, x, weight, Form::Nt, epilogue)?;
+            return Ok(None);
+        };
+        let (a, b) = (model.values().view(&module.a), model.values().view(&module.b));
+        let masked = self.masked(x, module)?;
+        let input = masked.as_ref().map_or(x, Tensor::view);
+        let mut z = device.alloc(Shape::matrix(x.rows(), module.rank()), x.dtype())?;
+        device.matmul(z.view_mut(), input, a, Form::Nt, Epilogue::default())?;
+        let low_rank = Some(LowRank { z: z.view(), factor: b, scale: module.scale });
+        device.matmul(y, x, weight, Form::Nt, Epilogue { low_rank, ..epilogue })?;
+        Ok(Some(z))
+    }
+
+    /// dx = dy·W + dropout(scale·dy·B·A) (set); gradients of what is trained add: dW = dyᵀ·x, db =
+    /// Σ dy, dB = scale·dyᵀ·z, dA = scale·(dy·B)ᵀ·dropout(x).
+    pub fn linear_backward(
+        &self,
+        mut dx: ViewMut,
+        gradients: &mut Flat,
+        dy: View,
+        x: View,
+        z: Option<&Tensor>,
+        linear: &Linear,
+    ) -> Result<()> {
+        let model = self.model;
+        let device = &model.device;
+        let add = || Epilogue { write: Write::Add, ..Epilogue::default() };
+        if let Some(slot) = linear.weight.slot() {
+            device.matmul(gradients.view_mut(slot), dy, x, Form::Tn, add())?;
+        }
+        if let Some(slot) = linear.bias.slot() {
+            device.sum_rows(gradients.view_mut(slot), dy)?;
+        }
+        let weight = model.view(&linear.weight);
+        let Some(module) = &linear.adapter else {
+            return device.matmul(dx, dy, weight, Form::Nn, Epilogue::default());
+        };
+        let z = z.expect("the forward keeps x·Aᵀ of every adapted linear");
+        let (a, b) = (model.values().view(&module.a), model.values().view(&module.b));
+        let scaled = Epilogue { scale: module.scale, ..Epilogue::default() };
+        let mut dz = device.alloc(z.shape(), z.dtype())?;
+        device.matmul(dz.view_mut(), dy, b, Form::Nn, scaled)?;
+        let scaled = Epilogue { scale: module.scale, ..add() };
+        device.matmul(gradients.view_mut(&module.b), dy, z.view(), Form::Tn, scaled)?;
+        let d_a = gradients.view_mut(&module.a);
+        match self.masked(x, module)? {
+            None => {
+                device.matmul(d_a, dz.view(), x, Form::Tn, add())?;
+                let low_rank = Some(LowRank { z: dz.view(), factor: a, scale: 1.0 });
+                let epilogue = Epilogue { low_rank, ..Epilogue::default() };
+                device.matmul(dx, dy, weight, Form::Nn, epilogue)
+            }
+            Some(masked) => {
+                device.matmul(d_a, dz.view(), masked.view(), Form::Tn, add())?;
+                device.matmul(dx.reborrow(), dy, weight, Form::Nn, Epilogue::default())?;
+                let mut tail = masked;
+                device.matmul(tail.view_mut(), dz.view(), a, Form::Nn, Epilogue::default())?;
+                let site = Site::Adapter(module.layer, module.linear);
+                let dropout = self.dropout(site).expect("a masked input has a dropout");
+                device.dropout(dx, tail.view(), dropout, Write::Add)
+            }
+        }
+    }
+
+    /// The adapter's input under dropout, `None` without.
+    fn masked(&self, x: View, module: &LoraModule) -> Result<Option<Tensor>> {
+        let site = Site::Adapter(module.layer, module.linear);
+        let Some(dropout) = self.dropout(site) else { return Ok(None) };
+        let device = &self.model.device;
+        let mut masked = device.alloc(x.shape(), x.dtype())?;
+        device.dropout(masked.view_mut(), x, dropout, Write::Set)?;
+        Ok(Some(masked))
+    }
+}

@@ -1,0 +1,83 @@
+//! The passes over a batch: answers, losses, gradients. They read the types of
+//! [`super::model`] and [`super::config`]; nothing there knows of them.
+
+pub(super) mod cache;
+mod embed;
+pub(super) mod head;
+pub(super) mod layer;
+mod linear;
+mod norm;
+mod rotary;
+pub(super) mod rows;
+
+use super::model::Model;
+use super::parameters::Flat;
+use crate::data::Batch;
+use crate::device::{Tensor, View};
+use anyhow::Result;
+use layer::{Keep, Purpose, Saved};
+use rows::{Noise, Pass, Rows, Site};
+
+impl Model {
+    /// Runs all layers; `observe(i, x)` sees the embedding (0) and each layer's output (i), `[R,
+    /// h]`. Returns the last output. Refuses ids and positions that the tables do not have.
+    pub fn hidden(
+        &self,
+        batch: &Batch,
+        mut observe: impl FnMut(usize, View) -> Result<()>,
+    ) -> Result<Tensor> {
+        let rows = Rows::upload(self, batch, None)?;
+        let pass = Pass::answering(self, &rows);
+        let mut x = pass.embed()?;
+        observe(0, x.view())?;
+        for layer in &self.weights.layers {
+            x = pass.layer(&mut Saved::new(x), layer, Purpose::Inference)?;
+            observe(layer.number + 1, x.view())?;
+        }
+        Ok(x)
+    }
+
+    /// The loss Σ weightₜ·CEₜ / divisor over the batch's targets (R18), in nats, without gradients.
+    /// Refuses what [`Model::hidden`] refuses.
+    pub fn loss(&self, batch: &Batch, divisor: f64) -> Result<f64> {
+        let x = self.hidden(batch, |_, _| Ok(()))?;
+        self.head_loss(x.view(), batch, divisor, None).map(|(loss, _)| loss)
+    }
+
+    /// The loss as in [`Model::loss`], its gradient added to `gradients`, a range of the model's
+    /// [`Model::layout`]. The divisor is the sum of target weights of the whole optimiser step, so
+    /// that accumulation over batches is one mean, not a mean of means. No bit depends on `keep`.
+    pub fn loss_and_gradients(
+        &self,
+        batch: &Batch,
+        divisor: f64,
+        noise: Option<&Noise>,
+        keep: Keep,
+        gradients: &mut Flat,
+    ) -> Result<f64> {
+        let rows = Rows::upload(self, batch, noise)?;
+        let pass = Pass { model: self, rows: &rows, noise };
+        let mut x = pass.embed()?;
+        if let Some(dropped) = pass.dropped(&x, Site::Embedding)? {
+            x = dropped;
+        }
+        let layers = &self.weights.layers;
+        let mut saved = Vec::with_capacity(layers.len());
+        for layer in layers {
+            let mut this = Saved::new(x);
+            x = pass.layer(&mut this, layer, Purpose::Training)?;
+            this.forget(keep);
+            saved.push(this);
+        }
+        let (loss, dx) = self.head_loss(x.view(), batch, divisor, Some(gradients))?;
+        drop(x);
+        let mut dx = dx.expect("a gradient was asked for");
+        for layer in layers.iter().rev() {
+            let mut this = saved.pop().expect("the forward leaves one a layer");
+            pass.layer_backward(&mut dx, gradients, &mut this, layer)?;
+        }
+        let d_embedding = pass.dropped(&dx, Site::Embedding)?;
+        pass.embed_backward(gradients, d_embedding.as_ref().map_or(dx.view(), Tensor::view))?;
+        Ok(loss)
+    }
+}
