@@ -24,8 +24,9 @@ fn configs() -> Vec<Config> {
     for other in [
         json!({"model_type": "glm", "num_layers": 5, "hidden_size": 96, "num_attention_heads": 6,
             "vocab_size": 1001, "max_sequence_length": 200}),
-        json!({"model_type": "chatglm", "num_layers": 3, "hidden_size": 48, "num_attention_heads": 3,
-            "inner_hidden_size": 80, "vocab_size": 700, "max_sequence_length": 150}),
+        json!({"model_type": "chatglm", "num_layers": 3, "hidden_size": 48,
+            "num_attention_heads": 3, "inner_hidden_size": 80,
+            "vocab_size": 700, "max_sequence_length": 150}),
         // Of this vocabulary a chunk of logits has fewer rows than the batches below.
         json!({"model_type": "glm", "num_layers": 1, "hidden_size": 8, "num_attention_heads": 1,
             "vocab_size": 100_000, "max_sequence_length": 200}),
@@ -275,8 +276,8 @@ fn the_cuda_backend_takes_what_was_planned() {
         ("chatglm", Dtype::F16, Keep::NoQkv),
         ("glm", Dtype::F32, Keep::Input),
     ] {
-        let config = json!({"model_type": family, "num_layers": 2, "hidden_size": 128, "num_attention_heads": 2,
-            "vocab_size": 1200, "max_sequence_length": 200});
+        let config = json!({"model_type": family, "num_layers": 2, "hidden_size": 128,
+            "num_attention_heads": 2, "vocab_size": 1200, "max_sequence_length": 200});
         let config = Config::from_json(&config).unwrap();
         let lora = setup(&config, lora(8, &LinearName::ALL));
         let copied = Setup { dtype, stored: Dtype::F16, mapped: false, ..lora };

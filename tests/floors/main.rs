@@ -1,6 +1,7 @@
 //! The laws that the sources themselves are held to. Nothing here links the crate.
 
 mod rooms;
+mod ruler;
 mod rules;
 mod variables;
 
@@ -8,10 +9,16 @@ use std::fs;
 use std::path::Path;
 
 /// Folders that hold no source: what is built or run, and numbers that others made.
-const LEFT_OUT: [&str; 4] = ["target", "runs", ".git", "tests/golden"];
+const LEFT_OUT: [&str; 3] = ["target", "runs", "tests/golden"];
 
-/// Every text file of the project whose name ends in one of `ends` (the empty one: names without a
-/// dot), by its path from the root.
+/// Whether a folder holds sources; of the hidden ones these two do.
+fn is_source(path: &str, name: &str) -> bool {
+    let hidden = name.starts_with('.') && ![".ci", ".cargo"].contains(&name);
+    !hidden && name != "__pycache__" && !LEFT_OUT.contains(&path)
+}
+
+/// Every text file of the project whose name ends in one of `ends` (the empty one: scripts without
+/// an end), by its path from the root.
 fn texts(ends: &[&str]) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
@@ -21,13 +28,17 @@ fn texts(ends: &[&str]) -> Vec<(String, String)> {
             let entry = entry.unwrap();
             let name = entry.file_name().to_string_lossy().into_owned();
             let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
+            let end = name.rsplit_once('.').map_or("", |(_, end)| end);
             if entry.file_type().unwrap().is_dir() {
-                if !LEFT_OUT.contains(&path.as_str()) && name != "__pycache__" {
+                if is_source(&path, &name) {
                     folders.push(path);
                 }
-            } else if ends.contains(&name.rsplit_once('.').map_or("", |(_, end)| end)) {
-                let text = fs::read_to_string(root.join(&path));
-                found.push((path.clone(), text.unwrap_or_else(|e| panic!("{path}: {e}"))));
+            } else if ends.contains(&end) {
+                let bytes = fs::read(root.join(&path)).unwrap();
+                if !end.is_empty() || bytes.starts_with(b"#!") {
+                    let text = String::from_utf8(bytes).unwrap_or_else(|e| panic!("{path}: {e}"));
+                    found.push((path, text));
+                }
             }
         }
     }

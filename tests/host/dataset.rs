@@ -240,12 +240,18 @@ fn seal(bytes: &mut [u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// Damage behind right checksums, as a faulty writer would make it: an error, or values that
     /// can be read.
     #[test]
-    fn no_sealed_damage_makes_a_reader_panic(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+    fn no_sealed_damage_makes_a_reader_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
         thread_local! {
             static GOOD: (Shop, Vec<u8>) = {
                 let shop = Shop::new();
@@ -259,8 +265,8 @@ proptest! {
             // The tokenizer is most of the file and other people's code; it gets its share of the
             // changes only.
             let tokenizer = 64 + 32;
-            let start = u64::from_le_bytes(bad[tokenizer + 8..tokenizer + 16].try_into().unwrap()) as usize;
-            let length = u64::from_le_bytes(bad[tokenizer + 16..tokenizer + 24].try_into().unwrap()) as usize;
+            let word = |at: usize| u64::from_le_bytes(bad[at..at + 8].try_into().unwrap()) as usize;
+            let (start, length) = (word(tokenizer + 8), word(tokenizer + 16));
             for (i, (place, value)) in changes.iter().enumerate() {
                 let at = match i {
                     2 => place.index(bad.len()),

@@ -91,7 +91,8 @@ fn ranking(user: usize, place: usize) -> Value {
     list.insert(place - 1, target);
     let items: Vec<Value> =
         list.iter().zip(0..).map(|(i, s)| json!({"item": i, "score": -s, "valid": true})).collect();
-    json!({"id": (user + 1).to_string(), "task": "sequential", "template": "2-3", "target": target, "items": items})
+    json!({"id": (user + 1).to_string(), "task": "sequential", "template": "2-3",
+        "target": target, "items": items})
 }
 
 fn lines(values: impl IntoIterator<Item = Value>) -> String {
@@ -275,7 +276,8 @@ fn stars_and_prose_are_judged() {
     let shop = Shop::new();
     let answer = |user: usize| {
         let gold = stars(user, EVENTS - 1);
-        json!({"id": user + 1, "task": "rating", "template": "1-6", "text": if user == 0 { "none".into() } else { format!("{gold}.0") }})
+        let text = if user == 0 { "none".into() } else { format!("{gold}.0") };
+        json!({"id": user + 1, "task": "rating", "template": "1-6", "text": text})
     };
     let eval = shop.eval(&lines((0..USERS).map(answer)));
     run(&Eval { threshold: vec!["rmse<0.5".into()], ..eval }).unwrap();
@@ -289,8 +291,8 @@ fn stars_and_prose_are_judged() {
     assert_eq!(row(&report, "predictions, P5's filter", "all")["n"], 24);
 
     let prose = |user: usize| {
-        json!({"id": user + 1, "task": "explanation", "template": "3-7", "text": "4.0 , a good red game",
-               "reference": "a good red game", "feature": "game"})
+        json!({"id": user + 1, "task": "explanation", "template": "3-7",
+            "text": "4.0 , a good red game", "reference": "a good red game", "feature": "game"})
     };
     let eval = shop.eval(&lines((0..USERS).map(prose)));
     run(&eval).unwrap();

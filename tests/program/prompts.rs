@@ -20,8 +20,8 @@ use std::time::Duration;
 /// Longer than any answer takes, shorter than a hanging test is borne.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-const CONFIG: &str = r#"{"model_type": "glm", "num_layers": 2, "hidden_size": 32, "num_attention_heads": 2,
-    "vocab_size": 384, "max_sequence_length": 256}"#;
+const CONFIG: &str = r#"{"model_type": "glm", "num_layers": 2, "hidden_size": 32,
+    "num_attention_heads": 2, "vocab_size": 384, "max_sequence_length": 256}"#;
 
 const PROFILE: &str = "[[template]]\nid = \"who\"\nfamily = \"sequential\"\nanswer = \
     \"item\"\ntext = \"{profile} . {history} , [MASK]\"\n";
@@ -31,12 +31,18 @@ const PROMPTS: [&str; 11] = [
     r#"{"id": 1, "history": [9, "Lego City"]}"#,
     r#"no prompt"#,
     r#"{"id": "unknown", "history": ["Lego City", "Lego Village"]}"#,
-    r#"{"id": "choice", "task": "sequential", "history": ["x2"], "candidates": ["Lego  City", 11, "x5", "red fire truck", 10]}"#,
+    concat!(
+        r#"{"id": "choice", "task": "sequential", "history": ["x2"], "#,
+        r#""candidates": ["Lego  City", 11, "x5", "red fire truck", 10]}"#
+    ),
     r#"{"id": "text", "task": "explanation", "text": "Lego City is liked because [gMASK]"}"#,
     r#"{"id": "texts", "text": "A [MASK] and [CLS] a Lego City [sMASK] . [MASK]"}"#,
     r#"{"id": "typo", "histroy": []}"#,
     r#""#,
-    r#"{"id": 2.5, "history": ["Ｌｅｇｏ\u00a0City Police Boat", "x1"], "profile": {"age": 33, "name": "Ann"}}"#,
+    concat!(
+        r#"{"id": 2.5, "history": ["Ｌｅｇｏ\u00a0City Police Boat", "x1"], "#,
+        r#""profile": {"age": 33, "name": "Ann"}}"#
+    ),
     r#"{"id": "ranked text", "text": "Children want a [MASK]", "candidates": ["x1", "x2"]}"#,
     r#"{"id": "neither", "task": "sequential"}"#,
 ];
@@ -228,7 +234,8 @@ fn a_prompt_is_answered_as_the_user_whose_history_it_is() {
     let shop = shop();
     let who = "--templates who.toml --template who --trace";
     // bob has no attributes: only alice has a profile to show, so only her prompt can be asked.
-    let prompt = json!({"id": "alice", "history": ["9", "Gloom (Atlas) #2", 10], "profile": {"age": 33, "city": " Kyiv"}});
+    let prompt = json!({"id": "alice", "history": ["9", "Gloom (Atlas) #2", 10],
+        "profile": {"age": 33, "city": " Kyiv"}});
     shop.put("alice.jsonl", prompt.to_string());
     let mut sequences = String::from("user_id\titem_id\trating\tunix_time\n");
     sequences.extend(
@@ -471,7 +478,8 @@ fn what_cannot_be_asked_is_refused_with_a_sentence() {
 #[test]
 fn items_are_found_by_id_and_by_title() {
     let own = Shop::new();
-    let more = "{\"id\": 1984, \"title\": \"Ninety\"}\n{\"id\": 5, \"title\": \"1984\"}\n{\"id\":6,\"title\":\"x1\"}\n";
+    let more = "{\"id\": 1984, \"title\": \"Ninety\"}\n{\"id\": 5, \"title\": \"1984\"}\n\
+        {\"id\":6,\"title\":\"x1\"}\n";
     own.put("items.jsonl", format!("{}{more}", shop::ITEMS));
     let data = own.prepare().unwrap();
     let names = Names::new(&data);

@@ -236,15 +236,19 @@ fn the_published_vocabulary_gives_the_original_ids() {
 /// Trains a SentencePiece model with ChatGLM's whitespace pieces and prints the ids of two texts.
 const TRAIN_PIECES: &str = r#"
 import json, sys, sentencepiece
-words = "toy train set wooden puzzle robot castle kite drum red blue green little big the a of for with and".split()
+words = """toy train set wooden puzzle robot castle kite drum red blue green little big
+the a of for with and""".split()
 lines = [" ".join(words[(i * k) % len(words)] for i in range(1, 9)) for k in range(1, 400)]
 blanks = ["<n>", "<|tab|>"] + [f"<|blank_{k}|>" for k in range(2, 81)]
 sentencepiece.SentencePieceTrainer.train(
-    sentence_iterator=iter(lines), model_prefix=sys.argv[1], model_type=sys.argv[2], vocab_size=int(sys.argv[3]),
-    user_defined_symbols=blanks + ["[MASK]", "[gMASK]", "[sMASK]", "<unused_0>", "<sop>", "<eop>", "<ENC>", "<dBLOCK>"],
+    sentence_iterator=iter(lines), model_prefix=sys.argv[1], model_type=sys.argv[2],
+    vocab_size=int(sys.argv[3]),
+    user_defined_symbols=blanks + [
+        "[MASK]", "[gMASK]", "[sMASK]", "<unused_0>", "<sop>", "<eop>", "<ENC>", "<dBLOCK>"],
     pad_id=3, minloglevel=2)
 model = sentencepiece.SentencePieceProcessor(model_file=sys.argv[1] + ".model")
-print(json.dumps([model.EncodeAsIds(text) for text in ("red toy train", "big<n>wooden<|blank_3|>castle")]))
+texts = ("red toy train", "big<n>wooden<|blank_3|>castle")
+print(json.dumps([model.EncodeAsIds(text) for text in texts]))
 "#;
 
 #[test]
@@ -309,7 +313,8 @@ for k in range(shards):
     torch.save(part, f"{out}/{file}")
     where |= {name: file for name in part}
 if shards > 1:
-    json.dump({"metadata": {}, "weight_map": where}, open(out + "/pytorch_model.bin.index.json", "w"))
+    with open(out + "/pytorch_model.bin.index.json", "w") as index:
+        json.dump({"metadata": {}, "weight_map": where}, index)
 "#;
 
 #[test]

@@ -6,8 +6,12 @@ use engine::cli::prepare::{self, Layout, Prepare};
 use engine::data::Dataset;
 use std::path::{Path, PathBuf};
 
-pub const ITEMS: &str = r#"{"id":10,"asin":"B0001","title":"Lego City","brand":"Lego","categories":[["Toys","Building"],["Toys","Gifts"]],"price":12.5}
-{"id":11,"asin":"B0002","title":"Lego City Police Boat","brand":"Lego","categories":[["Toys","Building"]]}
+pub const ITEMS: &str = concat!(
+    r#"{"id":10,"asin":"B0001","title":"Lego City","brand":"Lego","#,
+    r#""categories":[["Toys","Building"],["Toys","Gifts"]],"price":12.5}"#,
+    "\n",
+    r#"{"id":11,"asin":"B0002","title":"Lego City Police Boat","brand":"Lego","#,
+    r#""categories":[["Toys","Building"]]}
 {"id":9,"title":"Gloom","brand":"Atlas","categories":[["Toys","Card Games"]],"players":4}
 {"id":12,"title":"  Gloom\u00a0","brand":"Atlas","categories":[["Toys","Card Games"]]}
 {"id":13,"title":"Gloom","brand":"Other"}
@@ -16,7 +20,8 @@ pub const ITEMS: &str = r#"{"id":10,"asin":"B0001","title":"Lego City","brand":"
 {"id":"x3"}
 {"id":"x4","title":"A [MASK] and a <|endoftext|> in a title"}
 {"id":"x5","title":"Ｗｉｄｅ Café 🙂"}
-"#;
+"#
+);
 
 pub const INTERACTIONS: &str = "user_id\titem_id\trating\tunix_time
 alice\t10\t5\t300
@@ -33,13 +38,16 @@ pub const USERS: &str = r#"{"id":"alice","age":33,"city":"Kyiv"}
 {"id":"nobody","age":1}
 "#;
 
-pub const REVIEWS: &str = r#"{"user":"alice","item":10,"rating":5,"summary":"Fun","text":"We like it.","explanation":"the bricks hold","feature":"bricks","split":"train"}
+pub const REVIEWS: &str = concat!(
+    r#"{"user":"alice","item":10,"rating":5,"summary":"Fun","text":"We like it.","#,
+    r#""explanation":"the bricks hold","feature":"bricks","split":"train"}
 {"user":"bob","item":"x1"}
-"#;
+"#
+);
 
 /// A model of two small layers.
-pub const CONFIG: &str = r#"{"model_type": "glm", "num_layers": 2, "hidden_size": 32, "num_attention_heads": 2,
-    "vocab_size": 384, "max_sequence_length": 128}"#;
+pub const CONFIG: &str = r#"{"model_type": "glm", "num_layers": 2, "hidden_size": 32,
+    "num_attention_heads": 2, "vocab_size": 384, "max_sequence_length": 128}"#;
 
 /// Another shop, of numbered items and users: `source/` for `prepare`, and config.json, in
 /// `folder`. `item` gives the JSON of item i, whose id is i + 1; users buy `events` items each,

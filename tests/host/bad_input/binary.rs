@@ -15,8 +15,8 @@ fn run(folder: &Path, args: &[&str]) -> (i32, String) {
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-const CONFIG: &str = r#"{"model_type": "glm", "num_layers": 1, "hidden_size": 16, "num_attention_heads": 2,
-    "vocab_size": 384, "max_sequence_length": 256}"#;
+const CONFIG: &str = r#"{"model_type": "glm", "num_layers": 1, "hidden_size": 16,
+    "num_attention_heads": 2, "vocab_size": 384, "max_sequence_length": 256}"#;
 
 #[test]
 fn a_bin_of_another_tokenizer_is_refused() {

@@ -24,7 +24,8 @@ fn sources() -> Vec<Source> {
         .map(|line| {
             let part: Vec<&str> = line.split('\t').collect();
             format!(
-                "{{\"user_id\":\"{}\",\"item_id\":\"{}\",\"rating\":{},\"unix_time\":{},\"title\":\"Thing {}\"}}\n",
+                "{{\"user_id\":\"{}\",\"item_id\":\"{}\",\"rating\":{},\"unix_time\":{},\
+                \"title\":\"Thing {}\"}}\n",
                 part[0],
                 part[1],
                 if part[2].is_empty() { "null" } else { part[2] },
@@ -36,7 +37,8 @@ fn sources() -> Vec<Source> {
     let csv = "user_id,item_id,rating,timestamp\na,1,5,10\na,2,,11\n\"b \
         \"\"x\"\"\",1,3.5,12\nb,\"2\",1,13\na,3,4,14\n";
     let items_csv = "id,title,brand,price\n1,\"A, B\",C,1.5\n2,\"line\nbreak\",,\n3,Zebra,,7\n";
-    let inter = "user_id:token\titem_id:token\trating:float\ttimestamp:float\nu1\t1\t5\t100\nu1\t2\t\t90\nu2\t1\t3\t1e3\nu2\t3\t2\t5\n";
+    let inter = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n\
+        u1\t1\t5\t100\nu1\t2\t\t90\nu2\t1\t3\t1e3\nu2\t3\t2\t5\n";
     let item = "item_id:token\ttitle:token_seq\tcategories:token_seq\tprice:float\n1\tBlue \
         Kite\tToys, Kites\t3\n2\tRed Kite\t\t\n3\tDrum\t['Toys', 'Music']\t9\n";
     let mut reviews = String::new();
@@ -134,14 +136,20 @@ proptest! {
     #![proptest_config(cases(800))]
 
     #[test]
-    fn no_damage_makes_a_reader_panic(which in 0usize..6, spoilt in any::<prop::sample::Index>(), changes in changes(), skip in prop_oneof![Just(0usize), Just(3), Just(10_000)]) {
+    fn no_damage_makes_a_reader_panic(
+        which in 0usize..6,
+        spoilt in any::<prop::sample::Index>(),
+        changes in changes(),
+        skip in prop_oneof![Just(0usize), Just(3), Just(10_000)],
+    ) {
         let source = &sources()[which];
         let folder = tempfile::tempdir().unwrap();
         source.put(folder.path(), spoilt.index(source.files.len()), &changes);
         let mut skips = Skips::new(skip);
         if let Err(error) = read(&source.path(folder.path()), source.format, &mut skips) {
             sound(&error, Fault::Data)?;
-            prop_assert!(format!("{error:#}").contains(&*folder.path().to_string_lossy()), "{:#}", error);
+            let folder = folder.path().to_string_lossy();
+            prop_assert!(format!("{error:#}").contains(&*folder), "{:#}", error);
         }
         for sentence in skips.skipped() {
             prop_assert!(!sentence.contains('\n'), "{:?}", sentence);
@@ -154,7 +162,11 @@ proptest! {
 
     /// What a reader lets through becomes a `.bin` that is sound.
     #[test]
-    fn what_is_read_can_be_written(which in 0usize..6, spoilt in any::<prop::sample::Index>(), changes in changes()) {
+    fn what_is_read_can_be_written(
+        which in 0usize..6,
+        spoilt in any::<prop::sample::Index>(),
+        changes in changes(),
+    ) {
         thread_local! {
             static TOKENIZER: tempfile::TempDir = {
                 let shop = shop::Shop::new();

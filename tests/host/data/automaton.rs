@@ -157,7 +157,8 @@ proptest! {
     /// random way and each beam's ids are those of its own tokens.
     #[test]
     fn folding_is_stepping_with_forks(
-        pool in pools(), mode in modes(), forks in prop::collection::vec((0usize..4, 0usize..4, 0u32..6), 1..40),
+        pool in pools(), mode in modes(),
+        forks in prop::collection::vec((0usize..4, 0usize..4, 0u32..6), 1..40),
     ) {
         let automaton = automaton(&pool, mode);
         let mut beams = vec![(automaton.start(), Vec::new(), vec![START_ID]); 4];
@@ -186,7 +187,8 @@ proptest! {
     fn one_entity_is_numbered_as_glm(pool in pools(), mode in modes()) {
         let automaton = automaton(&pool, mode);
         for entity in &pool {
-            prop_assert_eq!(numbered(&automaton, entity), (1..=entity.len() as u32 + 1).collect::<Vec<_>>());
+            let counted: Vec<u32> = (1..=entity.len() as u32 + 1).collect();
+            prop_assert_eq!(numbered(&automaton, entity), counted);
         }
     }
 }

@@ -278,7 +278,8 @@ proptest! {
 
     #[test]
     fn spans_are_whole_units_and_follow_their_level(
-        (tokens, units) in texts(), masking in maskings(), seed in any::<u64>(), index in 0u64..1000,
+        (tokens, units) in texts(), masking in maskings(),
+        seed in any::<u64>(), index in 0u64..1000,
     ) {
         let n = tokens.len();
         let ends = |i: usize| tokens[i] == 3;
@@ -286,7 +287,8 @@ proptest! {
         prop_assert!(!spans.is_empty());
         let begins = |at: usize| units.iter().any(|u| u.range().start == at);
         let finishes = |at: usize| units.iter().any(|u| u.range().end == at);
-        prop_assert!(spans.iter().all(|s| !s.is_empty() && begins(s.start) && finishes(s.end)), "{:?}", spans);
+        let whole = spans.iter().all(|s| !s.is_empty() && begins(s.start) && finishes(s.end));
+        prop_assert!(whole, "{:?}", spans);
         let mut ordered = spans.clone();
         ordered.sort_by_key(|s| s.start);
         if masking.order == SpanOrder::Chrono {
@@ -295,7 +297,8 @@ proptest! {
         let masked: usize = spans.iter().map(|s| s.len()).sum();
         match level {
             Level::Entity => {
-                prop_assert!(ordered.windows(2).all(|w| w[0].end < w[1].start), "no gap: {:?}", ordered);
+                let apart = ordered.windows(2).all(|w| w[0].end < w[1].start);
+                prop_assert!(apart, "no gap: {:?}", ordered);
                 // Without its last span (one of them is) the budget was not yet reached.
                 let longest = spans.iter().map(|s| s.len()).max().unwrap();
                 prop_assert!(masked - longest < n * 15 / 100 || spans.len() == 1);
@@ -321,7 +324,9 @@ proptest! {
     /// Every masked token and one [END] a span is a target, exactly once; the row can be put
     /// together again; and part B has the automaton's ids at the place of its own mask.
     #[test]
-    fn rows_lose_nothing((tokens, units) in texts(), masking in maskings(), pool in pools(), index in 0u64..1000) {
+    fn rows_lose_nothing(
+        (tokens, units) in texts(), masking in maskings(), pool in pools(), index in 0u64..1000,
+    ) {
         let (level, spans) = masking.draw(&units, |i| tokens[i] == 3, 9, index);
         let pool = Trie::build(&pool, &vec![0; pool.len()]);
         let options = SampleOptions { max_row: 4096, last_position: 4096, ..Default::default() };
@@ -362,7 +367,8 @@ proptest! {
     /// feeds back is what the training row holds.
     #[test]
     fn a_prompt_is_the_beginning_of_its_training_row(
-        (tokens, units) in texts(), pool in pools(), answers in prop::collection::vec(prop::collection::vec(0u32..6, 1..8), 1..4),
+        (tokens, units) in texts(), pool in pools(),
+        answers in prop::collection::vec(prop::collection::vec(0u32..6, 1..8), 1..4),
     ) {
         let mut prompt = Prompt { tokens, units, ..Prompt::default() };
         for _ in &answers {
@@ -402,13 +408,16 @@ proptest! {
     /// Packing loses nothing and changes nothing within a sequence (R19).
     #[test]
     fn packed_samples_come_out_as_they_went_in(
-        lengths in prop::collection::vec((1usize..30, 1usize..20), 1..60), budget in 50usize..200, seed in any::<u64>(),
+        lengths in prop::collection::vec((1usize..30, 1usize..20), 1..60),
+        budget in 50usize..200, seed in any::<u64>(),
     ) {
         let samples: Vec<Sample> = lengths.iter().enumerate().map(|(i, &(context, tail))| {
             let rows = context + tail;
             let ids = |k: usize| (0..rows).map(|r| (r * k + i) as u32).collect::<Vec<_>>();
-            let targets = (context..rows).map(|r| (r as u32, r as u32 + 1, 0.5 + i as f32)).collect();
-            Sample { example: i as u64, tokens: ids(1), positions: [ids(2), ids(3)], context, targets }
+            let targets =
+                (context..rows).map(|r| (r as u32, r as u32 + 1, 0.5 + i as f32)).collect();
+            let positions = [ids(2), ids(3)];
+            Sample { example: i as u64, tokens: ids(1), positions, context, targets }
         }).collect();
         let rows: Vec<usize> = samples.iter().map(Sample::rows).collect();
         let packs = batch::pack(&rows, budget, seed, 3).unwrap();
@@ -425,7 +434,7 @@ proptest! {
                 seen[i] += 1;
                 let own = batch.starts[s] as usize..batch.starts[s + 1] as usize;
                 let first = own.start as u32;
-                let of = |t: usize| batch.target_rows[t] >= first && batch.target_rows[t] < own.end as u32;
+                let of = |t: usize| (first..own.end as u32).contains(&batch.target_rows[t]);
                 let targets = (0..batch.target_rows.len()).filter(|&t| of(t)).map(|t| {
                     (batch.target_rows[t] - first, batch.target_ids[t], batch.target_weights[t])
                 }).collect();

@@ -166,11 +166,14 @@ fn histories_without_times_are_sampled_by_rank() {
 proptest! {
     #[test]
     fn sampling_keeps_the_budget_whatever_the_times(
-        mut times in prop::collection::vec(prop_oneof![-400 * DAY..10 * DAY, Just(NO_TIME), any::<i64>()], 0..60),
+        mut times in prop::collection::vec(
+            prop_oneof![-400 * DAY..10 * DAY, Just(NO_TIME), any::<i64>()], 0..60
+        ),
         reference in any::<i64>(), budget in 0usize..70, seed in any::<u64>(),
     ) {
         times.sort();
-        let kept = Windows::default().sample(&times, reference, budget, &mut Philox::new(seed, Stream::History, 0));
+        let mut random = Philox::new(seed, Stream::History, 0);
+        let kept = Windows::default().sample(&times, reference, budget, &mut random);
         prop_assert_eq!(kept.len(), budget.min(times.len()));
         prop_assert!(kept.windows(2).all(|w| w[0] < w[1]));
         prop_assert!(kept.iter().all(|&i| i < times.len()));
@@ -324,15 +327,19 @@ proptest! {
     /// E25: no field of a prompt holds the target; R3: every item of it is found in the trie, and
     /// what is rendered is what was meant.
     #[test]
-    fn a_prompt_never_holds_its_target(events in histories(), template in 0usize..8, limit in 120usize..400) {
-        let surfaces: Vec<Vec<u32>> = (0..30).map(|i| tokens(&format!(" toy {i:02} set"))).collect();
+    fn a_prompt_never_holds_its_target(
+        events in histories(), template in 0usize..8, limit in 120usize..400,
+    ) {
+        let surfaces: Vec<Vec<u32>> =
+            (0..30).map(|i| tokens(&format!(" toy {i:02} set"))).collect();
         let pool = Trie::build(&surfaces, &(0..30).collect::<Vec<_>>());
         let (target, history) = events.split_last().unwrap();
         let history: Vec<&[u32]> = history.iter().map(|&i| &surfaces[i as usize][..]).collect();
         let id = ["next", "2-1", "2-2", "2-3", "2-4", "2-5", "2-6", "2-13"][template];
         let prompt = sequential_prompt(&form(id), None, &history, limit).unwrap();
         prop_assert!(prompt.tokens.len() <= limit);
-        let items: Vec<&[u32]> = prompt.units.iter().filter(|u| u.entity).map(|u| &prompt.tokens[u.range()]).collect();
+        let entities = prompt.units.iter().filter(|u| u.entity);
+        let items: Vec<&[u32]> = entities.map(|u| &prompt.tokens[u.range()]).collect();
         prop_assert_eq!(&items, &history[prompt.dropped..]);
         let target = &surfaces[*target as usize][..];
         prop_assert!(!prompt.tokens.windows(target.len()).any(|window| window == target));

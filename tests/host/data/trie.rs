@@ -42,8 +42,8 @@ proptest! {
     /// panic.
     #[test]
     fn a_checked_trie_never_panics(
-        pool in pools(), array in 0usize..4, place in any::<prop::sample::Index>(), value in prop_oneof![0u32..20, Just(u32::MAX)],
-        cut in any::<bool>(),
+        pool in pools(), array in 0usize..4, place in any::<prop::sample::Index>(),
+        value in prop_oneof![0u32..20, Just(u32::MAX)], cut in any::<bool>(),
     ) {
         let mut trie = Trie::build(&pool, &vec![7; pool.len()]);
         let damaged = match array {

@@ -218,20 +218,32 @@ fn modes() -> impl Strategy<Value = IntraMode> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 512,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// The ids with which a search feeds its beams, forked as its scores will have it, are the ids
     /// that the trainer's rows of the same answers have: whatever is in the pool, in every mode.
     #[test]
     fn the_trainers_ids_are_the_decoders(
-        catalogue in pools(), pool in pools(), mode in modes(), width in 1usize..9, seed in any::<u64>(), look_ahead in any::<bool>(),
+        catalogue in pools(), pool in pools(), mode in modes(), width in 1usize..9,
+        seed in any::<u64>(), look_ahead in any::<bool>(),
     ) {
         let trie = Trie::build(&catalogue, &(0..catalogue.len() as u32).collect::<Vec<_>>());
         let intra = Intra::new(Trie::build(&pool, &vec![0; pool.len()]), mode);
         let special = special(100);
         let options = SampleOptions { enc_intra: EncIntra::One, ..SampleOptions::default() };
         let rows = SampleBuilder::new(special, intra.clone(), options);
-        let mut search = Search::new(Rules { trie: &trie, intra: &intra, end: special.end, width, length_penalty: 1.0, look_ahead });
+        let mut search = Search::new(Rules {
+            trie: &trie,
+            intra: &intra,
+            end: special.end,
+            width,
+            length_penalty: 1.0,
+            look_ahead,
+        });
         let mut rng = Philox::new(seed, Stream::Synthetic, 0);
         let mut fed: Vec<(Vec<u32>, Vec<u32>)> = vec![(Vec::new(), Vec::new())];
         let mut wanted = vec![];
@@ -267,7 +279,8 @@ proptest! {
             prop_assert_eq!(&trained.tokens[from..], tokens);
             // Fed back at the mask, as trained.
             let prompt = rows.prompt(0, &question).unwrap();
-            prop_assert!(trained.positions[0][from - 1..].iter().all(|&at| at == prompt.mask_inter()));
+            let inter = &trained.positions[0][from - 1..];
+            prop_assert!(inter.iter().all(|&at| at == prompt.mask_inter()));
             Ok(())
         };
         for (tokens, ids) in fed.iter().skip(1).filter(|(tokens, _)| !tokens.is_empty()) {
