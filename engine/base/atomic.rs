@@ -1,5 +1,5 @@
 use super::Fault;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -23,11 +23,13 @@ pub fn write_atomically(
         File::open(folder)?.sync_all()?;
         Ok(())
     };
-    write().with_context(|| format!("{}: cannot be written", path.display())).map_err(|error| {
+    write().map_err(|error| {
+        // What was written of it helps nobody; that it cannot be removed changes nothing.
         let _ = fs::remove_file(&partial);
+        let words = format!("{}: cannot be written", path.display());
         match error.downcast_ref::<std::io::Error>() {
-            Some(_) => Fault::Device.wrap(error),
-            None => error,
+            Some(_) => Fault::Device.wrap(error, words),
+            None => error.context(words),
         }
     })
 }

@@ -1,65 +1,102 @@
-use std::fmt;
+use anyhow::Error;
+use std::error::Error as Cause;
+use std::fmt::{self, Display};
 
-/// Whose fault an error is; the command line turns it into an exit code.
+/// Whose fault an error is. A face decides what it does with that: the command line ends with an
+/// exit code, a server with a status.
 ///
-/// Attach it where the error is made: `bail!(Fault::Data.error(format!("…")))`, or to an error in
-/// passing: `result.map_err(|e| Fault::Device.wrap(e))`.
+/// Mark an error where it is made, `bail!(Fault::Data.error(format!("…")))`, or in passing, with
+/// the words of the one who knows more: `result.map_err(|e| Fault::Device.wrap(e, "checkpoint"))`.
+/// An error without a mark is a fault of ours, or of the file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Wrong usage or settings: exit 2.
+    /// Of the one who asks: wrong usage, or settings that do not go together.
     Usage,
-    /// Data invalid: exit 3.
+    /// Of the one who made the data: it is invalid.
     Data,
-    /// Model, tokenizer or adapter does not fit: exit 4.
+    /// Of whoever chose the model: model, tokenizer or adapter do not fit.
     Model,
-    /// Device or memory: exit 5.
+    /// Of the machine: device, memory or disk.
     Device,
-    /// A check failed: exit 6.
+    /// Nobody's: what was to be checked was checked, and does not hold.
     Check,
 }
 
 impl Fault {
     /// A new error of this kind; `message` reads `what: where: expected …, got …; what to do`.
-    pub fn error(self, message: impl fmt::Display) -> anyhow::Error {
-        anyhow::Error::new(Marked(self, message.to_string()))
+    pub fn error(self, message: impl Display) -> Error {
+        Error::new(Marked { fault: self, words: message.to_string(), cause: None })
     }
 
-    /// Marks an error that was made elsewhere, keeping its words. The innermost mark wins.
-    pub fn wrap(self, error: anyhow::Error) -> anyhow::Error {
-        if Fault::of(&error).is_some() {
-            return error;
+    /// Marks an error that was made elsewhere and puts `words` before it, as `context` does: all
+    /// its causes stay in the chain. The innermost mark wins.
+    pub fn wrap(self, error: impl Into<Error>, words: impl Display) -> Error {
+        let (error, words) = (error.into(), words.to_string());
+        match Fault::of(&error) {
+            Some(_) => error.context(words),
+            None => Error::new(Marked { fault: self, words, cause: Some(error) }),
         }
-        self.error(format!("{error:#}"))
     }
 
     /// The mark of an error, if it bears one.
-    pub fn of(error: &anyhow::Error) -> Option<Fault> {
-        error.downcast_ref::<Marked>().map(|m| m.0)
+    pub fn of(error: &Error) -> Option<Fault> {
+        let mark = |cause: &(dyn Cause + 'static)| cause.downcast_ref::<Marked>().map(|m| m.fault);
+        error.chain().filter_map(mark).last()
     }
 }
 
+/// A link of the chain that says whose fault it is.
 #[derive(Debug)]
-struct Marked(Fault, String);
+struct Marked {
+    fault: Fault,
+    words: String,
+    cause: Option<Error>,
+}
 
-impl fmt::Display for Marked {
+impl Display for Marked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.1)
+        f.write_str(&self.words)
     }
 }
 
-impl std::error::Error for Marked {}
+impl Cause for Marked {
+    fn source(&self) -> Option<&(dyn Cause + 'static)> {
+        self.cause.as_deref().map(|cause| cause as &(dyn Cause + 'static))
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::Context;
+    use anyhow::{anyhow, Context};
+    use std::io::{self, ErrorKind};
 
     #[test]
     fn the_mark_survives_context_and_is_not_overwritten() {
         let error = Fault::Data.error("bad line");
         let error = Err::<(), _>(error).context("toys.jsonl").unwrap_err();
         assert_eq!(Fault::of(&error), Some(Fault::Data));
-        assert_eq!(Fault::of(&Fault::Model.wrap(error)), Some(Fault::Data));
-        assert_eq!(Fault::of(&anyhow::anyhow!("plain")), None);
+        let error = Fault::Model.wrap(error, "adapter");
+        assert_eq!(Fault::of(&error), Some(Fault::Data));
+        assert_eq!(format!("{error:#}"), "adapter: toys.jsonl: bad line");
+        assert_eq!(Fault::of(&anyhow!("plain")), None);
+    }
+
+    #[test]
+    fn every_cause_stays_in_the_chain_and_is_said_once() {
+        let found = |error: &Error| {
+            error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind)
+        };
+        let full = || io::Error::new(ErrorKind::StorageFull, "no room");
+        let error = Fault::Device.wrap(Error::new(full()).context("x.bin"), "checkpoint");
+        let error = error.context("step 3");
+        assert_eq!(format!("{error:#}"), "step 3: checkpoint: x.bin: no room");
+        assert_eq!(error.chain().count(), 4);
+        assert_eq!(found(&error), Some(ErrorKind::StorageFull));
+        assert_eq!(Fault::of(&error), Some(Fault::Device));
+
+        let bare = Fault::Data.wrap(full(), "toys.bin");
+        assert_eq!(format!("{bare:#}"), "toys.bin: no room");
+        assert_eq!(found(&bare), Some(ErrorKind::StorageFull));
     }
 }

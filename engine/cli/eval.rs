@@ -106,7 +106,7 @@ pub fn run(args: &Eval) -> Result<()> {
     let thresholds =
         args.threshold.iter().map(|text| text.parse()).collect::<Result<Vec<Threshold>>>()?;
     check_weights(args)?;
-    let dataset = Dataset::open(&args.data).map_err(|e| Fault::Data.wrap(e))?;
+    let dataset = Dataset::open(&args.data)?;
     // Read before the work, so that a wrong folder is said at once.
     let curve = args.run.as_deref().map(Curve::read).transpose()?;
     let settings = settings_beside(&args.predictions)?;

@@ -216,6 +216,6 @@ mod tests {
         const EIO: i32 = 5;
         assert_eq!(code(&io::Error::from_raw_os_error(EIO).into()), 5);
         // A mark outranks what the file system says.
-        assert_eq!(code(&Fault::Data.wrap(io::Error::from(ErrorKind::NotFound).into())), 3);
+        assert_eq!(code(&Fault::Data.wrap(io::Error::from(ErrorKind::NotFound), "toys.bin")), 3);
     }
 }

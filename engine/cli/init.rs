@@ -103,7 +103,7 @@ pub fn run(args: &Init, global: &Global) -> Result<()> {
     }
     json["torch_dtype"] = json!(args.dtype.torch());
     let place = || format!("config: {}", args.model.display());
-    let config = Config::from_json(&json).with_context(place).map_err(|e| Fault::Model.wrap(e))?;
+    let config = Config::from_json(&json).map_err(|e| Fault::Model.wrap(e, place()))?;
     if let Some(vocab) = vocab.as_ref().filter(|vocab| vocab.size() > config.vocabulary) {
         return Err(Fault::Model.error(format!(
             "{}: vocab_size: expected at least the {} ids of the tokenizer, got {}; add \

@@ -1,7 +1,7 @@
 //! A run's `metrics.jsonl`: one line a step, one a validation.
 
 use crate::base::Fault;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::Value;
 use std::path::Path;
 
@@ -34,9 +34,10 @@ impl Curve {
     /// Reads `metrics.jsonl` of a run folder.
     pub fn read(run: &Path) -> Result<Curve> {
         let path = run.join("metrics.jsonl");
-        let text =
-            std::fs::read_to_string(&path).with_context(|| format!("run: {}", path.display()));
-        Curve::parse(&text.map_err(|e| Fault::Data.wrap(e))?, &path.display().to_string())
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(&path)
+            .map_err(|e| Fault::Data.wrap(e, format!("run: {name}")))?;
+        Curve::parse(&text, &name)
     }
 
     /// Refuses lines that are no JSON object with `step` and `seconds`; a last line that is still

@@ -7,7 +7,7 @@ use super::model::Model;
 use super::parameters::{Layout, Slot};
 use super::weights::{Checkpoint, Stored};
 use crate::base::Fault;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{json, Value};
 use std::path::Path;
 
@@ -30,9 +30,7 @@ impl Adapter {
         let json: Value = serde_json::from_str(&text).map_err(|e| {
             Fault::Model.error(format!("adapter: {}: expected JSON, got {e}", path.display()))
         })?;
-        let config = parse(&json)
-            .with_context(|| path.display().to_string())
-            .map_err(|e| Fault::Model.wrap(e))?;
+        let config = parse(&json).map_err(|e| Fault::Model.wrap(e, path.display()))?;
         let tensors = Checkpoint::open_file(&folder.join("adapter_model.safetensors"))?;
         Ok(Adapter { config, place: folder.display().to_string(), tensors })
     }
@@ -170,7 +168,7 @@ impl Model {
         for slot in &layout.slots()[pending.len()..] {
             pending.push((slot.clone(), tensors.take(&slot.name, slot.shape)?));
         }
-        tensors.finish().map_err(|e| Fault::Model.wrap(e.context(format!("adapter: {place}"))))?;
+        tensors.finish().map_err(|e| Fault::Model.wrap(e, format!("adapter: {place}")))?;
         self.attach(layout)?;
         for (slot, stored) in pending {
             self.write(&slot, &stored.to_f32())?;

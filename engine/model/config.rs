@@ -3,7 +3,7 @@
 use crate::base::Fault;
 use crate::data::sample::position_row;
 use crate::device::{Gelu, Qkv};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::Value;
 use std::path::Path;
 
@@ -145,8 +145,7 @@ impl Config {
             Fault::Model.error(format!("config: {}: expected JSON, got {e}", path.display()))
         })?;
         Config::from_json(&json)
-            .with_context(|| format!("config: {}", path.display()))
-            .map_err(|e| Fault::Model.wrap(e))
+            .map_err(|e| Fault::Model.wrap(e, format!("config: {}", path.display())))
     }
 
     /// The config in a parsed `config.json`. Refuses sizes that cannot be and variants that this

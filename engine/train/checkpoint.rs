@@ -104,7 +104,7 @@ pub fn save(
     write().map_err(|e| {
         // What was finished stays; what was not must not look as if it were.
         let _ = fs::remove_dir_all(&partial);
-        Fault::Device.wrap(e.context(format!("checkpoint: {}: cannot be written", path.display())))
+        Fault::Device.wrap(e, format!("checkpoint: {}: cannot be written", path.display()))
     })?;
     let all = list(run)?;
     for (_, old) in all.iter().rev().skip(keep.max(1)) {

@@ -267,5 +267,5 @@ fn open_log(settings: &Settings, resumed: Option<u64>) -> Result<File> {
 fn write_line(log: &mut File, value: Value) -> Result<()> {
     let mut line = value.to_string();
     line.push('\n');
-    log.write_all(line.as_bytes()).context("metrics.jsonl").map_err(|e| Fault::Device.wrap(e))
+    log.write_all(line.as_bytes()).map_err(|e| Fault::Device.wrap(e, "metrics.jsonl"))
 }
