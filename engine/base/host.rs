@@ -40,7 +40,7 @@ pub fn available() -> Result<u64> {
     let memory = memory().ok_or_else(|| {
         Fault::Device.error(
             "memory: /proc/meminfo: expected MemTotal and MemAvailable, got \
-            neither; say --keep and --batch yourself",
+            neither; say setting `keep` and setting `batch` yourself",
         )
     })?;
     Ok(match memory.group {

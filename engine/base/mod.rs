@@ -5,10 +5,12 @@ mod dtype;
 mod fault;
 pub mod host;
 mod rng;
+mod setting;
 mod shape;
 
 pub use atomic::write_atomically;
 pub use dtype::Dtype;
 pub use fault::Fault;
 pub use rng::{Philox, Stream};
+pub use setting::name_settings;
 pub use shape::Shape;

@@ -1,5 +1,6 @@
 //! `engine doctor`: what there is to compute with, and what to do about what is missing.
 
+use super::exit::flags;
 use super::{paths, Global};
 use crate::base::host;
 use anyhow::Result;
@@ -34,7 +35,7 @@ pub fn run(_: &Doctor, global: &Global) -> Result<()> {
             vec!["none: the driver shows no device; see CUDA_VISIBLE_DEVICES".to_owned()]
         }
         Ok(found) => found.into_iter().map(|gpu| gpu.words).collect(),
-        Err(why) => vec![format!("none: {why}")],
+        Err(why) => vec![flags(&format!("none: {why:#}"))],
     };
     lines.extend(
         gpus.into_iter().enumerate().map(|(i, gpu)| (if i == 0 { "gpus" } else { "" }, gpu)),

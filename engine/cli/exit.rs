@@ -12,7 +12,7 @@
 //! | 130, 143 | interrupted by SIGINT, SIGTERM | state saved, where there is any |
 
 use super::interrupt::{self, Interrupted};
-use crate::base::Fault;
+use crate::base::{name_settings, Fault};
 use anyhow::Result;
 use std::io::{self, ErrorKind, Write};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
@@ -101,10 +101,10 @@ fn say(error: &anyhow::Error, verbose: bool) {
     if code(error) == 0 {
         return;
     }
-    line(&format!("{error:#}"));
+    line(&flags(&format!("{error:#}")));
     if verbose {
         for (depth, cause) in error.chain().enumerate() {
-            line(&format!("{:>4}: {cause}", depth + 1));
+            line(&flags(&format!("{:>4}: {cause}", depth + 1)));
         }
         let trace = error.backtrace();
         if trace.status() == std::backtrace::BacktraceStatus::Captured {
@@ -116,6 +116,14 @@ fn say(error: &anyhow::Error, verbose: bool) {
 /// `engine` without a verb.
 const HELP_FOR_NOTHING: clap::error::ErrorKind =
     clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+
+/// A message from below with its settings named as the flags that they are here.
+pub fn flags(message: &str) -> String {
+    name_settings(message, |name, value| match value {
+        Some(value) => format!("--{name} {value}"),
+        None => format!("--{name}"),
+    })
+}
 
 /// One line on standard error, whatever the words hold.
 fn line(words: &str) {
@@ -198,6 +206,12 @@ mod tests {
         assert_eq!(code(&anyhow!("no mark")), 1);
         assert_eq!(code(&Interrupted(2).into()), 130);
         assert_eq!(code(&Interrupted(15).into()), 143);
+    }
+
+    #[test]
+    fn settings_are_said_as_flags() {
+        let error = Fault::Usage.error("setting `tune = full`: expected setting `dtype = f32`");
+        assert_eq!(flags(&error.to_string()), "--tune full: expected --dtype f32");
     }
 
     #[test]

@@ -109,8 +109,9 @@ impl Masking {
     /// Refuses settings under which no mask could be drawn.
     pub fn check(&self) -> Result<()> {
         let refuse = |name: &str, range: &str, got: String| {
-            Err(Fault::Usage
-                .error(format!("masking: {name}: expected {range}, got {got}; see train --help")))
+            Err(Fault::Usage.error(format!(
+                "masking: {name}: expected {range}, got {got}; see the settings of training"
+            )))
         };
         if self.mix.iter().any(|&w| !(0.0..=f64::MAX).contains(&w))
             || self.mix.iter().sum::<f64>() <= 0.0

@@ -97,8 +97,8 @@ impl<'a> Tasks<'a> {
         let limit = builder.longest_prompt(longest);
         if limit <= longest {
             return Err(Fault::Usage.error(format!(
-                "--max-row: expected room for two of the longest surface's {longest} tokens, got \
-                {} rows; raise it",
+                "setting `max-row`: expected room for two of the longest surface's {longest} \
+                tokens, got {} rows; raise it",
                 builder.options().max_row
             )));
         }

@@ -269,8 +269,7 @@ impl Windows {
         {
             return Err(Fault::Usage.error(format!(
                 "history windows: expected shares of 100 percent together and short before long, \
-                got {self:?}; see \
-                 train --help"
+                got {self:?}; see the settings of training"
             )));
         }
         Ok(())

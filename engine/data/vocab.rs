@@ -88,9 +88,9 @@ impl Vocab {
         let find = |what: &str, names: &[&str]| {
             names.iter().find_map(|name| tokenizer.token_to_id(name)).ok_or_else(|| {
                 Fault::Model.error(format!(
-                    "special tokens: expected {} for {what}, got none; \
-                     use a GLM or ChatGLM tokenizer.json or train one with `prepare \
-                     --train-tokenizer`",
+                    "special tokens: expected {} for {what}, got none; use a GLM \
+                    or ChatGLM tokenizer.json, or train one with `prepare` and setting \
+                    `train-tokenizer`",
                     names.join(" or ")
                 ))
             })
@@ -300,9 +300,8 @@ pub fn train_tokenizer<'t>(
 ) -> Result<Vec<u8>> {
     if size < SMALLEST_VOCABULARY {
         return Err(Fault::Usage.error(format!(
-            "--train-tokenizer: expected at least {SMALLEST_VOCABULARY} (256 bytes and {} special \
-            tokens), got {size}; \
-             give a larger number",
+            "setting `train-tokenizer`: expected at least {SMALLEST_VOCABULARY} (256 bytes and {} \
+            special tokens), got {size}; give a larger number",
             GLM_SPECIALS.len()
         )));
     }

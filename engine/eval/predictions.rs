@@ -187,7 +187,7 @@ impl<'a> Reader<'a> {
                     format!("expected a JSON object as `engine decode` writes it, got {e}");
                 refuse(
                     "predictions",
-                    format!("{problem}; repair the line or decode again with --resume"),
+                    format!("{problem}; repair the line or decode again with setting `resume`"),
                 )
             })?;
             let task = line.task.clone().unwrap_or_else(|| "sequential".into());
@@ -258,7 +258,8 @@ impl<'a> Reader<'a> {
                     self.split.name()
                 );
                 let advice =
-                    "evaluate with the .bin and --split that the predictions were made with";
+                    "evaluate with the .bin and setting `split` that the predictions were \
+                    made with";
                 return Err(("target", format!("{expected}, got {}; {advice}", name(target))));
             }
             held_out

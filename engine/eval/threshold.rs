@@ -55,8 +55,8 @@ impl FromStr for Threshold {
             }
         }
         Err(Fault::Usage.error(format!(
-            "--threshold: {text:?}: expected METRIC>=NUMBER (or <=, >, <), e.g. hr@10>=0.02; write \
-            it so"
+            "setting `threshold`: {text:?}: expected METRIC>=NUMBER (or <=, >, <), e.g. \
+            hr@10>=0.02; write it so"
         )))
     }
 }

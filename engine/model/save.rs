@@ -120,7 +120,9 @@ impl Model {
     /// on disk, as f32. Refuses a model without an adapter.
     pub fn save_adapter(&self, path: &Path) -> Result<()> {
         if self.lora().is_none() {
-            return Err(Fault::Usage.error("adapter: the model has none; train with --tune lora"));
+            return Err(
+                Fault::Usage.error("adapter: the model has none; train with setting `tune = lora`")
+            );
         }
         let prefix = peft_prefix(self.config.family);
         let entries: Vec<Entry> = self

@@ -93,15 +93,15 @@ pub fn train(
     if resume {
         let (_, path) = checkpoint::list(&settings.run)?.pop().ok_or_else(|| {
             Fault::Usage.error(format!(
-                "--resume: {}: expected a checkpoint, got none",
+                "setting `resume`: {}: expected a checkpoint, got none",
                 settings.run.display()
             ))
         })?;
         state = checkpoint::read_state(&path)?;
         if state.settings != settings.fingerprint {
             return Err(Fault::Usage.error(format!(
-                "--resume: {}: expected the settings of the run, got others; see config.toml \
-                beside it",
+                "setting `resume`: {}: expected the settings of the run, got others; see \
+                config.toml beside it",
                 path.display()
             )));
         }
@@ -215,7 +215,8 @@ fn one_step(
             batches.iter().flat_map(|b| b.examples.iter().copied()).take(8).collect();
         Fault::Check.error(format!(
             "training: step {step}: expected a finite {what}, got {value} at learning rate \
-            {learning_rate:e} (examples {examples:?} …); lower --learning-rate or --clip"
+            {learning_rate:e} (examples {examples:?} …); lower setting \
+            `learning-rate` or setting `clip`"
         ))
     };
     loop {

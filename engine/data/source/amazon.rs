@@ -77,8 +77,7 @@ pub fn read(folder: &Path, skips: &mut Skips) -> Result<Raw> {
     if events == 0 {
         return Err(Fault::Data.error(format!(
             "{}: expected reviews of users and items with at least {CORE} each, got none among {} \
-            reviews; \
-             fetch the file again or use --format jsonl, which does not filter",
+            reviews; fetch the file again or use setting `format = jsonl`, which does not filter",
             reviews.display(),
             found.2
         )));

@@ -32,8 +32,7 @@ pub fn read(folder: &Path, skips: &mut Skips) -> Result<Raw> {
         (None, None) => {
             return Err(Fault::Data.error(format!(
                 "{}: expected interactions.tsv, interactions.tsv.gz or sequences.txt, got none of \
-                them; \
-                 add one, or choose another --format",
+                them; add one, or choose another setting `format`",
                 folder.display()
             )))
         }

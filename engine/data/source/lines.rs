@@ -134,7 +134,7 @@ impl Skips {
             return Err(error);
         }
         Err(Fault::Data.error(format!(
-            "{error:#} (and {} bad lines before it were left out: --skip-bad)",
+            "{error:#} (and {} bad lines before it were left out: setting `skip-bad`)",
             self.allowed
         )))
     }

@@ -125,7 +125,8 @@ pub fn read(path: &Path, format: Format, skips: &mut Skips) -> Result<Raw> {
     for (what, count) in [("item", raw.items.len()), ("event", raw.users.len())] {
         if count == 0 {
             return Err(Fault::Data.error(format!(
-                "{}: expected at least one {what}, got none; check the source and its --format",
+                "{}: expected at least one {what}, got none; check the source and its setting \
+                `format`",
                 path.display()
             )));
         }

@@ -58,7 +58,7 @@ impl Emulated {
         if !kernels::EMULATED {
             return Err(Fault::Device.error(
                 "device: emu: expected the emulator of the CUDA kernels, got a binary built \
-                without it; build with --features emulated",
+                without it; build with the feature `emulated`",
             ));
         }
         // A small device: grids that depend on the number of processors then have several waves in

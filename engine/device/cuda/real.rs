@@ -61,7 +61,7 @@ fn refuse_start(name: &str, error: DriverError) -> anyhow::Error {
     let what = format!(
         "device: {name}: expected a driver that starts, got none (is a GPU there and its kernel \
         module loaded, of the same version as libcuda? see nvidia-smi and CUDA_VISIBLE_DEVICES, or \
-        use --device cpu)"
+        use setting `device = cpu`)"
     );
     refuse(&what, error)
 }
@@ -127,8 +127,8 @@ impl Gpu {
         if kernels::IMAGES.is_empty() {
             return Err(Fault::Device.error(format!(
                 "device: {name}: expected CUDA kernels, got a binary built without nvcc; run \
-                tools/get-nvcc and build again, or use --device cpu; `engine doctor` says what is \
-                there"
+                tools/get-nvcc and build again, or use setting `device = cpu`; `engine doctor` \
+                says what is there"
             )));
         }
         // SAFETY: only asks the dynamic linker; without this cudarc would panic where the library
@@ -136,8 +136,8 @@ impl Gpu {
         if !unsafe { sys::is_culib_present() } {
             return Err(Fault::Device.error(format!(
                 "device: {name}: expected the NVIDIA driver's libcuda.so.1, got none; install the \
-                driver (in a container: start it with GPUs), or use --device cpu; `engine doctor` \
-                says what is there"
+                driver (in a container: start it with GPUs), or use setting `device = cpu`; \
+                `engine doctor` says what is there"
             )));
         }
         result::init().map_err(|e| refuse_start(&name, e))?;
@@ -161,7 +161,7 @@ impl Gpu {
             let model = result::device::get_name(device).unwrap_or_default();
             return Err(Fault::Device.error(format!(
                 "device: {name}: expected compute capability {OLDEST}.0 or later (A100, H100 …), \
-                got {model} with {major}.{minor}; use --device cpu"
+                got {model} with {major}.{minor}; use setting `device = cpu`"
             )));
         }
         let properties = Properties {
@@ -202,7 +202,8 @@ impl Gpu {
                     refuse(
                         &format!(
                         "device: {}: expected a driver that takes the kernels of {family}, made by \
-                        {}; update the driver, build with an older nvcc, or use --device cpu",
+                        {}; update the driver, build with an older nvcc, or use setting \
+                        `device = cpu`",
                         self.properties.name,
                         kernels::COMPILER
                     ),
@@ -241,7 +242,8 @@ impl Gpu {
         // SAFETY: a device that the driver gave.
         self.pool = unsafe { result::device::get_default_mem_pool(self.device) }.map_err(|e| {
             refuse(
-                "finding the device's memory pool (CUDA 11.2 has them; without, use --device cpu)",
+                "finding the device's memory pool (CUDA 11.2 has them; without, use setting \
+                `device = cpu`)",
                 e,
             )
         })?;
@@ -319,8 +321,8 @@ impl Driver for Gpu {
                 refuse(
                     &format!(
                         "memory: {bytes} bytes cannot be had ({:.1} of {:.1} MiB free); use a \
-                        smaller --batch, fewer --batch-rows or a leaner --keep, and see `engine \
-                        inspect --plan`",
+                        smaller setting `batch`, fewer setting `batch-rows` or a leaner setting \
+                        `keep`, and see what `engine inspect` plans",
                         mib(free),
                         mib(total)
                     ),
