@@ -5,6 +5,7 @@ use super::bootstrap::Bootstrap;
 use super::grounding::normal;
 use super::law;
 use super::predictions::{self, Family, Prediction};
+pub use super::ranking::Users;
 use super::ranking::{gain, hit, without_history, Policy, Scores};
 use super::report::{Counts, Group, Kind, Metric, Metrics, Part, Row, Spread};
 use super::text;
@@ -13,30 +14,6 @@ use super::truth::{Case, Day, Split, Truth};
 use super::yes_no::TiedRank;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
-
-/// Whom the denominator counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Users {
-    /// All users of the split; those without a line are misses (E8).
-    #[default]
-    All,
-    /// Only those with a line: for files that were made for a sample on purpose.
-    Listed,
-}
-
-impl Users {
-    /// Every way to count, in the order in which a list of choices shows them.
-    pub const ALL: [Users; 2] = [Users::All, Users::Listed];
-
-    /// The word for it in settings and reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Users::All => "all",
-            Users::Listed => "listed",
-        }
-    }
-}
 
 /// What the model is shown in place of an item (E1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

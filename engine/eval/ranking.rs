@@ -56,6 +56,30 @@ impl Policy {
     }
 }
 
+/// Whom the denominator counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Users {
+    /// All users of the split; those without a line are misses (E8).
+    #[default]
+    All,
+    /// Only those with a line: for files that were made for a sample on purpose.
+    Listed,
+}
+
+impl Users {
+    /// Every way to count, in the order in which a list of choices shows them.
+    pub const ALL: [Users; 2] = [Users::All, Users::Listed];
+
+    /// The word for it in settings and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Users::All => "all",
+            Users::Listed => "listed",
+        }
+    }
+}
+
 /// Takes the items of the history out of a list of outputs, except the target (E15).
 pub fn without_history<T: Copy + Eq>(
     outputs: &[Option<T>],

@@ -2,7 +2,7 @@
 
 use super::bootstrap::Interval;
 use super::predictions::Family;
-use super::ranking::Policy;
+use super::ranking::{Policy, Users};
 use super::truth::Split;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -193,7 +193,7 @@ pub struct Report {
     pub policy: Policy,
     pub filter_history: bool,
     /// Whether users without a line are misses.
-    pub users: super::evaluation::Users,
+    pub users: Users,
     pub seed: u64,
     pub resamples: usize,
     /// The side file of the predictions, word for word: model, adapter, decoding, seed.

@@ -1,8 +1,10 @@
 //! The laws that the sources themselves are held to. Nothing here links the crate.
 
+mod imports;
 mod rooms;
 mod ruler;
 mod rules;
+mod source;
 mod variables;
 
 use std::fs;
