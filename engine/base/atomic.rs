@@ -1,8 +1,12 @@
 use super::Fault;
 use anyhow::Result;
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path;
+
+/// What a system says that does not sync folders.
+const CANNOT: [ErrorKind; 3] =
+    [ErrorKind::PermissionDenied, ErrorKind::InvalidInput, ErrorKind::Unsupported];
 
 /// Writes a file whole or not at all: a temporary name beside it, synced, renamed. A failure
 /// removes what was begun and leaves what stood there before.
@@ -19,9 +23,12 @@ pub fn write_atomically(
         file.get_ref().sync_all()?;
         fs::rename(&partial, path)?;
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // The rename itself is on disk only when the folder is.
-        File::open(folder)?.sync_all()?;
-        Ok(())
+        // The rename itself is on disk only when the folder is; not every folder may be read, and
+        // not every file system can sync one.
+        match File::open(folder).and_then(|folder| folder.sync_all()) {
+            Err(e) if !CANNOT.contains(&e.kind()) => Err(e.into()),
+            _ => Ok(()),
+        }
     };
     write().map_err(|error| {
         // What was written of it helps nobody; that it cannot be removed changes nothing.

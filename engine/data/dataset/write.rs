@@ -2,7 +2,7 @@
 
 use super::format::*;
 use super::negatives::negatives;
-use crate::base::Fault;
+use crate::base::{write_atomically, Fault};
 use crate::data::catalogue::{Attribute, Catalogue, Duplicates};
 use crate::data::source::Raw;
 use crate::data::vocab::Vocab;
@@ -10,7 +10,6 @@ use anyhow::Result;
 use bytemuck::Pod;
 use rayon::prelude::*;
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
@@ -21,11 +20,11 @@ pub struct Recipe {
     pub seed: u64,
     /// The source's format, for the record.
     pub format: String,
+    /// What becomes of items with the same text (E11, E16).
     pub duplicates: Duplicates,
 }
 
-/// Builds the catalogue of `raw` and writes the `.bin`: to a temporary name beside `path`, synced,
-/// renamed.
+/// Builds the catalogue of `raw` and writes the `.bin`, whole or not at all.
 ///
 /// The same input gives the same bytes. Refuses what [`Catalogue::build`] refuses.
 pub fn write(path: &Path, raw: &Raw, vocab: &Vocab, recipe: &Recipe) -> Result<Statistics> {
@@ -223,12 +222,6 @@ impl Strings {
 
 /// Lays the sections out and writes them.
 fn save(path: &Path, sections: &[(Section, Vec<u8>)]) -> Result<()> {
-    let unwritable = |e: std::io::Error| {
-        Fault::Device.error(format!(
-            "{}: expected room to write, got: {e}; check the folder and the disk",
-            path.display()
-        ))
-    };
     let zeros = [0u8; ALIGN];
     let filling = |length: usize| &zeros[..aligned(length) - length];
     let crcs: Vec<u32> = sections
@@ -265,27 +258,21 @@ fn save(path: &Path, sections: &[(Section, Vec<u8>)]) -> Result<()> {
     };
     prologue.crc = crc32fast::hash(&bytemuck::bytes_of(&prologue)[..PROLOGUE - 4]);
 
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let temporary = Path::new(&temporary);
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(temporary)?;
+    write_atomically(path, |file| {
         file.write_all(bytemuck::bytes_of(&prologue))?;
         file.write_all(&table)?;
         for (_, bytes) in sections {
             file.write_all(bytes)?;
             file.write_all(filling(bytes.len()))?;
         }
-        file.sync_all()?;
-        std::fs::rename(temporary, path)?;
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // The rename is durable once the folder is; not every file system lets a folder be synced.
-        let _ = File::open(folder).and_then(|folder| folder.sync_all());
         Ok(())
-    };
-    write().map_err(|e| {
-        let _ = std::fs::remove_file(temporary);
-        unwritable(e)
+    })
+    .map_err(|e| {
+        Fault::Device.error(format!(
+            "{}: expected room to write, got: {}; check the folder and the disk",
+            path.display(),
+            e.root_cause()
+        ))
     })
 }
 
