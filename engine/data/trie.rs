@@ -1,3 +1,5 @@
+//! Sequences of tokens as a tree in flat arrays: what may be written, and what is recognised.
+
 use crate::base::Fault;
 use anyhow::Result;
 use std::borrow::Cow;
@@ -115,6 +117,7 @@ fn sorted<S: AsRef<[u32]>>(sequences: &[S]) -> (Vec<u32>, Vec<usize>, Vec<u32>) 
 }
 
 impl Trie<'_> {
+    /// The node of the empty sequence.
     pub const ROOT: u32 = 0;
 
     /// Number of nodes, the root included.
@@ -156,8 +159,43 @@ impl Trie<'_> {
         &self.members[self.first_member[node] as usize..self.first_member[node + 1] as usize]
     }
 
+    /// Whether a sequence ends at a node.
     pub fn is_terminal(&self, node: u32) -> bool {
         self.first_member[node as usize] < self.first_member[node as usize + 1]
+    }
+
+    /// Appends the tokens that may follow a node, ascending: its edges, and `end` where a sequence
+    /// ends there.
+    pub fn legal(&self, node: u32, end: u32, tokens: &mut Vec<u32>) {
+        let edges = self.edges(node);
+        let before = self.end_place(node, end).unwrap_or(edges.len());
+        tokens.extend_from_slice(&edges[..before]);
+        if self.is_terminal(node) {
+            tokens.push(end);
+        }
+        tokens.extend_from_slice(&edges[before..]);
+    }
+
+    /// The place of `end` in [`Trie::legal`]; none where no sequence ends.
+    pub fn end_place(&self, node: u32, end: u32) -> Option<usize> {
+        self.is_terminal(node).then(|| self.edges(node).partition_point(|&token| token < end))
+    }
+
+    /// The place of a child's token in [`Trie::legal`] of its parent `node`.
+    pub fn place(&self, node: u32, end: u32, child: u32) -> usize {
+        let place = (child - self.first_child[node as usize]) as usize;
+        place + usize::from(self.end_place(node, end).is_some_and(|at| at <= place))
+    }
+
+    /// What the token at `place` in [`Trie::legal`] leads to, and its place among the children;
+    /// none: it is `end`.
+    pub fn follow(&self, node: u32, end: u32, place: usize) -> Option<(u32, u32)> {
+        let place = match self.end_place(node, end) {
+            Some(at) if at == place => return None,
+            Some(at) => place - usize::from(at < place),
+            None => place,
+        };
+        Some((self.first_child[node as usize] + place as u32, place as u32))
     }
 
     /// The node at the end of a path from the root.

@@ -24,7 +24,7 @@ pub fn score_all(model: &Model, asked: &[(Rules, &Prompt)]) -> Result<Vec<Vec<Fi
     let (cache, ends) = KvCache::prefill(model, &batch, CHUNK)?;
     let (mut first, mut ids) = (vec![0], Vec::new());
     for (rules, _) in asked {
-        ids.extend_from_slice(rules.trie.edges(Trie::ROOT));
+        rules.trie.legal(Trie::ROOT, rules.end, &mut ids);
         first.push(ids.len() as u32);
     }
     let log_probs = model.log_probs_at(ends.view(), &first, &ids)?;
@@ -66,7 +66,7 @@ struct Scorer<'a> {
     model: &'a Model,
     asked: &'a [(Rules<'a>, &'a Prompt)],
     cache: KvCache,
-    /// Per request: log-probabilities of the root's children.
+    /// Per request: log-probabilities of what may follow the root.
     roots: Vec<Vec<f32>>,
     chunk: Chunk,
     found: Vec<Vec<Finished>>,
@@ -126,10 +126,7 @@ impl Scorer<'_> {
             slots.push(row);
             let position = self.model.config.produced(prompt.mask_position, id);
             chunk.extension.push(request as u32, token, position, row, &slots);
-            chunk.ids.extend_from_slice(rules.trie.edges(node));
-            if rules.trie.is_terminal(node) {
-                chunk.ids.push(rules.end);
-            }
+            rules.trie.legal(node, rules.end, &mut chunk.ids);
             chunk.first.push(chunk.ids.len() as u32);
             chunk.way.push(Step { node, row, id, state });
         }
@@ -162,8 +159,7 @@ impl Scorer<'_> {
             let mut known = self.roots[*request].as_slice();
             let mut sum = 0.0;
             for step in way {
-                // Children have consecutive numbers.
-                let place = (step.node - rules.trie.children(finished.node).start) as usize;
+                let place = rules.trie.place(finished.node, rules.end, step.node);
                 sum += f64::from(known[place]);
                 finished.log_probs.push(known[place]);
                 finished.tokens.push(rules.trie.token(step.node));
@@ -171,9 +167,8 @@ impl Scorer<'_> {
                 finished.node = step.node;
                 known = of_row(step.row);
             }
-            let last = *known
-                .last()
-                .expect("a node where a sequence ends is asked for [END], last of all");
+            let place = rules.trie.end_place(finished.node, rules.end);
+            let last = known[place.expect("a node where a sequence ends is asked for [END]")];
             sum += f64::from(last);
             finished.log_probs.push(last);
             finished.tokens.push(rules.end);

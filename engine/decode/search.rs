@@ -123,13 +123,7 @@ impl<'a> Search<'a> {
     /// item ends there.
     pub fn extensions(&self, row: u32, tokens: &mut Vec<u32>) {
         let node = self.known[row as usize].node;
-        let trie = self.rules.trie;
-        let start = tokens.len();
-        tokens.extend(trie.children(node).map(|child| trie.token(child)));
-        if trie.is_terminal(node) {
-            let at = start + tokens[start..].partition_point(|&t| t < self.rules.end);
-            tokens.insert(at, self.rules.end);
-        }
+        self.rules.trie.legal(node, self.rules.end, tokens);
     }
 
     /// The log-probabilities of [`Search::extensions`] of `row`, in that order.
@@ -189,19 +183,9 @@ impl<'a> Search<'a> {
         let mut candidates: Vec<Candidate> = Vec::new();
         for beam in &self.live {
             let known = &self.known[beam.known as usize];
-            let children = trie.children(known.node);
-            // [END] stands among the children in token order.
-            let end_place = trie
-                .is_terminal(known.node)
-                .then(|| trie.edges(known.node).partition_point(|&token| token < self.rules.end));
             for (place, &log_prob) in known.log_probs.iter().enumerate() {
-                let (token, child) = if end_place == Some(place) {
-                    (self.rules.end, None)
-                } else {
-                    let place = place - usize::from(end_place.is_some_and(|end| end < place));
-                    let node = children.start + place as u32;
-                    (trie.token(node), Some((node, place as u32)))
-                };
+                let child = trie.follow(known.node, self.rules.end, place);
+                let token = child.map_or(self.rules.end, |(node, _)| trie.token(node));
                 let sum = beam.sum + f64::from(log_prob);
                 candidates.push(Candidate {
                     sum,
