@@ -3,9 +3,11 @@
 pub mod batch;
 pub mod catalogue;
 pub mod dataset;
+pub mod family;
 pub mod free;
 pub mod intra;
 pub mod names;
+pub mod numeral;
 pub mod record;
 pub mod sample;
 pub mod source;
@@ -18,6 +20,7 @@ pub mod vocab;
 
 pub use batch::Batch;
 pub use dataset::Dataset;
+pub use family::Family;
 pub use intra::{EncIntra, Intra, IntraMode, IntraState};
 pub use names::Names;
 pub use sample::{Sample, SampleBuilder};

@@ -10,27 +10,49 @@ use super::template::{Answer, Field, Fields, Form, Template};
 use super::text::{attributes_text, behaviour_text, display_name, sentence_ends, Encoder, Windows};
 use crate::base::{Fault, Philox, Stream};
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// Which events of a user are shown and which is asked for: leave-one-out, last = test, last but
-/// one = validation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Users with fewer events have no held-out ones: they are training only.
+pub const FEWEST: usize = 3;
+
+/// Which of a user's events is asked for: leave-one-out. All before it are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Split {
-    Validation,
+    /// The last event.
+    #[default]
     Test,
+    /// The last but one.
+    Validation,
 }
 
 impl Split {
-    /// Number of events shown of `n`; the next one is the target. `None` where the user has too
-    /// few.
-    pub fn shown(self, n: usize) -> Option<usize> {
-        let shown = n.checked_sub(if self == Split::Test { 1 } else { 2 })?;
-        (n >= 3 && shown > 0).then_some(shown)
+    /// Both, in the order in which a list of choices shows them.
+    pub const ALL: [Split; 2] = [Split::Test, Split::Validation];
+
+    /// The word for it in settings and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Split::Test => "test",
+            Split::Validation => "validation",
+        }
+    }
+
+    /// Number of events shown of `events`: the place of the one that is asked for. None where there
+    /// are fewer than [`FEWEST`].
+    pub fn shown(self, events: usize) -> Option<usize> {
+        let behind = match self {
+            Split::Test => 1,
+            Split::Validation => 2,
+        };
+        (events >= FEWEST).then(|| events - behind)
     }
 }
 
 /// Which training examples are drawn.
 pub struct Mix {
+    /// How blanks are drawn.
     pub masking: Masking,
     /// Share of blank infilling; the rest asks for the next item (R40).
     pub blanks: f64,
@@ -116,6 +138,7 @@ impl<'a> Tasks<'a> {
         })
     }
 
+    /// The maker of its rows.
     pub fn builder(&self) -> &SampleBuilder<'a> {
         &self.builder
     }

@@ -1,5 +1,6 @@
 //! Rows of a table as text: attributes, behaviours, and which behaviours are kept (R3, R6-R9).
 
+use super::numeral::DAY;
 use super::sample::Prompt;
 use super::span::{is_sentence_end, Unit};
 use super::vocab::Vocab;
@@ -14,15 +15,19 @@ pub const SEPARATOR: &str = " ,";
 /// A piece of text as tokens, encoded alone (R3): an entity, or plain text of separate tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece<'a> {
+    /// Token ids.
     pub tokens: &'a [u32],
+    /// Whether the piece is an entity.
     pub entity: bool,
 }
 
 impl<'a> Piece<'a> {
+    /// A piece that is an entity.
     pub const fn entity(tokens: &'a [u32]) -> Piece<'a> {
         Piece { tokens, entity: true }
     }
 
+    /// A piece of separate tokens.
     pub const fn plain(tokens: &'a [u32]) -> Piece<'a> {
         Piece { tokens, entity: false }
     }
@@ -99,10 +104,12 @@ type Encode<'v> = dyn Fn(&str) -> Result<Vec<u32>> + Send + Sync + 'v;
 const MOST_KNOWN: usize = 1 << 16;
 
 impl<'v> Encoder<'v> {
+    /// Encodes by a function from text to token ids.
     pub fn new(encode: impl Fn(&str) -> Result<Vec<u32>> + Send + Sync + 'v) -> Encoder<'v> {
         Encoder { encode: Box::new(encode), known: RwLock::default() }
     }
 
+    /// Encodes by a tokenizer.
     pub fn of(vocab: &'v Vocab) -> Encoder<'v> {
         Encoder::new(|piece| vocab.encode(piece))
     }
@@ -208,37 +215,6 @@ pub fn display_name<'a>(attributes: &[(&str, &'a str)]) -> Option<&'a str> {
         .map(|(_, value)| *value)
 }
 
-/// A number in shortest decimal form: no exponent, at most four significant decimals (R6). `None`
-/// unless finite.
-///
-/// Zeros that lead a fraction of 0 are not significant: 0.00012345 is 0.0001235 (ties as the binary
-/// value falls).
-pub fn decimal(x: f64) -> Option<String> {
-    if !x.is_finite() {
-        return None;
-    }
-    // The exponent as printing sees it; logarithms are off by one at some powers of ten.
-    let exponent: i32 = format!("{x:e}").rsplit('e').next()?.parse().ok()?;
-    let decimals = 4 + (-1 - exponent).max(0) as usize;
-    let text = format!("{x:.decimals$}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    Some(if text == "-0" { "0" } else { text }.to_owned())
-}
-
-/// The ISO date of a time in seconds since 1970-01-01 (R6).
-pub fn date(seconds: i64) -> String {
-    // Days in eras of 400 years that begin on the 1st of March, so that the leap day is a year's
-    // last.
-    let days = i128::from(seconds.div_euclid(86_400)) + 719_468;
-    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    format!("{:04}-{month:02}-{day:02}", era * 400 + year + next)
-}
-
 /// By id: whether the token ends a sentence where it stands alone (R12).
 pub fn sentence_ends(vocab: &Vocab) -> Result<Vec<bool>> {
     (0..vocab.size() as u32).map(|id| Ok(is_sentence_end(&vocab.decode(&[id])?))).collect()
@@ -303,7 +279,7 @@ impl Windows {
             return (0..n).collect();
         }
         let known = reference != super::record::NO_TIME && !times.contains(&super::record::NO_TIME);
-        let day = |days: u32| i128::from(days) * 86_400;
+        let day = |days: u32| i128::from(days) * i128::from(DAY);
         let mut windows: [Vec<usize>; 3] = Default::default();
         for (i, &time) in times.iter().enumerate() {
             let age = i128::from(reference) - i128::from(time);

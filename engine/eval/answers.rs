@@ -1,7 +1,7 @@
 //! Judges answers that are stars or prose (E18–E23).
 
 use super::evaluation::Judge;
-use super::predictions::{self, Family, Prediction};
+use super::predictions::{self, Asked, Prediction};
 use super::report::{Counts, Group, Kind, Metric, Metrics, Part, Row};
 use super::truth::Truth;
 use super::{rating, text};
@@ -12,14 +12,14 @@ use std::collections::HashSet;
 const MIDDLE: f64 = 3.0;
 
 impl Judge<'_> {
-    /// The tables of a group of [`Family::Stars`], [`Family::ReviewStars`], [`Family::Text`] or
+    /// The tables of a group of [`Asked::Stars`], [`Asked::ReviewStars`], [`Asked::Text`] or
     /// both.
     ///
     /// The denominator is the lines of the file, printed as n: which records are asked is the
     /// file's choice (E20).
     pub(super) fn answers(&mut self, group: &predictions::Group) -> Group {
         let mut result = Group {
-            task: group.task.clone(),
+            task: group.task,
             template: group.template.clone(),
             family: group.family,
             n: 0,
@@ -72,7 +72,7 @@ impl Judge<'_> {
             metrics.0.extend(coverage.map(|coverage| ("coverage", Metric::bare(coverage))));
             Row { method: method.into(), kind, part: Part::All, n: differences.len(), metrics }
         };
-        let whole_stars = group.family == Family::ReviewStars;
+        let whole_stars = group.family == Asked::ReviewStars;
         let (own, parsed) = match whole_stars {
             true => rating::review_differences(&pairs, fallback),
             false => rating::differences(&pairs, fallback),
@@ -148,17 +148,17 @@ impl Judge<'_> {
 }
 
 /// The part of an answer that says stars.
-fn stars_of(family: Family, line: &Prediction) -> &str {
+fn stars_of(family: Asked, line: &Prediction) -> &str {
     match family {
-        Family::StarsAndText => text::split_rating(&line.text).0,
+        Asked::StarsAndText => text::split_rating(&line.text).0,
         _ => &line.text,
     }
 }
 
 /// The part of an answer that is prose.
-fn prose_of(family: Family, line: &Prediction) -> &str {
+fn prose_of(family: Asked, line: &Prediction) -> &str {
     match family {
-        Family::StarsAndText => text::split_rating(&line.text).1,
+        Asked::StarsAndText => text::split_rating(&line.text).1,
         _ => &line.text,
     }
 }

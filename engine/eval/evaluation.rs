@@ -4,14 +4,15 @@ use super::baseline::{places, Baseline, LeakProbe, Markov, Place, Popularity};
 use super::bootstrap::Bootstrap;
 use super::grounding::normal;
 use super::law;
-use super::predictions::{self, Family, Prediction};
+use super::predictions::{self, Asked, Prediction};
 pub use super::ranking::Users;
-use super::ranking::{gain, hit, without_history, Policy, Scores};
+use super::ranking::{hit, ndcg, without_history, Policy, Scores};
 use super::report::{Counts, Group, Kind, Metric, Metrics, Part, Row, Spread};
 use super::text;
 use super::title_neighbours::{TitleNeighbours, Weights};
 use super::truth::{Case, Day, Split, Truth};
 use super::yes_no::TiedRank;
+use crate::data::Family;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 
@@ -46,23 +47,32 @@ impl ItemRepr {
 /// How to judge.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// What becomes of invalid and repeated outputs.
     pub policy: Policy,
+    /// Which event was to be predicted.
     pub split: Split,
+    /// Whom the denominator counts.
     pub users: Users,
+    /// Whether the history's items are left out of every ranking (E15).
     pub filter_history: bool,
     /// `None` leaves the baselines out.
     pub baselines: Option<Weights>,
     /// `None`: ids if every surface is a number.
     pub item_repr: Option<ItemRepr>,
+    /// How often and from which seed intervals are drawn.
     pub bootstrap: Bootstrap,
 }
 
 /// What [`evaluate`] finds.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
+    /// One for each template of the predictions.
     pub groups: Vec<Group>,
+    /// Over the templates of a task, where it has several.
     pub spreads: Vec<Spread>,
+    /// What a reader should know before trusting a number.
     pub warnings: Vec<String>,
+    /// Laws of arithmetic that a row breaks (E27): always our fault.
     pub broken: Vec<String>,
 }
 
@@ -123,7 +133,7 @@ impl Judge<'_> {
         }
         let counts = counts(group, &cases, &lines);
         let mut result = Group {
-            task: group.task.clone(),
+            task: group.task,
             template: group.template.clone(),
             family: group.family,
             n: cases.len(),
@@ -140,12 +150,12 @@ impl Judge<'_> {
             };
             // Negatives never were in the history, so leaving it out changes nothing there.
             let unseen =
-                (group.family == Family::Full && !options.filter_history).then(|| all(true));
+                (group.family == Asked::Full && !options.filter_history).then(|| all(true));
             Ranks { ranks: all(options.filter_history), unseen }
         };
         let by_policy = |policy: Policy| {
             ranks_of(&|line, case, filter| match group.family {
-                Family::YesNo => yes_no(line, case.target).map(TiedRank::pessimistic),
+                Asked::YesNo => yes_no(line, case.target).map(TiedRank::pessimistic),
                 _ if filter => policy
                     .rank(&without_history(&items(line), case.history, case.target), case.target),
                 _ => policy.rank(&items(line), case.target),
@@ -153,7 +163,7 @@ impl Judge<'_> {
         };
         let main = by_policy(options.policy);
         self.push(&mut result, "predictions", Kind::Model, &main, &cases);
-        if group.family == Family::YesNo {
+        if group.family == Asked::YesNo {
             let row = self.expected(&lines, &cases);
             result.rows.push(row);
         } else {
@@ -186,8 +196,8 @@ impl Judge<'_> {
         ] {
             let chosen: Vec<usize> =
                 (0..cases.len()).filter(|&i| day.is_none_or(|day| cases[i].day == day)).collect();
-            let apart =
-                group.task == "sequential" && cases.iter().any(|case| case.day != Day::Unknown);
+            let apart = group.task == Family::Sequential
+                && cases.iter().any(|case| case.day != Day::Unknown);
             if part == Part::All || (apart && !chosen.is_empty() && kind != Kind::Variant) {
                 group.rows.push(self.row(method, kind, part, ranks, &chosen));
             }
@@ -216,7 +226,7 @@ impl Judge<'_> {
         for &i in chosen {
             rows.extend(Scores::of_user(ranks.ranks[i]));
             let unseen = ranks.unseen.as_ref().map_or(ranks.ranks[i], |unseen| unseen[i]);
-            rows.extend([hit(unseen, 10), gain(unseen, 10)]);
+            rows.extend([hit(unseen, 10), ndcg(unseen, 10)]);
         }
         let mut metrics = self.means(&rows, NAMES);
         if ranks.unseen.is_none() {
@@ -279,10 +289,10 @@ impl Judge<'_> {
                 places.iter().map(|p| Some(place(p))).collect::<Vec<_>>()
             };
             let ranks = match (group.family, self.options.filter_history) {
-                (Family::Full, false) => {
+                (Asked::Full, false) => {
                     Ranks { ranks: of(|p| p.all), unseen: Some(of(|p| p.unseen)) }
                 }
-                (Family::Full, true) => Ranks { ranks: of(|p| p.unseen), unseen: None },
+                (Asked::Full, true) => Ranks { ranks: of(|p| p.unseen), unseen: None },
                 _ => Ranks { ranks: of(|p| p.sampled), unseen: None },
             };
             self.push(group, baseline.name(), *kind, &ranks, cases);
@@ -448,7 +458,7 @@ fn counts(group: &predictions::Group, cases: &[Case<'_>], lines: &[Option<&Predi
         counts.repeated +=
             line.slots.iter().filter(|slot| !slot.is_empty() && !seen.insert(*slot)).count();
         counts.short += usize::from(!line.failed && line.slots.len() < 10);
-        if group.family != Family::Full {
+        if group.family != Asked::Full {
             let candidate = |item: &u32| *item == case.target || case.negatives.contains(item);
             counts.outside += line.slots.iter().flatten().filter(|item| !candidate(item)).count();
         }
@@ -459,10 +469,10 @@ fn counts(group: &predictions::Group, cases: &[Case<'_>], lines: &[Option<&Predi
 /// Mean, least and greatest of the main rows of tasks with several templates.
 fn spreads(groups: &[Group]) -> Vec<Spread> {
     let mut spreads = Vec::new();
-    let mut tasks: Vec<(&str, Family)> = Vec::new();
+    let mut tasks: Vec<(Family, Asked)> = Vec::new();
     for group in groups {
-        if !tasks.contains(&(&group.task, group.family)) {
-            tasks.push((&group.task, group.family));
+        if !tasks.contains(&(group.task, group.family)) {
+            tasks.push((group.task, group.family));
         }
     }
     for (task, family) in tasks {
@@ -475,7 +485,7 @@ fn spreads(groups: &[Group]) -> Vec<Spread> {
         for &(metric, _) in &rows[0].metrics.0 {
             let values: Vec<f64> = rows.iter().map(|row| row.metrics.value(metric)).collect();
             spreads.push(Spread {
-                task: task.into(),
+                task,
                 metric,
                 templates: values.len(),
                 mean: values.iter().sum::<f64>() / values.len() as f64,

@@ -1,13 +1,12 @@
 //! What any correct table must obey (E27).
 
-use super::ranking::Scores;
+use super::ranking::{gain, Scores};
 
 /// The broken laws of ranking metrics with one relevant item, in words; none for a sound row.
 ///
 /// `tolerance` is that of the digits: half a unit of the last for printed tables, about 1e-9 for
 /// computed ones.
 pub fn of_ranking(scores: &Scores, tolerance: f64) -> Vec<String> {
-    let gain = |rank: f64| 1.0 / (rank + 1.0).log2();
     let Scores { hr1, hr5, hr10, ndcg5, ndcg10, mrr, .. } = *scores;
     let mut broken = Vec::new();
     let mut ordered = |less: f64, more: f64, words: &str| {

@@ -3,6 +3,7 @@
 use super::grounding::{normal, Titles};
 use super::truth::{Split, Truth};
 use crate::base::Fault;
+use crate::data::Family;
 use anyhow::{bail, Result};
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
@@ -12,7 +13,7 @@ use std::io::BufRead;
 /// What kind of answer a template asks for, hence which metrics apply (E1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Family {
+pub enum Asked {
     /// An item of the whole catalogue.
     Full,
     /// An item among 100.
@@ -29,52 +30,49 @@ pub enum Family {
     StarsAndText,
 }
 
-impl Family {
-    /// The family of a task and a template id such as "2-3"; refuses tasks that are none of the
-    /// five.
-    fn of(task: &str, template: &str, has_reference: bool) -> Result<Family, String> {
-        match (task, template) {
-            ("sequential", "2-7" | "2-8" | "2-9" | "2-10") => Ok(Family::Sampled),
-            ("sequential", "2-11" | "2-12") | ("direct", "5-1" | "5-2" | "5-3" | "5-4") => {
-                Ok(Family::YesNo)
-            }
-            ("sequential", _) => Ok(Family::Full),
-            ("direct", _) => Ok(Family::Sampled),
-            ("rating", "1-3" | "1-4" | "1-8" | "1-9") => Err(format!(
+impl Asked {
+    /// What a template such as "2-3" of a family asks for. Refuses templates whose answers are not
+    /// judged.
+    fn of(family: Family, template: &str, has_reference: bool) -> Result<Asked, String> {
+        match (family, template) {
+            (Family::Sequential, "2-7" | "2-8" | "2-9" | "2-10") => Ok(Asked::Sampled),
+            (Family::Sequential, "2-11" | "2-12")
+            | (Family::Direct, "5-1" | "5-2" | "5-3" | "5-4") => Ok(Asked::YesNo),
+            (Family::Sequential, _) => Ok(Asked::Full),
+            (Family::Direct, _) => Ok(Asked::Sampled),
+            (Family::Rating, "1-3" | "1-4" | "1-8" | "1-9") => Err(format!(
                 "expected a template whose answer is a number of stars, got {template}; rating \
-                metrics are made of \
-                 1-1, 1-2, 1-5, 1-6, 1-7 and 1-10"
+                metrics are made of 1-1, 1-2, 1-5, 1-6, 1-7 and 1-10"
             )),
-            ("rating", _) => Ok(Family::Stars),
-            ("explanation", "3-7" | "3-8") => Ok(Family::StarsAndText),
-            ("explanation", _) | ("review", "4-1" | "4-3") => Ok(Family::Text),
-            ("review", "4-2" | "4-4") => Ok(Family::ReviewStars),
-            ("review", _) if has_reference => Ok(Family::Text),
-            ("review", _) => Ok(Family::ReviewStars),
-            _ => Err(format!(
-                "expected task sequential, direct, rating, explanation or review, got {task:?}; \
-                name one of these"
-            )),
+            (Family::Rating, _) => Ok(Asked::Stars),
+            (Family::Explanation, "3-7" | "3-8") => Ok(Asked::StarsAndText),
+            (Family::Explanation, _) | (Family::Review, "4-1" | "4-3") => Ok(Asked::Text),
+            (Family::Review, "4-2" | "4-4") => Ok(Asked::ReviewStars),
+            (Family::Review, _) if has_reference => Ok(Asked::Text),
+            (Family::Review, _) => Ok(Asked::ReviewStars),
         }
     }
 
     /// Whether the answer is a ranking.
     pub fn ranks(self) -> bool {
-        matches!(self, Family::Full | Family::Sampled | Family::YesNo)
+        matches!(self, Asked::Full | Asked::Sampled | Asked::YesNo)
     }
 
+    /// Whether the answer holds stars.
     pub fn has_stars(self) -> bool {
-        matches!(self, Family::Stars | Family::ReviewStars | Family::StarsAndText)
+        matches!(self, Asked::Stars | Asked::ReviewStars | Asked::StarsAndText)
     }
 
+    /// Whether the answer holds prose.
     pub fn has_text(self) -> bool {
-        matches!(self, Family::Text | Family::StarsAndText)
+        matches!(self, Asked::Text | Asked::StarsAndText)
     }
 }
 
 /// One line.
 #[derive(Clone, Debug)]
 pub struct Prediction {
+    /// Number of the user.
     pub user: u32,
     /// The item in question: the held-out one of a ranking, the rated or explained one of the other
     /// families.
@@ -84,21 +82,28 @@ pub struct Prediction {
     pub slots: Vec<Vec<u32>>,
     /// The outputs' scores, as long as `slots`; NaN where the line gives none.
     pub scores: Vec<f32>,
+    /// What was generated as text, empty where nothing was.
     pub text: String,
+    /// The text that it is compared with, empty where none is.
     pub reference: String,
     /// The feature word of an explanation, empty where the line gives none.
     pub feature: String,
     /// The line says that the prompt could not be answered.
     pub failed: bool,
+    /// What decoding took, 0 where the line does not say.
     pub seconds: f64,
 }
 
 /// All predictions of one template, in file order.
 #[derive(Clone, Debug)]
 pub struct Group {
-    pub task: String,
+    /// The task that its lines name.
+    pub task: Family,
+    /// The template that its lines name, empty where they name none.
     pub template: String,
-    pub family: Family,
+    /// What the template asks for.
+    pub family: Asked,
+    /// Its lines.
     pub predictions: Vec<Prediction>,
 }
 
@@ -165,7 +170,7 @@ impl<'a> Reader<'a> {
     /// not hold, a second prediction for the same question, a target other than the `.bin`'s.
     pub fn read(&self, mut source: impl BufRead, name: &str) -> Result<Vec<Group>> {
         let mut groups: Vec<Group> = Vec::new();
-        let mut group_of: HashMap<(String, String), usize> = HashMap::new();
+        let mut group_of: HashMap<(Family, String), usize> = HashMap::new();
         let mut seen: HashSet<(usize, u32, Option<u32>)> = HashSet::new();
         let mut bytes = Vec::new();
         for number in 1.. {
@@ -190,14 +195,15 @@ impl<'a> Reader<'a> {
                     format!("{problem}; repair the line or decode again with setting `resume`"),
                 )
             })?;
-            let task = line.task.clone().unwrap_or_else(|| "sequential".into());
+            let task = line.task.as_deref().map_or(Ok(Family::Sequential), str::parse);
+            let task = task.map_err(|problem| refuse("task", problem))?;
             let template = line.template.clone().unwrap_or_default();
-            let family = Family::of(&task, &template, line.reference.is_some());
+            let family = Asked::of(task, &template, line.reference.is_some());
             let family = family.map_err(|problem| refuse("task", problem))?;
             let prediction =
                 self.prediction(line, family).map_err(|(what, problem)| refuse(what, problem))?;
             let next = groups.len();
-            let group = *group_of.entry((task.clone(), template.clone())).or_insert(next);
+            let group = *group_of.entry((task, template.clone())).or_insert(next);
             if group == next {
                 groups.push(Group { task, template, family, predictions: Vec::new() });
             } else if groups[group].family != family {
@@ -223,7 +229,7 @@ impl<'a> Reader<'a> {
         Ok(groups)
     }
 
-    fn prediction(&self, line: Line, family: Family) -> Result<Prediction, (&'static str, String)> {
+    fn prediction(&self, line: Line, family: Asked) -> Result<Prediction, (&'static str, String)> {
         let truth = self.truth;
         let id = line.id.to_string();
         let user = truth.find_user(&id).ok_or_else(|| {
@@ -299,7 +305,7 @@ impl<'a> Reader<'a> {
     /// The text that an answer is compared with: the line's, which must not contradict the `.bin`,
     /// or else the `.bin`'s.
     fn reference(&self, line: &Line, user: u32, item: u32) -> Result<String, String> {
-        let headline = line.task.as_deref() == Some("review");
+        let headline = line.task.as_deref() == Some(Family::Review.name());
         let written = self.truth.written.get(&(user, item)).into_iter().flatten();
         let known: Vec<&str> =
             written.filter_map(|w| if headline { w.summary } else { w.explanation }).collect();
@@ -378,13 +384,14 @@ mod tests {
     #[test]
     fn outputs_are_found_by_id_surface_and_title() {
         let line = r#"{"id": 1, "task": "sequential", "template": "2-3", "target": "12", "items": [
-            {"item": 10, "title": "Gloom", "score": -1.5, "valid": true}, {"item": null, "title": " Gloom  #2"},
-            {"title": "Kite X"}, {"title": "Nothing"}, {"item": "12", "valid": false}], "later": "field"}"#;
+            {"item": 10, "title": "Gloom", "score": -1.5, "valid": true},
+            {"item": null, "title": " Gloom  #2"}, {"title": "Kite X"}, {"title": "Nothing"},
+            {"item": "12", "valid": false}], "later": "field"}"#;
         let groups = read(&line.replace('\n', " ")).unwrap();
         let prediction = &groups[0].predictions[0];
         assert_eq!(prediction.slots, [vec![0], vec![1], vec![2], vec![], vec![]]);
         assert_eq!((prediction.item, prediction.scores[0]), (2, -1.5));
-        assert_eq!(groups[0].family, Family::Full);
+        assert_eq!(groups[0].family, Asked::Full);
     }
 
     #[test]
@@ -430,12 +437,13 @@ mod tests {
     #[test]
     fn templates_make_groups_and_failures_are_kept() {
         let groups = read(
-            "{\"id\": 1, \"template\": \"2-3\", \"items\": []}\n{\"id\": 1, \"template\": \"2-13\", \"error\": \"x\"}\n\
-             {\"id\": 1, \"task\": \"rating\", \"template\": \"1-6\", \"target\": 10, \"text\": \"4.0\"}\n",
+            r#"{"id": 1, "template": "2-3", "items": []}
+            {"id": 1, "template": "2-13", "error": "x"}
+            {"id": 1, "task": "rating", "template": "1-6", "target": 10, "text": "4.0"}"#,
         )
         .unwrap();
         assert_eq!(groups.len(), 3);
         assert!(groups[1].predictions[0].failed);
-        assert_eq!((groups[2].predictions[0].item, groups[2].family), (0, Family::Stars));
+        assert_eq!((groups[2].predictions[0].item, groups[2].family), (0, Asked::Stars));
     }
 }

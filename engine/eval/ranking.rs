@@ -95,13 +95,18 @@ pub fn hit(rank: Option<u32>, k: u32) -> f64 {
     f64::from(rank.is_some_and(|rank| rank <= k))
 }
 
-/// 1 / log2(rank + 1) if the target is among the first `k`; the ideal is 1, so this is the NDCG of
-/// one user.
-pub fn gain(rank: Option<u32>, k: u32) -> f64 {
+/// [`gain`] at the target's rank if it is among the first `k`; the ideal is 1, so this is the NDCG
+/// of one user.
+pub fn ndcg(rank: Option<u32>, k: u32) -> f64 {
     match rank {
-        Some(rank) if rank <= k => 1.0 / f64::from(rank + 1).log2(),
+        Some(rank) if rank <= k => gain(f64::from(rank)),
         _ => 0.0,
     }
+}
+
+/// What a hit at a rank, counted from 1, is worth: 1 / log2(rank + 1).
+pub fn gain(rank: f64) -> f64 {
+    1.0 / (rank + 1.0).log2()
 }
 
 /// 1 / rank if the target is among the first `k`.
@@ -115,13 +120,19 @@ pub fn reciprocal(rank: Option<u32>, k: u32) -> f64 {
 /// Means over all test users; one without a rank is a miss and stays in the denominator (E8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Scores {
+    /// Share of users with the target at rank 1.
     pub hr1: f64,
+    /// Share of users with the target among the first five.
     pub hr5: f64,
+    /// Share of users with the target among the first ten.
     pub hr10: f64,
+    /// Mean of [`ndcg`] at 5.
     pub ndcg5: f64,
+    /// Mean of [`ndcg`] at 10.
     pub ndcg10: f64,
     /// Over the whole list, however long.
     pub mrr: f64,
+    /// Number of users.
     pub n: usize,
 }
 
@@ -134,9 +145,9 @@ impl Scores {
         [
             hit(rank, 1),
             hit(rank, 5),
-            gain(rank, 5),
+            ndcg(rank, 5),
             hit(rank, 10),
-            gain(rank, 10),
+            ndcg(rank, 10),
             reciprocal(rank, u32::MAX),
         ]
     }
@@ -161,6 +172,7 @@ impl Scores {
         Scores { hr1, hr5, hr10, ndcg5, ndcg10, mrr, n }
     }
 
+    /// The means in the order of [`Scores::NAMES`].
     pub fn values(&self) -> [f64; 6] {
         [self.hr1, self.hr5, self.ndcg5, self.hr10, self.ndcg10, self.mrr]
     }
@@ -214,7 +226,8 @@ mod tests {
             target in 0u32..15,
             history in prop::collection::vec(0u32..15, 0..6),
         ) {
-            let better = |a: Option<u32>, b: Option<u32>| a.unwrap_or(u32::MAX) <= b.unwrap_or(u32::MAX);
+            let place = |rank: Option<u32>| rank.unwrap_or(u32::MAX);
+            let better = |a: Option<u32>, b: Option<u32>| place(a) <= place(b);
             let strict = Policy::Strict.rank(&outputs, target);
             prop_assert!(better(Policy::DropInvalid.rank(&outputs, target), strict));
             let filtered = without_history(&outputs, &history, target);

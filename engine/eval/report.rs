@@ -1,9 +1,10 @@
 //! The result of an evaluation, as it is written to `report.json` (E28).
 
 use super::bootstrap::Interval;
-use super::predictions::Family;
+use super::predictions::Asked;
 use super::ranking::{Policy, Users};
 use super::truth::Split;
+use crate::data::Family;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -11,18 +12,23 @@ use serde::{Serialize, Serializer};
 /// shares).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Metric {
+    /// The mean.
     pub value: f64,
+    /// Where the interval begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub low: Option<f64>,
+    /// Where the interval ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub high: Option<f64>,
 }
 
 impl Metric {
+    /// A mean with its interval.
     pub fn new(value: f64, interval: Interval) -> Metric {
         Metric { value, low: Some(interval.low), high: Some(interval.high) }
     }
 
+    /// A number without interval.
     pub fn bare(value: f64) -> Metric {
         Metric { value, low: None, high: None }
     }
@@ -38,6 +44,7 @@ impl Metric {
 pub struct Metrics(pub Vec<(&'static str, Metric)>);
 
 impl Metrics {
+    /// The metric of this name, if the row has it.
     pub fn get(&self, name: &str) -> Option<&Metric> {
         self.0.iter().find(|(other, _)| *other == name).map(|(_, metric)| metric)
     }
@@ -66,6 +73,7 @@ pub enum Kind {
     Model,
     /// The same predictions counted otherwise.
     Variant,
+    /// What needs no model: popularity, Markov, titles.
     Baseline,
     /// The leak probe (E24).
     Probe,
@@ -75,12 +83,16 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
+    /// Every user of the row.
     All,
+    /// Users whose target bears the date of the last history item.
     SameDay,
+    /// Users whose target bears a later date.
     LaterDay,
 }
 
 impl Part {
+    /// The word for it in tables.
     pub const fn name(self) -> &'static str {
         match self {
             Part::All => "all",
@@ -93,10 +105,15 @@ impl Part {
 /// A line of a table.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
+    /// What the first column calls it.
     pub method: String,
+    /// Who made it.
     pub kind: Kind,
+    /// Which users it covers.
     pub part: Part,
+    /// Number of users or records: the denominator.
     pub n: usize,
+    /// The numbers.
     pub metrics: Metrics,
 }
 
@@ -128,12 +145,17 @@ pub struct Counts {
 /// The tables of one template.
 #[derive(Clone, Debug, Serialize)]
 pub struct Group {
-    pub task: String,
+    /// The task that the predictions name.
+    pub task: Family,
+    /// The template that they name, empty where they name none.
     pub template: String,
-    pub family: Family,
+    /// What the template asks for.
+    pub family: Asked,
     /// Denominator of the main row.
     pub n: usize,
+    /// What the predictions look like before they are judged.
     pub counts: Counts,
+    /// The predictions, their variants, the baselines.
     pub rows: Vec<Row>,
 }
 
@@ -157,52 +179,78 @@ impl Group {
 /// Mean, least and greatest of a metric over the templates of one task.
 #[derive(Clone, Debug, Serialize)]
 pub struct Spread {
-    pub task: String,
+    /// The task of the templates.
+    pub task: Family,
+    /// The name of the metric.
     pub metric: &'static str,
+    /// Number of templates.
     pub templates: usize,
+    /// Mean over the templates.
     pub mean: f64,
+    /// Least over the templates.
     pub min: f64,
+    /// Greatest over the templates.
     pub max: f64,
 }
 
 /// A threshold and what became of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
+    /// The bound as it was given.
     pub threshold: String,
+    /// The [`Group::title`] that it was held against.
     pub group: String,
+    /// What the group reached.
     pub value: f64,
+    /// Whether the bound holds.
     pub holds: bool,
 }
 
 /// Identifies the `.bin`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Data {
+    /// Its name without folder and ending.
     pub name: String,
+    /// Its checksum, as eight hexadecimal digits.
     pub hash: String,
+    /// Number of items.
     pub items: usize,
+    /// Number of users.
     pub users: usize,
 }
 
 /// Everything that is known about one predictions file.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
+    /// Version of the program.
     pub engine: &'static str,
+    /// The predictions file as it was named.
     pub predictions: String,
+    /// The `.bin`.
     pub data: Data,
+    /// Which event was to be predicted.
     pub split: Split,
+    /// What became of invalid and repeated outputs.
     pub policy: Policy,
+    /// Whether the history's items were left out of every ranking.
     pub filter_history: bool,
     /// Whether users without a line are misses.
     pub users: Users,
+    /// What the resamples were drawn from.
     pub seed: u64,
+    /// How many there were.
     pub resamples: usize,
     /// The side file of the predictions, word for word: model, adapter, decoding, seed.
     pub settings: serde_json::Value,
+    /// One for each template of the predictions.
     pub groups: Vec<Group>,
+    /// Over the templates of a task, where it has several.
     pub spreads: Vec<Spread>,
+    /// What a reader should know before trusting a number.
     pub warnings: Vec<String>,
     /// Laws of arithmetic that a row breaks (E27): always our fault.
     pub broken: Vec<String>,
+    /// What became of each threshold.
     pub thresholds: Vec<Verdict>,
     /// Wall time of the evaluation.
     pub seconds: f64,

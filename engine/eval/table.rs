@@ -1,30 +1,47 @@
 //! The tables of a report, in the layout of the paper; [`super::markdown`] and [`super::html`] only
 //! dress them.
 
-use super::predictions::Family;
+use super::predictions::Asked;
 use super::report::{Group, Kind, Metric, Part, Report, Row};
+use crate::data::Family;
 
 /// A cell: a text, or a number with its interval.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
+    /// Words.
     Text(String),
-    Number { text: String, half_width: Option<String>, value: f64 },
+    /// A number.
+    Number {
+        /// The number as printed.
+        text: String,
+        /// Half the width of its interval as printed, where it has one.
+        half_width: Option<String>,
+        /// The number itself.
+        value: f64,
+    },
+    /// Nothing to show.
     Empty,
 }
 
 /// Which numbers of a column are good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Best {
+    /// The highest.
     Highest,
+    /// The lowest.
     Lowest,
+    /// None is better than another.
     Neither,
 }
 
 /// Rows of cells under named columns; the first column names the row.
 #[derive(Clone, Debug)]
 pub struct Table {
+    /// What stands above the table.
     pub title: String,
+    /// Names, and which numbers of each are good.
     pub columns: Vec<(String, Best)>,
+    /// Who made a row, and its cells.
     pub rows: Vec<(Kind, Vec<Cell>)>,
 }
 
@@ -79,10 +96,10 @@ fn metrics(group: &Group) -> Vec<&'static str> {
     };
     let wanted: Vec<&'static str> = match group.family {
         family if family.ranks() => RANKING.to_vec(),
-        Family::Stars | Family::ReviewStars => STARS.to_vec(),
-        Family::Text if group.task == "review" => text("bleu-2", "std bleu-2").to_vec(),
+        Asked::Stars | Asked::ReviewStars => STARS.to_vec(),
+        Asked::Text if group.task == Family::Review => text("bleu-2", "std bleu-2").to_vec(),
         family => {
-            let stars = if family == Family::StarsAndText { &STARS[..] } else { &[] };
+            let stars = if family == Asked::StarsAndText { &STARS[..] } else { &[] };
             [stars, &text("bleu-4", "std bleu-4"), &["feature matching"]].concat()
         }
     };
@@ -152,7 +169,7 @@ pub fn of_spreads(report: &Report) -> Option<Table> {
         let (name, decimals, _) = column(spread.metric);
         let number = |value| cell(Some(&Metric::bare(value)), decimals);
         let cells = vec![
-            Cell::Text(spread.task.clone()),
+            Cell::Text(spread.task.to_string()),
             Cell::Text(name),
             Cell::Text(spread.templates.to_string()),
             number(spread.mean),

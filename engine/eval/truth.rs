@@ -1,50 +1,17 @@
 //! What the `.bin` knows that predictions are held against.
 
+use crate::data::numeral::day;
 use crate::data::record::{Review, NO_TIME};
+pub use crate::data::task::Split;
 use crate::data::Dataset;
-use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-
-/// Users with fewer events have no held-out ones: they are training only.
-pub const FEWEST: usize = 3;
-
-/// Which of a user's events is the target: leave-one-out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Split {
-    /// The last event; all before it are history.
-    #[default]
-    Test,
-    /// The last but one; all before it are history.
-    Validation,
-}
-
-impl Split {
-    /// Every split, in the order in which a list of choices shows them.
-    pub const ALL: [Split; 2] = [Split::Test, Split::Validation];
-
-    /// The word for it in settings and reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Split::Test => "test",
-            Split::Validation => "validation",
-        }
-    }
-
-    /// Place of the target among `events`; none where there are fewer than [`FEWEST`].
-    pub fn target(self, events: usize) -> Option<usize> {
-        let behind = match self {
-            Split::Test => 1,
-            Split::Validation => 2,
-        };
-        (events >= FEWEST).then(|| events - behind)
-    }
-}
 
 /// An item as evaluation sees it.
 #[derive(Clone, Debug)]
 pub struct Item<'a> {
+    /// The id in the source files, as text.
     pub id: &'a str,
+    /// The unique text of the item (E11).
     pub surface: &'a str,
     /// The title as given; empty where the item has none.
     pub title: &'a str,
@@ -59,13 +26,16 @@ pub struct Item<'a> {
 pub struct Written<'a> {
     /// Stars, NaN where unknown.
     pub rating: f32,
+    /// The headline.
     pub summary: Option<&'a str>,
+    /// A sentence of the text that explains the rating.
     pub explanation: Option<&'a str>,
 }
 
 /// A user as evaluation sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct User<'a> {
+    /// The id in the source files, as text.
     pub id: &'a str,
     /// Oldest first.
     pub items: &'a [u32],
@@ -80,16 +50,22 @@ pub struct User<'a> {
 /// Whether target and last history item bear the same date (E4b).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Day {
+    /// The same.
     Same,
+    /// The target's is later.
     Later,
+    /// One of the two is unknown.
     Unknown,
 }
 
 /// One question of the sequential task and its answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Case<'a> {
+    /// Items before the target, oldest first.
     pub history: &'a [u32],
+    /// The item that was to be predicted.
     pub target: u32,
+    /// Whether both bear the same date.
     pub day: Day,
     /// Items beside the target that a sampled ranking ranks.
     pub negatives: &'a [u32],
@@ -98,33 +74,32 @@ pub struct Case<'a> {
 impl<'a> User<'a> {
     /// The user's question in a split; `None` for a user without history there.
     pub fn case(&self, split: Split) -> Option<Case<'a>> {
-        let place = split.target(self.items.len())?;
-        let day = match self.times.get(place - 1..=place) {
-            Some(&[a, b])
-                if a != NO_TIME && b != NO_TIME && a.div_euclid(86_400) == b.div_euclid(86_400) =>
-            {
-                Day::Same
-            }
+        let place = split.shown(self.items.len())?;
+        let apart = match self.times.get(place - 1..=place) {
+            Some(&[a, b]) if a != NO_TIME && b != NO_TIME && day(a) == day(b) => Day::Same,
             Some(&[a, b]) if a != NO_TIME && b != NO_TIME => Day::Later,
             _ => Day::Unknown,
         };
         let (history, target) = (&self.items[..place], self.items[place]);
-        Some(Case { history, target, day, negatives: self.negatives })
+        Some(Case { history, target, day: apart, negatives: self.negatives })
     }
 
     /// The part that baselines are fitted on: all but the last two, whatever the split.
     pub fn training(&self) -> &'a [u32] {
-        &self.items[..Split::Validation.target(self.items.len()).unwrap_or(self.items.len())]
+        &self.items[..Split::Validation.shown(self.items.len()).unwrap_or(self.items.len())]
     }
 }
 
 /// Catalogue and users, with ids looked up by text.
 #[derive(Clone, Debug)]
 pub struct Truth<'a> {
+    /// Name of the `.bin` without folder and ending.
     pub name: &'a str,
     /// Identifies the `.bin`.
     pub hash: u32,
+    /// The catalogue, by item number.
     pub items: Vec<Item<'a>>,
+    /// By user number.
     pub users: Vec<User<'a>>,
     /// By (user, item).
     pub written: HashMap<(u32, u32), Vec<Written<'a>>>,
@@ -133,6 +108,7 @@ pub struct Truth<'a> {
 }
 
 impl<'a> Truth<'a> {
+    /// Catalogue and users under a name; nobody has written anything yet.
     pub fn new(name: &'a str, hash: u32, items: Vec<Item<'a>>, users: Vec<User<'a>>) -> Truth<'a> {
         let item_of = items.iter().zip(0..).map(|(item, i)| (item.id, i)).collect();
         let user_of = users.iter().zip(0..).map(|(user, u)| (user.id, u)).collect();
@@ -195,10 +171,12 @@ impl<'a> Truth<'a> {
         by_event.into_iter().chain(reviews).find(|stars| !stars.is_nan()).map(f64::from)
     }
 
+    /// The number of an item by its id.
     pub fn find_item(&self, id: &str) -> Option<u32> {
         self.item_of.get(id).copied()
     }
 
+    /// The number of a user by the id.
     pub fn find_user(&self, id: &str) -> Option<u32> {
         self.user_of.get(id).copied()
     }

@@ -5,7 +5,7 @@
 
 use engine::eval::bleu::{words_13a, Bleu, Smoothing};
 use engine::eval::grounding::{item_list, title_rank, Titles};
-use engine::eval::ranking::{gain, hit, reciprocal, without_history, Policy};
+use engine::eval::ranking::{hit, ndcg, reciprocal, without_history, Policy};
 use engine::eval::rating::{self, Errors};
 use engine::eval::rouge::{self, Triple};
 use engine::eval::yes_no::{self, TiedRank};
@@ -114,7 +114,7 @@ fn rankings() {
                     ranks.iter().map(|&rank| metric(rank, k)).sum::<f64>() / ranks.len() as f64
                 };
                 for (name, value) in
-                    [("hr", mean(hit)), ("ndcg", mean(gain)), ("mrr", mean(reciprocal))]
+                    [("hr", mean(hit)), ("ndcg", mean(ndcg)), ("mrr", mean(reciprocal))]
                 {
                     let name = format!("{name}@{k}");
                     near(
@@ -161,7 +161,7 @@ fn yes_and_no() {
         assert_eq!(case["expected"]["rank_optimistic"], rank.optimistic(), "{}", case["name"]);
         assert_eq!(case["expected"]["rank_pessimistic"], rank.pessimistic(), "{}", case["name"]);
         for k in case["ks"].as_array().unwrap().iter().map(|k| k.as_u64().unwrap() as u32) {
-            for (name, metric) in [("hr", hit as fn(Option<u32>, u32) -> f64), ("ndcg", gain)] {
+            for (name, metric) in [("hr", hit as fn(Option<u32>, u32) -> f64), ("ndcg", ndcg)] {
                 let at = |way: &str| case["expected"][format!("{way}_{name}@{k}")].clone();
                 near(&case, name, &at("pessimistic"), metric(Some(rank.pessimistic()), k));
                 near(&case, name, &at("expected"), rank.expected(|rank| metric(rank, k)));
@@ -212,7 +212,7 @@ fn titles_become_items() {
         for k in case["ks"].as_array().unwrap().iter().map(|k| k.as_u64().unwrap() as u32) {
             for (level, rank) in [("title", by_title), ("item", by_item)] {
                 near(&case, level, &expected[format!("{level}_level_hr@{k}")], hit(rank, k));
-                near(&case, level, &expected[format!("{level}_level_ndcg@{k}")], gain(rank, k));
+                near(&case, level, &expected[format!("{level}_level_ndcg@{k}")], ndcg(rank, k));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Fields of JSON objects: what is an id, a text, a list of categories, an attribute.
 
+use crate::data::numeral;
 use serde_json::{Map, Value};
 
 /// One line as a JSON object.
@@ -105,18 +106,9 @@ pub fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// Shortest decimal form, no exponent, at most four digits behind the point that count.
+/// [`numeral::decimal`] of what a source holds; "0" where it is no number.
 pub fn decimal(x: f64) -> String {
-    if x == 0.0 || !x.is_finite() {
-        return "0".to_owned();
-    }
-    // Leading zeros behind the point do not count: 0.00012345 keeps 0.0001235.
-    let zeros = if x.abs() < 1.0 { (-x.abs().log10()).ceil() as usize - 1 } else { 0 };
-    let mut text = format!("{x:.*}", (zeros + 4).min(300));
-    if text.contains('.') {
-        text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
-    }
-    text
+    numeral::decimal(x).unwrap_or_else(|| "0".to_owned())
 }
 
 /// A rating in a text field: a finite number, NaN for an empty field.

@@ -1,12 +1,11 @@
 use engine::base::{Fault, Philox, Stream};
 use engine::data::intra::{Intra, IntraMode};
+use engine::data::numeral::{date, decimal};
 use engine::data::record::NO_TIME;
 use engine::data::sample::{Prompt, SampleBuilder, SampleOptions};
 use engine::data::span::segment;
 use engine::data::template::{Answer, Fields, Form, Templates};
-use engine::data::text::{
-    attributes_text, behaviour_text, date, decimal, display_name, Encoder, Windows,
-};
+use engine::data::text::{attributes_text, behaviour_text, display_name, Encoder, Windows};
 use engine::data::Trie;
 use proptest::prelude::*;
 
