@@ -79,11 +79,14 @@
 //! call is spread over the device's own threads. Nothing is installed in the process (signal
 //! handlers, panic hooks) except by [`cli`].
 
+#[deny(missing_docs)]
 pub mod base;
 pub mod cli;
+#[deny(missing_docs)]
 pub mod data;
 pub mod decode;
 pub mod device;
+#[deny(missing_docs)]
 pub mod eval;
 #[deny(missing_docs)]
 pub mod model;

@@ -3,8 +3,11 @@ use std::fmt;
 /// How an element is stored. Sums, softmax, statistics and losses are f32 whatever this says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dtype {
+    /// IEEE 754 binary32.
     F32,
+    /// IEEE 754 binary16.
     F16,
+    /// The upper half of binary32: 8 bits of exponent, 8 of significand.
     Bf16,
     /// Indices: token ids, positions, row numbers.
     U32,
@@ -19,6 +22,7 @@ impl Dtype {
         }
     }
 
+    /// The word for it in settings and files: "f32", "bf16" …
     pub const fn name(self) -> &'static str {
         match self {
             Dtype::F32 => "f32",
@@ -28,6 +32,7 @@ impl Dtype {
         }
     }
 
+    /// Whether its values are real numbers.
     pub const fn is_float(self) -> bool {
         !matches!(self, Dtype::U32)
     }

@@ -7,6 +7,7 @@ use std::fs;
 /// Bytes of host memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
+    /// What the machine has.
     pub total: u64,
     /// What can be had without swapping: free, or holding what can be read again.
     pub available: u64,

@@ -2,17 +2,29 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Stream {
+    /// Weights that no checkpoint holds.
     Init = 1,
+    /// Which values dropout leaves out.
     Dropout = 2,
+    /// Which spans of a text are masked.
     Spans = 3,
+    /// The order of the learners in an epoch.
     Shuffle = 4,
+    /// Items that a sampled ranking ranks beside the target.
     Negatives = 5,
+    /// Which kind of example, window, target and template a training row has.
     Templates = 6,
+    /// Which behaviours of a long history are shown.
     History = 7,
+    /// The order of what is equal otherwise.
     Ties = 8,
+    /// Resamples behind the intervals of a report.
     Bootstrap = 9,
+    /// Data sets and weights that are made up.
     Synthetic = 10,
+    /// Tokens drawn by their probability.
     Sampling = 11,
+    /// Which users a sample of them holds.
     Users = 12,
 }
 
@@ -64,6 +76,7 @@ impl Philox {
         c
     }
 
+    /// The next 32 bits.
     pub fn next_u32(&mut self) -> u32 {
         if self.used == 4 {
             self.block = Philox::block(self.key, self.counter);
@@ -74,6 +87,7 @@ impl Philox {
         self.block[self.used - 1]
     }
 
+    /// The next 64 bits: two of 32, the lower ones first.
     pub fn next_u64(&mut self) -> u64 {
         u64::from(self.next_u32()) | u64::from(self.next_u32()) << 32
     }

@@ -8,10 +8,12 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// `[n]`.
     pub const fn vector(n: usize) -> Shape {
         Shape { rank: 1, dims: [1, n] }
     }
 
+    /// `[rows, cols]`.
     pub const fn matrix(rows: usize, cols: usize) -> Shape {
         Shape { rank: 2, dims: [rows, cols] }
     }
@@ -26,10 +28,12 @@ impl Shape {
         }
     }
 
+    /// The first of two dimensions; 1 for a vector.
     pub const fn rows(self) -> usize {
         self.dims[0]
     }
 
+    /// The last dimension.
     pub const fn cols(self) -> usize {
         self.dims[1]
     }

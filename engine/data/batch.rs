@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 /// Sequences one after another; one row is one token.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
+    /// `[R]` token ids.
     pub tokens: Vec<u32>,
+    /// [inter, intra], each `[R]`.
     pub positions: [Vec<u32>; 2],
     /// [S + 1] row where each sequence begins; the last entry is the number of rows. Empty in a
     /// batch without sequences.
@@ -19,7 +21,9 @@ pub struct Batch {
     pub examples: Vec<u64>,
     /// Rows that carry loss, ascending; with the token each predicts and its weight.
     pub target_rows: Vec<u32>,
+    /// `[targets]` the token that each target row predicts.
     pub target_ids: Vec<u32>,
+    /// `[targets]` what each weighs in the loss.
     pub target_weights: Vec<f32>,
 }
 
@@ -59,14 +63,17 @@ impl Batch {
         }
     }
 
+    /// Number of rows: tokens of all sequences.
     pub fn rows(&self) -> usize {
         self.tokens.len()
     }
 
+    /// Number of sequences.
     pub fn sequences(&self) -> usize {
         self.contexts.len()
     }
 
+    /// Whether there is no row.
     pub fn is_empty(&self) -> bool {
         self.contexts.is_empty()
     }

@@ -9,6 +9,7 @@ pub const START_ID: u32 = 1;
 /// Where the automaton stands inside a span. Three small integers; beams fork by copying it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IntraState {
+    /// The node of the pool that the tokens of the current unit lead to.
     pub node: u32,
     /// Whether the unit that counts on from `[START]` is still being read.
     pub first: bool,
@@ -20,6 +21,7 @@ pub struct IntraState {
 /// Flags R26, R30, R31, R32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IntraMode {
+    /// What numbers part B.
     pub ids: Ids,
     /// After a failed match look for an entity that begins inside it; otherwise begin anew behind
     /// it (R30).
@@ -81,7 +83,9 @@ impl EncIntra {
 /// special tokens are never fed (R33).
 #[derive(Clone, Debug)]
 pub struct Intra<'a> {
+    /// The entities that are recognised.
     pub pool: Trie<'a>,
+    /// The rules of numbering.
     pub mode: IntraMode,
     /// [nodes] R27; empty where the mode asks for none.
     failure: Vec<u32>,

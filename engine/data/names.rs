@@ -16,6 +16,7 @@ pub struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
+    /// Looks items of `dataset` up; nothing is built before the first question.
     pub fn new(dataset: &'a Dataset) -> Names<'a> {
         Names { dataset, by_surface: OnceLock::new() }
     }

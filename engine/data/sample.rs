@@ -16,9 +16,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Sample {
     /// Names the example for dropout: the same example draws the same masks wherever it is packed.
     pub example: u64,
+    /// `[R]` token ids of parts A and B.
     pub tokens: Vec<u32>,
     /// [inter, intra], each as long as `tokens`.
     pub positions: [Vec<u32>; 2],
+    /// Length of part A.
     pub context: usize,
     /// (row, token to be predicted from it, weight in the loss), ascending rows.
     pub targets: Vec<(u32, u32, f32)>,
@@ -41,6 +43,7 @@ impl Sample {
 /// stand already.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prompt {
+    /// Token ids of the text, masks among them.
     pub tokens: Vec<u32>,
     /// Partition `tokens`; a mask is a separate token.
     pub units: Vec<Unit>,
@@ -53,16 +56,19 @@ pub struct Prompt {
 /// Whether end-of-text stands at the end of part A (R20).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PartAEos {
+    /// It always does.
     #[default]
     Always,
     /// Unless the text ends with `[gMASK]`, as GLM's own generator does.
     Glm,
+    /// It never does.
     Never,
 }
 
 /// Flags of the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SampleOptions {
+    /// Whether end-of-text stands at the end of part A.
     pub part_a_eos: PartAEos,
     /// Ids of part A. GLM's rows (R26) have [`EncIntra::Off`] here and `IntraMode::GLM` in the
     /// automaton.
@@ -93,10 +99,12 @@ pub struct SampleBuilder<'a> {
 }
 
 impl<'a> SampleBuilder<'a> {
+    /// A maker of rows under one set of rules; `special` are the tokenizer's own ids.
     pub fn new(special: Special, intra: Intra<'a>, options: SampleOptions) -> SampleBuilder<'a> {
         SampleBuilder { special, intra, options, clamped: AtomicU64::new(0) }
     }
 
+    /// The tokenizer's own ids.
     pub fn special(&self) -> Special {
         self.special
     }
@@ -106,6 +114,7 @@ impl<'a> SampleBuilder<'a> {
         &self.intra
     }
 
+    /// The flags of its rows.
     pub fn options(&self) -> SampleOptions {
         self.options
     }

@@ -12,10 +12,12 @@ pub struct Unit {
     pub start: u32,
     /// Tokens; 1 for a separate token.
     pub len: u32,
+    /// Whether the unit is an entity.
     pub entity: bool,
 }
 
 impl Unit {
+    /// Its tokens, as places in the text.
     pub fn range(self) -> Range<usize> {
         self.start as usize..(self.start + self.len) as usize
     }
@@ -89,6 +91,7 @@ pub struct Masking {
     pub doc_min: f64,
     /// Probability that the document-level span is a suffix.
     pub doc_suffix: f64,
+    /// In which order spans stand in part B.
     pub order: SpanOrder,
 }
 

@@ -41,7 +41,9 @@ pub(super) const MASKS: [(&str, Level); 3] =
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
+    /// An item of the catalogue.
     Item,
+    /// "yes" or "no".
     YesNo,
     /// Free text or a number.
     Text,
@@ -50,19 +52,26 @@ pub enum Answer {
 /// A piece of a template's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
+    /// Text that stands as it is.
     Plain(String),
+    /// The value of a field.
     Field(Field),
+    /// A mask, where the answer belongs.
     Mask(Level),
 }
 
 /// A way to word a task: plain text, fields, and one mask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
+    /// Its name, such as "2-3".
     pub id: String,
+    /// The task that it words.
     pub family: String,
+    /// What fills its mask.
     pub answer: Answer,
     /// False: held out for zero-shot evaluation; training refuses it (R39).
     pub seen: bool,
+    /// Text, fields and mask in order.
     pub parts: Vec<Part>,
 }
 
@@ -164,6 +173,7 @@ impl Templates {
         })
     }
 
+    /// All templates, in the order of their file.
     pub fn iter(&self) -> impl Iterator<Item = &Template> {
         self.0.iter()
     }
@@ -229,10 +239,13 @@ fn parse_text(text: &str) -> Result<Vec<Part>, String> {
 pub struct Fields<'a> {
     /// The display name; "the customer" without one.
     pub user: Option<&'a [u32]>,
+    /// "name : value" pairs of the user.
     pub profile: Option<&'a Prompt>,
     /// Oldest first.
     pub history: &'a [&'a [u32]],
+    /// Items to choose from.
     pub candidates: &'a [&'a [u32]],
+    /// The one item in question.
     pub item: Option<&'a [u32]>,
 }
 
@@ -253,6 +266,7 @@ enum FormPart {
 }
 
 impl Template {
+    /// The template in tokens. Refuses what the tokenizer cannot encode.
     pub fn encode(&self, encoder: &Encoder, special: Special) -> Result<Form> {
         let part = |part: &Part| {
             Ok(match part {

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 /// A rule that scores the catalogue for a history.
 pub trait Baseline: Sync {
+    /// What a table calls it.
     fn name(&self) -> &'static str;
 
     /// Writes one score an item; higher is better.
@@ -52,6 +53,7 @@ pub struct Popularity {
 }
 
 impl Popularity {
+    /// Counts the items of the training part of each user; `items` is the size of the catalogue.
     pub fn fit(sequences: &[&[u32]], items: usize) -> Popularity {
         let mut counts = vec![0.0; items];
         for &item in sequences.iter().copied().flatten() {
@@ -82,6 +84,8 @@ pub struct Markov {
 }
 
 impl Markov {
+    /// Counts which item follows which in the training part of each user; `items` is the size of
+    /// the catalogue.
     pub fn fit(sequences: &[&[u32]], items: usize, alpha: f64) -> Markov {
         let popularity = Popularity::fit(sequences, items);
         let prior =

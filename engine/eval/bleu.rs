@@ -24,7 +24,9 @@ pub struct Bleu {
     pub matches: [f64; ORDER],
     /// N-grams generated.
     pub totals: [f64; ORDER],
+    /// Words generated.
     pub generated: f64,
+    /// Words of the references.
     pub reference: f64,
 }
 

@@ -6,14 +6,18 @@ use rayon::prelude::*;
 /// A metric's 2.5th and 97.5th percentile over the resamples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
+    /// 2.5 % of the resamples lie below.
     pub low: f64,
+    /// 2.5 % of the resamples lie above.
     pub high: f64,
 }
 
 /// How often and from which seed.
 #[derive(Clone, Copy, Debug)]
 pub struct Bootstrap {
+    /// How often users are drawn again.
     pub resamples: usize,
+    /// Decides the resamples.
     pub seed: u64,
 }
 

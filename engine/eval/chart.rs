@@ -59,8 +59,11 @@ impl Axis {
 
 /// One curve; `class` is a CSS class of the page.
 pub struct Series<'a> {
+    /// What the legend calls it.
     pub name: &'a str,
+    /// Its CSS class.
     pub class: &'a str,
+    /// (minutes, value), ascending by minutes.
     pub points: Vec<(f64, f64)>,
     /// Whether each point is a dot of its own.
     pub dots: bool,
@@ -68,8 +71,11 @@ pub struct Series<'a> {
 
 /// Values against minutes; `levels` are horizontal lines to be reached.
 pub struct Lines<'a> {
+    /// What the vertical axis shows.
     pub label: &'a str,
+    /// The curves.
     pub series: Vec<Series<'a>>,
+    /// (name, value) of each horizontal line.
     pub levels: Vec<(String, f64)>,
     /// Whether the vertical axis begins at zero.
     pub from_zero: bool,
@@ -102,7 +108,9 @@ impl Lines<'_> {
             let (at, digits) = (y.at(mark), decimals(&marks));
             let _ = write!(
                 svg,
-                r#"<line class="grid" x1="{LEFT}" x2="{}" y1="{at:.1}" y2="{at:.1}"/><text class="tick" x="{}" y="{:.1}" text-anchor="end">{mark:.digits$}</text>"#,
+                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
+                <text class=\"tick\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{mark:.digits$}\
+                </text>",
                 WIDTH - RIGHT,
                 LEFT - 8.0,
                 at + 4.0
@@ -113,14 +121,16 @@ impl Lines<'_> {
             let digits = decimals(&marks);
             let _ = write!(
                 svg,
-                r#"<text class="tick" x="{:.1}" y="{}" text-anchor="middle">{mark:.digits$}</text>"#,
+                "<text class=\"tick\" x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{mark:.digits$}\
+                </text>",
                 x.at(mark),
                 HEIGHT - BOTTOM + 18.0
             );
         }
         let _ = write!(
             svg,
-            r#"<line class="axis" x1="{LEFT}" x2="{}" y1="{base}" y2="{base}"/><text class="tick" x="{}" y="{}" text-anchor="end">minutes of training</text>"#,
+            "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{base}\" y2=\"{base}\"/><text \
+            class=\"tick\" x=\"{}\" y=\"{}\" text-anchor=\"end\">minutes of training</text>",
             WIDTH - RIGHT,
             WIDTH - RIGHT,
             HEIGHT - 6.0,
@@ -129,7 +139,9 @@ impl Lines<'_> {
         for (place, (name, value)) in apart(&self.levels, &y) {
             let _ = write!(
                 svg,
-                r#"<line class="level" x1="{LEFT}" x2="{}" y1="{at:.1}" y2="{at:.1}"/><text class="level-name" x="{}" y="{place:.1}" text-anchor="end">{} {value:.4}</text>"#,
+                "<line class=\"level\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
+                <text class=\"level-name\" x=\"{}\" y=\"{place:.1}\" text-anchor=\"end\">{} \
+                {value:.4}</text>",
                 WIDTH - RIGHT,
                 WIDTH - RIGHT - 4.0,
                 escaped(name),
@@ -147,7 +159,8 @@ impl Lines<'_> {
             for point in series.points.iter().filter(finite).filter(|_| series.dots) {
                 let _ = write!(
                     svg,
-                    r#"<circle class="dot {class}" cx="{:.1}" cy="{:.1}" r="4"><title>{name} {:.4} after {:.1} min</title></circle>"#,
+                    "<circle class=\"dot {class}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"4\">\
+                    <title>{name} {:.4} after {:.1} min</title></circle>",
                     x.at(point.0),
                     y.at(point.1),
                     point.1,
@@ -178,10 +191,15 @@ fn apart<'a>(levels: &'a [(String, f64)], y: &Axis) -> Vec<(f64, &'a (String, f6
 
 /// A dot with its interval.
 pub struct Dot {
+    /// What the line of the chart is called.
     pub name: String,
+    /// Its CSS class.
     pub class: &'static str,
+    /// Where the dot stands.
     pub value: f64,
+    /// Where the interval begins.
     pub low: f64,
+    /// Where the interval ends.
     pub high: f64,
 }
 
@@ -202,7 +220,9 @@ pub fn dots(label: &str, dots: &[Dot]) -> Option<String> {
         let (at, digits) = (x.at(mark), decimals(&marks));
         let _ = write!(
             svg,
-            r#"<line class="grid" x1="{at:.1}" x2="{at:.1}" y1="{TOP}" y2="{bottom}"/><text class="tick" x="{at:.1}" y="{}" text-anchor="middle">{mark:.digits$}</text>"#,
+            "<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{bottom}\"/>\
+            <text class=\"tick\" x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{mark:.digits$}\
+            </text>",
             bottom + 18.0
         );
     }
@@ -211,7 +231,11 @@ pub fn dots(label: &str, dots: &[Dot]) -> Option<String> {
         let (class, name) = (dot.class, escaped(&dot.name));
         let _ = write!(
             svg,
-            r#"<text class="name {class}" x="{}" y="{:.1}" text-anchor="end">{name}</text><line class="span {class}" x1="{:.1}" x2="{:.1}" y1="{at:.1}" y2="{at:.1}"/><circle class="dot {class}" cx="{:.1}" cy="{at:.1}" r="5"><title>{name}: {:.4}, 95 % interval {:.4} to {:.4}</title></circle><text class="value" x="{:.1}" y="{:.1}">{:.4}</text>"#,
+            "<text class=\"name {class}\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>\
+            <line class=\"span {class}\" x1=\"{:.1}\" x2=\"{:.1}\" y1=\"{at:.1}\" \
+            y2=\"{at:.1}\"/><circle class=\"dot {class}\" cx=\"{:.1}\" cy=\"{at:.1}\" r=\"5\">\
+            <title>{name}: {:.4}, 95 % interval {:.4} to {:.4}</title></circle><text \
+            class=\"value\" x=\"{:.1}\" y=\"{:.1}\">{:.4}</text>",
             LEFT - 14.0,
             at + 4.5,
             x.at(dot.low),

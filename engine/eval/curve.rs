@@ -8,23 +8,31 @@ use std::path::Path;
 /// A training step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
+    /// Minutes since the run began.
     pub minutes: f64,
+    /// Mean loss of the step's targets, in nats.
     pub loss: f64,
+    /// What AdamW took the step with, where the line says so.
     pub learning_rate: Option<f64>,
 }
 
 /// A validation: metrics by name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Validation {
+    /// Minutes since the run began.
     pub minutes: f64,
+    /// The step after which it was made.
     pub step: u64,
+    /// (name, value) in the order of the file.
     pub metrics: Vec<(String, f64)>,
 }
 
 /// How a run went.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Curve {
+    /// Steps in the order of the file.
     pub steps: Vec<Step>,
+    /// Validations in the order of the file.
     pub validations: Vec<Validation>,
     /// Number of the last step.
     pub last_step: u64,

@@ -19,7 +19,9 @@ pub struct Titles {
 /// One generated text and the items it names, none if it names nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
+    /// What was generated.
     pub text: String,
+    /// Numbers of the items.
     pub items: Vec<u32>,
 }
 

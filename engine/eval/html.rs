@@ -121,7 +121,8 @@ fn tiles(group: &Group) -> String {
         };
         let _ = write!(
             text,
-            "<div class=\"tile\"><span>{label}</span><strong>{:.digits$}</strong><small>{range}</small></div>",
+            "<div class=\"tile\"><span>{label}</span><strong>{:.digits$}</strong><small>{range}\
+            </small></div>",
             metric.value
         );
     }

@@ -5,9 +5,13 @@ use serde::Serialize;
 /// RMSE and MAE over `n` records of which `parsed` held a number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Errors {
+    /// √(Σ (prediction − stars)² / n), in stars.
     pub rmse: f64,
+    /// Σ |prediction − stars| / n, in stars.
     pub mae: f64,
+    /// Number of records.
     pub n: usize,
+    /// Records whose answer held a number.
     pub parsed: usize,
 }
 
@@ -107,6 +111,7 @@ pub struct Constants {
     pub mean: f64,
     /// Best for MAE; between the middle two where their number is even.
     pub median: f64,
+    /// Number of ratings.
     pub n: usize,
 }
 
@@ -144,8 +149,10 @@ mod tests {
     proptest! {
         #[test]
         fn rmse_is_at_least_mae(pairs in prop::collection::vec((0u32..70, 1u32..6), 1..50)) {
-            let texts: Vec<String> = pairs.iter().map(|p| format!("{:.1}", f64::from(p.0) / 10.0)).collect();
-            let pairs: Vec<_> = texts.iter().zip(&pairs).map(|(t, p)| (t.as_str(), f64::from(p.1))).collect();
+            let text = |p: &(u32, u32)| format!("{:.1}", f64::from(p.0) / 10.0);
+            let texts: Vec<String> = pairs.iter().map(text).collect();
+            let stars = pairs.iter().map(|p| f64::from(p.1));
+            let pairs: Vec<_> = texts.iter().map(String::as_str).zip(stars).collect();
             for errors in [strict(&pairs, 4.0), p5(&pairs), review(&pairs, 4.0)] {
                 prop_assert!(errors.rmse >= errors.mae - 1e-12);
             }

@@ -5,8 +5,11 @@ use std::collections::{HashMap, HashSet};
 /// Precision, recall and F of one pair, 0 … 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rouge {
+    /// Matches as a share of what was generated.
     pub precision: f64,
+    /// Matches as a share of the reference.
     pub recall: f64,
+    /// Their harmonic mean.
     pub f: f64,
 }
 

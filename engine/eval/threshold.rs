@@ -22,8 +22,10 @@ enum Side {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Threshold {
+    /// Name of the metric, in lower case.
     pub metric: String,
     side: Side,
+    /// What the metric is compared with.
     pub bound: f64,
 }
 

@@ -39,6 +39,7 @@ pub struct TitleNeighbours {
 const NEGLIGIBLE: f64 = 1e-12;
 
 impl TitleNeighbours {
+    /// Reads the titles and category names of a catalogue.
     pub fn fit(catalogue: &[Item<'_>], weights: Weights) -> TitleNeighbours {
         let mut numbers: HashMap<String, u32> = HashMap::new();
         let mut number = |feature: String| {

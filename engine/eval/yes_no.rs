@@ -18,6 +18,7 @@ impl TiedRank {
         TiedRank { better, tied: tied.saturating_sub(1) }
     }
 
+    /// Ties count for the positive.
     pub fn optimistic(self) -> u32 {
         self.better + 1
     }

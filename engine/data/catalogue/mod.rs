@@ -39,7 +39,9 @@ pub struct Catalogue {
     pub pool: Trie<'static>,
     /// Number of entities in the pool.
     pub entities: usize,
+    /// Items without a title.
     pub untitled: usize,
+    /// Items whose text was also another item's before they were told apart.
     pub collisions: usize,
     /// Items whose text is `item <id>`, for want of anything else.
     pub named_by_id: usize,

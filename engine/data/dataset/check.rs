@@ -17,6 +17,8 @@ const ALWAYS_VERIFIED: usize = 256 << 20;
 /// Bytes a thread checks at a time.
 const CHUNK: usize = 4 << 20;
 
+/// Maps a `.bin` and verifies all that later accesses rely on. Refuses what is truncated, damaged
+/// or of another version.
 pub fn open(path: &Path) -> Result<Dataset> {
     let shown = path.display().to_string();
     let unreadable = |e: std::io::Error| {

@@ -17,7 +17,9 @@ pub const ALIGN: usize = 64;
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Prologue {
+    /// [`MAGIC`]: what tells a `.bin` from other files.
     pub magic: [u8; 8],
+    /// [`VERSION`] of the format.
     pub version: u32,
     /// Number of sections.
     pub sections: u32,
@@ -25,6 +27,7 @@ pub struct Prologue {
     pub length: u64,
     /// crc32 of the section table with its filling.
     pub table_crc: u32,
+    /// Zero; for what a later version needs.
     pub reserved: [u8; 32],
     /// crc32 of the 60 bytes before it.
     pub crc: u32,
@@ -42,10 +45,13 @@ pub struct Entry {
     pub offset: u64,
     /// Length in bytes without filling.
     pub length: u64,
+    /// Zero; for what a later version needs.
     pub reserved: u64,
 }
 
+/// Bytes of the prologue.
 pub const PROLOGUE: usize = std::mem::size_of::<Prologue>();
+/// Bytes of a row of the section table.
 pub const ENTRY: usize = std::mem::size_of::<Entry>();
 const _: () = assert!(PROLOGUE == 64 && ENTRY == 32);
 
@@ -58,7 +64,8 @@ macro_rules! sections {
         pub enum Section { $($(#[$doc])* $name,)* }
 
         /// All sections with the size of their elements in bytes.
-        pub const SECTIONS: &[(Section, usize)] = &[$((Section::$name, std::mem::size_of::<$element>()),)*];
+        pub const SECTIONS: &[(Section, usize)] =
+            &[$((Section::$name, std::mem::size_of::<$element>()),)*];
     };
 }
 
@@ -138,11 +145,13 @@ pub const NONE: u32 = u32::MAX;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
+    /// What was counted when the file was made.
     pub counts: Statistics,
     /// crc32 of the tokenizer's canonical JSON, as eight hexadecimal digits.
     pub tokenizer_hash: String,
     /// Number of token ids, special ones included.
     pub tokenizer_size: usize,
+    /// How the file was made.
     pub settings: Settings,
 }
 
@@ -164,15 +173,20 @@ pub struct Settings {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Statistics {
+    /// Users with at least one event.
     pub users: usize,
+    /// Items of the catalogue.
     pub items: usize,
+    /// Events of all users.
     pub interactions: usize,
     /// Users with fewer than three events: no test and validation item can be split off, so they
     /// only train.
     pub short_users: usize,
     /// Events with a rating.
     pub rated: usize,
+    /// Texts that users wrote about items.
     pub reviews: usize,
+    /// Items without a title.
     pub untitled: usize,
     /// Items whose text was also another item's before they were told apart.
     pub collisions: usize,
@@ -182,15 +196,21 @@ pub struct Statistics {
     pub long_titles: usize,
     /// Tokens per title.
     pub tokens_mean: f64,
+    /// The middle one of the numbers of tokens per title.
     pub tokens_median: usize,
+    /// 95 of 100 titles have at most as many tokens.
     pub tokens_p95: usize,
+    /// Tokens of the longest title.
     pub tokens_max: usize,
+    /// Nodes of the trie of items.
     pub catalogue_nodes: usize,
+    /// Nodes of the trie of entities.
     pub pool_nodes: usize,
     /// Distinct entities in the pool: items and attribute values.
     pub entities: usize,
     /// Negatives a user, the fewest and the most.
     pub negatives_min: usize,
+    /// The most negatives that a user has.
     pub negatives_max: usize,
 }
 

@@ -81,6 +81,7 @@ impl Dataset {
         self.header.counts.items
     }
 
+    /// Item number `i`. Panics from [`Dataset::items`] on.
     pub fn item(&self, i: u32) -> Item<'_> {
         let place = i as usize;
         let title = self.array::<u32>(Section::ItemTitle)[place];
@@ -108,6 +109,7 @@ impl Dataset {
         self.header.counts.users
     }
 
+    /// User number `u` with all events. Panics from [`Dataset::users`] on.
     pub fn user(&self, u: u32) -> User<'_> {
         User {
             id: self.string(self.array::<u32>(Section::UserId)[u as usize]),
@@ -138,6 +140,7 @@ impl Dataset {
         self.header.counts.reviews
     }
 
+    /// Review number `r`. Panics from [`Dataset::reviews`] on.
     pub fn review(&self, r: usize) -> Review<'_> {
         let [user, item] = self.array::<[u32; 2]>(Section::ReviewPair)[r];
         let text = self.array::<[u32; 5]>(Section::ReviewText)[r].map(|text| self.optional(text));
@@ -187,6 +190,7 @@ impl Dataset {
         catalogue::tie(self.header.settings.seed, i)
     }
 
+    /// The tokenizer that the file was made with.
     pub fn vocab(&self) -> &Vocab {
         &self.vocab
     }

@@ -16,7 +16,9 @@ use std::path::{Path, PathBuf};
 /// Which of the two ways of writing rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
+    /// A JSON object a line.
     Json,
+    /// Fields between commas, the first line names them.
     Csv,
 }
 

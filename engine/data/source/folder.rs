@@ -11,6 +11,8 @@ use serde_json::Value;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+/// Reads a source folder: items, users, events and reviews in files of their own. Refuses a folder
+/// that lacks items or events, and lines that do not fit.
 pub fn read(folder: &Path, skips: &mut Skips) -> Result<Raw> {
     if !folder.is_dir() {
         return Err(Fault::Data.error(format!(

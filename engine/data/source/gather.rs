@@ -13,6 +13,7 @@ pub struct Ids {
 }
 
 impl Ids {
+    /// No ids yet; `what` they are the ids of, for messages.
     pub fn new(what: &'static str) -> Ids {
         Ids { what, index: HashMap::new() }
     }
@@ -39,6 +40,7 @@ impl Ids {
         index
     }
 
+    /// The number of an id, if it came before.
     pub fn index(&self, id: &str) -> Option<u32> {
         self.index.get(id).map(|(index, _)| *index)
     }
@@ -56,7 +58,9 @@ impl Ids {
 
 /// One event as a line gives it.
 pub struct Row<'a> {
+    /// The user's id.
     pub user: &'a str,
+    /// Number of the item.
     pub item: u32,
     /// Place in the user's sequence, where the file says so.
     pub pos: Option<i64>,
@@ -77,14 +81,17 @@ pub struct Log {
     path: PathBuf,
     ids: Ids,
     users: Vec<(String, Vec<Entry>)>,
+    /// What the rows' times count from.
     pub clock: Clock,
 }
 
 impl Log {
+    /// No rows yet; `path` is their file, for messages.
     pub fn new(path: &Path) -> Log {
         Log { path: path.to_owned(), ids: Ids::new("user"), users: Vec::new(), clock: Clock::None }
     }
 
+    /// Takes a row in; `line` is where it stands, for messages.
     pub fn add(&mut self, row: Row<'_>, line: usize) {
         let user = self.ids.number(row.user, line) as usize;
         if user == self.users.len() {

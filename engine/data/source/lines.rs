@@ -102,6 +102,7 @@ impl Lines {
         line_error(&self.path, self.number, message)
     }
 
+    /// The file that is read.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -120,6 +121,7 @@ pub struct Skips {
 }
 
 impl Skips {
+    /// None yet; at most `allowed` lines may be left out.
     pub fn new(allowed: usize) -> Skips {
         Skips { allowed, skipped: Vec::new() }
     }

@@ -244,12 +244,18 @@ mod tests {
 
     #[test]
     fn a_python_dict_is_read() {
-        let line = r#"{'asin': '0001', u'title': "Rory's \"Story\" Cubes \u00e9\xe9\t", 'price': 4.5, 'n': 12L, 'related': {'also': ['a', "b"], 'x': ()}, 'yes': True, 'no': None, 'face': '\ud83d\ude00', 'odd': '\q', 'one': ('x',),}"#;
+        let line = [
+            r#"{'asin': '0001', u'title': "Rory's \"Story\" Cubes \u00e9\xe9\t", 'price': 4.5, "#,
+            r#"'n': 12L, 'related': {'also': ['a', "b"], 'x': ()}, 'yes': True, 'no': None, "#,
+            r#"'face': '\ud83d\ude00', 'odd': '\q', 'one': ('x',),}"#,
+        ]
+        .concat();
         let expected = json!({
             "asin": "0001", "title": "Rory's \"Story\" Cubes éé\t", "price": 4.5, "n": 12,
-            "related": {"also": ["a", "b"], "x": []}, "yes": true, "no": null, "face": "😀", "odd": "\\q", "one": ["x"]
+            "related": {"also": ["a", "b"], "x": []}, "yes": true, "no": null, "face": "😀",
+            "odd": "\\q", "one": ["x"]
         });
-        assert_eq!(Value::Object(parse(line).unwrap()), expected);
+        assert_eq!(Value::Object(parse(&line).unwrap()), expected);
         assert_eq!(parse(r#"{"a": [1, {"b": null}]}"#).unwrap()["a"][1]["b"], Value::Null);
     }
 

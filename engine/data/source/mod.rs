@@ -22,9 +22,13 @@ use std::path::Path;
 /// What a source holds: the catalogue in the source's order, users with their events in time order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Raw {
+    /// The catalogue, in the source's order.
     pub items: Vec<RawItem>,
+    /// Users with their events.
     pub users: Vec<RawUser>,
+    /// Texts that users wrote about items.
     pub reviews: Vec<RawReview>,
+    /// What the events' times count from.
     pub clock: Clock,
     /// Remarks for the table of counts, such as "users without events, left out: 3".
     pub notes: Vec<String>,
@@ -33,8 +37,11 @@ pub struct Raw {
 /// An item as its source describes it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RawItem {
+    /// The source's id, as text.
     pub id: String,
+    /// The title as given.
     pub title: Option<String>,
+    /// The brand, or who made it.
     pub brand: Option<String>,
     /// Category paths, each from the widest name to the narrowest.
     pub categories: Vec<Vec<String>>,
@@ -47,8 +54,11 @@ pub struct RawItem {
 /// A user and the events, oldest first; equal times keep the input's order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RawUser {
+    /// The source's id, as text.
     pub id: String,
+    /// (name, value) pairs in the source's order.
     pub attributes: Vec<(String, String)>,
+    /// What the user did, oldest first.
     pub events: Vec<RawEvent>,
 }
 
@@ -66,14 +76,21 @@ pub struct RawEvent {
 /// A text that a user wrote about an item.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RawReview {
+    /// Index into [`Raw::users`].
     pub user: u32,
+    /// Index into [`Raw::items`].
     pub item: u32,
     /// NaN where unknown.
     pub rating: f32,
+    /// The headline.
     pub summary: Option<String>,
+    /// The whole text.
     pub text: Option<String>,
+    /// A sentence of the text that explains the rating.
     pub explanation: Option<String>,
+    /// What the explanation is about, one word or a few.
     pub feature: Option<String>,
+    /// `train`, `validation`, `test` where the source says so.
     pub split: Option<String>,
 }
 
@@ -90,6 +107,7 @@ pub enum Clock {
 }
 
 impl Clock {
+    /// The word for it in a `.bin`: `none`, `unix_time`, `seconds_since_first`.
     pub fn name(self) -> &'static str {
         match self {
             Clock::None => "none",
@@ -102,11 +120,16 @@ impl Clock {
 /// Which reader a source needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
+    /// A folder with items, users and events in files of their own.
     #[default]
     Folder,
+    /// Reviews and metadata as the Amazon collection of 2014 has them.
     Amazon,
+    /// Atomic files of RecBole: `.inter`, `.item`, `.user`.
     Recbole,
+    /// An event a line, as a JSON object.
     Jsonl,
+    /// An event a line, as fields between commas.
     Csv,
 }
 

@@ -67,6 +67,7 @@ impl Rows {
         }
     }
 
+    /// The file that is read.
     pub fn path(&self) -> &Path {
         self.lines.path()
     }
