@@ -1,6 +1,7 @@
 //! The laws that the sources themselves are held to. Nothing here links the crate.
 
 mod imports;
+mod paths;
 mod rooms;
 mod ruler;
 mod rules;
