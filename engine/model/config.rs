@@ -136,7 +136,8 @@ impl LinearName {
 
 impl Config {
     /// Reads `config.json`; absent fields take the defaults of the original configuration classes
-    /// (docs/models.md). Refuses a file that cannot be read, and what [`Config::from_json`] refuses.
+    /// (docs/models.md). Refuses a file that cannot be read, and what [`Config::from_json`]
+    /// refuses.
     pub fn read(path: &Path) -> Result<Config> {
         let text = std::fs::read_to_string(path).map_err(|e| {
             Fault::Model.error(format!("config: {}: cannot be read: {e}", path.display()))

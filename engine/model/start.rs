@@ -27,8 +27,8 @@ impl Model {
     ) -> Result<Model> {
         if matches!(tune, Tune::Full) && dtype != Dtype::F32 {
             return Err(Fault::Usage.error(format!(
-                "setting `tune = full`: expected setting `dtype = f32`, got {dtype}; all weights are \
-                masters then"
+                "setting `tune = full`: expected setting `dtype = f32`, got {dtype}; all weights \
+                are masters then"
             )));
         }
         checkpoint.discard(|name| name.ends_with("rotary_emb.inv_freq"));
