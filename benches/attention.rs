@@ -7,7 +7,7 @@
 //! weights.
 
 use engine::base::{Dtype, Philox, Shape, Stream};
-use engine::device::{CacheRows, Device, Dropout, Qkv, Tensor};
+use engine::device::{Attend, AttendCache, CacheRows, Device, Dropout, Heads, Qkv, Tensor};
 use std::time::{Duration, Instant};
 
 /// Shortest of the runs that fit into a fifth of a second, at least three.
@@ -166,34 +166,19 @@ fn sequences(
         .expect("examples");
     let dropout = (rate > 0.0).then(|| Dropout { rate, key: [1, 2], rows: examples.view() });
     let scale = 1.0 / (size as f32).sqrt();
+    let attend = Attend {
+        qkv: qkv.view(),
+        segments: &segments,
+        heads: Heads { count: heads, layout: Qkv::Thirds },
+        scale,
+        dropout,
+    };
     let forward = shortest(|| {
-        device
-            .attention(
-                y.view_mut(),
-                log_sum_exp.view_mut(),
-                qkv.view(),
-                &segments,
-                heads,
-                Qkv::Thirds,
-                scale,
-                dropout,
-            )
-            .expect("attention")
+        device.attention(y.view_mut(), log_sum_exp.view_mut(), attend).expect("attention")
     });
     let backward = shortest(|| {
         device
-            .attention_backward(
-                d_qkv.view_mut(),
-                dy.view(),
-                y.view(),
-                log_sum_exp.view(),
-                qkv.view(),
-                &segments,
-                heads,
-                Qkv::Thirds,
-                scale,
-                dropout,
-            )
+            .attention_backward(d_qkv.view_mut(), dy.view(), y.view(), log_sum_exp.view(), attend)
             .expect("attention_backward")
     });
     let pairs: usize = (0..length).map(|i| context.max(i + 1)).sum();
@@ -230,13 +215,14 @@ fn beams(device: &Device, rows: usize, prompt: usize, hidden: usize, size: usize
         device
             .cache_attention(
                 y.view_mut(),
-                qkv.view(),
-                keys.view(),
-                tail.view(),
-                rows,
-                heads,
-                Qkv::Thirds,
-                0.1,
+                AttendCache {
+                    qkv: qkv.view(),
+                    prompt: keys.view(),
+                    tail: tail.view(),
+                    rows,
+                    heads: Heads { count: heads, layout: Qkv::Thirds },
+                    scale: 0.1,
+                },
             )
             .expect("cache_attention")
     });

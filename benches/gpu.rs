@@ -240,10 +240,14 @@ impl Bench {
         )?;
         let layout = if model.starts_with("chat") { Qkv::PerHead } else { Qkv::Thirds };
         let scale = 1.0 / ((h / heads) as f32).sqrt();
-        let mut work = || {
-            let (y, statistics) = (y.view_mut(), log_sum_exp.view_mut());
-            device.attention(y, statistics, qkv.view(), &segments, heads, layout, scale, None)
+        let attend = Attend {
+            qkv: qkv.view(),
+            segments: &segments,
+            heads: Heads { count: heads, layout },
+            scale,
+            dropout: None,
         };
+        let mut work = || device.attention(y.view_mut(), log_sum_exp.view_mut(), attend);
         self.line(&name, forward, None, Some(&mut work))?;
         let dy = random(device, rows, h, Dtype::Bf16)?;
         let mut d_qkv = device.alloc(Shape::matrix(rows, 3 * h), Dtype::Bf16)?;
@@ -253,12 +257,7 @@ impl Bench {
                 dy.view(),
                 y.view(),
                 log_sum_exp.view(),
-                qkv.view(),
-                &segments,
-                heads,
-                layout,
-                scale,
-                None,
+                attend,
             )
         };
         self.line(&format!("{name} backward"), backward, None, Some(&mut work))
@@ -308,13 +307,14 @@ impl Bench {
             };
             device.cache_attention(
                 y.view_mut(),
-                qkv.view(),
-                stored.view(),
-                tail.view(),
-                cached,
-                heads,
-                layout,
-                scale,
+                AttendCache {
+                    qkv: qkv.view(),
+                    prompt: stored.view(),
+                    tail: tail.view(),
+                    rows: cached,
+                    heads: Heads { count: heads, layout },
+                    scale,
+                },
             )
         };
         self.line(&name, cost, None, Some(&mut work))

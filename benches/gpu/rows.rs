@@ -97,6 +97,7 @@ fn around_the_layers(sizes: Sizes) -> Vec<Op> {
 fn in_a_layer(sizes: Sizes) -> Vec<Op> {
     let Sizes { model, hidden: h, heads, inner, rows, .. } = sizes;
     let layout = if model.starts_with("chat") { Qkv::PerHead } else { Qkv::Thirds };
+    let divided = Heads { count: heads, layout };
     let quarter = h / heads / 4;
     vec![
         op(sizes, &format!("layernorm {rows}"), rows * (2 * 2 * h + 8), move |device| {
@@ -116,16 +117,9 @@ fn in_a_layer(sizes: Sizes) -> Vec<Op> {
             let statistics = random(device, rows, 2, F32)?;
             let mut dx = device.zeros(x.shape(), BF16)?;
             Ok(Box::new(move |device| {
-                let (dy, x, weight) = (dy.view(), x.view(), weight.view());
-                device.layernorm_backward(
-                    dx.view_mut(),
-                    None,
-                    dy,
-                    x,
-                    weight,
-                    statistics.view(),
-                    Write::Add,
-                )
+                let normed =
+                    Normed { x: x.view(), weight: weight.view(), statistics: statistics.view() };
+                device.layernorm_backward(dx.view_mut(), None, dy.view(), normed, Write::Add)
             }))
         }),
         op(sizes, &format!("rotate {rows}"), rows * (2 * 2 * 2 * h + 8), move |device| {
@@ -136,7 +130,7 @@ fn in_a_layer(sizes: Sizes) -> Vec<Op> {
             Ok(Box::new(move |device| {
                 let positions = [positions.view(), positions.view()];
                 let rotary = Rotary { cos: cos.view(), sin: sin.view(), positions };
-                device.rotate(x.view_mut(), rotary, heads, layout, Turn::Forward)
+                device.rotate(x.view_mut(), rotary, divided, Turn::Forward)
             }))
         }),
         op(sizes, &format!("cache_store {rows}"), rows * (2 * 2 * 2 * h + 4), move |device| {
@@ -144,7 +138,7 @@ fn in_a_layer(sizes: Sizes) -> Vec<Op> {
             let slots = device.upload_u32(&(0..rows as u32).collect::<Vec<u32>>())?;
             let mut cache = device.alloc(Shape::matrix(rows, 2 * h), BF16)?;
             Ok(Box::new(move |device| {
-                device.cache_store(cache.view_mut(), qkv.view(), slots.view(), heads, layout)
+                device.cache_store(cache.view_mut(), qkv.view(), slots.view(), divided)
             }))
         }),
         op(sizes, &format!("gelu {rows}"), 2 * 2 * rows * inner, move |device| {

@@ -1,19 +1,25 @@
 //! Floor 1, the chips' side: numbers in memory and the ops on them. Never meets `data`.
 
 mod backend;
-mod checked;
 mod cpu;
 mod cuda;
+pub mod ops;
 mod tensor;
 
-pub use backend::*;
+pub use backend::{Ceilings, MemoryUse};
 pub use cuda::{gpus, Found};
+pub use ops::{
+    AdamW, Attend, AttendCache, CacheRows, Dropout, Epilogue, Form, Gelu, Heads, LowRank, Normed,
+    Qkv, Rotary, Segments, Turn, Write,
+};
 pub use tensor::{Tensor, View, ViewMut};
 
 use crate::base::{Dtype, Fault, Shape};
 use anyhow::{ensure, Result};
+use backend::Backend;
 use memmap2::Mmap;
-use std::sync::{Arc, Mutex};
+use ops::Exactly;
+use std::sync::Arc;
 
 /// The one door to a chip: opens it, owns its memory, checks every op's arguments once.
 ///
@@ -140,6 +146,25 @@ impl Device {
         }
     }
 
+    /// y = x. shapes: y and x alike, of one dtype.
+    pub fn copy(&self, y: ViewMut, x: View) -> Result<()> {
+        self.expect("copy", "y", y.as_view(), x.rows(), x.cols(), Exactly(x.dtype()))?;
+        self.resident("copy", "x", x)?;
+        match x.shape().count() {
+            0 => Ok(()),
+            _ => self.0.copy(y, x),
+        }
+    }
+
+    /// All bytes of y become zero.
+    pub fn zero(&self, y: ViewMut) -> Result<()> {
+        self.resident("zero", "y", y.as_view())?;
+        match y.shape().count() {
+            0 => Ok(()),
+            _ => self.0.zero(y),
+        }
+    }
+
     /// The values of a float view, widened to f32.
     pub fn download_f32(&self, x: View) -> Result<Vec<f32>> {
         Ok(match x.dtype() {
@@ -201,35 +226,6 @@ impl Device {
         self.upload_bytes(bytes, shape, dtype)
     }
 
-    /// The mask of sequences one after another: `start` counts rows from 0 on, the first
-    /// `context[s]` rows of sequence s are seen by all of it. Refuses starts that descend and
-    /// contexts longer than their sequence.
-    pub fn segments(&self, start: Vec<u32>, context: Vec<u32>) -> Result<Segments> {
-        ensure!(
-            start.len() == context.len() + 1 && start[0] == 0,
-            "segments: expected 0 and the ends of {} sequences, got {} starts",
-            context.len(),
-            start.len()
-        );
-        for (s, (ends, &context)) in start.windows(2).zip(&context).enumerate() {
-            ensure!(
-                ends[0] <= ends[1] && context <= ends[1] - ends[0],
-                "segments: sequence {s}: expected a context inside rows {}..{}, got {context} rows",
-                ends[0],
-                ends[1]
-            );
-        }
-        let start_on_device = self.upload_u32(&start)?;
-        let context_on_device = self.upload_u32(&context)?;
-        Ok(Segments {
-            start,
-            context,
-            start_on_device,
-            context_on_device,
-            prepared: Mutex::default(),
-        })
-    }
-
     pub fn memory(&self) -> MemoryUse {
         self.0.memory()
     }
@@ -255,7 +251,7 @@ impl Device {
         self.0.synchronize()
     }
 
-    /// See [`Backend::ceilings`].
+    /// Measures what the device can do at most; `None` on a device that has no such yardstick.
     pub fn ceilings(&self) -> Result<Option<Ceilings>> {
         self.0.ceilings()
     }

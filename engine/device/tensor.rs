@@ -67,7 +67,7 @@ impl Tensor {
             address: self.address,
             shape: self.shape,
             dtype: self.dtype,
-            place: self.device.id(),
+            device_id: self.device.id(),
             life: PhantomData,
         }
     }
@@ -84,7 +84,7 @@ impl Tensor {
             address: self.address,
             shape: self.shape,
             dtype: self.dtype,
-            place: self.device.id(),
+            device_id: self.device.id(),
             life: PhantomData,
         })
     }
@@ -104,7 +104,7 @@ pub struct View<'a> {
     address: u64,
     shape: Shape,
     dtype: Dtype,
-    place: usize,
+    device_id: usize,
     life: PhantomData<&'a [u8]>,
 }
 
@@ -139,8 +139,8 @@ impl<'a> View<'a> {
     }
 
     /// Identity of the device the memory belongs to.
-    pub fn place(self) -> usize {
-        self.place
+    pub fn device_id(self) -> usize {
+        self.device_id
     }
 
     /// The rows `range` as a view of their own.
@@ -189,10 +189,6 @@ impl<'a> ViewMut<'a> {
 
     pub fn address(&self) -> u64 {
         self.0.address
-    }
-
-    pub fn place(&self) -> usize {
-        self.0.place
     }
 
     pub fn reborrow(&mut self) -> ViewMut<'_> {

@@ -2,7 +2,7 @@
 
 use crate::base::Fault;
 use crate::data::sample::position_row;
-use crate::device::{Gelu, Qkv};
+use crate::device::{Gelu, Heads, Qkv};
 use anyhow::Result;
 use serde_json::Value;
 use std::path::Path;
@@ -265,6 +265,11 @@ impl Config {
     /// d, width of a head.
     pub fn head_dim(&self) -> usize {
         self.hidden / self.heads
+    }
+
+    /// How a row of query, key and value is divided.
+    pub fn qkv_heads(&self) -> Heads {
+        Heads { count: self.heads, layout: self.qkv }
     }
 
     /// 1/√d, the factor of attention's scores.

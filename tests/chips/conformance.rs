@@ -1,7 +1,7 @@
 //! Every op on every device of this binary against the ops in f64, over dtypes and awkward shapes.
 //!
 //! A case is a function of a device; the `CASES` of each room name the op it is for, and a test
-//! holds the names against the methods of the trait, so an op without a case does not pass.
+//! holds the names against the methods of the traits, so an op without a case does not pass.
 
 mod addresses;
 mod attention;
@@ -92,15 +92,30 @@ fn cached_attention() {
     run(cache::CASES);
 }
 
+/// The methods of all that a backend must be: memory, and every family of ops.
+fn traits() -> Vec<String> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("engine/device");
+    let families = std::fs::read_dir(root.join("ops")).unwrap();
+    let families =
+        families.map(|file| file.unwrap().path()).filter(|path| !path.ends_with("mod.rs"));
+    let methods = |path: std::path::PathBuf| {
+        let source = std::fs::read_to_string(&path).unwrap();
+        let mut traits = source.split("\npub").filter(|item| item.contains("trait "));
+        let body = traits.next().and_then(|item| item.split_once("\n}\n"));
+        let (body, _) = body.unwrap_or_else(|| panic!("{}: no trait is there", path.display()));
+        assert!(traits.next().is_none(), "{}: two traits are there", path.display());
+        body.to_owned()
+    };
+    families.chain([root.join("backend.rs")]).map(methods).collect()
+}
+
 #[test]
 fn every_op_has_a_case() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/engine/device/backend.rs");
-    let source = std::fs::read_to_string(path).unwrap();
-    let methods = &source[source.find("pub trait Backend").expect("the trait is in backend.rs")..];
+    let traits = traits();
     // `fn name(&self` on one line or, where rustfmt broke it, on two.
-    let ops: Vec<&str> = methods
-        .split("fn ")
-        .skip(1)
+    let ops: Vec<&str> = traits
+        .iter()
+        .flat_map(|methods| methods.split("fn "))
         .filter_map(|rest| {
             let (name, arguments) = rest.split_once('(')?;
             let returns = rest.split_once(';')?.0.ends_with("Result<()>");
@@ -108,7 +123,7 @@ fn every_op_has_a_case() {
         })
         .filter(|name| !["upload", "download", "synchronize"].contains(name))
         .collect();
-    assert!(ops.len() >= 20, "the trait was not understood: {ops:?}");
+    assert!(ops.len() >= 20, "the traits were not understood: {ops:?}");
     let cases: Vec<&str> =
         [cases::CASES, logits::CASES, matmul::CASES, attention::CASES, cache::CASES]
             .concat()
@@ -119,6 +134,6 @@ fn every_op_has_a_case() {
         assert!(cases.contains(op), "op {op} has no case in tests/chips/conformance");
     }
     for case in &cases {
-        assert!(ops.contains(case), "case {case} names no op of the trait");
+        assert!(ops.contains(case), "case {case} names no op of a trait");
     }
 }

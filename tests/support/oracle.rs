@@ -1,5 +1,5 @@
 //! The ops in f64, written for plainness: loops over indices, formulas as in the documents of
-//! `Backend`.
+//! `device::ops`.
 #![allow(dead_code)] // conformance uses one part of it, gradients another
 
 use engine::base::{Philox, Stream};

@@ -3,25 +3,50 @@
 use super::super::*;
 use super::element::{by_float, floats, floats_mut, words, Element};
 use super::threads::Scatter;
-use super::Threads;
+use super::{Cpu, Threads};
 use crate::base::Fault;
+use crate::device::ops::Embed;
 use anyhow::Result;
 
-pub(super) fn embed(
-    pool: &Threads,
-    mut y: ViewMut,
-    tables: &[(View, View)],
-    write: Write,
-) -> Result<()> {
-    for &(table, ids) in tables {
-        check("embed", words(ids), table.rows())?;
+impl Embed for Cpu {
+    fn embed(&self, mut y: ViewMut, tables: &[(View, View)], write: Write) -> Result<()> {
+        let pool = &self.threads;
+        for &(table, ids) in tables {
+            check("embed", words(ids), table.rows())?;
+        }
+        let mut write = write;
+        for &(table, ids) in tables {
+            add(pool, y.reborrow(), table, words(ids), write);
+            write = Write::Add;
+        }
+        Ok(())
     }
-    let mut write = write;
-    for &(table, ids) in tables {
-        add(pool, y.reborrow(), table, words(ids), write);
-        write = Write::Add;
+
+    fn embed_backward(&self, d_table: ViewMut, dy: View, ids: View) -> Result<()> {
+        let pool = &self.threads;
+        let ids = words(ids);
+        check("embed_backward", ids, d_table.rows())?;
+        let cols = dy.cols();
+        // Threads own columns, so each element's sum runs over the rows in ascending order whatever
+        // their number.
+        let width = cols.div_ceil(pool.count()).next_multiple_of(16);
+        let d_table = Scatter::new(floats_mut::<f32>(d_table));
+        by_float!(dy.dtype(), T => {
+            let dy = floats::<T>(dy);
+            pool.ranges(cols, width, |range| {
+                for (dy, &id) in dy.chunks_exact(cols).zip(ids) {
+                    let start = id as usize * cols;
+                    // SAFETY: the ranges of columns are disjoint, and one thread visits its rows
+                    // one after another.
+                    let sum = unsafe { d_table.range(start + range.start..start + range.end) };
+                    for (sum, dy) in sum.iter_mut().zip(&dy[range.clone()]) {
+                        *sum += dy.wide();
+                    }
+                }
+            });
+        });
+        Ok(())
     }
-    Ok(())
 }
 
 /// y\[r\] = (or +=) table\[ids\[r\]\].
@@ -32,38 +57,14 @@ fn add(pool: &Threads, y: ViewMut, table: View, ids: &[u32], write: Write) {
         by_float!(y.dtype(), T => pool.rows_of(floats_mut::<T>(y), cols, |range, y| {
             for (y, &id) in y.chunks_exact_mut(cols).zip(&ids[range]) {
                 let x = &table[id as usize * cols..][..cols];
+                let row = y.iter_mut().zip(x);
                 match write {
-                    Write::Set => y.iter_mut().zip(x).for_each(|(y, x)| *y = T::narrow(x.wide())),
-                    Write::Add => y.iter_mut().zip(x).for_each(|(y, x)| *y = T::narrow(y.wide() + x.wide())),
+                    Write::Set => row.for_each(|(y, x)| *y = T::narrow(x.wide())),
+                    Write::Add => row.for_each(|(y, x)| *y = T::narrow(y.wide() + x.wide())),
                 }
             }
         }));
     });
-}
-
-pub(super) fn embed_backward(pool: &Threads, d_table: ViewMut, dy: View, ids: View) -> Result<()> {
-    let ids = words(ids);
-    check("embed_backward", ids, d_table.rows())?;
-    let cols = dy.cols();
-    // Threads own columns, so each element's sum runs over the rows in ascending order whatever
-    // their number.
-    let width = cols.div_ceil(pool.count()).next_multiple_of(16);
-    let d_table = Scatter::new(floats_mut::<f32>(d_table));
-    by_float!(dy.dtype(), T => {
-        let dy = floats::<T>(dy);
-        pool.ranges(cols, width, |range| {
-            for (dy, &id) in dy.chunks_exact(cols).zip(ids) {
-                let start = id as usize * cols;
-                // SAFETY: the ranges of columns are disjoint, and one thread visits its rows one
-                // after another.
-                let sum = unsafe { d_table.range(start + range.start..start + range.end) };
-                for (sum, dy) in sum.iter_mut().zip(&dy[range.clone()]) {
-                    *sum += dy.wide();
-                }
-            }
-        });
-    });
-    Ok(())
 }
 
 /// Refuses ids that are not rows of the table.

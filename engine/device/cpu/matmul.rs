@@ -13,7 +13,8 @@ use super::element::{by_float, floats, floats_mut, widened, Element, Floats, Flo
 use super::math;
 use super::panel::{pitch, with_scratch, Matrix, Panel};
 use super::threads::Scatter;
-use super::Threads;
+use super::{Cpu, Threads};
+use crate::device::ops::Matmul;
 use anyhow::Result;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -29,50 +30,72 @@ const HELD: usize = 4 * DEPTH;
 /// Multiplications that are worth waking a thread for.
 const WORTH: usize = 1 << 19;
 
-pub(super) fn matmul(
-    pool: &Threads,
-    y: ViewMut,
-    a: View,
-    b: View,
-    form: Form,
-    epilogue: Epilogue,
-) -> Result<()> {
-    let (m, n) = (y.rows(), y.cols());
-    let bare = epilogue.bias.is_none()
-        && epilogue.gelu.is_none()
-        && epilogue.pre_activation.is_none()
-        && epilogue.low_rank.is_none()
-        && epilogue.residual.is_none();
-    // `gemm` vectorises over the columns of y: where they are few and rows many, the transpose is
-    // the faster product.
-    if form == Form::Tn && bare && n < 64 && m >= 2 * n {
-        let mut turned = vec![0.0f32; n * m];
-        let mut write = epilogue.write;
-        let y = FloatsMut::new(y);
-        let mut epilogue = Epilogue { write: Write::Set, ..epilogue };
-        if let (FloatsMut::F32(y), Write::Add) = (&y, write) {
-            // The stretches add to what stood there one after another, as in every other product.
-            // SAFETY: no thread has begun.
-            let y = unsafe { y.range(0..m * n) };
-            for (r, row) in y.chunks_exact(n).enumerate() {
-                turned[r..].iter_mut().step_by(m).zip(row).for_each(|(turned, y)| *turned = *y);
+impl Matmul for Cpu {
+    fn matmul(&self, y: ViewMut, a: View, b: View, form: Form, epilogue: Epilogue) -> Result<()> {
+        let pool = &self.threads;
+        let (m, n) = (y.rows(), y.cols());
+        let bare = epilogue.bias.is_none()
+            && epilogue.gelu.is_none()
+            && epilogue.pre_activation.is_none()
+            && epilogue.low_rank.is_none()
+            && epilogue.residual.is_none();
+        // `gemm` vectorises over the columns of y: where they are few and rows many, the transpose
+        // is the faster product.
+        if form == Form::Tn && bare && n < 64 && m >= 2 * n {
+            let mut turned = vec![0.0f32; n * m];
+            let mut write = epilogue.write;
+            let y = FloatsMut::new(y);
+            let mut epilogue = Epilogue { write: Write::Set, ..epilogue };
+            if let (FloatsMut::F32(y), Write::Add) = (&y, write) {
+                // The stretches add to what stood there one after another, as in every other
+                // product.
+                // SAFETY: no thread has begun.
+                let y = unsafe { y.range(0..m * n) };
+                for (r, row) in y.chunks_exact(n).enumerate() {
+                    turned[r..].iter_mut().step_by(m).zip(row).for_each(|(turned, y)| *turned = *y);
+                }
+                (write, epilogue.write) = (Write::Set, Write::Add);
             }
-            (write, epilogue.write) = (Write::Set, Write::Add);
+            let target = FloatsMut::F32(Scatter::new(&mut turned));
+            Product::new(target, (n, m), b, a, form, epilogue).run(pool);
+            pool.rows(m, n, |rows| {
+                let mut row = vec![0.0; n];
+                for r in rows {
+                    row.iter_mut().zip(turned[r..].iter().step_by(m)).for_each(|(y, x)| *y = *x);
+                    // SAFETY: `rows` hands out each row once.
+                    unsafe { y.write(r * n, &row, write) };
+                }
+            });
+            return Ok(());
         }
-        let target = FloatsMut::F32(Scatter::new(&mut turned));
-        Product::new(target, (n, m), b, a, form, epilogue).run(pool);
-        pool.rows(m, n, |rows| {
-            let mut row = vec![0.0; n];
-            for r in rows {
-                row.iter_mut().zip(turned[r..].iter().step_by(m)).for_each(|(y, x)| *y = *x);
-                // SAFETY: `rows` hands out each row once.
-                unsafe { y.write(r * n, &row, write) };
-            }
-        });
-        return Ok(());
+        Product::new(FloatsMut::new(y), (m, n), a, b, form, epilogue).run(pool);
+        Ok(())
     }
-    Product::new(FloatsMut::new(y), (m, n), a, b, form, epilogue).run(pool);
-    Ok(())
+
+    fn sum_rows(&self, y: ViewMut, x: View) -> Result<()> {
+        let pool = &self.threads;
+        /// Rows summed in one go; fixed, so that the order of addition is.
+        const CHUNK: usize = 256;
+        let (rows, cols) = (x.rows(), x.cols());
+        let mut partial = vec![0.0f32; rows.div_ceil(CHUNK) * cols];
+        let sums = Scatter::new(&mut partial);
+        by_float!(x.dtype(), T => {
+            let x = floats::<T>(x);
+            pool.ranges(rows, CHUNK, |range| {
+                let start = range.start / CHUNK * cols;
+                // SAFETY: `ranges` hands out each chunk once.
+                let sums = unsafe { sums.range(start..start + cols) };
+                for x in x[range.start * cols..range.end * cols].chunks_exact(cols) {
+                    sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x.wide());
+                }
+            });
+        });
+        let y = floats_mut::<f32>(y);
+        for sums in partial.chunks_exact(cols) {
+            y.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum);
+        }
+        Ok(())
+    }
 }
 
 /// scale · a · b, one summand of y.
@@ -395,28 +418,4 @@ impl<'a> Product<'a> {
 fn cut(range: Range<usize>, i: usize, parts: usize) -> Range<usize> {
     let n = range.len();
     range.start + n * i / parts..range.start + n * (i + 1) / parts
-}
-
-pub(super) fn sum_rows(pool: &Threads, y: ViewMut, x: View) -> Result<()> {
-    /// Rows summed in one go; fixed, so that the order of addition is.
-    const CHUNK: usize = 256;
-    let (rows, cols) = (x.rows(), x.cols());
-    let mut partial = vec![0.0f32; rows.div_ceil(CHUNK) * cols];
-    let sums = Scatter::new(&mut partial);
-    by_float!(x.dtype(), T => {
-        let x = floats::<T>(x);
-        pool.ranges(rows, CHUNK, |range| {
-            let start = range.start / CHUNK * cols;
-            // SAFETY: `ranges` hands out each chunk once.
-            let sums = unsafe { sums.range(start..start + cols) };
-            for x in x[range.start * cols..range.end * cols].chunks_exact(cols) {
-                sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x.wide());
-            }
-        });
-    });
-    let y = floats_mut::<f32>(y);
-    for sums in partial.chunks_exact(cols) {
-        y.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum);
-    }
-    Ok(())
 }

@@ -4,22 +4,28 @@ use super::super::*;
 use super::element::{by_float, floats, floats_mut, words_mut, Element};
 use super::reduce;
 use super::threads::Scatter;
-use super::Threads;
+use super::Cpu;
+use crate::device::ops::Select;
 use anyhow::Result;
 
-pub(super) fn top_k(pool: &Threads, values: ViewMut, columns: ViewMut, x: View) -> Result<()> {
-    let (rows, cols, k) = (x.rows(), x.cols(), values.cols());
-    let values = Scatter::new(floats_mut::<f32>(values));
-    let columns = Scatter::new(words_mut(columns));
-    by_float!(x.dtype(), T => {
-        let x = floats::<T>(x);
-        pool.each(rows, |r| {
-            // SAFETY: `each` hands out each row once.
-            let (values, columns) = unsafe { (values.range(r * k..(r + 1) * k), columns.range(r * k..(r + 1) * k)) };
-            largest(values, columns, &x[r * cols..(r + 1) * cols]);
+impl Select for Cpu {
+    fn top_k(&self, values: ViewMut, columns: ViewMut, x: View) -> Result<()> {
+        let pool = &self.threads;
+        let (rows, cols, k) = (x.rows(), x.cols(), values.cols());
+        let values = Scatter::new(floats_mut::<f32>(values));
+        let columns = Scatter::new(words_mut(columns));
+        by_float!(x.dtype(), T => {
+            let x = floats::<T>(x);
+            pool.each(rows, |r| {
+                // SAFETY: `each` hands out each row once.
+                let values = unsafe { values.range(r * k..(r + 1) * k) };
+                // SAFETY: as above.
+                let columns = unsafe { columns.range(r * k..(r + 1) * k) };
+                largest(values, columns, &x[r * cols..(r + 1) * cols]);
+            });
         });
-    });
-    Ok(())
+        Ok(())
+    }
 }
 
 /// The `values.len()` largest of x, descending, ties by smaller column; not a number counts as -∞.

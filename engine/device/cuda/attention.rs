@@ -1,5 +1,6 @@
 use super::*;
 use crate::base::Fault;
+use crate::device::ops::Attention;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ const PLAIN: (usize, usize) = (16, 32);
 
 /// How a row of qkv is divided, and which kernels can take it.
 #[derive(Clone, Copy)]
-struct Heads {
+struct HeadColumns {
     count: usize,
     /// Columns of one head.
     size: usize,
@@ -20,9 +21,10 @@ struct Heads {
     dtype: Dtype,
 }
 
-impl Heads {
-    fn new(qkv: View, count: usize, layout: Qkv) -> Heads {
-        Heads { count, size: qkv.cols() / (3 * count), layout, dtype: qkv.dtype() }
+impl HeadColumns {
+    fn new(qkv: View, heads: Heads) -> HeadColumns {
+        let Heads { count, layout } = heads;
+        HeadColumns { count, size: qkv.cols() / (3 * count), layout, dtype: qkv.dtype() }
     }
 
     fn width(self) -> usize {
@@ -57,7 +59,7 @@ impl Heads {
 }
 
 /// Refuses a head so large that a block's tiles do not fit into shared memory.
-fn fitting(cuda: &Cuda, op: &str, heads: Heads, bytes: usize) -> Result<usize> {
+fn fitting(cuda: &Cuda, op: &str, heads: HeadColumns, bytes: usize) -> Result<usize> {
     let most = cuda.driver.properties().shared;
     match bytes <= most {
         true => Ok(bytes),
@@ -110,148 +112,64 @@ fn drop_out(dropout: Option<Dropout>) -> [Arg; 5] {
     }
 }
 
-pub(super) fn rotate(
-    cuda: &Cuda,
-    x: ViewMut,
-    rotary: Rotary,
-    heads: usize,
-    layout: Qkv,
-    turn: Turn,
-) -> Result<()> {
-    const THREADS: u32 = 256;
-    let heads = Heads::new(x.as_view(), heads, layout);
-    let pairs = heads.size / 4;
-    let wide = 16 / heads.dtype.size();
-    let (step, width) = match pairs.is_multiple_of(wide) && x.address().is_multiple_of(16) {
-        true => (wide, "wide"),
-        false => (1, "one"),
-    };
-    let [part, head] = heads.steps();
-    let sign = match turn {
-        Turn::Forward => 1.0,
-        Turn::Backward => -1.0,
-    };
-    let arguments = [
-        Arg::from(&x),
-        rotary.cos.into(),
-        rotary.sin.into(),
-        rotary.positions[0].into(),
-        rotary.positions[1].into(),
-        count(x.rows()),
-        count(heads.count),
-        count(pairs),
-        part,
-        head,
-        Arg::F32(sign),
-    ];
-    let turns = x.rows() * 4 * heads.count * pairs / step;
-    cuda.launch(
-        &format!("rotate_{width}_{}", suffix(heads.dtype)),
-        Grid::of(turns.div_ceil(THREADS as usize), THREADS),
-        &arguments,
-    )
-}
-
-#[allow(clippy::too_many_arguments)]
-pub(super) fn attention(
-    cuda: &Cuda,
-    y: ViewMut,
-    log_sum_exp: ViewMut,
-    qkv: View,
-    segments: &Segments,
-    heads: usize,
-    layout: Qkv,
-    scale: f32,
-    dropout: Option<Dropout>,
-) -> Result<()> {
-    let heads = Heads::new(qkv, heads, layout);
-    let tensor_cores = heads.tensor_cores(scale, &[y.address(), qkv.address()]);
-    // Queries, and two stages of keys and values.
-    let (queries, shared) = match (tensor_cores, heads.size) {
-        (true, 64) => (128, 2 * heads.size * (128 + 4 * 64)),
-        (true, _) => (128, 2 * heads.size * (128 + 4 * 32)),
-        (false, size) => {
-            let (own, walked) = PLAIN;
-            (own, 4 * (2 * own * size + own * walked + walked * (2 * size + 1)))
-        }
-    };
-    let shared = fitting(cuda, "attention", heads, shared)?;
-    let list = blocks(segments, "queries", queries)?;
-    let [part, head] = heads.steps();
-    let [rows, key0, key1, threshold, kept] = drop_out(dropout);
-    let arguments = [
-        Arg::from(&y),
-        Arg::from(&log_sum_exp),
-        qkv.into(),
-        list.view().into(),
-        count(heads.count),
-        count(heads.size),
-        part,
-        head,
-        Arg::F32(scale),
-        rows,
-        key0,
-        key1,
-        threshold,
-        kept,
-    ];
-    let grid = Grid::of(list.shape().count() / 4 * heads.count, THREADS).shared(shared);
-    cuda.launch(&heads.entry("attention", tensor_cores), grid, &arguments)
-}
-
-#[allow(clippy::too_many_arguments)]
-pub(super) fn attention_backward(
-    cuda: &Cuda,
-    d_qkv: ViewMut,
-    dy: View,
-    y: View,
-    log_sum_exp: View,
-    qkv: View,
-    segments: &Segments,
-    heads: usize,
-    layout: Qkv,
-    scale: f32,
-    dropout: Option<Dropout>,
-) -> Result<()> {
-    let (heads, batch) = (Heads::new(qkv, heads, layout), qkv.rows());
-    // Log-sum-exp and Σ dy·y, a head's rows side by side.
-    let statistics = cuda.scratch(8 * heads.count * batch)?;
-    let arguments = [
-        statistics.arg(),
-        dy.into(),
-        y.into(),
-        log_sum_exp.into(),
-        count(batch),
-        count(heads.count),
-        count(heads.size),
-    ];
-    let grid =
-        Grid { blocks: [batch.div_ceil(8) as u32, heads.count as u32, 1], threads: 256, shared: 0 };
-    cuda.launch(&format!("attention_statistics_{}", suffix(heads.dtype)), grid, &arguments)?;
-
-    let tensor_cores = heads.tensor_cores(scale, &[d_qkv.address(), dy.address(), qkv.address()]);
-    // Owned rows of two matrices, two stages of walked rows of two and of their five words.
-    let (own, shared) = match (tensor_cores, heads.size) {
-        (true, 64) => (128, 2 * 2 * heads.size * (128 + 2 * 32) + 2 * 5 * 32 * 4),
-        (true, _) => (64, 2 * 2 * heads.size * (64 + 2 * 32) + 2 * 5 * 32 * 4),
-        (false, size) => {
-            let (own, walked) = PLAIN;
-            (own, 4 * (4 * own * size + 2 * own * walked + 2 * walked * (size + 1)))
-        }
-    };
-    let shared = fitting(cuda, "attention_backward", heads, shared)?;
-    let [part, head] = heads.steps();
-    let [rows, key0, key1, threshold, kept] = drop_out(dropout);
-    // Which rows a block owns; the others it walks over.
-    for (family, owned) in [("attention_keys", "keys"), ("attention_queries", "queries")] {
-        let list = blocks(segments, owned, own)?;
+impl Attention for Cuda {
+    fn rotate(&self, x: ViewMut, rotary: Rotary, heads: Heads, turn: Turn) -> Result<()> {
+        const THREADS: u32 = 256;
+        let heads = HeadColumns::new(x.as_view(), heads);
+        let pairs = heads.size / 4;
+        let wide = 16 / heads.dtype.size();
+        let (step, width) = match pairs.is_multiple_of(wide) && x.address().is_multiple_of(16) {
+            true => (wide, "wide"),
+            false => (1, "one"),
+        };
+        let [part, head] = heads.steps();
+        let sign = match turn {
+            Turn::Forward => 1.0,
+            Turn::Backward => -1.0,
+        };
         let arguments = [
-            Arg::from(&d_qkv),
-            dy.into(),
-            statistics.arg(),
+            Arg::from(&x),
+            rotary.cos.into(),
+            rotary.sin.into(),
+            rotary.positions[0].into(),
+            rotary.positions[1].into(),
+            count(x.rows()),
+            count(heads.count),
+            count(pairs),
+            part,
+            head,
+            Arg::F32(sign),
+        ];
+        let turns = x.rows() * 4 * heads.count * pairs / step;
+        self.launch(
+            &format!("rotate_{width}_{}", suffix(heads.dtype)),
+            Grid::of(turns.div_ceil(THREADS as usize), THREADS),
+            &arguments,
+        )
+    }
+
+    fn attention(&self, y: ViewMut, log_sum_exp: ViewMut, attend: Attend) -> Result<()> {
+        let Attend { qkv, segments, heads, scale, dropout } = attend;
+        let heads = HeadColumns::new(qkv, heads);
+        let tensor_cores = heads.tensor_cores(scale, &[y.address(), qkv.address()]);
+        // Queries, and two stages of keys and values.
+        let (queries, shared) = match (tensor_cores, heads.size) {
+            (true, 64) => (128, 2 * heads.size * (128 + 4 * 64)),
+            (true, _) => (128, 2 * heads.size * (128 + 4 * 32)),
+            (false, size) => {
+                let (own, walked) = PLAIN;
+                (own, 4 * (2 * own * size + own * walked + walked * (2 * size + 1)))
+            }
+        };
+        let shared = fitting(self, "attention", heads, shared)?;
+        let list = blocks(segments, "queries", queries)?;
+        let [part, head] = heads.steps();
+        let [rows, key0, key1, threshold, kept] = drop_out(dropout);
+        let arguments = [
+            Arg::from(&y),
+            Arg::from(&log_sum_exp),
             qkv.into(),
             list.view().into(),
-            count(batch),
             count(heads.count),
             count(heads.size),
             part,
@@ -264,114 +182,165 @@ pub(super) fn attention_backward(
             kept,
         ];
         let grid = Grid::of(list.shape().count() / 4 * heads.count, THREADS).shared(shared);
-        cuda.launch(&heads.entry(family, tensor_cores), grid, &arguments)?;
+        self.launch(&heads.entry("attention", tensor_cores), grid, &arguments)
     }
-    Ok(())
-}
 
-pub(super) fn cache_store(
-    cuda: &Cuda,
-    cache: ViewMut,
-    qkv: View,
-    slots: View,
-    heads: usize,
-    layout: Qkv,
-) -> Result<()> {
-    let heads = Heads::new(qkv, heads, layout);
-    let [part, head] = heads.steps();
-    let arguments = [
-        Arg::from(&cache),
-        qkv.into(),
-        slots.into(),
-        count(qkv.rows()),
-        count(heads.count),
-        count(heads.size),
-        part,
-        head,
-    ];
-    let grid = Grid::of(qkv.rows(), 256).shared(4);
-    cuda.launch(&format!("cache_store_{}", suffix(heads.dtype)), grid, &arguments)
-}
-
-#[allow(clippy::too_many_arguments)]
-pub(super) fn cache_attention(
-    cuda: &Cuda,
-    y: ViewMut,
-    qkv: View,
-    prompt: View,
-    tail: View,
-    rows: CacheRows,
-    heads: usize,
-    layout: Qkv,
-    scale: f32,
-) -> Result<()> {
-    /// Keys of a split of a prompt, and how many splits there are at most:
-    /// kernels/attention_cache.cu.
-    const SPLIT: (usize, usize) = (512, 4);
-    let heads = Heads::new(qkv, heads, layout);
-    let [part, head] = heads.steps();
-    // The longest prompt is known to the device alone; none is longer than all.
-    let splits = match heads.tensor_cores(scale, &[qkv.address(), prompt.address()]) {
-        true => prompt.rows().div_ceil(SPLIT.0).min(SPLIT.1),
-        false => 0,
-    };
-    let found = qkv.rows() * splits * heads.count;
-    let sums = cuda.scratch(4 * found * heads.size)?;
-    let marks = cuda.scratch(8 * found)?;
-    if splits > 0 {
-        let plan = cuda.scratch(4 * (1 + 2 * qkv.rows() * splits))?;
-        let grid = Grid::of(1, 1024).shared(2 * 32 * 4);
-        cuda.launch("cache_plan", grid, &[plan.arg(), rows.prompt.into(), count(qkv.rows())])?;
+    fn attention_backward(
+        &self,
+        d_qkv: ViewMut,
+        dy: View,
+        y: View,
+        log_sum_exp: View,
+        attend: Attend,
+    ) -> Result<()> {
+        let Attend { qkv, segments, heads, scale, dropout } = attend;
+        let (heads, batch) = (HeadColumns::new(qkv, heads), qkv.rows());
+        // Log-sum-exp and Σ dy·y, a head's rows side by side.
+        let statistics = self.scratch(8 * heads.count * batch)?;
         let arguments = [
-            sums.arg(),
-            marks.arg(),
+            statistics.arg(),
+            dy.into(),
+            y.into(),
+            log_sum_exp.into(),
+            count(batch),
+            count(heads.count),
+            count(heads.size),
+        ];
+        let grid = Grid {
+            blocks: [batch.div_ceil(8) as u32, heads.count as u32, 1],
+            threads: 256,
+            shared: 0,
+        };
+        self.launch(&format!("attention_statistics_{}", suffix(heads.dtype)), grid, &arguments)?;
+
+        let tensor_cores =
+            heads.tensor_cores(scale, &[d_qkv.address(), dy.address(), qkv.address()]);
+        // Owned rows of two matrices, two stages of walked rows of two and of their five words.
+        let (own, shared) = match (tensor_cores, heads.size) {
+            (true, 64) => (128, 2 * 2 * heads.size * (128 + 2 * 32) + 2 * 5 * 32 * 4),
+            (true, _) => (64, 2 * 2 * heads.size * (64 + 2 * 32) + 2 * 5 * 32 * 4),
+            (false, size) => {
+                let (own, walked) = PLAIN;
+                (own, 4 * (4 * own * size + 2 * own * walked + 2 * walked * (size + 1)))
+            }
+        };
+        let shared = fitting(self, "attention_backward", heads, shared)?;
+        let [part, head] = heads.steps();
+        let [rows, key0, key1, threshold, kept] = drop_out(dropout);
+        // Which rows a block owns; the others it walks over.
+        for (family, owned) in [("attention_keys", "keys"), ("attention_queries", "queries")] {
+            let list = blocks(segments, owned, own)?;
+            let arguments = [
+                Arg::from(&d_qkv),
+                dy.into(),
+                statistics.arg(),
+                qkv.into(),
+                list.view().into(),
+                count(batch),
+                count(heads.count),
+                count(heads.size),
+                part,
+                head,
+                Arg::F32(scale),
+                rows,
+                key0,
+                key1,
+                threshold,
+                kept,
+            ];
+            let grid = Grid::of(list.shape().count() / 4 * heads.count, THREADS).shared(shared);
+            self.launch(&heads.entry(family, tensor_cores), grid, &arguments)?;
+        }
+        Ok(())
+    }
+
+    fn cache_store(&self, cache: ViewMut, qkv: View, slots: View, heads: Heads) -> Result<()> {
+        let heads = HeadColumns::new(qkv, heads);
+        let [part, head] = heads.steps();
+        let arguments = [
+            Arg::from(&cache),
+            qkv.into(),
+            slots.into(),
+            count(qkv.rows()),
+            count(heads.count),
+            count(heads.size),
+            part,
+            head,
+        ];
+        let grid = Grid::of(qkv.rows(), 256).shared(4);
+        self.launch(&format!("cache_store_{}", suffix(heads.dtype)), grid, &arguments)
+    }
+
+    fn cache_attention(&self, y: ViewMut, attend: AttendCache) -> Result<()> {
+        /// Keys of a split of a prompt, and how many splits there are at most:
+        /// kernels/attention_cache.cu.
+        const SPLIT: (usize, usize) = (512, 4);
+        let AttendCache { qkv, prompt, tail, rows, heads, scale } = attend;
+        let heads = HeadColumns::new(qkv, heads);
+        let [part, head] = heads.steps();
+        // The longest prompt is known to the device alone; none is longer than all.
+        let splits = match heads.tensor_cores(scale, &[qkv.address(), prompt.address()]) {
+            true => prompt.rows().div_ceil(SPLIT.0).min(SPLIT.1),
+            false => 0,
+        };
+        let found = qkv.rows() * splits * heads.count;
+        let sums = self.scratch(4 * found * heads.size)?;
+        let marks = self.scratch(8 * found)?;
+        if splits > 0 {
+            let plan = self.scratch(4 * (1 + 2 * qkv.rows() * splits))?;
+            let grid = Grid::of(1, 1024).shared(2 * 32 * 4);
+            self.launch("cache_plan", grid, &[plan.arg(), rows.prompt.into(), count(qkv.rows())])?;
+            let arguments = [
+                sums.arg(),
+                marks.arg(),
+                qkv.into(),
+                prompt.into(),
+                rows.prompt.into(),
+                plan.arg(),
+                count(qkv.rows()),
+                count(splits),
+                count(heads.count),
+                part,
+                head,
+                Arg::F32(scale),
+            ];
+            // Queries, for each warp two stages of keys and values, and what the warps found of 32
+            // rows.
+            let keys = if heads.size == 64 { 32 } else { 16 };
+            let shared = 2 * heads.size * (32 + WARPS * 4 * keys) + WARPS * 32 * 2 * 4;
+            let shared = fitting(self, "cache_attention", heads, shared)?;
+            // Blocks take one piece after another: as many as the processors hold at once.
+            let held = 2 * self.processors();
+            self.launch(
+                &heads.entry("cache_prompt", true),
+                Grid::of(found.min(held), THREADS).shared(shared),
+                &arguments,
+            )?;
+        }
+        let arguments = [
+            Arg::from(&y),
             qkv.into(),
             prompt.into(),
+            tail.into(),
             rows.prompt.into(),
-            plan.arg(),
+            rows.path_start.into(),
+            rows.path.into(),
+            sums.arg(),
+            marks.arg(),
             count(qkv.rows()),
             count(splits),
             count(heads.count),
+            count(heads.size),
             part,
             head,
             Arg::F32(scale),
         ];
-        // Queries, for each warp two stages of keys and values, and what the warps found of 32
-        // rows.
-        let keys = if heads.size == 64 { 32 } else { 16 };
-        let shared = 2 * heads.size * (32 + WARPS * 4 * keys) + WARPS * 32 * 2 * 4;
-        let shared = fitting(cuda, "cache_attention", heads, shared)?;
-        // Blocks take one piece after another: as many as the processors hold at once.
-        let held = 2 * cuda.processors();
-        cuda.launch(
-            &heads.entry("cache_prompt", true),
-            Grid::of(found.min(held), THREADS).shared(shared),
+        let shared = WARPS * (32 * 12 + 8 * heads.size).next_multiple_of(16);
+        let shared = fitting(self, "cache_attention", heads, shared)?;
+        self.launch(
+            &format!("cache_paths_{}", suffix(heads.dtype)),
+            Grid::of((qkv.rows() * heads.count).div_ceil(WARPS), THREADS).shared(shared),
             &arguments,
-        )?;
+        )
     }
-    let arguments = [
-        Arg::from(&y),
-        qkv.into(),
-        prompt.into(),
-        tail.into(),
-        rows.prompt.into(),
-        rows.path_start.into(),
-        rows.path.into(),
-        sums.arg(),
-        marks.arg(),
-        count(qkv.rows()),
-        count(splits),
-        count(heads.count),
-        count(heads.size),
-        part,
-        head,
-        Arg::F32(scale),
-    ];
-    let shared = WARPS * (32 * 12 + 8 * heads.size).next_multiple_of(16);
-    let shared = fitting(cuda, "cache_attention", heads, shared)?;
-    cuda.launch(
-        &format!("cache_paths_{}", suffix(heads.dtype)),
-        Grid::of((qkv.rows() * heads.count).div_ceil(WARPS), THREADS).shared(shared),
-        &arguments,
-    )
 }

@@ -2,6 +2,7 @@
 //! `kernels/matmul.cuh`.
 
 use super::*;
+use crate::device::ops::Matmul;
 
 /// A tile of the tensor-core kernels and what it costs.
 struct Tile {
@@ -155,59 +156,91 @@ impl Product<'_> {
     }
 }
 
-pub(super) fn matmul(
-    cuda: &Cuda,
-    y: ViewMut,
-    a: View,
-    b: View,
-    form: Form,
-    epilogue: Epilogue,
-) -> Result<()> {
-    let (m, n) = (y.rows(), y.cols());
-    let k = if form == Form::Tn { a.rows() } else { a.cols() };
-    let product = Product {
-        y: Arg::from(&y),
-        a: a.into(),
-        b: b.into(),
-        size: (m, n, k),
-        chunk: k,
-        kinds: [y.dtype(), a.dtype(), b.dtype()],
-        epilogue: &epilogue,
-    };
-    if form != Form::Tn || k == 0 {
-        return sums(cuda, &product, a, b, form, 1);
-    }
-    let thin = m.min(n) <= THIN;
-    let chunk = match () {
-        _ if thin => CHUNK,
-        _ if m * n <= SMALL_GRADIENT => SMALL_GRADIENT_CHUNK,
-        _ => k,
-    };
-    let chunks = k.div_ceil(chunk);
-    if chunks == 1 && !thin {
-        return sums(cuda, &product, a, b, form, 1);
-    }
-    // Chunks write bare sums side by side; the epilogue comes when they are added.
-    let partial = cuda.scratch(chunks * m * n * size_of::<f32>())?;
-    if thin {
-        let (entry, wide, few) =
-            if n <= m { ("thin_gradient_b", m, n) } else { ("thin_gradient_a", n, m) };
-        let grid = Grid {
-            blocks: [wide.div_ceil(128 * 8) as u32, chunks as u32, few.div_ceil(8) as u32],
-            threads: 128,
-            shared: chunk * 8 * size_of::<f32>(),
+impl Matmul for Cuda {
+    fn matmul(&self, y: ViewMut, a: View, b: View, form: Form, epilogue: Epilogue) -> Result<()> {
+        let (m, n) = (y.rows(), y.cols());
+        let k = if form == Form::Tn { a.rows() } else { a.cols() };
+        let product = Product {
+            y: Arg::from(&y),
+            a: a.into(),
+            b: b.into(),
+            size: (m, n, k),
+            chunk: k,
+            kinds: [y.dtype(), a.dtype(), b.dtype()],
+            epilogue: &epilogue,
         };
-        let kinds = Arg::U32(code(a.dtype()) << 24 | code(b.dtype()) << 28);
-        let arguments =
-            [partial.arg(), a.into(), b.into(), count(m), count(n), count(k), count(chunk), kinds];
-        cuda.launch(entry, grid, &arguments)?;
-    } else {
-        let bare = Epilogue::default();
-        let kinds = [Dtype::F32, a.dtype(), b.dtype()];
-        let part = Product { y: partial.arg(), chunk, kinds, epilogue: &bare, ..product };
-        sums(cuda, &part, a, b, form, chunks)?;
+        if form != Form::Tn || k == 0 {
+            return sums(self, &product, a, b, form, 1);
+        }
+        let thin = m.min(n) <= THIN;
+        let chunk = match () {
+            _ if thin => CHUNK,
+            _ if m * n <= SMALL_GRADIENT => SMALL_GRADIENT_CHUNK,
+            _ => k,
+        };
+        let chunks = k.div_ceil(chunk);
+        if chunks == 1 && !thin {
+            return sums(self, &product, a, b, form, 1);
+        }
+        // Chunks write bare sums side by side; the epilogue comes when they are added.
+        let partial = self.scratch(chunks * m * n * size_of::<f32>())?;
+        if thin {
+            let (entry, wide, few) =
+                if n <= m { ("thin_gradient_b", m, n) } else { ("thin_gradient_a", n, m) };
+            let grid = Grid {
+                blocks: [wide.div_ceil(128 * 8) as u32, chunks as u32, few.div_ceil(8) as u32],
+                threads: 128,
+                shared: chunk * 8 * size_of::<f32>(),
+            };
+            let kinds = Arg::U32(code(a.dtype()) << 24 | code(b.dtype()) << 28);
+            let arguments = [
+                partial.arg(),
+                a.into(),
+                b.into(),
+                count(m),
+                count(n),
+                count(k),
+                count(chunk),
+                kinds,
+            ];
+            self.launch(entry, grid, &arguments)?;
+        } else {
+            let bare = Epilogue::default();
+            let kinds = [Dtype::F32, a.dtype(), b.dtype()];
+            let part = Product { y: partial.arg(), chunk, kinds, epilogue: &bare, ..product };
+            sums(self, &part, a, b, form, chunks)?;
+        }
+        join(self, &Product { a: partial.arg(), size: (m, n, chunks), ..product })
     }
-    join(cuda, &Product { a: partial.arg(), size: (m, n, chunks), ..product })
+
+    fn sum_rows(&self, y: ViewMut, x: View) -> Result<()> {
+        let (rows, n) = (x.rows(), x.cols());
+        let chunks = rows.div_ceil(CHUNK);
+        let partial = self.scratch(chunks * n * size_of::<f32>())?;
+        let grid = chunked(n.div_ceil(64 * 8), chunks, 64, 0);
+        let arguments = [
+            partial.arg(),
+            x.into(),
+            count(n),
+            count(rows),
+            count(CHUNK),
+            Arg::U32(code(x.dtype())),
+        ];
+        self.launch("sum_chunks", grid, &arguments)?;
+        let add = Epilogue { write: Write::Add, ..Epilogue::default() };
+        join(
+            self,
+            &Product {
+                y: Arg::from(&y),
+                a: partial.arg(),
+                b: Arg::Address(0),
+                size: (1, n, chunks),
+                chunk: chunks,
+                kinds: [Dtype::F32; 3],
+                epilogue: &add,
+            },
+        )
+    }
 }
 
 /// y = epilogue of the partial sums at `a`, added in their order.
@@ -256,29 +289,6 @@ fn sums(cuda: &Cuda, product: &Product, a: View, b: View, form: Form, chunks: us
     let shared = 2 * 16 * (64 + 4) * size_of::<f32>();
     let grid = chunked(m.div_ceil(64) * n.div_ceil(64), chunks, 128, shared);
     cuda.launch(&format!("simt_{name}"), grid, &product.arguments())
-}
-
-pub(super) fn sum_rows(cuda: &Cuda, y: ViewMut, x: View) -> Result<()> {
-    let (rows, n) = (x.rows(), x.cols());
-    let chunks = rows.div_ceil(CHUNK);
-    let partial = cuda.scratch(chunks * n * size_of::<f32>())?;
-    let grid = chunked(n.div_ceil(64 * 8), chunks, 64, 0);
-    let arguments =
-        [partial.arg(), x.into(), count(n), count(rows), count(CHUNK), Arg::U32(code(x.dtype()))];
-    cuda.launch("sum_chunks", grid, &arguments)?;
-    let add = Epilogue { write: Write::Add, ..Epilogue::default() };
-    join(
-        cuda,
-        &Product {
-            y: Arg::from(&y),
-            a: partial.arg(),
-            b: Arg::Address(0),
-            size: (1, n, chunks),
-            chunk: chunks,
-            kinds: [Dtype::F32; 3],
-            epilogue: &add,
-        },
-    )
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::layer::{Purpose, Saved};
 use super::rows::{Pass, Rows};
 use crate::base::{Dtype, Shape};
 use crate::data::Batch;
-use crate::device::{CacheRows, Epilogue, Tensor, Turn, View, Write};
+use crate::device::{AttendCache, CacheRows, Epilogue, Tensor, Turn, View, Write};
 use crate::model::model::Model;
 use anyhow::Result;
 use std::ops::Range;
@@ -92,7 +92,7 @@ impl KvCache {
             let qkv = saved.qkv.as_ref().expect("a forward leaves queries, keys and values").view();
             let mut prompt =
                 device.alloc(Shape::matrix(rows.count(), 2 * config.hidden), model.dtype)?;
-            device.cache_store(prompt.view_mut(), qkv, all.view(), config.heads, config.qkv)?;
+            device.cache_store(prompt.view_mut(), qkv, all.view(), config.qkv_heads())?;
             cache.prompt.push(prompt);
             cache
                 .tail
@@ -164,23 +164,18 @@ impl KvCache {
             let linear = &layer.query_key_value;
             pass.linear(qkv.view_mut(), normed.view(), linear, Epilogue::default())?;
             pass.rotate(qkv.view_mut(), Turn::Forward)?;
-            device.cache_store(
-                tail.view_mut(),
-                qkv.view(),
-                slots.view(),
-                config.heads,
-                config.qkv,
-            )?;
+            device.cache_store(tail.view_mut(), qkv.view(), slots.view(), config.qkv_heads())?;
             let mut context = device.alloc(saved.x.shape(), model.dtype)?;
             device.cache_attention(
                 context.view_mut(),
-                qkv.view(),
-                prompt.view(),
-                tail.view(),
-                cached,
-                config.heads,
-                config.qkv,
-                config.attention_scale(),
+                AttendCache {
+                    qkv: qkv.view(),
+                    prompt: prompt.view(),
+                    tail: tail.view(),
+                    rows: cached,
+                    heads: config.qkv_heads(),
+                    scale: config.attention_scale(),
+                },
             )?;
             saved.normed = Some(normed);
             saved.qkv = Some(qkv);

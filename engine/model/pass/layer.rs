@@ -10,7 +10,7 @@
 use super::norm::Normed;
 use super::rows::{Pass, Site};
 use crate::base::{Dtype, Shape};
-use crate::device::{Epilogue, Tensor, Turn, View, ViewMut, Write};
+use crate::device::{Attend, Epilogue, Tensor, Turn, View, ViewMut, Write};
 use crate::model::config::Residual;
 use crate::model::model::{Layer, Linear};
 use crate::model::parameters::Flat;
@@ -183,12 +183,7 @@ impl Pass<'_> {
             device.attention(
                 context.view_mut(),
                 log_sum_exp.view_mut(),
-                done(&saved.qkv),
-                &self.rows.segments,
-                config.heads,
-                config.qkv,
-                config.attention_scale(),
-                self.dropout(Site::Attention(layer.number)),
+                self.attend(done(&saved.qkv), layer),
             )?;
             saved.context = Some(context);
             saved.log_sum_exp = Some(log_sum_exp);
@@ -232,6 +227,18 @@ impl Pass<'_> {
             saved.inner = Some(inner);
         }
         Ok(())
+    }
+
+    /// What attention is told of a layer, forwards and backwards.
+    fn attend<'a>(&'a self, qkv: View<'a>, layer: &Layer) -> Attend<'a> {
+        let config = &self.model.config;
+        Attend {
+            qkv,
+            segments: &self.rows.segments,
+            heads: config.qkv_heads(),
+            scale: config.attention_scale(),
+            dropout: self.dropout(Site::Attention(layer.number)),
+        }
     }
 
     /// y = residual + dropout(x·Wᵀ + b), the residual being `input` or factor·`normed`.
@@ -310,12 +317,7 @@ impl Pass<'_> {
             d_context.view(),
             context,
             done(&saved.log_sum_exp),
-            qkv,
-            &self.rows.segments,
-            config.heads,
-            config.qkv,
-            config.attention_scale(),
-            self.dropout(Site::Attention(layer.number)),
+            self.attend(qkv, layer),
         )?;
         self.rotate(d_qkv.view_mut(), Turn::Backward)?;
         let (z, linear) = (saved.z.query_key_value.as_ref(), &layer.query_key_value);

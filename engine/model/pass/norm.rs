@@ -1,7 +1,7 @@
 //! A layer norm, forwards and backwards.
 
 use crate::base::{Dtype, Shape};
-use crate::device::{Tensor, View, ViewMut, Write};
+use crate::device::{self, Tensor, View, ViewMut, Write};
 use crate::model::model::{Model, Norm};
 use crate::model::parameters::Flat;
 use anyhow::Result;
@@ -39,7 +39,8 @@ impl Model {
     ) -> Result<()> {
         let weight = self.view(&norm.weight);
         let slots = norm.weight.slot().zip(norm.bias.slot());
+        let normed = device::Normed { x, weight, statistics };
         let parameters = slots.map(|(weight, bias)| gradients.pair_mut(weight, bias));
-        self.device.layernorm_backward(dx, parameters, dy, x, weight, statistics, write)
+        self.device.layernorm_backward(dx, parameters, dy, normed, write)
     }
 }

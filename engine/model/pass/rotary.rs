@@ -48,7 +48,7 @@ impl Pass<'_> {
             sin: tables.sin.view(),
             positions: [self.rows.positions[0].view(), self.rows.positions[1].view()],
         };
-        self.model.device.rotate(qkv, rotary, config.heads, config.qkv, turn)
+        self.model.device.rotate(qkv, rotary, config.qkv_heads(), turn)
     }
 }
 

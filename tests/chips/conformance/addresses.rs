@@ -5,7 +5,7 @@ use super::judge::{results, Given, FLOATS};
 use super::Case;
 use crate::oracle::{indices, noise};
 use engine::base::{Dtype, Shape};
-use engine::device::{AdamW, Device, Dropout, View, ViewMut, Write};
+use engine::device::{AdamW, Device, Dropout, Normed, View, ViewMut, Write};
 
 pub const CASES: &[Case] = &[
     ("layernorm", layernorm),
@@ -99,18 +99,8 @@ fn layernorm_backward(device: &Device) {
             let mut d_weight = Shifted::new(device, shift, (1, cols), Dtype::F32, 6, 1.0);
             let mut d_bias = Shifted::new(device, shift, (1, cols), Dtype::F32, 7, 1.0);
             let parameters = Some((d_weight.view_mut(), d_bias.view_mut()));
-            let views = (dy.view(), x.view(), weight.view(), kept.view());
-            device
-                .layernorm_backward(
-                    dx.view_mut(),
-                    parameters,
-                    views.0,
-                    views.1,
-                    views.2,
-                    views.3,
-                    write,
-                )
-                .unwrap();
+            let normed = Normed { x: x.view(), weight: weight.view(), statistics: kept.view() };
+            device.layernorm_backward(dx.view_mut(), parameters, dy.view(), normed, write).unwrap();
             let label = "layernorm_backward at an address";
             [dx, d_weight, d_bias].iter().map(|t| t.bits(label, device)).collect()
         });

@@ -3,7 +3,7 @@
 
 use super::judge::{epsilon, results, FLOATS};
 use engine::base::{Dtype, Philox, Shape, Stream};
-use engine::device::{Device, Dropout, Qkv, Tensor};
+use engine::device::{Attend, Device, Dropout, Heads, Qkv, Tensor};
 
 pub const CASES: &[super::Case] = &[
     ("attention", values_and_gradients_follow_the_oracle),
@@ -196,31 +196,12 @@ pub fn made(device: &Device, case: &Case, qkv: &[f32], dy: &[f32], dtype: Dtype)
     };
     let (mut y, mut log_sum_exp) = (stale(width, dtype), stale(case.heads, Dtype::F32));
     let mut d_qkv = stale(3 * width, dtype);
+    let heads = Heads { count: case.heads, layout: case.layout };
+    let (qkv, segments) = (qkv.view(), &segments);
+    let attend = Attend { qkv, segments, heads, scale: case.scale, dropout };
+    device.attention(y.view_mut(), log_sum_exp.view_mut(), attend).unwrap();
     device
-        .attention(
-            y.view_mut(),
-            log_sum_exp.view_mut(),
-            qkv.view(),
-            &segments,
-            case.heads,
-            case.layout,
-            case.scale,
-            dropout,
-        )
-        .unwrap();
-    device
-        .attention_backward(
-            d_qkv.view_mut(),
-            dy.view(),
-            y.view(),
-            log_sum_exp.view(),
-            qkv.view(),
-            &segments,
-            case.heads,
-            case.layout,
-            case.scale,
-            dropout,
-        )
+        .attention_backward(d_qkv.view_mut(), dy.view(), y.view(), log_sum_exp.view(), attend)
         .unwrap();
     let read = |x: &Tensor| results("attention", device, x.view());
     Made { y: read(&y), log_sum_exp: read(&log_sum_exp), d_qkv: read(&d_qkv) }

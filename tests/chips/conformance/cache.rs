@@ -4,7 +4,7 @@
 use super::attention::{as_bytes, assert_close, bits, made, normals, rounded, wide, Case};
 use super::judge::{results, FLOATS};
 use engine::base::{Dtype, Philox, Shape, Stream};
-use engine::device::{CacheRows, Device, Qkv, Rotary, Tensor, Turn};
+use engine::device::{AttendCache, CacheRows, Device, Heads, Qkv, Rotary, Tensor, Turn};
 
 pub const CASES: &[super::Case] = &[
     ("rotate", rotation_turns_each_half_by_its_own_position),
@@ -51,7 +51,9 @@ fn rotated(
         sin: angles.sin.view(),
         positions: [angles.positions[0].view(), angles.positions[1].view()],
     };
-    device.rotate(y.view_mut(), rotary, case.heads, case.layout, turn).unwrap();
+    device
+        .rotate(y.view_mut(), rotary, Heads { count: case.heads, layout: case.layout }, turn)
+        .unwrap();
     results("rotate", device, y.view())
 }
 
@@ -124,13 +126,14 @@ fn cached(device: &Device, case: &Case, x: &Cached, dtype: Dtype) -> Vec<f32> {
     device
         .cache_attention(
             y.view_mut(),
-            qkv.view(),
-            prompt.view(),
-            tail.view(),
-            rows,
-            case.heads,
-            case.layout,
-            case.scale,
+            AttendCache {
+                qkv: qkv.view(),
+                prompt: prompt.view(),
+                tail: tail.view(),
+                rows,
+                heads: Heads { count: case.heads, layout: case.layout },
+                scale: case.scale,
+            },
         )
         .unwrap();
     results("cache_attention", device, y.view())
@@ -236,7 +239,14 @@ fn a_cache_gives_what_the_whole_sequence_gives(device: &Device) {
                 .unwrap();
             let mut cache = device.zeros(Shape::matrix(capacity, 2 * width), Dtype::F32).unwrap();
             let slots = device.upload_u32(slots).unwrap();
-            device.cache_store(cache.view_mut(), part.view(), slots.view(), heads, layout).unwrap();
+            device
+                .cache_store(
+                    cache.view_mut(),
+                    part.view(),
+                    slots.view(),
+                    Heads { count: heads, layout },
+                )
+                .unwrap();
             results("cache_store", device, cache.view())
         };
         let prompt_slots: Vec<u32> = (0..context as u32).collect();

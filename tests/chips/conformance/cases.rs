@@ -4,7 +4,7 @@ use super::judge::{epsilon, judge, Bound, Given, FLOATS};
 use super::Case;
 use crate::oracle::{self, indices};
 use engine::base::{Dtype, Shape};
-use engine::device::{AdamW, Device, Dropout, Gelu, Write};
+use engine::device::{AdamW, Device, Dropout, Gelu, Normed, Write};
 
 pub const CASES: &[Case] = &[
     ("copy", copy),
@@ -185,12 +185,10 @@ fn layernorm_backward(device: &Device) {
             for (write, expected) in [(Write::Add, added), (Write::Set, set)] {
                 let parameters = (write == Write::Set)
                     .then(|| (d_weight.tensor.view_mut(), d_bias.tensor.view_mut()));
-                let (dx_view, views) =
-                    (dx.tensor.view_mut(), (dy.view(), x.view(), weight.view(), statistics.view()));
+                let normed =
+                    Normed { x: x.view(), weight: weight.view(), statistics: statistics.view() };
                 device
-                    .layernorm_backward(
-                        dx_view, parameters, views.0, views.1, views.2, views.3, write,
-                    )
+                    .layernorm_backward(dx.tensor.view_mut(), parameters, dy.view(), normed, write)
                     .unwrap();
                 judge("layernorm_backward", device, dx.view(), &expected, bound);
             }

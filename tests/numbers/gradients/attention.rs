@@ -3,7 +3,7 @@
 use super::{agree, device, Given};
 use crate::oracle::{self, dot, indices, slope};
 use engine::base::{Dtype, Philox, Shape};
-use engine::device::{Dropout, Qkv, Rotary, Turn};
+use engine::device::{Attend, Dropout, Heads, Qkv, Rotary, Turn};
 
 /// Rows and context of each sequence: all causal, prefix and causal, all seen, one row, nothing.
 const SEQUENCES: [(usize, usize); 5] = [(4, 0), (6, 3), (3, 3), (1, 1), (0, 0)];
@@ -85,25 +85,25 @@ fn attention_over_prefix_and_causal_segments() {
             };
             let loss = |qkv: &[f64]| dot(&dy.values, &forward(qkv, layout, scale, factor));
             let dropout = (rate > 0.0).then(|| Dropout { rate, key, rows: rows.view() });
+            let attend = Attend {
+                qkv: qkv.view(),
+                segments: &segments,
+                heads: Heads { count: HEADS, layout },
+                scale: scale as f32,
+                dropout,
+            };
             let mut y = Given::noise(&device, ROWS, WIDTH, 3);
             let mut log_sum_exp = Given::noise(&device, ROWS, HEADS, 4);
             let mut d_qkv = Given::noise(&device, ROWS, 3 * WIDTH, 5);
             let (to, sums) = (y.tensor.view_mut(), log_sum_exp.tensor.view_mut());
-            device
-                .attention(to, sums, qkv.view(), &segments, HEADS, layout, scale as f32, dropout)
-                .unwrap();
+            device.attention(to, sums, attend).unwrap();
             device
                 .attention_backward(
                     d_qkv.tensor.view_mut(),
                     dy.view(),
                     y.view(),
                     log_sum_exp.view(),
-                    qkv.view(),
-                    &segments,
-                    HEADS,
-                    layout,
-                    scale as f32,
-                    dropout,
+                    attend,
                 )
                 .unwrap();
             let label = format!("attention {layout:?}, dropout {rate}");
@@ -153,11 +153,12 @@ fn the_rotation_of_two_positions() {
             sin: sin.view(),
             positions: [on_device[0].view(), on_device[1].view()],
         };
+        let heads = Heads { count: HEADS, layout };
         let mut y = Given::new(&device, &x.values, ROWS, 3 * WIDTH);
-        device.rotate(y.tensor.view_mut(), rotary, HEADS, layout, Turn::Forward).unwrap();
+        device.rotate(y.tensor.view_mut(), rotary, heads, Turn::Forward).unwrap();
         agree("rotate", &device, y.view(), &forward(&x.values));
         let mut dx = Given::new(&device, &dy.values, ROWS, 3 * WIDTH);
-        device.rotate(dx.tensor.view_mut(), rotary, HEADS, layout, Turn::Backward).unwrap();
+        device.rotate(dx.tensor.view_mut(), rotary, heads, Turn::Backward).unwrap();
         let expected = slope(&x.values, |x| dot(&dy.values, &forward(x)));
         agree(&format!("rotate {layout:?}"), &device, dx.view(), &expected);
     }

@@ -3,7 +3,7 @@
 use super::{agree, device, sum, Given};
 use crate::oracle::{self, dot, indices, slope};
 use engine::base::{Dtype, Shape};
-use engine::device::{Dropout, Gelu, Write};
+use engine::device::{Dropout, Gelu, Normed, Write};
 
 const ROWS: usize = 7;
 const COLS: usize = 9;
@@ -57,9 +57,7 @@ fn layer_norm() {
                     dx.tensor.view_mut(),
                     trained.then_some(slots),
                     dy.view(),
-                    x.view(),
-                    weight.view(),
-                    statistics.view(),
+                    Normed { x: x.view(), weight: weight.view(), statistics: statistics.view() },
                     write,
                 )
                 .unwrap();

@@ -2,7 +2,9 @@
 
 use super::{bits, devices, same, upload, values};
 use engine::base::{Dtype, Shape};
-use engine::device::{CacheRows, Device, Dropout, Gelu, Qkv, Tensor, Write};
+use engine::device::{
+    Attend, AttendCache, CacheRows, Device, Dropout, Gelu, Heads, Normed, Qkv, Tensor, Write,
+};
 
 const ROWS: usize = 130;
 const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
@@ -44,18 +46,8 @@ fn layer_norm_and_its_backward() {
             let mut kept = stale(device, m, 2, Dtype::F32);
             let (to, statistics) = (y.view_mut(), kept.view_mut());
             device.layernorm(to, statistics, x.view(), weight.view(), bias.view(), 1e-5).unwrap();
-            let views = (dy.view(), x.view(), weight.view(), kept.view());
-            device
-                .layernorm_backward(
-                    dx.view_mut(),
-                    None,
-                    views.0,
-                    views.1,
-                    views.2,
-                    views.3,
-                    Write::Set,
-                )
-                .unwrap();
+            let normed = Normed { x: x.view(), weight: weight.view(), statistics: kept.view() };
+            device.layernorm_backward(dx.view_mut(), None, dy.view(), normed, Write::Set).unwrap();
             [y, kept, dx].iter().map(|t| bits(device, t.view())).collect()
         });
     }
@@ -161,10 +153,15 @@ fn attention_of_rows_over_a_cache() {
             let rows =
                 CacheRows { prompt: ranges.view(), path_start: start.view(), path: path.view() };
             let mut y = stale(device, m, width, dtype);
-            let (to, x) = (y.view_mut(), qkv.view());
-            device
-                .cache_attention(to, x, prompt.view(), tail.view(), rows, heads, Qkv::PerHead, 0.2)
-                .unwrap();
+            let attend = AttendCache {
+                qkv: qkv.view(),
+                prompt: prompt.view(),
+                tail: tail.view(),
+                rows,
+                heads: Heads { count: heads, layout: Qkv::PerHead },
+                scale: 0.2,
+            };
+            device.cache_attention(y.view_mut(), attend).unwrap();
             vec![bits(device, y.view())]
         });
     }
@@ -203,33 +200,15 @@ fn attention_of_sequences() {
         let (mut y, mut sums) =
             (stale(device, rows, width, dtype), stale(device, rows, heads, Dtype::F32));
         let mut dx = stale(device, rows, 3 * width, dtype);
-        let (layout, scale) = (Qkv::Thirds, 0.4);
-        device
-            .attention(
-                y.view_mut(),
-                sums.view_mut(),
-                x.view(),
-                &segments,
-                heads,
-                layout,
-                scale,
-                None,
-            )
-            .unwrap();
-        device
-            .attention_backward(
-                dx.view_mut(),
-                d.view(),
-                y.view(),
-                sums.view(),
-                x.view(),
-                &segments,
-                heads,
-                layout,
-                scale,
-                None,
-            )
-            .unwrap();
+        let attend = Attend {
+            qkv: x.view(),
+            segments: &segments,
+            heads: Heads { count: heads, layout: Qkv::Thirds },
+            scale: 0.4,
+            dropout: None,
+        };
+        device.attention(y.view_mut(), sums.view_mut(), attend).unwrap();
+        device.attention_backward(dx.view_mut(), d.view(), y.view(), sums.view(), attend).unwrap();
         let [y, sums, dx] = [y, sums, dx].map(|t| bits(device, t.view()));
         let part = |all: &[u32], i: usize, cols: usize| {
             all[start[i] as usize * cols..start[i + 1] as usize * cols].to_vec()

@@ -2,15 +2,13 @@
 //! kept log-sum-exp.
 
 use super::super::super::*;
-use super::super::element::{by_float, floats, floats_mut, narrow, words, Element};
+use super::super::element::{narrow, words, Element};
 use super::super::math::exp;
 use super::super::threads::Scatter;
-use super::super::Threads;
 use super::tile::{
     across, across_len, along, along_len, dot, product, HeadRows, Left, Scratch, WIDE,
 };
-use super::{drop_out, groups, row_of, strip, together, units, visible, Heads, Part, TALL};
-use anyhow::Result;
+use super::{drop_out, groups, row_of, strip, visible, HeadColumns, Part, Unit, TALL};
 use std::cell::RefCell;
 
 /// Query rows whose probabilities are kept at a time.
@@ -38,55 +36,29 @@ thread_local! {
     static MEMORY: RefCell<Memory> = RefCell::default();
 }
 
-#[allow(clippy::too_many_arguments)]
-pub(in super::super) fn attention_backward(
-    pool: &Threads,
-    d_qkv: ViewMut,
-    dy: View,
-    y: View,
-    log_sum_exp: View,
-    qkv: View,
-    segments: &Segments,
-    heads: usize,
-    layout: Qkv,
-    scale: f32,
-    dropout: Option<Dropout>,
-) -> Result<()> {
-    let heads = Heads::new(qkv.cols(), heads, layout);
-    // Gradients of keys and values sum over all rows of their sequence, so a sequence stays whole.
-    let units = units(segments, heads.count, usize::MAX);
-    let products = 5 * heads.size * segments.rows().pow(2) / segments.sequences().pow(2).max(1);
-    let log_sum_exp = floats::<f32>(log_sum_exp);
-    by_float!(qkv.dtype(), T => {
-        let inputs = Inputs { dy: floats::<T>(dy), y: floats::<T>(y), log_sum_exp, qkv: floats::<T>(qkv) };
-        let d_qkv = Scatter::new(floats_mut::<T>(d_qkv));
-        pool.ranges(units.len(), together(products), |range| MEMORY.with_borrow_mut(|memory| {
-            for unit in &units[range] {
-                head(memory, d_qkv, &inputs, unit, heads, scale, dropout);
-            }
-        }));
-    });
-    Ok(())
+/// What all units of a backward share.
+pub(super) struct Backward<'a, T> {
+    pub d_qkv: Scatter<'a, T>,
+    pub dy: &'a [T],
+    pub y: &'a [T],
+    pub log_sum_exp: &'a [f32],
+    pub qkv: &'a [T],
+    pub heads: HeadColumns,
+    pub scale: f32,
+    pub dropout: Option<Dropout<'a>>,
 }
 
-struct Inputs<'a, T> {
-    dy: &'a [T],
-    y: &'a [T],
-    log_sum_exp: &'a [f32],
-    qkv: &'a [T],
+impl<T: Element> Backward<'_, T> {
+    /// The gradients of some whole sequences and heads.
+    pub fn run(&self, units: &[Unit]) {
+        MEMORY.with_borrow_mut(|memory| units.iter().for_each(|unit| head(memory, self, unit)));
+    }
 }
 
 /// With p the probabilities, m dropout's factors and D = Σ dy·y of a row:
 /// dv = (p∘m)ᵀ·dy, ds = scale·p∘(m∘(dy·vᵀ) - D), dq = ds·k, dk = dsᵀ·q.
-fn head<T: Element>(
-    memory: &mut Memory,
-    d_qkv: Scatter<T>,
-    inputs: &Inputs<T>,
-    unit: &super::Unit,
-    heads: Heads,
-    scale: f32,
-    dropout: Option<Dropout>,
-) {
+fn head<T: Element>(memory: &mut Memory, inputs: &Backward<T>, unit: &Unit) {
+    let Backward { d_qkv, heads, scale, dropout, .. } = *inputs;
     let (size, width, rows, context) = (heads.size, heads.width(), unit.rows, unit.context);
     let columns = size.next_multiple_of(WIDE);
     let part = |part| HeadRows {

@@ -1,14 +1,12 @@
 //! Keys and values that are kept, and attention over them.
 
-use super::super::super::*;
-use super::super::element::{by_float, floats, floats_mut, words, Element};
+use super::super::super::{AttendCache, ViewMut};
+use super::super::element::{floats, floats_mut, words, Element};
 use super::super::threads::Scatter;
-use super::super::Threads;
 use super::tile::{
     across, across_len, along, along_len, dot, product, softmax, HeadRows, Left, Scratch, WIDE,
 };
-use super::{groups, strip, together, Heads, Part, TALL};
-use anyhow::Result;
+use super::{groups, strip, HeadColumns, Part, TALL};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -29,73 +27,8 @@ thread_local! {
     static MEMORY: RefCell<Memory> = RefCell::default();
 }
 
-pub(in super::super) fn cache_store(
-    pool: &Threads,
-    cache: ViewMut,
-    qkv: View,
-    slots: View,
-    heads: usize,
-    layout: Qkv,
-) -> Result<()> {
-    let (rows, columns) = (qkv.rows(), qkv.cols());
-    let heads = Heads::new(columns, heads, layout);
-    let (size, width, slots) = (heads.size, heads.width(), words(slots));
-    by_float!(qkv.dtype(), T => {
-        let qkv = floats::<T>(qkv);
-        let cache = Scatter::new(floats_mut::<T>(cache));
-        // Cut by columns and not by rows: should a slot be named twice, its later row stays, on
-        // every thread count.
-        pool.ranges(2 * heads.count, together(rows * size), |range| {
-            for (row, &slot) in qkv.chunks_exact(columns).zip(slots) {
-                for i in range.clone() {
-                    let part = if i < heads.count { Part::Key } else { Part::Value };
-                    let column = heads.column(part, i % heads.count);
-                    let first = slot as usize * 2 * width + i * size;
-                    // SAFETY: columns i·size.. of all slots are written for this i alone.
-                    unsafe { cache.range(first..first + size) }.copy_from_slice(&row[column..][..size]);
-                }
-            }
-        });
-    });
-    Ok(())
-}
-
-#[allow(clippy::too_many_arguments)]
-pub(in super::super) fn cache_attention(
-    pool: &Threads,
-    y: ViewMut,
-    qkv: View,
-    prompt: View,
-    tail: View,
-    rows: CacheRows,
-    heads: usize,
-    layout: Qkv,
-    scale: f32,
-) -> Result<()> {
-    let heads = Heads::new(qkv.cols(), heads, layout);
-    let paths = Paths {
-        prompt: words(rows.prompt),
-        start: words(rows.path_start),
-        slots: words(rows.path),
-    };
-    let blocks = paths.blocks();
-    let seen =
-        (0..qkv.rows()).map(|row| paths.prompt(row).len() + paths.path(row).len()).sum::<usize>();
-    let products = 2 * heads.size * (seen / blocks.len().max(1));
-    by_float!(qkv.dtype(), T => {
-        let inputs = Inputs { qkv: floats::<T>(qkv), prompt: floats::<T>(prompt), tail: floats::<T>(tail) };
-        let y = Scatter::new(floats_mut::<T>(y));
-        pool.ranges(blocks.len() * heads.count, together(products), |range| MEMORY.with_borrow_mut(|memory| {
-            for unit in range {
-                let (block, head) = (&blocks[unit / heads.count], unit % heads.count);
-                attend(memory, y, &inputs, &paths, block, heads, head, scale);
-            }
-        }));
-    });
-    Ok(())
-}
-
-/// [`CacheRows`] on the host.
+/// `CacheRows` on the host.
+#[derive(Clone, Copy)]
 struct Paths<'a> {
     prompt: &'a [u32],
     start: &'a [u32],
@@ -126,25 +59,66 @@ impl Paths<'_> {
     }
 }
 
-struct Inputs<'a, T> {
+/// What all blocks and heads of rows over a cache share.
+pub(super) struct Cached<'a, T> {
+    y: Scatter<'a, T>,
     qkv: &'a [T],
     prompt: &'a [T],
     tail: &'a [T],
+    paths: Paths<'a>,
+    blocks: Vec<Range<usize>>,
+    heads: HeadColumns,
+    scale: f32,
+}
+
+impl<'a, T: Element> Cached<'a, T> {
+    pub fn new(y: ViewMut<'a>, attend: AttendCache<'a>) -> Cached<'a, T> {
+        let AttendCache { qkv, prompt, tail, rows, heads, scale } = attend;
+        let paths = Paths {
+            prompt: words(rows.prompt),
+            start: words(rows.path_start),
+            slots: words(rows.path),
+        };
+        Cached {
+            y: Scatter::new(floats_mut(y)),
+            qkv: floats(qkv),
+            prompt: floats(prompt),
+            tail: floats(tail),
+            blocks: paths.blocks(),
+            paths,
+            heads: HeadColumns::new(qkv.cols(), heads),
+            scale,
+        }
+    }
+
+    /// Heads of blocks.
+    pub fn units(&self) -> usize {
+        self.blocks.len() * self.heads.count
+    }
+
+    /// Multiplications of a unit, on average.
+    pub fn products(&self) -> usize {
+        let paths = &self.paths;
+        let rows = 0..paths.prompt.len() / 2;
+        let seen: usize = rows.map(|row| paths.prompt(row).len() + paths.path(row).len()).sum();
+        2 * self.heads.size * (seen / self.blocks.len().max(1))
+    }
+
+    /// Some heads of some blocks, counted block by block.
+    pub fn run(&self, units: Range<usize>) {
+        let heads = self.heads.count;
+        MEMORY.with_borrow_mut(|memory| {
+            for unit in units {
+                attend(memory, self, &self.blocks[unit / heads], unit % heads);
+            }
+        });
+    }
 }
 
 /// One head of the rows of a block: keys of the prompt once for all of them, then each row's own
 /// path.
-#[allow(clippy::too_many_arguments)]
-fn attend<T: Element>(
-    memory: &mut Memory,
-    y: Scatter<T>,
-    inputs: &Inputs<T>,
-    paths: &Paths,
-    block: &Range<usize>,
-    heads: Heads,
-    head: usize,
-    scale: f32,
-) {
+fn attend<T: Element>(memory: &mut Memory, inputs: &Cached<T>, block: &Range<usize>, head: usize) {
+    let Cached { y, paths, heads, scale, .. } = *inputs;
     let (size, width) = (heads.size, heads.width());
     let columns = size.next_multiple_of(WIDE);
     let shared = paths.prompt(block.start);

@@ -11,19 +11,22 @@ mod prefill;
 mod rotate;
 mod tile;
 
-pub(super) use backward::attention_backward;
-pub(super) use cache::{cache_attention, cache_store};
-pub(super) use prefill::attention;
-pub(super) use rotate::rotate;
-
-use super::super::{Dropout, Qkv, Segments};
+use super::super::*;
 use super::activation::Row;
+use super::element::{by_float, floats, floats_mut, words};
+use super::threads::Scatter;
+use super::Cpu;
+use crate::device::ops::Attention;
+use anyhow::Result;
+use backward::Backward;
+use cache::Cached;
+use prefill::Forward;
 use std::cmp::Reverse;
 use tile::{TALL, WIDE};
 
 /// Where the parts of a head stand in a row of qkv.
 #[derive(Clone, Copy)]
-struct Heads {
+struct HeadColumns {
     count: usize,
     /// Columns of one head.
     size: usize,
@@ -37,14 +40,15 @@ enum Part {
     Value,
 }
 
-impl Heads {
+impl HeadColumns {
     /// `columns` are those of qkv.
-    fn new(columns: usize, count: usize, layout: Qkv) -> Heads {
+    fn new(columns: usize, heads: Heads) -> HeadColumns {
+        let Heads { count, layout } = heads;
         assert!(
             count > 0 && columns.is_multiple_of(3 * count),
             "attention: {columns} columns for {count} heads"
         );
-        Heads { count, size: columns / (3 * count), layout }
+        HeadColumns { count, size: columns / (3 * count), layout }
     }
 
     /// Columns of all heads.
@@ -58,6 +62,114 @@ impl Heads {
             Qkv::Thirds => part as usize * self.width() + head * self.size,
             Qkv::PerHead => (3 * head + part as usize) * self.size,
         }
+    }
+}
+
+impl Attention for Cpu {
+    fn rotate(&self, x: ViewMut, rotary: Rotary, heads: Heads, turn: Turn) -> Result<()> {
+        let columns = x.cols();
+        let heads = HeadColumns::new(columns, heads);
+        let pairs = heads.size / 4;
+        let (cos, sin) = (floats::<f32>(rotary.cos), floats::<f32>(rotary.sin));
+        let positions = rotary.positions.map(words);
+        let sign = match turn {
+            Turn::Forward => 1.0,
+            Turn::Backward => -1.0,
+        };
+        by_float!(x.dtype(), T => self.threads.rows_of(floats_mut::<T>(x), columns, |range, x| {
+            for (row, x) in range.zip(x.chunks_exact_mut(columns)) {
+                for (half, positions) in positions.iter().enumerate() {
+                    let first = positions[row] as usize * pairs;
+                    let (cos, sin) = (&cos[first..first + pairs], &sin[first..first + pairs]);
+                    for part in [Part::Query, Part::Key] {
+                        for head in 0..heads.count {
+                            let first = heads.column(part, head) + half * 2 * pairs;
+                            rotate::turn_half(&mut x[first..first + 2 * pairs], cos, sin, sign);
+                        }
+                    }
+                }
+            }
+        }));
+        Ok(())
+    }
+
+    fn attention(&self, y: ViewMut, log_sum_exp: ViewMut, attend: Attend) -> Result<()> {
+        let Attend { qkv, segments, heads, scale, dropout } = attend;
+        let heads = HeadColumns::new(qkv.cols(), heads);
+        let units = units(segments, heads.count, prefill::BLOCK);
+        let products = 2 * heads.size * segments.rows().pow(2) / segments.sequences().pow(2).max(1);
+        let log_sum_exp = Scatter::new(floats_mut::<f32>(log_sum_exp));
+        by_float!(qkv.dtype(), T => {
+            let y = Scatter::new(floats_mut::<T>(y));
+            let qkv = floats::<T>(qkv);
+            let forward = Forward { y, log_sum_exp, qkv, heads, scale, dropout };
+            self.threads.ranges(units.len(), together(products), |range| {
+                forward.run(&units[range]);
+            });
+        });
+        Ok(())
+    }
+
+    fn attention_backward(
+        &self,
+        d_qkv: ViewMut,
+        dy: View,
+        y: View,
+        log_sum_exp: View,
+        attend: Attend,
+    ) -> Result<()> {
+        let Attend { qkv, segments, heads, scale, dropout } = attend;
+        let heads = HeadColumns::new(qkv.cols(), heads);
+        // Gradients of keys and values sum over all rows of their sequence, so a sequence stays
+        // whole.
+        let units = units(segments, heads.count, usize::MAX);
+        let products = 5 * heads.size * segments.rows().pow(2) / segments.sequences().pow(2).max(1);
+        let log_sum_exp = floats::<f32>(log_sum_exp);
+        by_float!(qkv.dtype(), T => {
+            let d_qkv = Scatter::new(floats_mut::<T>(d_qkv));
+            let (dy, y, qkv) = (floats::<T>(dy), floats::<T>(y), floats::<T>(qkv));
+            let backward =
+                Backward { d_qkv, dy, y, log_sum_exp, qkv, heads, scale, dropout };
+            self.threads.ranges(units.len(), together(products), |range| {
+                backward.run(&units[range]);
+            });
+        });
+        Ok(())
+    }
+
+    fn cache_store(&self, cache: ViewMut, qkv: View, slots: View, heads: Heads) -> Result<()> {
+        let (rows, columns) = (qkv.rows(), qkv.cols());
+        let heads = HeadColumns::new(columns, heads);
+        let (size, width, slots) = (heads.size, heads.width(), words(slots));
+        by_float!(qkv.dtype(), T => {
+            let qkv = floats::<T>(qkv);
+            let cache = Scatter::new(floats_mut::<T>(cache));
+            // Cut by columns and not by rows: should a slot be named twice, its later row stays, on
+            // every thread count.
+            self.threads.ranges(2 * heads.count, together(rows * size), |range| {
+                for (row, &slot) in qkv.chunks_exact(columns).zip(slots) {
+                    for i in range.clone() {
+                        let part = if i < heads.count { Part::Key } else { Part::Value };
+                        let column = heads.column(part, i % heads.count);
+                        let first = slot as usize * 2 * width + i * size;
+                        // SAFETY: columns i·size.. of all slots are written for this i alone.
+                        let slot = unsafe { cache.range(first..first + size) };
+                        slot.copy_from_slice(&row[column..][..size]);
+                    }
+                }
+            });
+        });
+        Ok(())
+    }
+
+    fn cache_attention(&self, y: ViewMut, attend: AttendCache) -> Result<()> {
+        by_float!(attend.qkv.dtype(), T => {
+            let cached = Cached::<T>::new(y, attend);
+            self.threads.ranges(cached.units(), together(cached.products()), |range| {
+                cached.run(range);
+            });
+        });
+        Ok(())
     }
 }
 

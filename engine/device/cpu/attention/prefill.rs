@@ -1,18 +1,16 @@
 //! Attention of sequences over themselves.
 
 use super::super::super::*;
-use super::super::element::{by_float, floats, floats_mut, words, Element};
+use super::super::element::{words, Element};
 use super::super::threads::Scatter;
-use super::super::Threads;
 use super::tile::{
     across, across_len, along, along_len, product, softmax, HeadRows, Left, Scratch, WIDE,
 };
-use super::{drop_out, groups, row_of, strip, together, units, visible, Heads, Part, TALL};
-use anyhow::Result;
+use super::{drop_out, groups, row_of, strip, visible, HeadColumns, Part, Unit, TALL};
 use std::cell::RefCell;
 
 /// Rows whose keys and values are laid out together.
-const BLOCK: usize = 42 * TALL;
+pub(super) const BLOCK: usize = 42 * TALL;
 
 #[derive(Default)]
 struct Memory {
@@ -28,46 +26,25 @@ thread_local! {
     static MEMORY: RefCell<Memory> = RefCell::default();
 }
 
-#[allow(clippy::too_many_arguments)]
-pub(in super::super) fn attention(
-    pool: &Threads,
-    y: ViewMut,
-    log_sum_exp: ViewMut,
-    qkv: View,
-    segments: &Segments,
-    heads: usize,
-    layout: Qkv,
-    scale: f32,
-    dropout: Option<Dropout>,
-) -> Result<()> {
-    let heads = Heads::new(qkv.cols(), heads, layout);
-    let units = units(segments, heads.count, BLOCK);
-    let products = 2 * heads.size * segments.rows().pow(2) / segments.sequences().pow(2).max(1);
-    let log_sum_exp = Scatter::new(floats_mut::<f32>(log_sum_exp));
-    by_float!(qkv.dtype(), T => {
-        let qkv = floats::<T>(qkv);
-        let y = Scatter::new(floats_mut::<T>(y));
-        pool.ranges(units.len(), together(products), |range| MEMORY.with_borrow_mut(|memory| {
-            for unit in &units[range] {
-                head(memory, y, log_sum_exp, qkv, unit, heads, scale, dropout);
-            }
-        }));
-    });
-    Ok(())
+/// What all units of a forward share.
+pub(super) struct Forward<'a, T> {
+    pub y: Scatter<'a, T>,
+    pub log_sum_exp: Scatter<'a, f32>,
+    pub qkv: &'a [T],
+    pub heads: HeadColumns,
+    pub scale: f32,
+    pub dropout: Option<Dropout<'a>>,
 }
 
-/// The rows of one unit.
-#[allow(clippy::too_many_arguments)]
-fn head<T: Element>(
-    memory: &mut Memory,
-    y: Scatter<T>,
-    log_sum_exp: Scatter<f32>,
-    qkv: &[T],
-    unit: &super::Unit,
-    heads: Heads,
-    scale: f32,
-    dropout: Option<Dropout>,
-) {
+impl<T: Element> Forward<'_, T> {
+    /// The rows of some units.
+    pub fn run(&self, units: &[Unit]) {
+        MEMORY.with_borrow_mut(|memory| units.iter().for_each(|unit| head(memory, self, unit)));
+    }
+}
+
+fn head<T: Element>(memory: &mut Memory, forward: &Forward<T>, unit: &Unit) {
+    let Forward { y, log_sum_exp, qkv, heads, scale, dropout } = *forward;
     let (size, width) = (heads.size, heads.width());
     let keys = visible(unit.block.end - 1, unit.context);
     let part = |part| HeadRows {

@@ -1,0 +1,315 @@
+//! Rotary positions, attention over segments, attention over a cache.
+
+use super::*;
+use crate::device::Tensor;
+use std::sync::{Arc, Mutex};
+
+/// Where query, key and value of a head stand in a row of 3h (docs/models.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Qkv {
+    /// Three thirds, each with the heads one after another (GLM).
+    Thirds,
+    /// For each head its query, key and value (ChatGLM).
+    PerHead,
+}
+
+/// How a row of 3h is divided into heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heads {
+    /// How many; a head has h/count columns.
+    pub count: usize,
+    /// Where query, key and value of a head stand.
+    pub layout: Qkv,
+}
+
+/// The whole attention mask: rows `start[s]..start[s+1]` are sequence s, its first `context[s]`
+/// rows are seen by all rows of s, the rest is causal. Kept on the host and on the device.
+pub struct Segments {
+    /// `[S + 1]`
+    pub start: Vec<u32>,
+    /// `[S]`
+    pub context: Vec<u32>,
+    /// The same on the device: `[S + 1]` and `[S]`, u32.
+    pub start_on_device: Tensor,
+    pub context_on_device: Tensor,
+    /// What a backend made of the mask for its kernels, under names of its own.
+    prepared: Mutex<Vec<(Prepared, Arc<Tensor>)>>,
+}
+
+/// What blocks own, and how many rows of it.
+type Prepared = (&'static str, usize);
+
+impl Segments {
+    pub fn sequences(&self) -> usize {
+        self.context.len()
+    }
+
+    /// The u32s that `make` gives, on the device: made once for all layers of a batch.
+    pub(in crate::device) fn prepared(
+        &self,
+        name: Prepared,
+        make: impl FnOnce() -> Vec<u32>,
+    ) -> Result<Arc<Tensor>> {
+        let mut prepared = self.prepared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some((_, tensor)) = prepared.iter().find(|(other, _)| *other == name) {
+            return Ok(tensor.clone());
+        }
+        let tensor = Arc::new(self.start_on_device.device().upload_u32(&make())?);
+        prepared.push((name, tensor.clone()));
+        Ok(tensor)
+    }
+
+    pub fn rows(&self) -> usize {
+        self.start.last().map_or(0, |&r| r as usize)
+    }
+}
+
+/// Rotary tables for two position ids: the first half of a head's dims turns with positions row 0,
+/// the second with row 1.
+#[derive(Clone, Copy)]
+pub struct Rotary<'a> {
+    /// `[P, d/4]` f32: cos and sin of position × frequency.
+    pub cos: View<'a>,
+    pub sin: View<'a>,
+    /// `[R]` u32 each.
+    pub positions: [View<'a>; 2],
+}
+
+/// Forward turns by the angle, backward turns back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    Forward,
+    Backward,
+}
+
+/// Attention of sequences over themselves: what forward and backward are told alike.
+#[derive(Clone, Copy)]
+pub struct Attend<'a> {
+    /// `[R, 3h]`, already turned.
+    pub qkv: View<'a>,
+    /// The mask.
+    pub segments: &'a Segments,
+    /// How a row of qkv is divided.
+    pub heads: Heads,
+    /// Factor of q·kᵀ.
+    pub scale: f32,
+    /// Of probabilities; key j of a head is column j of the head's counters.
+    pub dropout: Option<Dropout<'a>>,
+}
+
+/// Rows that attend to a cache: each sees its request's shared prompt, then the tail slots of its
+/// own path, in order.
+#[derive(Clone, Copy)]
+pub struct CacheRows<'a> {
+    /// `[R, 2]` u32: first and one past the last prompt row seen.
+    pub prompt: View<'a>,
+    /// `[R + 1]` u32: row r's path is `path[path_start[r]..path_start[r + 1]]`.
+    pub path_start: View<'a>,
+    /// `[sum of path lengths]` u32: slots of the tail, oldest first, the row's own last.
+    pub path: View<'a>,
+}
+
+/// Attention of rows over a cache.
+#[derive(Clone, Copy)]
+pub struct AttendCache<'a> {
+    /// `[R, 3h]`, already turned; of these the queries are read, keys and values are in the cache.
+    pub qkv: View<'a>,
+    /// `[P, 2h]`: keys of all heads, then values of all heads.
+    pub prompt: View<'a>,
+    /// `[C, 2h]`, the same of produced tokens.
+    pub tail: View<'a>,
+    /// What each row sees of both.
+    pub rows: CacheRows<'a>,
+    /// How a row of qkv is divided.
+    pub heads: Heads,
+    /// Factor of q·kᵀ.
+    pub scale: f32,
+}
+
+/// What a backend does with queries, keys and values.
+pub trait Attention {
+    /// Turns query and key parts of x in place, each half of a head by its own positions: with D
+    /// the columns of a half, out\[j\] = x\[j\]·cos - x\[j + D/2\]·sin and out\[j + D/2\] =
+    /// x\[j + D/2\]·cos + x\[j\]·sin; [`Turn::Backward`] turns by -sin.
+    ///
+    /// shapes: x `[R, 3h]`, `rotary` as [`Rotary`] says; a head has a multiple of 4 columns.
+    /// source: Su et al. 2021, equation 34, twice (docs/models.md).
+    fn rotate(&self, x: ViewMut, rotary: Rotary, heads: Heads, turn: Turn) -> Result<()>;
+
+    /// y = dropout(softmax(scale·q·kᵀ + mask))·v per head; log_sum_exp of the scaled, masked scores
+    /// in nats.
+    ///
+    /// shapes: y `[R, h]` of qkv's dtype, log_sum_exp `[R, heads]` f32.
+    /// source: Vaswani et al. 2017, equation 1; the mask is that of Du et al. 2022, figure 2.
+    fn attention(&self, y: ViewMut, log_sum_exp: ViewMut, attend: Attend) -> Result<()>;
+
+    /// d_qkv (set) of what `attention` made of the same `attend`; probabilities are made again from
+    /// log_sum_exp. With p the probabilities, m dropout's factors and D = Σ dy·y of a row:
+    /// dv = (p∘m)ᵀ·dy, ds = scale·p∘(m∘(dy·vᵀ) - D), dq = ds·k, dk = dsᵀ·q.
+    ///
+    /// shapes: d_qkv `[R, 3h]`, dy and y `[R, h]`, all of qkv's dtype; log_sum_exp `[R, heads]`
+    /// f32.
+    /// source: Dao et al. 2022, appendix B.2.
+    fn attention_backward(
+        &self,
+        d_qkv: ViewMut,
+        dy: View,
+        y: View,
+        log_sum_exp: View,
+        attend: Attend,
+    ) -> Result<()>;
+
+    /// cache\[slots\[r\]\] = (keys of all heads, values of all heads) of qkv\[r\]; of a slot named
+    /// twice the later row stays.
+    ///
+    /// shapes: cache `[C, 2h]` of qkv's dtype, qkv `[R, 3h]`, slots `[R]` u32 below C.
+    fn cache_store(&self, cache: ViewMut, qkv: View, slots: View, heads: Heads) -> Result<()>;
+
+    /// As `attention`, each row over its prompt rows and then its path, without dropout.
+    ///
+    /// shapes: y `[R, h]` of qkv's dtype, the rest as [`AttendCache`] and [`CacheRows`] say.
+    fn cache_attention(&self, y: ViewMut, attend: AttendCache) -> Result<()>;
+}
+
+impl Device {
+    /// The mask of sequences one after another: `start` counts rows from 0 on, the first
+    /// `context[s]` rows of sequence s are seen by all of it. Refuses starts that descend and
+    /// contexts longer than their sequence.
+    pub fn segments(&self, start: Vec<u32>, context: Vec<u32>) -> Result<Segments> {
+        ensure!(
+            start.len() == context.len() + 1 && start[0] == 0,
+            "segments: expected 0 and the ends of {} sequences, got {} starts",
+            context.len(),
+            start.len()
+        );
+        for (s, (ends, &context)) in start.windows(2).zip(&context).enumerate() {
+            ensure!(
+                ends[0] <= ends[1] && context <= ends[1] - ends[0],
+                "segments: sequence {s}: expected a context inside rows {}..{}, got {context} rows",
+                ends[0],
+                ends[1]
+            );
+        }
+        let start_on_device = self.upload_u32(&start)?;
+        let context_on_device = self.upload_u32(&context)?;
+        Ok(Segments {
+            start,
+            context,
+            start_on_device,
+            context_on_device,
+            prepared: Mutex::default(),
+        })
+    }
+
+    /// [`Attention::rotate`], checked.
+    pub fn rotate(&self, x: ViewMut, rotary: Rotary, heads: Heads, turn: Turn) -> Result<()> {
+        let (op, rows) = ("rotate", x.rows());
+        let head = self.expect_qkv(op, "x", x.as_view(), heads)? / heads.count;
+        ensure!(
+            head.is_multiple_of(4),
+            "{op}: heads: expected a head of a multiple of 4 columns, got {head}"
+        );
+        self.expect(op, "cos", rotary.cos, rotary.cos.rows(), head / 4, F32)?;
+        self.expect(op, "sin", rotary.sin, rotary.cos.rows(), head / 4, F32)?;
+        for positions in rotary.positions {
+            self.expect_count(op, "positions", positions, rows, U32)?;
+        }
+        match rows {
+            0 => Ok(()),
+            _ => self.0.rotate(x, rotary, heads, turn),
+        }
+    }
+
+    /// [`Attention::attention`], checked.
+    pub fn attention(&self, y: ViewMut, log_sum_exp: ViewMut, attend: Attend) -> Result<()> {
+        let Attend { qkv, segments, heads, dropout, .. } = attend;
+        let (op, rows) = ("attention", qkv.rows());
+        let width = self.expect_qkv(op, "qkv", qkv, heads)?;
+        self.expect(op, "y", y.as_view(), rows, width, Exactly(qkv.dtype()))?;
+        self.expect(op, "log_sum_exp", log_sum_exp.as_view(), rows, heads.count, F32)?;
+        self.expect_segments(op, segments, rows)?;
+        self.expect_dropout(op, dropout, rows)?;
+        match rows {
+            0 => Ok(()),
+            _ => self.0.attention(y, log_sum_exp, attend),
+        }
+    }
+
+    /// [`Attention::attention_backward`], checked.
+    pub fn attention_backward(
+        &self,
+        d_qkv: ViewMut,
+        dy: View,
+        y: View,
+        log_sum_exp: View,
+        attend: Attend,
+    ) -> Result<()> {
+        let Attend { qkv, segments, heads, dropout, .. } = attend;
+        let (op, rows) = ("attention_backward", qkv.rows());
+        let width = self.expect_qkv(op, "qkv", qkv, heads)?;
+        let dtype = Exactly(qkv.dtype());
+        self.expect(op, "d_qkv", d_qkv.as_view(), rows, 3 * width, dtype)?;
+        self.expect(op, "dy", dy, rows, width, dtype)?;
+        self.expect(op, "y", y, rows, width, dtype)?;
+        self.expect(op, "log_sum_exp", log_sum_exp, rows, heads.count, F32)?;
+        self.expect_segments(op, segments, rows)?;
+        self.expect_dropout(op, dropout, rows)?;
+        match rows {
+            0 => Ok(()),
+            _ => self.0.attention_backward(d_qkv, dy, y, log_sum_exp, attend),
+        }
+    }
+
+    /// [`Attention::cache_store`], checked.
+    pub fn cache_store(&self, cache: ViewMut, qkv: View, slots: View, heads: Heads) -> Result<()> {
+        let op = "cache_store";
+        let width = self.expect_qkv(op, "qkv", qkv, heads)?;
+        self.expect(op, "cache", cache.as_view(), cache.rows(), 2 * width, Exactly(qkv.dtype()))?;
+        self.expect_count(op, "slots", slots, qkv.rows(), U32)?;
+        match qkv.rows() {
+            0 => Ok(()),
+            _ => self.0.cache_store(cache, qkv, slots, heads),
+        }
+    }
+
+    /// [`Attention::cache_attention`], checked.
+    pub fn cache_attention(&self, y: ViewMut, attend: AttendCache) -> Result<()> {
+        let op = "cache_attention";
+        let AttendCache { qkv, prompt, tail, rows, heads, .. } = attend;
+        let width = self.expect_qkv(op, "qkv", qkv, heads)?;
+        let dtype = Exactly(qkv.dtype());
+        self.expect(op, "y", y.as_view(), qkv.rows(), width, dtype)?;
+        self.expect(op, "prompt", prompt, prompt.rows(), 2 * width, dtype)?;
+        self.expect(op, "tail", tail, tail.rows(), 2 * width, dtype)?;
+        self.expect_count(op, "rows.prompt", rows.prompt, 2 * qkv.rows(), U32)?;
+        self.expect_count(op, "rows.path_start", rows.path_start, qkv.rows() + 1, U32)?;
+        self.expect_count(op, "rows.path", rows.path, rows.path.shape().count(), U32)?;
+        match qkv.rows() {
+            0 => Ok(()),
+            _ => self.0.cache_attention(y, attend),
+        }
+    }
+
+    /// `name` is `[R, 3h]`; returns h, which the heads divide.
+    fn expect_qkv(&self, op: &str, name: &str, qkv: View, heads: Heads) -> Result<usize> {
+        let cols = qkv.cols();
+        let heads = heads.count;
+        ensure!(
+            heads > 0 && cols.is_multiple_of(3 * heads),
+            "{op}: {name}: expected query, key and value of {heads} heads, got {cols} columns"
+        );
+        self.expect(op, name, qkv, qkv.rows(), cols, Float)?;
+        Ok(cols / 3)
+    }
+
+    /// `segments` name `rows` rows, and lie on this device.
+    fn expect_segments(&self, op: &str, segments: &Segments, rows: usize) -> Result<()> {
+        ensure!(
+            segments.rows() == rows,
+            "{op}: segments: expected {rows} rows, got {}",
+            segments.rows()
+        );
+        self.resident(op, "segments", segments.start_on_device.view())?;
+        self.resident(op, "segments", segments.context_on_device.view())
+    }
+}

@@ -1,0 +1,127 @@
+//! Matrix products with what follows them, and sums of rows.
+
+use super::*;
+
+/// Which operand of a product is stored transposed; y is `[m, n]`, the inner length is k.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// a `[m, k]`, b `[n, k]`: y = a·bᵀ (a linear layer, weights `[out, in]`).
+    Nt,
+    /// a `[m, k]`, b `[k, n]`: y = a·b (the gradient of a linear's input).
+    Nn,
+    /// a `[k, m]`, b `[k, n]`: y = aᵀ·b (the gradient of a weight; k is the number of rows).
+    Tn,
+}
+
+/// A low-rank tail of a product: adds scale · z · factorᵀ (`Nt`, factor `[n, r]`) or scale · z ·
+/// factor (`Nn`, factor `[r, n]`).
+#[derive(Clone, Copy)]
+pub struct LowRank<'a> {
+    /// `[m, r]`
+    pub z: View<'a>,
+    pub factor: View<'a>,
+    pub scale: f32,
+}
+
+/// What a product does before it writes: y = residual_scale·residual + gelu(scale·a·b + low_rank +
+/// bias), then [`Write`].
+pub struct Epilogue<'a> {
+    /// Factor of the product itself.
+    pub scale: f32,
+    /// `[n]`
+    pub bias: Option<View<'a>>,
+    pub gelu: Option<Gelu>,
+    /// `[m, n]`, receives the argument of GELU, for a backward that does not recompute.
+    pub pre_activation: Option<ViewMut<'a>>,
+    pub low_rank: Option<LowRank<'a>>,
+    /// `[m, n]` and its factor; the input of the layer survives for its backward.
+    pub residual: Option<(View<'a>, f32)>,
+    pub write: Write,
+}
+
+impl Default for Epilogue<'_> {
+    fn default() -> Self {
+        Epilogue {
+            scale: 1.0,
+            bias: None,
+            gelu: None,
+            pre_activation: None,
+            low_rank: None,
+            residual: None,
+            write: Write::Set,
+        }
+    }
+}
+
+/// What a backend does with matrix products.
+pub trait Matmul {
+    /// y = epilogue(a·b, transposed as `form` says), see [`Epilogue`]; sums over k in f32, in one
+    /// order whatever m and n are.
+    ///
+    /// shapes: y `[m, n]`, a and b as [`Form`] says, the epilogue's as [`Epilogue`] says; every
+    /// operand has a float dtype of its own.
+    fn matmul(&self, y: ViewMut, a: View, b: View, form: Form, epilogue: Epilogue) -> Result<()>;
+
+    /// y\[n\] += Σ_r x\[r, n\], in chunks of a fixed number of rows: the gradient of a bias.
+    ///
+    /// shapes: y `[n]` f32, x `[R, n]`.
+    fn sum_rows(&self, y: ViewMut, x: View) -> Result<()>;
+}
+
+impl Device {
+    /// [`Matmul::matmul`], checked.
+    pub fn matmul(
+        &self,
+        y: ViewMut,
+        a: View,
+        b: View,
+        form: Form,
+        epilogue: Epilogue,
+    ) -> Result<()> {
+        let (op, m, n) = ("matmul", y.rows(), y.cols());
+        let k = match form {
+            Form::Nt | Form::Nn => a.cols(),
+            Form::Tn => a.rows(),
+        };
+        self.expect(op, "y", y.as_view(), m, n, Float)?;
+        match form {
+            Form::Tn => self.expect(op, "a", a, k, m, Float)?,
+            _ => self.expect(op, "a", a, m, k, Float)?,
+        }
+        match form {
+            Form::Nt => self.expect(op, "b", b, n, k, Float)?,
+            _ => self.expect(op, "b", b, k, n, Float)?,
+        }
+        if let Some(bias) = epilogue.bias {
+            self.expect_count(op, "bias", bias, n, Float)?;
+        }
+        if let Some(pre_activation) = &epilogue.pre_activation {
+            self.expect(op, "pre_activation", pre_activation.as_view(), m, n, Float)?;
+        }
+        if let Some((residual, _)) = epilogue.residual {
+            self.expect(op, "residual", residual, m, n, Float)?;
+        }
+        if let Some(LowRank { z, factor, .. }) = epilogue.low_rank {
+            let rank = z.cols();
+            self.expect(op, "low_rank.z", z, m, rank, Float)?;
+            match form {
+                Form::Nt => self.expect(op, "low_rank.factor", factor, n, rank, Float)?,
+                _ => self.expect(op, "low_rank.factor", factor, rank, n, Float)?,
+            }
+        }
+        match m * n {
+            0 => Ok(()),
+            _ => self.0.matmul(y, a, b, form, epilogue),
+        }
+    }
+
+    /// [`Matmul::sum_rows`], checked.
+    pub fn sum_rows(&self, y: ViewMut, x: View) -> Result<()> {
+        self.expect_count("sum_rows", "y", y.as_view(), x.cols(), F32)?;
+        self.expect("sum_rows", "x", x, x.rows(), x.cols(), Float)?;
+        match x.shape().count() {
+            0 => Ok(()),
+            _ => self.0.sum_rows(y, x),
+        }
+    }
+}
