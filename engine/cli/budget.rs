@@ -23,7 +23,8 @@ impl Budget {
     /// From what the device has free now, `model` being loaded. Refuses where the device cannot be
     /// asked.
     pub fn of(model: &Model, tune: &Tune) -> Result<Budget> {
-        let share = if model.device.name().starts_with("cuda") { OF_A_DEVICE } else { OF_A_HOST };
+        let own = model.device.place().has_own_memory();
+        let share = if own { OF_A_DEVICE } else { OF_A_HOST };
         let held = model.device.memory().now as u64;
         let limit = (model.device.available()?.saturating_add(held) as f64 * share) as u64;
         Ok(Budget { setup: Setup::of(model, tune), limit })

@@ -176,7 +176,8 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
              prompts need them as well",
         ));
     };
-    let storage = args.dtype.unwrap_or_else(|| Storage::of(global.device(), &Tune::Nothing));
+    let place = global.place()?;
+    let storage = args.dtype.unwrap_or_else(|| Storage::of(place, &Tune::Nothing));
     let args = &Decode { dtype: Some(storage), ..args.clone() };
     let model = load_model(
         global,

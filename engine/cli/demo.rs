@@ -44,7 +44,7 @@ const THINGS: [&str; 10] = [
 pub fn run(args: &Demo, global: &Global) -> Result<()> {
     let shop = args.out.join("shop");
     fs::create_dir_all(&shop).with_context(|| shop.display().to_string())?;
-    let emulated = global.device().starts_with("emu");
+    let emulated = global.place()?.is_emulated();
     if emulated {
         global.note(
             "demo: the emulator shows that every step runs as on a GPU; for learning it is \

@@ -4,6 +4,7 @@ use super::progress::Progress;
 use super::{interrupt, settings, Global};
 use crate::base::{write_atomically, Dtype, Fault, Philox, Stream};
 use crate::data::Vocab;
+use crate::device::Place;
 use crate::model::{
     encode, write_safetensors, Config, Entry, Family, Role, TensorSpec, Tune, HEAD,
 };
@@ -60,11 +61,10 @@ pub enum Storage {
 impl Storage {
     /// How activations are stored where nobody says: bf16 on a GPU and its emulator, f32 on the CPU
     /// and for full fine-tuning, whose weights are the masters.
-    pub fn of(device: &str, tune: &Tune) -> Storage {
-        match device {
-            "cpu" => Storage::F32,
-            _ if *tune == Tune::Full => Storage::F32,
-            _ => Storage::Bf16,
+    pub fn of(place: Place, tune: &Tune) -> Storage {
+        match place.has_tensor_cores() && *tune != Tune::Full {
+            true => Storage::Bf16,
+            false => Storage::F32,
         }
     }
 

@@ -52,7 +52,7 @@ mod prompts;
 pub mod settings;
 pub mod train;
 
-use crate::device::{gpus, Device};
+use crate::device::{gpus, Device, Place};
 use anyhow::Result;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
@@ -110,6 +110,11 @@ impl Global {
                 gpus.into_iter().find(|gpu| gpu.usable).map_or("cpu".to_owned(), |gpu| gpu.name)
             })
         })
+    }
+
+    /// What kind of device that is. Refuses words that name none.
+    pub fn place(&self) -> Result<Place> {
+        self.device().parse()
     }
 
     /// Opens the device, saying which where nobody named one.

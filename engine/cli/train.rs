@@ -205,7 +205,8 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
     let tune = args.tune()?;
     // The device decides the default, and the default decides the numbers: a resume must ask for
     // the same.
-    let storage = args.dtype.unwrap_or_else(|| Storage::of(global.device(), &tune));
+    let place = global.place()?;
+    let storage = args.dtype.unwrap_or_else(|| Storage::of(place, &tune));
     let args = &Train { dtype: Some(storage), ..args.clone() };
     let mut model = load_model(
         global,

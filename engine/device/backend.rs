@@ -1,6 +1,7 @@
 //! What stands behind the door: memory, and the ops of every family (`ops/`).
 
 use super::ops::{Activation, Attention, Embed, Loss, Matmul, Norm, Optim, Select};
+use super::place::Place;
 use super::tensor::{View, ViewMut};
 use anyhow::Result;
 
@@ -43,6 +44,9 @@ pub(super) trait Backend:
     /// "cpu", "cuda:0", "emu".
     fn name(&self) -> &str;
 
+    /// What kind of device this is.
+    fn place(&self) -> Place;
+
     /// Address of `bytes` bytes, 64-byte aligned, contents unspecified.
     fn alloc(&self, bytes: usize) -> Result<u64>;
     fn free(&self, address: u64, bytes: usize);
@@ -52,8 +56,6 @@ pub(super) trait Backend:
     fn copy(&self, y: ViewMut, x: View) -> Result<()>;
     /// All bytes zero.
     fn zero(&self, y: ViewMut) -> Result<()>;
-    /// Whether host memory can be read as device memory (a mapped checkpoint needs no copy).
-    fn reads_host_memory(&self) -> bool;
     fn memory(&self) -> MemoryUse;
     /// Starts `peak` anew from `now`.
     fn reset_peak(&self);

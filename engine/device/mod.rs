@@ -4,6 +4,7 @@ mod backend;
 mod cpu;
 mod cuda;
 pub mod ops;
+mod place;
 mod tensor;
 
 pub use backend::{Ceilings, MemoryUse};
@@ -12,9 +13,10 @@ pub use ops::{
     AdamW, Attend, AttendCache, CacheRows, Dropout, Epilogue, Form, Gelu, Heads, LowRank, Normed,
     Qkv, Rotary, Segments, Turn, Write,
 };
+pub use place::Place;
 pub use tensor::{Tensor, View, ViewMut};
 
-use crate::base::{Dtype, Fault, Shape};
+use crate::base::{Dtype, Shape};
 use anyhow::{ensure, Result};
 use backend::Backend;
 use memmap2::Mmap;
@@ -38,28 +40,27 @@ use std::sync::Arc;
 pub struct Device(Arc<dyn Backend>);
 
 impl Device {
-    /// Opens "cpu" with `threads` threads, 0 for one per core, or "emu" ("emu:SEED" draws another
-    /// order of threads). Refuses a device that this binary has no kernels for.
+    /// Opens the [`Place`] of that name, on the CPU with `threads` threads, 0 for one per core.
+    /// Refuses other words, and a device that this binary has no kernels for.
     pub fn open(name: &str, threads: usize) -> Result<Device> {
-        match name {
-            "cpu" => Ok(Device(Arc::new(cpu::Cpu::open(threads)?))),
-            "emu" => Ok(Device(Arc::new(cuda::Cuda::emulated(0)?))),
-            _ if name.strip_prefix("emu:").is_some_and(|n| n.parse::<u64>().is_ok()) => {
-                let seed = name["emu:".len()..].parse().expect("just parsed");
-                Ok(Device(Arc::new(cuda::Cuda::emulated(seed)?)))
-            }
-            _ if name.strip_prefix("cuda:").is_some_and(|n| n.parse::<usize>().is_ok()) => {
-                let ordinal = name["cuda:".len()..].parse().expect("just parsed");
-                Ok(Device(Arc::new(cuda::Cuda::open(ordinal)?)))
-            }
-            "cuda" => Ok(Device(Arc::new(cuda::Cuda::open(0)?))),
-            _ => {
-                Err(Fault::Device
-                    .error(format!("device: expected cpu, cuda:N or emu, got {name:?}")))
-            }
-        }
+        Device::at(name.parse()?, threads)
     }
 
+    /// Opens a device, as [`Device::open`] does.
+    pub fn at(place: Place, threads: usize) -> Result<Device> {
+        Ok(Device(match place {
+            Place::Cpu => Arc::new(cpu::Cpu::open(threads)?),
+            Place::Cuda(ordinal) => Arc::new(cuda::Cuda::open(ordinal)?),
+            Place::Emu(seed) => Arc::new(cuda::Cuda::emulated(seed)?),
+        }))
+    }
+
+    /// What kind of device this is.
+    pub fn place(&self) -> Place {
+        self.0.place()
+    }
+
+    /// "cpu", "cuda:0", "emu".
     pub fn name(&self) -> &str {
         self.0.name()
     }
@@ -220,7 +221,7 @@ impl Device {
         );
         let (inside, address) = (keep.as_ptr_range(), bytes.as_ptr());
         let mapped = inside.start <= address && bytes.as_ptr_range().end <= inside.end;
-        if mapped && self.0.reads_host_memory() && (address as usize).is_multiple_of(dtype.size()) {
+        if mapped && self.place().reads_maps() && (address as usize).is_multiple_of(dtype.size()) {
             return Ok(Tensor::share(self.clone(), address as u64, shape, dtype, keep));
         }
         self.upload_bytes(bytes, shape, dtype)
@@ -233,11 +234,6 @@ impl Device {
     /// Starts the peak of [`Device::memory`] anew from what is held now.
     pub fn reset_peak(&self) {
         self.0.reset_peak();
-    }
-
-    /// Whether a memory-mapped checkpoint is read in place, without a copy.
-    pub fn reads_maps(&self) -> bool {
-        self.0.reads_host_memory()
     }
 
     /// Bytes that this device can still give, as far as is known. Refuses where the system does not

@@ -6,6 +6,7 @@ pub mod sheet;
 
 use super::Global;
 use crate::base::Fault;
+use crate::device::Place;
 use anyhow::Result;
 use memory::PlanFlags;
 use serde::{Deserialize, Serialize};
@@ -56,7 +57,7 @@ pub fn run(args: &Inspect, global: &Global) -> Result<()> {
         sheet.part("verify", checked);
     }
     if let Some(plan) = &args.plan {
-        let device = device(global)?;
+        let place = place(global)?;
         let base = base.ok_or_else(|| {
             Fault::Usage.error(format!(
                 "--plan: {}: expected a model (weights, config.json, or an adapter whose base is \
@@ -64,7 +65,7 @@ pub fn run(args: &Inspect, global: &Global) -> Result<()> {
                 path.display()
             ))
         })?;
-        sheet.part("memory", args.flags.plan(&base, device, plan == "train")?);
+        sheet.part("memory", args.flags.plan(&base, place, plan == "train")?);
     }
     let mut text =
         if args.json { serde_json::to_string_pretty(&sheet.json())? } else { sheet.text() };
@@ -75,13 +76,6 @@ pub fn run(args: &Inspect, global: &Global) -> Result<()> {
 }
 
 /// The device that is planned for, which need not be here.
-fn device(global: &Global) -> Result<&str> {
-    let name = global.device();
-    let number = name.strip_prefix("cuda:").is_some_and(|number| number.parse::<u32>().is_ok());
-    match number || ["cpu", "cuda", "emu"].contains(&name) {
-        true => Ok(name),
-        false => {
-            Err(Fault::Usage.error(format!("--device: expected cpu, cuda:N or emu, got {name:?}")))
-        }
-    }
+fn place(global: &Global) -> Result<Place> {
+    global.place().map_err(|why| Fault::Usage.error(format!("--{why}")))
 }

@@ -39,6 +39,10 @@ impl Backend for Cpu {
         "cpu"
     }
 
+    fn place(&self) -> Place {
+        Place::Cpu
+    }
+
     fn alloc(&self, bytes: usize) -> Result<u64> {
         self.memory.alloc(bytes)
     }
@@ -65,10 +69,6 @@ impl Backend for Cpu {
     fn zero(&self, y: ViewMut) -> Result<()> {
         element::bytes_mut(y).fill(0);
         Ok(())
-    }
-
-    fn reads_host_memory(&self) -> bool {
-        true
     }
 
     fn memory(&self) -> MemoryUse {

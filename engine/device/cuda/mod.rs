@@ -25,6 +25,7 @@ use memory::Memory;
 pub use real::{gpus, Found};
 
 pub(super) struct Cuda {
+    place: Place,
     driver: Box<dyn Driver>,
     memory: Memory,
 }
@@ -32,12 +33,14 @@ pub(super) struct Cuda {
 impl Cuda {
     /// GPU number `ordinal`.
     pub fn open(ordinal: usize) -> Result<Cuda> {
-        Ok(Cuda { driver: Box::new(real::Gpu::open(ordinal)?), memory: Memory::default() })
+        let driver = Box::new(real::Gpu::open(ordinal)?);
+        Ok(Cuda { place: Place::Cuda(ordinal), driver, memory: Memory::default() })
     }
 
     /// The emulator; `seed` draws the order of threads.
     pub fn emulated(seed: u64) -> Result<Cuda> {
-        Ok(Cuda { driver: Box::new(emulated::Emulated::open(seed)?), memory: Memory::default() })
+        let driver = Box::new(emulated::Emulated::open(seed)?);
+        Ok(Cuda { place: Place::Emu(seed), driver, memory: Memory::default() })
     }
 
     /// Runs an entry point of `kernels/*.cu`. Arguments stand in the order of the kernel: outputs,
@@ -142,6 +145,10 @@ impl Backend for Cuda {
         &self.driver.properties().name
     }
 
+    fn place(&self) -> Place {
+        self.place
+    }
+
     fn alloc(&self, bytes: usize) -> Result<u64> {
         self.memory.alloc(&*self.driver, bytes)
     }
@@ -164,10 +171,6 @@ impl Backend for Cuda {
 
     fn zero(&self, y: ViewMut) -> Result<()> {
         self.driver.zero(y.as_view().address(), y.as_view().bytes())
-    }
-
-    fn reads_host_memory(&self) -> bool {
-        false
     }
 
     fn memory(&self) -> MemoryUse {

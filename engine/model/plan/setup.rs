@@ -32,7 +32,7 @@ impl Setup {
             tune: tune.clone(),
             dtype: model.dtype,
             stored: model.stored,
-            mapped: model.device.reads_maps(),
+            mapped: model.device.place().reads_maps(),
             own_head: model.has_own_head(),
         }
     }
