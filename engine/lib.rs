@@ -85,6 +85,7 @@ pub mod cli;
 #[deny(missing_docs)]
 pub mod data;
 pub mod decode;
+#[deny(missing_docs)]
 pub mod device;
 #[deny(missing_docs)]
 pub mod eval;

@@ -227,6 +227,7 @@ impl Device {
         self.upload_bytes(bytes, shape, dtype)
     }
 
+    /// Bytes held by its tensors, and the most of them at once.
     pub fn memory(&self) -> MemoryUse {
         self.0.memory()
     }

@@ -50,18 +50,22 @@ impl Tensor {
         Tensor { device, address, shape, dtype, owner: Owner::Shared { _keep: keep } }
     }
 
+    /// Where it lives.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
+    /// Its rows and columns.
     pub fn shape(&self) -> Shape {
         self.shape
     }
 
+    /// How its elements are stored.
     pub fn dtype(&self) -> Dtype {
         self.dtype
     }
 
+    /// All of it, to read.
     pub fn view(&self) -> View<'_> {
         View {
             address: self.address,
@@ -113,18 +117,22 @@ pub struct View<'a> {
 pub struct ViewMut<'a>(View<'a>);
 
 impl<'a> View<'a> {
+    /// Its rows and columns.
     pub fn shape(self) -> Shape {
         self.shape
     }
 
+    /// Rows; a vector is one row.
     pub fn rows(self) -> usize {
         self.shape.rows()
     }
 
+    /// Elements of a row.
     pub fn cols(self) -> usize {
         self.shape.cols()
     }
 
+    /// How its elements are stored.
     pub fn dtype(self) -> Dtype {
         self.dtype
     }
@@ -134,6 +142,7 @@ impl<'a> View<'a> {
         self.address
     }
 
+    /// Bytes of its elements.
     pub fn bytes(self) -> usize {
         self.shape.count() * self.dtype.size()
     }
@@ -167,38 +176,47 @@ impl<'a> View<'a> {
 }
 
 impl<'a> ViewMut<'a> {
+    /// The same to read.
     pub fn as_view(&self) -> View<'_> {
         self.0
     }
 
+    /// Its rows and columns.
     pub fn shape(&self) -> Shape {
         self.0.shape
     }
 
+    /// Rows; a vector is one row.
     pub fn rows(&self) -> usize {
         self.0.rows()
     }
 
+    /// Elements of a row.
     pub fn cols(&self) -> usize {
         self.0.cols()
     }
 
+    /// How its elements are stored.
     pub fn dtype(&self) -> Dtype {
         self.0.dtype
     }
 
+    /// As [`View::address`].
     pub fn address(&self) -> u64 {
         self.0.address
     }
 
+    /// The same for a shorter while.
     pub fn reborrow(&mut self) -> ViewMut<'_> {
         ViewMut(self.0)
     }
 
+    /// As [`View::row_range`].
     pub fn row_range(self, range: Range<usize>) -> ViewMut<'a> {
         ViewMut(self.0.row_range(range))
     }
 
+    /// As [`View::part`].
     pub fn part(self, offset: usize, shape: Shape) -> ViewMut<'a> {
         ViewMut(self.0.part(offset, shape))
     }

@@ -18,6 +18,7 @@ pub enum Gelu {
 pub struct Dropout<'a> {
     /// Probability of zero, 0 ≤ rate < 1; the rest is scaled by 1/(1 - rate).
     pub rate: f32,
+    /// [`Dropout::key`] of seed, step and site.
     pub key: [u32; 2],
     /// `[R, 3]` u32: example (low word, high word) and place of each row.
     pub rows: View<'a>,

@@ -29,8 +29,9 @@ pub struct Segments {
     pub start: Vec<u32>,
     /// `[S]`
     pub context: Vec<u32>,
-    /// The same on the device: `[S + 1]` and `[S]`, u32.
+    /// `start` on the device, `[S + 1]` u32.
     pub start_on_device: Tensor,
+    /// `context` on the device, `[S]` u32.
     pub context_on_device: Tensor,
     /// What a backend made of the mask for its kernels, under names of its own.
     prepared: Mutex<Vec<(Prepared, Arc<Tensor>)>>,
@@ -40,6 +41,7 @@ pub struct Segments {
 type Prepared = (&'static str, usize);
 
 impl Segments {
+    /// S.
     pub fn sequences(&self) -> usize {
         self.context.len()
     }
@@ -59,6 +61,7 @@ impl Segments {
         Ok(tensor)
     }
 
+    /// Rows of all sequences.
     pub fn rows(&self) -> usize {
         self.start.last().map_or(0, |&r| r as usize)
     }
@@ -68,17 +71,20 @@ impl Segments {
 /// the second with row 1.
 #[derive(Clone, Copy)]
 pub struct Rotary<'a> {
-    /// `[P, d/4]` f32: cos and sin of position × frequency.
+    /// `[P, d/4]` f32: cosines of position × frequency, in radians; d is the columns of a head.
     pub cos: View<'a>,
+    /// `[P, d/4]` f32: its sines.
     pub sin: View<'a>,
-    /// `[R]` u32 each.
+    /// `[R]` u32 each, below P.
     pub positions: [View<'a>; 2],
 }
 
-/// Forward turns by the angle, backward turns back.
+/// Which way [`Attention::rotate`] turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
+    /// By the angle.
     Forward,
+    /// Back again: the gradient of the former.
     Backward,
 }
 

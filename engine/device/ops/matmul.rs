@@ -19,7 +19,9 @@ pub enum Form {
 pub struct LowRank<'a> {
     /// `[m, r]`
     pub z: View<'a>,
+    /// `[n, r]` (`Nt`) or `[r, n]` (`Nn`)
     pub factor: View<'a>,
+    /// Factor of the tail.
     pub scale: f32,
 }
 
@@ -30,12 +32,15 @@ pub struct Epilogue<'a> {
     pub scale: f32,
     /// `[n]`
     pub bias: Option<View<'a>>,
+    /// After the bias and the tail.
     pub gelu: Option<Gelu>,
     /// `[m, n]`, receives the argument of GELU, for a backward that does not recompute.
     pub pre_activation: Option<ViewMut<'a>>,
+    /// The tail of an adapter.
     pub low_rank: Option<LowRank<'a>>,
     /// `[m, n]` and its factor; the input of the layer survives for its backward.
     pub residual: Option<(View<'a>, f32)>,
+    /// What happens to what stood in y.
     pub write: Write,
 }
 

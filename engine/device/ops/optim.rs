@@ -5,10 +5,15 @@ use super::*;
 /// Numbers of one AdamW step (Loshchilov and Hutter 2019; decoupled decay, bias-corrected).
 #[derive(Clone, Copy, Debug)]
 pub struct AdamW {
+    /// lr: how far a step goes.
     pub learning_rate: f32,
+    /// β₁: how much of the first moment stays.
     pub beta1: f32,
+    /// β₂: how much of the second moment stays.
     pub beta2: f32,
+    /// ε: added to the root of the second moment.
     pub epsilon: f32,
+    /// Share of the parameter that goes, times the learning rate.
     pub weight_decay: f32,
     /// Counted from 1.
     pub step: u64,
