@@ -4,9 +4,11 @@ mod atomic;
 mod dtype;
 mod fault;
 pub mod host;
+pub mod named;
 mod rng;
 mod setting;
 mod shape;
+pub mod text;
 
 pub use atomic::write_atomically;
 pub use dtype::Dtype;

@@ -1,9 +1,7 @@
 //! The parser's view of settings that are enums below: which names it takes, and what `--help` says
 //! of each.
 
-use crate::eval::evaluation::{ItemRepr, Users};
-use crate::eval::ranking::Policy;
-use crate::eval::truth::Split;
+use crate::recommender::report::{ItemRepr, Policy, Split, Users};
 use clap::builder::PossibleValue;
 use clap::ValueEnum;
 

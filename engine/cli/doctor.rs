@@ -1,8 +1,9 @@
 //! `engine doctor`: what there is to compute with, and what to do about what is missing.
 
 use super::exit::flags;
-use super::{paths, Global};
+use super::Global;
 use crate::base::host;
+use crate::recommender::weights::weights_folders;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -40,10 +41,10 @@ pub fn run(_: &Doctor, global: &Global) -> Result<()> {
     lines.extend(
         gpus.into_iter().enumerate().map(|(i, gpu)| (if i == 0 { "gpus" } else { "" }, gpu)),
     );
-    for (i, folder) in paths::weights_folders().iter().enumerate() {
+    for (i, folder) in weights_folders().iter().enumerate() {
         lines.push((if i == 0 { "weights" } else { "" }, weights_in(folder)));
     }
-    if paths::weights_folders().len() == 1 {
+    if weights_folders().len() == 1 {
         let words =
             "$ENGINE_WEIGHTS is not set: set it to a folder of checkpoint folders to name them \
             from anywhere";

@@ -1,20 +1,14 @@
 //! `engine init`: a randomly initialised checkpoint folder.
 
 use super::progress::Progress;
-use super::{interrupt, settings, Global};
-use crate::base::{write_atomically, Dtype, Fault, Philox, Stream};
-use crate::data::Vocab;
-use crate::device::Place;
-use crate::model::{
-    encode, write_safetensors, Config, Entry, Family, Role, TensorSpec, Tune, HEAD,
-};
-use anyhow::{Context, Result};
-use clap::ValueEnum;
-use rayon::prelude::*;
+use super::settings::of_flags;
+use super::word::word;
+use super::{interrupt, Global};
+use crate::recommender::create::{create, Creation};
+use crate::recommender::Storage;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use serde_json::{json, Value};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A randomly initialised checkpoint folder from a config.
 ///
@@ -34,10 +28,11 @@ pub struct Init {
     #[serde(default)]
     pub vocab_from_tokenizer: bool,
     /// What --vocab-from-tokenizer rounds up to
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 128,
+        value_parser = clap::value_parser!(u32).range(1..))]
     pub vocab_multiple: u32,
     /// How the weights are stored
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, default_value_t, value_parser = word::<Storage>())]
     #[serde(default)]
     pub dtype: Storage,
     /// The checkpoint folder to make
@@ -48,204 +43,23 @@ pub struct Init {
     pub seed: u64,
 }
 
-/// How weights are stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Storage {
-    #[default]
-    F32,
-    F16,
-    Bf16,
-}
-
-impl Storage {
-    /// How activations are stored where nobody says: bf16 on a GPU and its emulator, f32 on the CPU
-    /// and for full fine-tuning, whose weights are the masters.
-    pub fn of(place: Place, tune: &Tune) -> Storage {
-        match place.has_tensor_cores() && *tune != Tune::Full {
-            true => Storage::Bf16,
-            false => Storage::F32,
-        }
-    }
-
-    pub fn dtype(self) -> Dtype {
-        match self {
-            Storage::F32 => Dtype::F32,
-            Storage::F16 => Dtype::F16,
-            Storage::Bf16 => Dtype::Bf16,
-        }
-    }
-
-    /// What `torch_dtype` of a config calls it.
-    pub fn torch(self) -> &'static str {
-        match self {
-            Storage::F32 => "float32",
-            Storage::F16 => "float16",
-            Storage::Bf16 => "bfloat16",
-        }
-    }
-}
-
-/// Writes `config.json`, `model.safetensors`, `init.toml` (the settings) and, where one is given,
-/// `tokenizer.json`.
-///
-/// With L layers and σ = `initializer_range` (0.02): embeddings, query_key_value and dense_h_to_4h
-/// N(0, σ²); what writes into the residual, dense and dense_4h_to_h, N(0, σ²/2L); biases 0; layer
-/// norms 1 and 0. Source: the original's own start (docs/models.md). A weight is a function of
-/// seed, tensor and place; at most one tensor is in memory. Refuses a vocabulary with fewer ids
-/// than the tokenizer.
+/// Makes the folder and says what is in it.
 pub fn run(args: &Init, global: &Global) -> Result<()> {
     interrupt::install();
-    let mut json = read_json(&args.model)?;
-    let vocab = args.tokenizer.as_deref().map(Vocab::open).transpose()?;
-    if let (Some(vocab), true) = (&vocab, args.vocab_from_tokenizer) {
-        json["vocab_size"] = json!(vocab.size().next_multiple_of(args.vocab_multiple as usize));
-    }
-    json["torch_dtype"] = json!(args.dtype.torch());
-    let place = || format!("config: {}", args.model.display());
-    let config = Config::from_json(&json).map_err(|e| Fault::Model.wrap(e, place()))?;
-    if let Some(vocab) = vocab.as_ref().filter(|vocab| vocab.size() > config.vocabulary) {
-        return Err(Fault::Model.error(format!(
-            "{}: vocab_size: expected at least the {} ids of the tokenizer, got {}; add \
-            --vocab-from-tokenizer",
-            place(),
-            vocab.size(),
-            config.vocabulary
-        )));
-    }
-    std::fs::create_dir_all(&args.out).with_context(|| {
-        format!("--out: {}: expected a folder that can be made; choose another", args.out.display())
-    })?;
-    let write = |name: &str, bytes: &[u8]| {
-        write_atomically(&args.out.join(name), |file| Ok(file.write_all(bytes)?))
-    };
-    // The weights last: a folder that has them has all.
-    write("config.json", format!("{}\n", serde_json::to_string_pretty(&json)?).as_bytes())?;
-    write("init.toml", settings::resolved_toml(args)?.as_bytes())?;
-    if let Some(vocab) = &vocab {
-        write("tokenizer.json", vocab.json())?;
-    }
-    write_weights(args, &config, global)?;
-    println!("{}: {} parameters, {}", args.out.display(), config.parameters(), args.dtype.torch());
-    Ok(())
-}
-
-fn read_json(path: &Path) -> Result<Value> {
-    let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|e| {
-        Fault::Model
-            .error(format!("config: {shown}: expected a readable file, got {e}; check --model"))
-    })?;
-    let json: Value = serde_json::from_str(&text).map_err(|e| {
-        Fault::Model.error(format!("config: {shown}:{}: expected JSON, got {e}", e.line()))
-    })?;
-    if !json.is_object() {
-        return Err(Fault::Model
-            .error(format!("config: {shown}: expected a JSON object, got another value")));
-    }
-    Ok(json)
-}
-
-fn write_weights(args: &Init, config: &Config, global: &Global) -> Result<()> {
-    let pool =
-        rayon::ThreadPoolBuilder::new().num_threads(global.threads).build().map_err(|e| {
-            Fault::Device.error(format!(
-                "--threads: expected threads that can be started, got {e}; ask for fewer"
-            ))
-        })?;
-    let dtype = args.dtype.dtype();
-    let mut specs: Vec<(usize, TensorSpec)> = config.tensors().into_iter().enumerate().collect();
-    if config.family == Family::ChatGlm {
-        // Published files hold the tied output matrix a second time.
-        specs.push((0, TensorSpec { name: HEAD.to_owned(), ..specs[0].1.clone() }));
-    }
-    let entries: Vec<Entry> =
-        specs.iter().map(|(_, s)| Entry { name: s.name.clone(), shape: s.shape, dtype }).collect();
-    let total: usize = specs.iter().map(|(_, s)| s.shape.count()).sum();
-    let mut progress = Progress::new("init", total as u64, "weights", global.quiet);
-    write_safetensors(&args.out.join("model.safetensors"), &entries, |i| {
+    let creation = Creation { threads: global.threads, ..of_flags(args) };
+    let mut progress: Option<Progress> = None;
+    let parameters = create(&creation, &mut |tensor| {
         interrupt::check()?;
-        let (number, spec) = &specs[i];
-        progress.message(spec.name.clone());
-        let start = Start::of(spec.role, config);
-        let bytes =
-            pool.install(|| start.bytes(spec.shape.count(), dtype, args.seed, *number as u64));
-        progress.advance(spec.shape.count() as u64);
-        Ok(bytes)
-    })?;
-    progress.finish();
-    Ok(())
-}
-
-/// How a tensor begins.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Start {
-    Constant(f32),
-    /// Normal around 0 with this standard deviation.
-    Normal(f64),
-}
-
-impl Start {
-    fn of(role: Role, config: &Config) -> Start {
-        let range = f64::from(config.initializer_range);
-        match role {
-            Role::Embedding | Role::Position | Role::Linear => Start::Normal(range),
-            Role::LinearOut => Start::Normal(range / (2.0 * config.layers as f64).sqrt()),
-            Role::Bias | Role::NormBias => Start::Constant(0.0),
-            Role::NormWeight => Start::Constant(1.0),
-        }
-    }
-
-    /// The values as stored. Blocks are drawn on several threads, each from its own sequence.
-    fn bytes(self, count: usize, dtype: Dtype, seed: u64, tensor: u64) -> Vec<u8> {
-        const BLOCK: usize = 1 << 16;
-        let mut bytes = vec![0; count * dtype.size()];
-        bytes.par_chunks_mut(BLOCK * dtype.size()).enumerate().for_each(|(block, bytes)| {
-            let mut rng = Philox::new(seed, Stream::Init, (block as u64) << 40 | tensor);
-            let values: Vec<f32> = (0..bytes.len() / dtype.size())
-                .map(|_| match self {
-                    Start::Constant(value) => value,
-                    Start::Normal(deviation) => (deviation * rng.normal()) as f32,
-                })
-                .collect();
-            bytes.copy_from_slice(&encode(&values, dtype));
+        let bar = progress.get_or_insert_with(|| {
+            Progress::new("init", tensor.total as u64, "weights", global.quiet)
         });
-        bytes
+        bar.message(tensor.name.to_owned());
+        bar.advance(tensor.count as u64);
+        Ok(())
+    })?;
+    if let Some(bar) = progress {
+        bar.finish();
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn values(start: Start, count: usize, threads: usize) -> Vec<f32> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let bytes = pool.install(|| start.bytes(count, Dtype::F32, 3, 5));
-        bytes.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
-    }
-
-    #[test]
-    fn weights_have_their_deviation_and_do_not_depend_on_threads() {
-        let count = 150_001;
-        let one = values(Start::Normal(0.02), count, 1);
-        assert!(one == values(Start::Normal(0.02), count, 3));
-        let mean = one.iter().map(|&x| f64::from(x)).sum::<f64>() / count as f64;
-        let square = one.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / count as f64;
-        // Four standard errors of each.
-        assert!(mean.abs() < 4.0 * 0.02 / (count as f64).sqrt(), "{mean}");
-        assert!((square.sqrt() / 0.02 - 1.0).abs() < 4.0 / (2.0 * count as f64).sqrt(), "{square}");
-    }
-
-    #[test]
-    fn each_role_has_its_start() {
-        let json = json!({"model_type": "glm", "num_layers": 8, "hidden_size": 8, "num_attention_heads": 2});
-        let config = Config::from_json(&json).unwrap();
-        let range = f64::from(0.02f32);
-        assert_eq!(Start::of(Role::Embedding, &config), Start::Normal(range));
-        assert_eq!(Start::of(Role::Linear, &config), Start::Normal(range));
-        assert_eq!(Start::of(Role::LinearOut, &config), Start::Normal(range / 4.0));
-        assert_eq!(Start::of(Role::Bias, &config), Start::Constant(0.0));
-        assert_eq!(Start::of(Role::NormWeight, &config), Start::Constant(1.0));
-        assert_eq!(Start::of(Role::NormBias, &config), Start::Constant(0.0));
-    }
+    println!("{}: {parameters} parameters, {}", args.out.display(), args.dtype.torch());
+    Ok(())
 }

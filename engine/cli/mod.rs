@@ -29,37 +29,31 @@
     rustdoc::invalid_html_tags
 )]
 
-mod answer;
-mod budget;
 mod choices;
-pub mod data;
 pub mod decode;
 pub mod demo;
 pub mod doctor;
 pub mod eval;
 pub mod exit;
-mod filter;
+pub mod flags;
 pub mod forward;
 pub mod init;
 pub mod inspect;
 pub mod interrupt;
 pub mod merge;
-mod output;
-pub mod paths;
 pub mod prepare;
 pub mod progress;
-mod prompts;
 pub mod settings;
 pub mod train;
+mod word;
 
-use crate::device::{gpus, Device, Place};
+use crate::recommender::open::best_device;
 use anyhow::Result;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::OnceLock;
 
 /// Trains GLM models as recommenders and recommends with them.
 #[derive(Parser, Debug)]
@@ -96,34 +90,22 @@ pub struct Global {
 }
 
 impl Global {
+    /// The device that was asked for; `None` = the best there is.
+    pub fn chosen_device(&self) -> Option<String> {
+        self.device.clone()
+    }
+
     /// The device to open: the one that was asked for, otherwise the best that this binary and this
     /// machine have.
     pub fn device(&self) -> &str {
-        static BEST: OnceLock<String> = OnceLock::new();
-        self.device.as_ref().unwrap_or_else(|| {
-            BEST.get_or_init(|| {
-                let gpus = if kernels::IMAGES.is_empty() {
-                    Vec::new()
-                } else {
-                    gpus().unwrap_or_default()
-                };
-                gpus.into_iter().find(|gpu| gpu.usable).map_or("cpu".to_owned(), |gpu| gpu.name)
-            })
-        })
+        self.device.as_deref().unwrap_or_else(|| best_device())
     }
 
-    /// What kind of device that is. Refuses words that name none.
-    pub fn place(&self) -> Result<Place> {
-        self.device().parse()
-    }
-
-    /// Opens the device, saying which where nobody named one.
-    pub fn open_device(&self) -> Result<Device> {
-        let device = Device::open(self.device(), self.threads)?;
+    /// Says which device was taken where nobody named one.
+    pub fn note_device(&self, name: &str) {
         if self.device.is_none() {
-            self.note(&format!("device: {}", device.name()));
+            self.note(&format!("device: {name}"));
         }
-        Ok(device)
     }
 
     /// A remark on standard error, unless `--quiet`.
@@ -173,7 +155,7 @@ fn said(args: &impl Serialize, global: &Global, run: impl FnOnce() -> Result<()>
 
 /// The whole command line, as `--help` describes it.
 pub fn command() -> clap::Command {
-    Engine::command()
+    word::finite(Engine::command())
 }
 
 /// Parses the command line, runs the verb and turns its end into a sentence and an exit code.

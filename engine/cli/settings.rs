@@ -11,6 +11,7 @@ use anyhow::Result;
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde::de::DeserializeOwned;
 use serde::Serialize;
 use std::any::TypeId;
 use std::ffi::OsString;
@@ -57,6 +58,24 @@ pub fn resolved_toml(settings: &impl Serialize) -> Result<String> {
         Fault::Usage
             .error(format!("settings: expected values that TOML can hold, got one it cannot: {e}"))
     })
+}
+
+/// The flags of a verb as the settings of the floor below: the two share their names.
+///
+/// Panics where they do not, which is our fault and shows at the first call of the verb.
+pub fn of_flags<T: Serialize + DeserializeOwned>(flags: &impl Serialize) -> T {
+    let given = serde_json::to_value(flags).expect("flags are plain values");
+    let settings: T =
+        serde_json::from_value(given.clone()).expect("flags have the settings' types");
+    let taken = serde_json::to_value(&settings).expect("settings are plain values");
+    for (name, value) in given.as_object().expect("flags are a struct") {
+        assert!(
+            taken.get(name).is_some_and(|taken| taken == value),
+            "flag {name}: expected a setting that takes {value}, got {:?}",
+            taken.get(name)
+        );
+    }
+    settings
 }
 
 /// The command line with what the file adds, in front of a typed `--`.

@@ -9,6 +9,7 @@ pub mod intra;
 pub mod names;
 pub mod numeral;
 pub mod record;
+pub mod rules;
 pub mod sample;
 pub mod source;
 pub mod span;

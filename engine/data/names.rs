@@ -6,7 +6,60 @@ use crate::base::Fault;
 use anyhow::Result;
 use serde_json::Value;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::OnceLock;
+
+/// What a caller writes for an item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// A number: an id, as its digits.
+    Number(String),
+    /// A text: an id or a title.
+    Text(String),
+}
+
+impl From<&str> for Name {
+    fn from(text: &str) -> Name {
+        Name::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Name {
+    fn from(text: String) -> Name {
+        Name::Text(text)
+    }
+}
+
+impl From<u64> for Name {
+    fn from(id: u64) -> Name {
+        Name::Number(id.to_string())
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Name::Number(digits) => f.write_str(digits),
+            Name::Text(text) => write!(f, "{}", Value::from(text.as_str())),
+        }
+    }
+}
+
+impl TryFrom<Value> for Name {
+    type Error = anyhow::Error;
+
+    /// Refuses what is neither a number nor a text.
+    fn try_from(value: Value) -> Result<Name> {
+        match value {
+            Value::Number(number) => Ok(Name::Number(number.to_string())),
+            Value::String(text) => Ok(Name::Text(text)),
+            other => Err(Fault::Data.error(format!(
+                "item: {other}: expected the id or the title of an item, got neither; name it by \
+                 a number or a text"
+            ))),
+        }
+    }
+}
 
 /// Finds the items of a data set by what a caller writes.
 pub struct Names<'a> {
@@ -27,10 +80,10 @@ impl<'a> Names<'a> {
     /// first in the order of ties (E16b).
     ///
     /// Refuses, naming it, what is neither.
-    pub fn find(&self, name: &Value) -> Result<u32> {
+    pub fn find(&self, name: &Name) -> Result<u32> {
         let found = match name {
-            Value::Number(number) => self.dataset.find_item(&number.to_string()),
-            Value::String(text) => {
+            Name::Number(digits) => self.dataset.find_item(digits),
+            Name::Text(text) => {
                 let id = || self.dataset.find_item(text.trim());
                 let title = || self.surfaces().get(clean(text).as_str()).copied();
                 match text.trim().parse::<i64>() {
@@ -38,7 +91,6 @@ impl<'a> Names<'a> {
                     Err(_) => id().or_else(title),
                 }
             }
-            _ => None,
         };
         found.ok_or_else(|| {
             Fault::Data.error(format!(

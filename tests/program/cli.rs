@@ -176,6 +176,19 @@ fn the_whole_way() {
     for file in ["report.json", "report.md", "report.html"] {
         assert!(folder.join("report").join(file).exists(), "{file}");
     }
+    // Predictions for a sample of the users are judged by these users alone, and say so themselves.
+    let sample = folder.join("sample");
+    fs::create_dir(&sample).unwrap();
+    let words = "decode --weights run --data shop.bin --users 7 --out sample/p.jsonl";
+    done(folder, &words.split(' ').collect::<Vec<_>>());
+    let words = "eval sample/p.jsonl --data shop.bin --no-baselines --report sample/report";
+    done(folder, &words.split(' ').collect::<Vec<_>>());
+    let report = fs::read_to_string(sample.join("report/report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(
+        (&report["users"], &report["groups"][0]["rows"][0]["n"]),
+        (&"listed".into(), &7.into())
+    );
     refused(
         folder,
         &["eval", "p.jsonl", "--data", "shop.bin", "--threshold", "hr@10>=1.1"],

@@ -2,6 +2,7 @@
 //! tools/.
 
 mod cli;
+mod examples;
 mod inspect;
 mod prompts;
 mod resume;

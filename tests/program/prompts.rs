@@ -4,6 +4,7 @@
 use crate::shop::{self, Shop};
 use engine::base::Dtype;
 use engine::data::free::free_text;
+use engine::data::names::Name;
 use engine::data::sample::SampleOptions;
 use engine::data::{Dataset, Intra, IntraMode, Names, SampleBuilder};
 use engine::decode::{greedy, Blanks, Limits};
@@ -483,7 +484,11 @@ fn items_are_found_by_id_and_by_title() {
     own.put("items.jsonl", format!("{}{more}", shop::ITEMS));
     let data = own.prepare().unwrap();
     let names = Names::new(&data);
-    let id = |name: Value| names.find(&name).map(|item| data.item(item).id.to_owned());
+    let id = |name: Value| {
+        Name::try_from(name)
+            .and_then(|name| names.find(&name))
+            .map(|item| data.item(item).id.to_owned())
+    };
     for (name, expected) in [
         (json!(10), "10"),
         (json!("10"), "10"),

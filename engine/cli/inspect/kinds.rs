@@ -1,11 +1,13 @@
 //! What a path is, and what can be said of it.
 
-use super::super::paths::{find_weights, weights_folders};
-use super::sheet::{amount, bytes, grouped, Cell, Sheet};
+use super::sheet::{bytes, Cell, Sheet};
+use crate::base::text::{amount, grouped};
 use crate::base::{Dtype, Fault};
 use crate::data::{Dataset, Vocab};
 use crate::eval::curve::Curve;
 use crate::model::{Adapter, Checkpoint, Config, Family, LoraConfig, HEAD};
+use crate::recommender::run::Run;
+use crate::recommender::weights::{find_weights, weights_folders};
 use crate::train::checkpoint;
 use anyhow::{Context, Result};
 use serde_json::{json, Value};
@@ -54,7 +56,7 @@ pub fn describe(path: &Path, sheet: &mut Sheet) -> Result<Option<Base>> {
             _ => bin(path, sheet).map(|()| None),
         };
     }
-    if has("config.toml") && (has("metrics.jsonl") || has("checkpoints")) {
+    if Run::is_at(path) {
         run(path, sheet)?;
         if !has("adapter_config.json") && !has("config.json") {
             sheet.plain("model files", "none yet");
@@ -216,21 +218,12 @@ fn adapter(folder: &Path, sheet: &mut Sheet) -> Result<Option<Base>> {
 }
 
 fn run(folder: &Path, sheet: &mut Sheet) -> Result<()> {
-    let path = folder.join("config.toml");
-    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let settings: toml::Table = toml::from_str(&text).map_err(|e| {
-        Fault::Data.error(format!(
-            "run: {}: expected settings as TOML, got {}; is it a run?",
-            path.display(),
-            e.message()
-        ))
-    })?;
+    let run = Run::at(folder);
+    let settings = run.settings()?;
     sheet.plain("kind", "run");
-    for name in ["weights", "data", "tune"] {
-        if let Some(value) = settings.get(name).and_then(|value| value.as_str()) {
-            sheet.plain(name, value);
-        }
-    }
+    sheet.plain("weights", settings.weights.display().to_string());
+    sheet.plain("data", settings.data.display().to_string());
+    sheet.plain("tune", settings.tune.name());
     let checkpoints = checkpoint::list(folder)?;
     let steps: Vec<u64> = checkpoints.iter().map(|(step, _)| *step).collect();
     let words: Vec<String> = steps.iter().map(u64::to_string).collect();
@@ -267,10 +260,8 @@ fn run(folder: &Path, sheet: &mut Sheet) -> Result<()> {
         words,
         best.map(|(score, step)| json!({"ndcg@10": score, "step": step})),
     );
-    if let Some(words) =
-        text.lines().next().and_then(|line| line.strip_prefix("# the model files are "))
-    {
-        sheet.plain("model files", words);
+    if let Some(published) = run.published()? {
+        sheet.plain("model files", published.to_string());
     }
     Ok(())
 }

@@ -1,22 +1,18 @@
 //! The memory plan of a run as a table, and the flags that decide it.
 
-use super::super::budget::Budget;
-use super::super::init::Storage;
+use super::super::word::word;
 use super::kinds::Base;
-use super::sheet::{amount, bytes, grouped, Cell, Sheet};
+use super::sheet::{bytes, Cell, Sheet};
+use crate::base::text::{amount, grouped};
 use crate::base::{Dtype, Fault};
-use crate::data::Dataset;
-use crate::device::Place;
-use crate::model::plan::{
-    decoding_plan, training_plan, Decoding, Part, Peak, Produced, Setup, Training, TrainingPlan,
-};
+use crate::model::plan::{decoding_plan, training_plan, Part, Peak, Setup};
 use crate::model::{Keep, LoraConfig, Rates, Tune};
+use crate::recommender::budget::{reads_maps, training, Beams, Budget, Keeps, VALIDATION_GROUP};
+use crate::recommender::learn::Tuned;
+use crate::recommender::Storage;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-/// Requests that a validation during training decodes together.
-pub const VALIDATION_GROUP: usize = 64;
 
 /// What decides the memory of a run, under the names that `train` and `decode` give it.
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
@@ -24,8 +20,8 @@ pub const VALIDATION_GROUP: usize = 64;
 #[command(next_help_heading = "With --plan")]
 pub struct PlanFlags {
     /// What is trained: an adapter or every weight
-    #[arg(long, default_value = "lora", value_parser = ["lora", "full"])]
-    pub tune: String,
+    #[arg(long, default_value = "lora", value_parser = word::<Tuned>())]
+    pub tune: Tuned,
     /// Rank of the adapter [default: 8 in training; in decoding that of the adapter, if PATH is
     /// one]
     #[arg(long)]
@@ -51,8 +47,8 @@ pub struct PlanFlags {
     pub attention_dropout: Option<f32>,
     /// What a layer keeps for its backward; auto = the most that fits --limit; the table below the
     /// plan compares all
-    #[arg(long, default_value = "auto", value_parser = KEEPS)]
-    pub keep: String,
+    #[arg(long, default_value = "auto", value_parser = word::<Keeps>())]
+    pub keep: Keeps,
     /// Examples of a step [default: 128], or users decoded together [default: 64]
     #[arg(long)]
     pub batch: Option<usize>,
@@ -79,7 +75,7 @@ pub struct PlanFlags {
     pub item_tokens: usize,
     /// Storage of weights and activations [default: f32 on the CPU and with --tune full, otherwise
     /// bf16]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = word::<Storage>())]
     pub dtype: Option<Storage>,
     /// Memory that there is: 80G is 80·10⁹ bytes, 80Gi is 80·2³⁰
     #[arg(long, value_name = "SIZE", value_parser = size)]
@@ -107,58 +103,15 @@ fn size(text: &str) -> std::result::Result<u64, String> {
     }
 }
 
-/// How a prompt is answered.
-#[derive(Clone, Copy, Debug)]
-pub struct Answering {
-    pub beams: usize,
-    /// Of a beam.
-    pub tokens: usize,
-    /// Legal next tokens, at most.
-    pub choices: usize,
-}
-
-impl Answering {
-    /// With items of a data set.
-    pub fn items(dataset: &Dataset, beams: usize) -> Answering {
-        let tokens = dataset.statistics().tokens_mean.ceil() as usize + 1;
-        Answering { beams, tokens, choices: dataset.catalogue().children(0).len() }
-    }
-
-    /// `prompts` requests of together `prompt_rows` rows. Look-ahead may run all tokens in one
-    /// pass, and room for them grows by doubling: both are planned at their largest.
-    pub fn plan(self, prompts: usize, prompt_rows: usize) -> Decoding {
-        let (step, tokens) = (prompts * self.beams, self.tokens);
-        let grown = (1..=tokens).map(|t| Produced { rows: step, path: step * t, used: step * t });
-        let at_once =
-            Produced { rows: step * tokens, path: step * tokens * tokens, used: step * tokens };
-        let passes = grown.chain([at_once]).collect();
-        Decoding { prompts, prompt_rows, slots: 32 * prompts, passes, choices: self.choices }
-    }
-}
-
-/// The largest micro-batch: all rows of the budget that a step can fill, each of them a target and
-/// a sequence at worst.
-pub fn training(keep: Keep, rows: usize, rates: Rates, lora_dropout: f32) -> Training {
-    Training { keep, rows, sequences: rows, targets: rows, rates, lora_dropout }
-}
-
-/// What `--keep` may be.
-pub const KEEPS: [&str; 6] = ["auto", "all", "lean", "no-inner", "no-qkv", "input"];
-
-/// The [`Keep`] of that name; `None` for auto.
-pub fn keep_of(name: &str) -> Option<Keep> {
-    Keep::ALL.into_iter().find(|keep| keep.name() == name)
-}
-
 impl PlanFlags {
-    fn setup(&self, base: &Base, place: Place, train: bool) -> Result<Setup> {
+    fn setup(&self, base: &Base, device: &str, train: bool) -> Result<Setup> {
         let lora = |rank: usize| -> Result<Tune> {
             let targets = LoraConfig::targets_of(&self.targets)?;
             let config = LoraConfig { rank, targets, ..LoraConfig::default() };
             Ok(Tune::Lora { config, positions: self.train_positions })
         };
         let tune = match (train, self.rank, &base.adapter) {
-            (true, ..) if self.tune == "full" => Tune::Full,
+            (true, ..) if self.tune == Tuned::Full => Tune::Full,
             (true, rank, _) => lora(rank.unwrap_or(8))?,
             (false, Some(rank), _) => lora(rank)?,
             (false, None, Some((config, positions))) => {
@@ -166,7 +119,7 @@ impl PlanFlags {
             }
             (false, None, None) => Tune::Nothing,
         };
-        let dtype = self.dtype.unwrap_or_else(|| Storage::of(place, &tune)).dtype();
+        let dtype = self.dtype.unwrap_or_else(|| Storage::of(device, &tune)).dtype();
         if tune == Tune::Full && dtype != Dtype::F32 {
             return Err(Fault::Usage.error(format!(
                 "--tune full: expected --dtype f32, got {dtype}; all weights are masters then"
@@ -183,13 +136,13 @@ impl PlanFlags {
             tune,
             dtype,
             stored: base.stored.or(named).unwrap_or(dtype),
-            mapped: place.reads_maps(),
+            mapped: reads_maps(device),
             own_head: base.own_head,
         })
     }
 
-    /// The plan of a training or decoding run of `base` on `place`.
-    pub fn plan(&self, base: &Base, place: Place, train: bool) -> Result<Sheet> {
+    /// The plan of a training or decoding run of `base` on `device`.
+    pub fn plan(&self, base: &Base, device: &str, train: bool) -> Result<Sheet> {
         let counts =
             [self.batch_rows, self.max_row, self.beams, self.validate_beams, self.item_tokens];
         if counts.contains(&0) || self.batch == Some(0) || self.rank == Some(0) {
@@ -198,10 +151,10 @@ impl PlanFlags {
                 --validate-beams and --item-tokens above 0",
             ));
         }
-        let setup = self.setup(base, place, train)?;
+        let setup = self.setup(base, device, train)?;
         let mut sheet = Sheet::default();
         sheet.plain("plan", if train { "train" } else { "decode" });
-        sheet.plain("device", place.to_string());
+        sheet.plain("device", device);
         sheet.plain("dtype", setup.dtype.name());
         sheet.fact("weights stored", setup.stored, setup.stored.name());
         let mapped = setup.frozen().1 as u64;
@@ -223,8 +176,8 @@ impl PlanFlags {
         Ok(sheet)
     }
 
-    fn answering(&self, setup: &Setup, beams: usize) -> Answering {
-        Answering { beams, tokens: self.item_tokens, choices: setup.config.vocabulary }
+    fn answering(&self, setup: &Setup, beams: usize) -> Beams {
+        Beams { beams, tokens: self.item_tokens, choices: setup.config.vocabulary }
     }
 
     fn longest(&self, setup: &Setup) -> usize {
@@ -248,7 +201,9 @@ impl PlanFlags {
                 .usage
                 .total()
         };
-        let keep = keep_of(&self.keep)
+        let keep = self
+            .keep
+            .keep()
             .unwrap_or_else(|| budget.keep(|keep| training(keep, rows, rates, self.lora_dropout)));
         let plan = training_plan(
             setup,
@@ -358,21 +313,6 @@ fn most(fits: impl Fn(usize) -> bool) -> usize {
         *(if fits(middle) { &mut fitting } else { &mut failing }) = middle;
     }
     fitting
-}
-
-/// What `train` says before it begins.
-pub fn sentence(plan: &TrainingPlan, keep: Keep, rows: usize) -> String {
-    let step = plan.step.usage.total();
-    let validation = plan.validation.as_ref().map_or(String::new(), |validation| {
-        format!(", a validation {}", amount(validation.usage.total()))
-    });
-    format!(
-        "memory: planned peak {} at most: a step of {} rows that keeps {} {}{validation}",
-        amount(plan.peak().usage.total()),
-        grouped(rows as u64),
-        keep.name(),
-        amount(step)
-    )
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Facts for people and for programs: an aligned table, or the same as one JSON object.
 
+use crate::base::text::{amount, grouped};
 use serde_json::{Map, Value};
 use std::fmt::{Display, Write as _};
 
@@ -121,30 +122,6 @@ fn table(columns: &[&str], rows: &[Vec<Cell>]) -> String {
 /// The key under which a program finds a name.
 fn key(name: &str) -> String {
     name.replace([' ', '-'], "_")
-}
-
-/// A number with its thousands apart.
-pub fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut words = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            words.push(',');
-        }
-        words.push(digit);
-    }
-    words
-}
-
-/// Bytes in the unit that suits them, by thousands: 80G of a limit and 80 GB here are the same.
-pub fn amount(bytes: u64) -> String {
-    let size = bytes as f64;
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 => format!("{:.1} kB", size / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", size / 1e6),
-        _ => format!("{:.2} GB", size / 1e9),
-    }
 }
 
 /// The cell of an amount.

@@ -1,10 +1,12 @@
 //! What fits the memory of a device: what layers keep for their backward, how many prompts are
 //! answered together. Neither changes a number that is computed.
 
-use super::inspect::memory::{sentence, Answering};
-use super::inspect::sheet::amount;
-use crate::model::plan::{decoding_plan, training_plan, Decoding, Setup, Training};
-use crate::model::{Keep, Model, Tune};
+use crate::base::text::{amount, grouped};
+use crate::data::Dataset;
+use crate::model::plan::{
+    decoding_plan, training_plan, Decoding, Produced, Setup, Training, TrainingPlan,
+};
+use crate::model::{Keep, Model, Rates, Tune};
 use anyhow::Result;
 
 /// Share of a device's own memory that a plan may fill; the rest is for the kernels' needs and for
@@ -12,6 +14,75 @@ use anyhow::Result;
 const OF_A_DEVICE: f64 = 0.95;
 /// The same of a host's memory, which others use too.
 const OF_A_HOST: f64 = 0.5;
+
+/// Requests that a validation during training decodes together.
+pub const VALIDATION_GROUP: usize = 64;
+
+crate::named! {
+    /// What a layer keeps for its backward. No number depends on it.
+    pub enum Keeps: "keep" {
+        /// The most that there is memory for.
+        Auto = "auto",
+        /// Everything: no recomputation.
+        All = "all",
+        /// Norm outputs and GELU are computed again.
+        Lean = "lean",
+        /// … and the first product of the feed-forward network.
+        NoInner = "no-inner",
+        /// … and the query-key-value product.
+        NoQkv = "no-qkv",
+        /// Only the layer's input.
+        Input = "input",
+    }
+}
+
+impl Keeps {
+    /// The [`Keep`] of that name; `None` for auto.
+    pub fn keep(self) -> Option<Keep> {
+        Keep::ALL.into_iter().find(|keep| keep.name() == self.name())
+    }
+}
+
+/// Whether a device reads a memory-mapped checkpoint in place.
+pub fn reads_maps(device: &str) -> bool {
+    device == "cpu"
+}
+
+/// How many beams answer a prompt, and how far they go.
+#[derive(Clone, Copy, Debug)]
+pub struct Beams {
+    /// Of a prompt.
+    pub beams: usize,
+    /// Of a beam.
+    pub tokens: usize,
+    /// Legal next tokens, at most.
+    pub choices: usize,
+}
+
+impl Beams {
+    /// With items of a data set.
+    pub fn items(dataset: &Dataset, beams: usize) -> Beams {
+        let tokens = dataset.statistics().tokens_mean.ceil() as usize + 1;
+        Beams { beams, tokens, choices: dataset.catalogue().children(0).len() }
+    }
+
+    /// `prompts` requests of together `prompt_rows` rows. Look-ahead may run all tokens in one
+    /// pass, and room for them grows by doubling: both are planned at their largest.
+    pub fn plan(self, prompts: usize, prompt_rows: usize) -> Decoding {
+        let (step, tokens) = (prompts * self.beams, self.tokens);
+        let grown = (1..=tokens).map(|t| Produced { rows: step, path: step * t, used: step * t });
+        let at_once =
+            Produced { rows: step * tokens, path: step * tokens * tokens, used: step * tokens };
+        let passes = grown.chain([at_once]).collect();
+        Decoding { prompts, prompt_rows, slots: 32 * prompts, passes, choices: self.choices }
+    }
+}
+
+/// The largest micro-batch: all rows of the budget that a step can fill, each of them a target and
+/// a sequence at worst.
+pub fn training(keep: Keep, rows: usize, rates: Rates, lora_dropout: f32) -> Training {
+    Training { keep, rows, sequences: rows, targets: rows, rates, lora_dropout }
+}
 
 /// A loaded model and the bytes that its tensors may take together.
 pub struct Budget {
@@ -50,7 +121,7 @@ impl Budget {
         if plan.peak().usage.total() > self.limit {
             words += &format!(
                 "\nmemory: expected a plan of at most {}, which this device has to give, got more; \
-                fewer --batch-rows take less, `engine inspect --plan train` compares",
+                fewer setting `batch-rows` take less",
                 amount(self.limit)
             );
         }
@@ -59,7 +130,7 @@ impl Budget {
 
     /// How many of the first prompts, of so many rows each, are answered together: all, or half of
     /// them until they fit, but one.
-    pub fn together(&self, rows: &[usize], answering: Answering) -> usize {
+    pub fn together(&self, rows: &[usize], answering: Beams) -> usize {
         let mut prompts = rows.len();
         while prompts > 1 {
             let plan = answering.plan(prompts, rows[..prompts].iter().sum());
@@ -72,12 +143,26 @@ impl Budget {
     }
 }
 
+/// The memory of a training run in a sentence, before it begins.
+pub fn sentence(plan: &TrainingPlan, keep: Keep, rows: usize) -> String {
+    let step = plan.step.usage.total();
+    let validation = plan.validation.as_ref().map_or(String::new(), |validation| {
+        format!(", a validation {}", amount(validation.usage.total()))
+    });
+    format!(
+        "memory: planned peak {} at most: a step of {} rows that keeps {} {}{validation}",
+        amount(plan.peak().usage.total()),
+        grouped(rows as u64),
+        keep.name(),
+        amount(step)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::Dtype;
-    use crate::cli::inspect::memory::training;
-    use crate::model::{Config, LoraConfig, Rates};
+    use crate::model::{Config, LoraConfig};
 
     fn budget(limit: u64) -> Budget {
         let config = serde_json::json!({"model_type": "glm", "num_layers": 4, "hidden_size": 64, "num_attention_heads": 4,
@@ -110,7 +195,7 @@ mod tests {
     #[test]
     fn prompts_are_halved_until_they_fit() {
         let rows = [100; 64];
-        let answering = Answering { beams: 20, tokens: 8, choices: 50 };
+        let answering = Beams { beams: 20, tokens: 8, choices: 50 };
         let takes = |prompts: usize| {
             decoding_plan(&budget(0).setup, &answering.plan(prompts, 100 * prompts)).usage.total()
         };

@@ -1,7 +1,6 @@
-//! Lines that come when they come, in groups: a thread reads, the caller computes.
+//! Questions that come when they come, in groups: a thread reads lines, the caller computes.
 
-use super::interrupt;
-use super::prompts::{RawLine, RawLines};
+use super::line::{RawLine, RawLines};
 use anyhow::Result;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError};
@@ -14,19 +13,21 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Groups of lines. After a signal no further line is taken from the input; those that were are
 /// still given out.
-pub struct Filter {
+pub struct Queue {
     lines: Receiver<Result<RawLine>>,
     /// The reader waits for input and holds no whole line: all that it sent before is in the
     /// channel.
     idle: Arc<AtomicBool>,
     most: usize,
     wait: Duration,
+    /// Whether somebody asked us to stop.
+    stop: fn() -> bool,
 }
 
-impl Filter {
+impl Queue {
     /// Reads on from now. A group has at most `most` lines; its first line waits at most `wait` for
     /// the others.
-    pub fn start(mut input: RawLines, most: usize, wait: Duration) -> Filter {
+    pub fn start(mut input: RawLines, most: usize, wait: Duration, stop: fn() -> bool) -> Queue {
         // Bounded, so that a host that is faster than the model feels it.
         let (sender, lines) = sync_channel(most);
         let idle = Arc::new(AtomicBool::new(false));
@@ -34,12 +35,12 @@ impl Filter {
         // The thread may be left behind in a read when the process ends: it holds nothing.
         thread::spawn(move || loop {
             if !input.is_ready() {
-                if interrupt::signal().is_some() {
+                if stop() {
                     return;
                 }
                 waits.store(true, Ordering::Release);
             }
-            let line = input.next().transpose();
+            let line = input.read().transpose();
             waits.store(false, Ordering::Release);
             let Some(line) = line else { return };
             let failed = line.is_err();
@@ -47,7 +48,7 @@ impl Filter {
                 return;
             }
         });
-        Filter { lines, idle, most, wait }
+        Queue { lines, idle, most, wait, stop }
     }
 
     /// The next group; waits for its first line. `None` at the end of the input, or after a signal
@@ -58,7 +59,7 @@ impl Filter {
             match self.lines.recv_timeout(PAUSE) {
                 Ok(line) => group.push(line?),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
-                Err(RecvTimeoutError::Timeout) if interrupt::signal().is_none() => continue,
+                Err(RecvTimeoutError::Timeout) if !(self.stop)() => continue,
                 Err(RecvTimeoutError::Timeout) => {
                     // In this order: what was sent before the reader became idle is here by now.
                     let idle = self.idle.load(Ordering::Acquire);

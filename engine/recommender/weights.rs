@@ -1,4 +1,4 @@
-//! Where things lie.
+//! Where weights lie: a path, or a name in one of the folders that hold them.
 
 use crate::base::Fault;
 use anyhow::Result;
@@ -11,7 +11,7 @@ pub fn weights_folders() -> Vec<PathBuf> {
     own.map(PathBuf::from).into_iter().chain([PathBuf::from("weights")]).collect()
 }
 
-/// The checkpoint folder that `--weights` names: a path, or a name in one of [`weights_folders`].
+/// The checkpoint folder that a setting names: a path, or a name in one of [`weights_folders`].
 pub fn find_weights(name: &Path) -> Result<PathBuf> {
     find_among(name, &weights_folders())
 }
@@ -23,7 +23,7 @@ fn find_among(name: &Path, folders: &[PathBuf]) -> Result<PathBuf> {
     let shown = name.display();
     if name.is_file() {
         return Err(Fault::Usage.error(format!(
-            "--weights: {shown}: expected a folder with config.json and *.safetensors, got a file; \
+            "setting `weights`: {shown}: expected a folder with config.json and *.safetensors, got a file; \
             name its folder"
         )));
     }
@@ -32,7 +32,7 @@ fn find_among(name: &Path, folders: &[PathBuf]) -> Result<PathBuf> {
         let searched: Vec<String> =
             folders.iter().map(|folder| folder.join(name).display().to_string()).collect();
         Fault::Usage.error(format!(
-            "--weights: {shown}: expected a folder, or a name to be found as {}, got neither; \
+            "setting `weights`: {shown}: expected a folder, or a name to be found as {}, got neither; \
             `engine doctor` lists what is there",
             searched.join(" or ")
         ))

@@ -2,13 +2,74 @@
 //! with them.
 
 use super::answer::Answered;
-use super::decode::Decode;
+use super::batch::Job;
+use super::line::{self, Labelled};
 use crate::base::{write_atomically, Fault};
+use crate::data::Dataset;
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// The side file of predictions: all that is needed to repeat them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Side {
+    /// What was asked, of which model, under which rules.
+    pub decode: Job,
+    /// The data set's hash.
+    pub data_hash: u32,
+    /// The device that computed.
+    pub device: String,
+    /// The engine's version.
+    pub engine: String,
+    /// crc32 of the file of prompts, where one was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts_hash: Option<String>,
+}
+
+impl Side {
+    /// Where the side file of predictions is written.
+    pub fn path(predictions: &Path) -> PathBuf {
+        predictions.with_file_name("settings.json")
+    }
+
+    /// The side file of `predictions`, as it stands, where there is one: `NAME.settings.json`, or
+    /// `settings.json` in the same folder. Other programs' files are read too, so it is a value
+    /// first; [`Side::of`] makes it one of ours.
+    pub fn beside(predictions: &Path) -> Result<Option<Value>> {
+        let (Some(name), Some(folder)) = (predictions.file_name(), predictions.parent()) else {
+            return Ok(None);
+        };
+        let mut own = name.to_os_string();
+        own.push(".settings.json");
+        let candidates = [
+            folder.join(own),
+            predictions.with_extension("settings.json"),
+            Side::path(predictions),
+        ];
+        let Some(path) = candidates.into_iter().find(|path| path.is_file()) else {
+            return Ok(None);
+        };
+        let place = path.display();
+        let text = std::fs::read_to_string(&path)
+            .map_err(|e| Fault::Data.error(format!("settings: {place}: {e}")))?;
+        // The first line holds what is needed; a file that is one JSON value over several lines is
+        // read whole.
+        let first = text.lines().next().unwrap_or("");
+        let value = serde_json::from_str(first).or_else(|_| serde_json::from_str(&text));
+        value.map(Some).map_err(|e| {
+            let problem = format!("expected a JSON object, got {e}");
+            Fault::Data.error(format!("settings: {place}: {problem}; repair or remove the file"))
+        })
+    }
+
+    /// The side file that a value is, if it is one that this engine wrote.
+    pub fn of(value: &Value) -> Option<Side> {
+        serde_json::from_value(value.clone()).ok()
+    }
+}
 
 /// Answers, one JSON line each, and their trace.
 pub struct Output {
@@ -17,24 +78,26 @@ pub struct Output {
 }
 
 impl Output {
-    /// Opens the output and says how many answers it holds already: none unless `--resume`. Then
+    /// Opens the output and says how many answers it holds already: none unless `resume`. Then
     /// lines that the end of a process cut off are taken away, and so is what the trace has more or
     /// fewer of; `settings` must be those of before, and the lines' ids the first of `ids`.
     pub fn open(
-        args: &Decode,
-        settings: &Value,
+        settings: &Side,
+        resume: bool,
         ids: impl Iterator<Item = Result<Value>>,
     ) -> Result<(Output, usize)> {
+        let job = &settings.decode;
+        let settings = &serde_json::to_value(settings)?;
         let mut done = 0;
         let mut bytes = [0, 0];
-        let trace = args.trace.as_deref();
-        if args.out == "-" {
+        let trace = job.trace.as_deref();
+        if job.out == "-" {
             let trace = trace.map(|path| continued(path, 0)).transpose()?;
             return Ok((Output { out: Box::new(std::io::stdout().lock()), trace }, 0));
         }
-        let path = Path::new(&args.out);
-        let side = path.with_file_name("settings.json");
-        if args.resume && path.exists() {
+        let path = Path::new(&job.out);
+        let side = Side::path(path);
+        if resume && path.exists() {
             same_settings(path, &side, settings)?;
             // Without its trace no answer is whole.
             let mut traced: Option<Box<dyn BufRead>> = match trace {
@@ -54,8 +117,8 @@ impl Output {
                 let expected = ids.next().transpose()?;
                 if expected.as_ref() != Some(&value["id"]) {
                     return Err(Fault::Data.error(format!(
-                        "--resume: {}:{}: expected the answer to {}, got one to {}; use another \
-                        --out",
+                        "setting `resume`: {}:{}: expected the answer to {}, got one to {}; use another \
+                        setting `out`",
                         path.display(),
                         done + 1,
                         expected.map_or("nothing".to_owned(), |id| id.to_string()),
@@ -77,15 +140,21 @@ impl Output {
 
     /// Writes answers and hands them on line by line. The trace goes first: a run that ends in
     /// between has no answer without one.
-    pub fn write(&mut self, answers: &[Answered]) -> Result<()> {
+    pub fn write(
+        &mut self,
+        dataset: &Dataset,
+        questions: &[Labelled],
+        answers: &[Answered],
+    ) -> Result<()> {
+        let pairs = || questions.iter().zip(answers);
         if let Some(trace) = &mut self.trace {
-            for answer in answers {
-                writeln!(trace, "{}", answer.trace)?;
+            for (question, answered) in pairs() {
+                writeln!(trace, "{}", line::trace(dataset, question, answered))?;
             }
             trace.flush()?;
         }
-        for answer in answers {
-            writeln!(self.out, "{}", answer.line)?;
+        for (question, answered) in pairs() {
+            writeln!(self.out, "{}", line::answer(dataset, question, answered))?;
             self.out.flush()?;
         }
         Ok(())
@@ -120,8 +189,8 @@ fn same_settings(path: &Path, side: &Path, settings: &Value) -> Result<()> {
     let before = before.lines().next().and_then(|line| serde_json::from_str(line).ok());
     let Some(before) = before else {
         return Err(Fault::Usage.error(format!(
-            "--resume: {}: expected its settings in the first line of {}, got none; use another \
-            --out",
+            "setting `resume`: {}: expected its settings in the first line of {}, got none; use another \
+            setting `out`",
             path.display(),
             side.display()
         )));
@@ -129,8 +198,8 @@ fn same_settings(path: &Path, side: &Path, settings: &Value) -> Result<()> {
     match difference("settings", &before, settings) {
         None => Ok(()),
         Some(what) => Err(Fault::Usage.error(format!(
-            "--resume: {}: expected the settings in {}, got others: {what}; use these or another \
-            --out",
+            "setting `resume`: {}: expected the settings in {}, got others: {what}; use these or another \
+            setting `out`",
             path.display(),
             side.display()
         ))),

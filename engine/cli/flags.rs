@@ -1,0 +1,311 @@
+//! The flags of the verbs that share rules: what each is called, its help and what its value may
+//! be. What they mean is the settings' business, which have the same names.
+
+use super::word::word;
+use crate::recommender::answer::{Constrain, Mode, Segment};
+use crate::recommender::batch::TASKS;
+use crate::recommender::budget::Keeps;
+use crate::recommender::learn::{Order, Tuned};
+use crate::recommender::open::{Curve, Storage};
+use crate::recommender::rules::{Match, PartA, PartB, PlainRun};
+use crate::recommender::Split;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// How rows are made; the same for training and decoding, so that what was learnt is what is asked.
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RowFlags {
+    /// Ids of the prompt templates; training draws among them, decoding asks with the first
+    #[arg(long, value_delimiter = ',', default_value = "2-3", value_name = "ID")]
+    pub template: Vec<String>,
+    /// Templates of your own beside the built-in ones
+    #[arg(long, value_name = "FILE.toml")]
+    pub templates: Option<PathBuf>,
+    /// Behaviours shown at most, drawn over the age windows of 10/30/60 %; 0 = all that fit
+    #[arg(long, default_value_t = 0, value_name = "K")]
+    pub behaviours: usize,
+    /// Rows of a sample at most; the oldest history goes first
+    #[arg(long, default_value_t = 1024, value_name = "N")]
+    pub max_row: usize,
+    /// Part B's intra ids: by the entity automaton, or 1, 2, 3 … as GLM
+    #[arg(long, default_value = "entity", value_parser = word::<PartB>())]
+    pub intra: PartB,
+    /// Entity tokens of part A: numbered from one, from zero, or all 0
+    #[arg(long, default_value = "one", value_parser = word::<PartA>())]
+    pub enc_intra: PartA,
+    /// Look for an entity inside a failed match, or begin anew behind it
+    #[arg(long, default_value = "rescan", value_parser = word::<Match>())]
+    pub trie_match: Match,
+    /// Id with which later units of a span begin
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=2))]
+    pub restart: u32,
+    /// Separate tokens in part B: each 1, or a run counted as one unit
+    #[arg(long, default_value = "restart", value_parser = word::<PlainRun>())]
+    pub plain_run: PlainRun,
+}
+
+/// Trains an adapter, or all weights, to name the next item and to fill blanks in histories.
+///
+/// Example: engine train --weights glm-10b --data toys.bin
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Train {
+    /// The checkpoint folder to start from
+    #[arg(long, value_name = "DIR")]
+    pub weights: PathBuf,
+    /// The prepared .bin
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// The run folder [default: runs/<data>-<tune>-<n>]
+    #[arg(long, value_name = "RUN")]
+    pub out: Option<PathBuf>,
+    /// What is trained: an adapter or every weight
+    #[arg(long, default_value = "lora", value_parser = word::<Tuned>())]
+    pub tune: Tuned,
+    #[arg(long, default_value_t = 8)]
+    pub rank: usize,
+    #[arg(long, default_value_t = 16.0)]
+    pub alpha: f64,
+    #[arg(long, default_value_t = 0.0)]
+    pub lora_dropout: f32,
+    /// Linears that take an adapter
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "query_key_value,dense,dense_h_to_4h,dense_4h_to_h"
+    )]
+    pub targets: Vec<String>,
+    /// Train both position tables beside the adapter
+    #[arg(long)]
+    pub train_positions: bool,
+    /// Go on from the newest checkpoint of --out
+    #[arg(long)]
+    #[serde(skip)]
+    pub resume: bool,
+    /// Passes over the users
+    #[arg(long, default_value_t = 8.0)]
+    pub epochs: f64,
+    /// Examples of an optimiser step
+    #[arg(long, default_value_t = 128)]
+    pub batch: usize,
+    /// Rows computed at once; a step is cut into as many micro-batches as that takes
+    #[arg(long, default_value_t = 8192)]
+    pub batch_rows: usize,
+    #[arg(long, default_value_t = 1e-5)]
+    pub learning_rate: f64,
+    /// Share of the steps during which the rate rises
+    #[arg(long, default_value_t = 0.05)]
+    pub warmup: f64,
+    #[arg(long, default_value_t = 0.9)]
+    pub beta1: f32,
+    #[arg(long, default_value_t = 0.95)]
+    pub beta2: f32,
+    #[arg(long, default_value_t = 0.01)]
+    pub weight_decay: f32,
+    /// Largest gradient norm; 0 = no clipping
+    #[arg(long, default_value_t = 1.0)]
+    pub clip: f32,
+    /// Dropout of embeddings and sub-layer outputs [default: the config's with --tune full,
+    /// otherwise 0]
+    #[arg(long)]
+    pub dropout: Option<f32>,
+    /// Dropout of attention probabilities [default: as --dropout]
+    #[arg(long)]
+    pub attention_dropout: Option<f32>,
+    /// What a layer keeps for its backward; auto = the most that there is memory for. No number
+    /// depends on it
+    #[arg(long, default_value = "auto", value_parser = word::<Keeps>())]
+    pub keep: Keeps,
+    /// Share of blank infilling among the examples; the rest asks for the next item
+    #[arg(long, default_value_t = 0.5)]
+    pub mix: f64,
+    /// Probability that an example begins at a random event instead of the user's first
+    #[arg(long, default_value_t = 0.0)]
+    pub windows: f64,
+    /// Weights of entity-, sentence- and document-level masks
+    #[arg(long, value_delimiter = ',', default_value = "0.4,0.3,0.3")]
+    pub levels: Vec<f64>,
+    /// Smallest share of the tokens that a document-level span masks
+    #[arg(long, default_value_t = 0.5)]
+    pub document_min: f64,
+    /// Probability that a document-level span is the suffix
+    #[arg(long, default_value_t = 0.5)]
+    pub document_suffix: f64,
+    /// Share of the tokens masked at entity and sentence level
+    #[arg(long, default_value_t = 0.15)]
+    pub mask_ratio: f64,
+    /// Spans of part B in order, or shuffled as GLM does
+    #[arg(long, default_value = "chrono", value_parser = word::<Order>())]
+    pub span_order: Order,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub rows: RowFlags,
+    /// Steps between validations; 0 = none
+    #[arg(long, default_value_t = 200)]
+    pub validate_every: u64,
+    /// Users of a validation; 0 = all
+    #[arg(long, default_value_t = 500)]
+    pub validate_users: usize,
+    /// Beams of a validation
+    #[arg(long, default_value_t = 10)]
+    pub validate_beams: usize,
+    /// alpha of a validation's sum of log-probabilities / length^alpha
+    #[arg(long, default_value_t = 1.0)]
+    pub validate_length_penalty: f64,
+    /// Validations without gain after which the run ends; 0 = never
+    #[arg(long, default_value_t = 0)]
+    pub patience: u32,
+    /// Steps between checkpoints
+    #[arg(long, default_value_t = 200)]
+    pub checkpoint_every: u64,
+    #[arg(long, default_value_t = 2)]
+    #[serde(skip)]
+    pub keep_checkpoints: usize,
+    /// Stop, saved, after this much training; 0 = no limit
+    #[arg(long, default_value_t = 0.0)]
+    #[serde(skip)]
+    pub max_minutes: f64,
+    #[arg(long, value_parser = word::<Curve>())]
+    pub gelu: Option<Curve>,
+    /// Storage of weights and activations [default: f32 on the CPU and with --tune full, otherwise
+    /// bf16]
+    #[arg(long, value_parser = word::<Storage>())]
+    pub dtype: Option<Storage>,
+    /// Decides order, spans and dropout
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// Recommends: the best items for every user or prompt, one JSON line each, as they are done.
+///
+/// With --prompts, answers JSON lines: {"id": 1, "history": ["title or id", …]} with the next
+/// items; with "candidates": […] beside it, these alone in their order; with "profile": {…}, what
+/// is known of the person; and {"id": 2, "text": "… [MASK]"}, a free prompt, with "text". From
+/// standard input (--prompts -) they are answered as they come, in their order, until the input
+/// ends; a line that cannot be answered yields {"id": …, "error": "…"}.
+///
+/// Example: engine decode --weights glm-10b --adapter runs/toys-lora-1 --data toys.bin --out
+/// predictions.jsonl
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Decode {
+    #[arg(long, value_name = "DIR")]
+    pub weights: PathBuf,
+    /// A PEFT folder or a run folder
+    #[arg(long, value_name = "RUN")]
+    pub adapter: Option<PathBuf>,
+    /// The prepared .bin: catalogue, tokenizer and tries, with --prompts as well
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    /// JSON lines to answer instead of the data's users; - = standard input, answered as they come
+    #[arg(long, value_name = "FILE|-")]
+    pub prompts: Option<String>,
+    /// What is asked about users; of prompts, the task of a line that names none
+    #[arg(long, default_value = "sequential", value_parser = TASKS)]
+    pub task: String,
+    /// Which event of every user is asked for, without --prompts
+    #[arg(long, default_value = "test", value_parser = word::<Split>())]
+    pub split: Split,
+    /// Beam search over the trie of the catalogue, or every item's likelihood: the reference for
+    /// small catalogues
+    #[arg(long, default_value = "trie", value_parser = word::<Mode>())]
+    pub mode: Mode,
+    #[arg(long, default_value_t = 20)]
+    pub beams: usize,
+    /// Items written a user
+    #[arg(long, default_value_t = 10)]
+    pub top: usize,
+    /// alpha of sum of log-probabilities / length^alpha
+    #[arg(long, default_value_t = 1.0)]
+    pub length_penalty: f64,
+    /// Leave the history's items out of the lists, but for the target; the beam is wider by as many
+    #[arg(long)]
+    #[serde(default)]
+    pub filter_history: bool,
+    /// What may fill a free prompt of one mask: anything, or items of the catalogue
+    #[arg(long, default_value = "none", value_parser = word::<Constrain>())]
+    pub constrain: Constrain,
+    /// Whether entities are recognised in free prompts
+    #[arg(long, default_value = "trie", value_parser = word::<Segment>())]
+    pub segment_free_text: Segment,
+    /// Tokens of a free answer at most
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub max_new_tokens: usize,
+    /// Only a seeded sample of this many users; 0 = all
+    #[arg(long, default_value_t = 0)]
+    pub users: usize,
+    /// Users or prompts decoded together at most, fewer where memory asks for it; the results do
+    /// not depend on it
+    #[arg(long, default_value_t = 64)]
+    pub batch: usize,
+    /// Milliseconds that a prompt from standard input waits for company
+    #[arg(long, default_value_t = 10, value_name = "MS")]
+    pub max_wait: u64,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub rows: RowFlags,
+    /// Where the JSON lines go; - = standard output
+    #[arg(long, value_name = "FILE|-", default_value = "-")]
+    pub out: String,
+    /// Go on where a killed run stopped
+    #[arg(long)]
+    #[serde(skip)]
+    pub resume: bool,
+    /// A line a request with all that recomputes its scores elsewhere
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    #[arg(long, value_parser = word::<Curve>())]
+    pub gelu: Option<Curve>,
+    /// Storage of weights and activations [default: f32 on the CPU, otherwise bf16]
+    #[arg(long, value_parser = word::<Storage>())]
+    pub dtype: Option<Storage>,
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::settings::of_flags;
+    use crate::cli::{eval::Eval, init::Init};
+    use crate::recommender::batch::Job;
+    use crate::recommender::create::Creation;
+    use crate::recommender::report::Judging;
+    use crate::recommender::{Learning, Settings};
+    use clap::Args;
+
+    /// The settings of a verb with these flags alone.
+    fn settings<F: Args + serde::Serialize, T>(words: &str) -> T
+    where
+        T: serde::Serialize + serde::de::DeserializeOwned,
+    {
+        let command = F::augment_args(clap::Command::new("verb"));
+        let matches = command.try_get_matches_from(format!("verb {words}").split(' ')).unwrap();
+        of_flags(&F::from_arg_matches(&matches).unwrap())
+    }
+
+    #[test]
+    fn what_nobody_says_is_what_the_settings_have_by_themselves() {
+        let learning: Learning = settings::<super::Train, _>("--weights w --data d");
+        assert_eq!(learning, Learning::new("w", "d"));
+        let job: Job = settings::<super::Decode, _>("--weights w --data d");
+        assert_eq!(job, Job { settings: Settings::new("w", "d"), ..Job::default() });
+        let judging: Judging = settings::<Eval, _>("p --data d");
+        let (predictions, data) = ("p".into(), "d".into());
+        assert_eq!(judging, Judging { predictions, data, ..Judging::default() });
+        let creation: Creation = settings::<Init, _>("--model m --out o");
+        let (model, out) = ("m".into(), "o".into());
+        assert_eq!(creation, Creation { model, out, ..Creation::default() });
+    }
+
+    #[test]
+    fn what_is_said_arrives() {
+        let words = "--weights w --data d --tune full --keep no-qkv --levels 1,2,3 --intra glm \
+                     --template a,b --learning-rate 0.1 --beta2 0.7 --seed 18446744073709551615";
+        let learning: Learning = settings::<super::Train, _>(words);
+        assert_eq!((learning.tune.name(), learning.keep.name()), ("full", "no-qkv"));
+        assert_eq!((learning.levels, learning.beta2), (vec![1.0, 2.0, 3.0], 0.7));
+        assert_eq!((learning.rules.intra.name(), learning.seed), ("glm", u64::MAX));
+        assert_eq!(learning.rules.template, ["a", "b"]);
+    }
+}

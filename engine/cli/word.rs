@@ -1,0 +1,57 @@
+//! Values of flags: words that an enum below declares, numbers that are numbers.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Arg, Command};
+use std::any::TypeId;
+use std::str::FromStr;
+
+/// An enum of the floors below whose values have words.
+pub trait Words: FromStr<Err = anyhow::Error> + Clone + Send + Sync + 'static {
+    /// All of them.
+    const NAMES: &'static [&'static str];
+}
+
+/// Takes the words of `T` and no others; a wrong one is answered with all.
+pub fn word<T: Words>() -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(T::NAMES).try_map(|name| name.parse::<T>())
+}
+
+macro_rules! words {
+    ($($name:path)*) => { $(impl Words for $name { const NAMES: &'static [&'static str] = <$name>::NAMES; })* };
+}
+
+mod listed {
+    use super::Words;
+    use crate::recommender::answer::{Constrain, Mode, Segment};
+    use crate::recommender::budget::Keeps;
+    use crate::recommender::learn::{Order, Tuned};
+    use crate::recommender::open::{Curve, Storage};
+    use crate::recommender::rules::{Match, PartA, PartB, PlainRun};
+    use crate::recommender::Split;
+
+    words!(Constrain Mode Segment Keeps Order Tuned Curve Storage Match PartA PartB PlainRun Split);
+}
+
+/// The same command line, in which no number of any verb is infinite or none at all.
+pub fn finite(command: Command) -> Command {
+    command.mut_args(finite_argument).mut_subcommands(finite)
+}
+
+fn finite_argument(argument: Arg) -> Arg {
+    let kind = argument.get_value_parser().type_id();
+    if kind == TypeId::of::<f64>() {
+        argument.value_parser(number::<f64>)
+    } else if kind == TypeId::of::<f32>() {
+        argument.value_parser(number::<f32>)
+    } else {
+        argument
+    }
+}
+
+fn number<T: FromStr + Copy + Into<f64>>(text: &str) -> Result<T, String> {
+    let number: T = text.parse().map_err(|_| "expected a number".to_owned())?;
+    match number.into().is_finite() {
+        true => Ok(number),
+        false => Err("expected a finite number".to_owned()),
+    }
+}

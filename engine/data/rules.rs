@@ -1,0 +1,152 @@
+//! The rules of rows: every switch that decides how a history becomes tokens, positions and a
+//! template's words. One value for training and for asking, so that what was learnt is what is
+//! asked.
+
+use super::intra::{EncIntra, Ids, Intra, IntraMode};
+use super::sample::{PartAEos, SampleBuilder, SampleOptions};
+use super::task::Tasks;
+use super::template::{Template, Templates};
+use super::Dataset;
+use crate::base::Fault;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+crate::named! {
+    /// What numbers the tokens of part B (R26, R27).
+    pub enum PartB: "intra" {
+        /// The entity automaton.
+        Entity = "entity",
+        /// 1, 2, 3 … across the span, as GLM was trained.
+        Glm = "glm",
+    }
+}
+
+crate::named! {
+    /// What numbers the entity tokens of part A (R23).
+    pub enum PartA: "enc-intra" {
+        /// 1 … n.
+        One = "one",
+        /// 0 … n−1.
+        Zero = "zero",
+        /// All 0.
+        Off = "off",
+    }
+}
+
+crate::named! {
+    /// What follows a failed match of the automaton (R30).
+    pub enum Match: "trie-match" {
+        /// An entity that begins inside it is looked for.
+        Rescan = "rescan",
+        /// Begin anew behind it.
+        Simple = "simple",
+    }
+}
+
+crate::named! {
+    /// How separate tokens of part B are numbered (R32).
+    pub enum PlainRun: "plain-run" {
+        /// Each has 1.
+        Restart = "restart",
+        /// A run counts as one unit.
+        Grow = "grow",
+    }
+}
+
+/// How rows are made. Keys of its serde form are the settings' names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Rules {
+    /// Ids of the prompt templates; training draws among them, asking takes the first.
+    pub template: Vec<String>,
+    /// A file of templates beside the built-in ones.
+    pub templates: Option<PathBuf>,
+    /// Behaviours shown at most, drawn over the age windows of 10/30/60 % (R8); 0 = all that fit.
+    pub behaviours: usize,
+    /// Rows of a sample at most; the oldest history goes first.
+    pub max_row: usize,
+    /// Ids of part B.
+    pub intra: PartB,
+    /// Ids of part A; with [`PartB::Glm`] they are all 0.
+    pub enc_intra: PartA,
+    /// What follows a failed match.
+    pub trie_match: Match,
+    /// Id with which later units of a span begin, 1 or 2 (R31).
+    pub restart: u32,
+    /// How separate tokens are numbered.
+    pub plain_run: PlainRun,
+}
+
+impl Default for Rules {
+    fn default() -> Rules {
+        Rules {
+            template: vec!["2-3".to_owned()],
+            templates: None,
+            behaviours: 0,
+            max_row: 1024,
+            intra: PartB::Entity,
+            enc_intra: PartA::One,
+            trie_match: Match::Rescan,
+            restart: 1,
+            plain_run: PlainRun::Restart,
+        }
+    }
+}
+
+/// What rows are for: held-out templates are never trained on (R39).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Examples to learn from.
+    Training,
+    /// Prompts to answer.
+    Decoding,
+}
+
+impl Rules {
+    /// Rows and prompts of `dataset` for a model with position tables of `max_positions` + 1 rows.
+    /// Refuses a template that is not there or, for training, held out.
+    pub fn tasks<'a>(
+        &self,
+        dataset: &'a Dataset,
+        max_positions: usize,
+        purpose: Purpose,
+        seed: u64,
+    ) -> Result<Tasks<'a>> {
+        let glm = self.intra == PartB::Glm;
+        let mode = IntraMode {
+            ids: if glm { Ids::Glm } else { Ids::Entity },
+            rescan: self.trie_match == Match::Rescan,
+            restart: self.restart,
+            plain_grow: self.plain_run == PlainRun::Grow,
+        };
+        let enc_intra = match self.enc_intra {
+            _ if glm => EncIntra::Off,
+            PartA::Off => EncIntra::Off,
+            PartA::Zero => EncIntra::Zero,
+            PartA::One => EncIntra::One,
+        };
+        let options = SampleOptions {
+            part_a_eos: PartAEos::Always,
+            enc_intra,
+            max_row: self.max_row.min(max_positions),
+            last_position: max_positions as u32,
+        };
+        let intra = Intra::new(dataset.pool(), mode);
+        let builder = SampleBuilder::new(dataset.vocab().special(), intra, options);
+        let mut known = Templates::builtin();
+        if let Some(path) = &self.templates {
+            known.extend(Templates::load(path)?)?;
+        }
+        let ids = self.template.iter();
+        let chosen: Vec<&Template> = ids.map(|id| known.get(id)).collect::<Result<_>>()?;
+        if let (Purpose::Training, Some(held)) = (purpose, chosen.iter().find(|t| !t.seen)) {
+            return Err(Fault::Usage.error(format!(
+                "setting `template`: {}: expected a training template, got one held out for zero-shot \
+                 evaluation; choose another",
+                held.id
+            )));
+        }
+        Tasks::new(dataset, builder, &chosen, self.behaviours, seed)
+    }
+}

@@ -1,0 +1,253 @@
+//! Answers: what the model makes of questions, in groups that the memory plan finds room for.
+
+use super::budget::Beams;
+use super::question::{Asked, Rows};
+use super::Recommender;
+use crate::data::task::Tasks;
+use crate::data::Trie;
+use crate::decode::{self, greedy, recommend_each, score_all, Finished, Limits, Prompt, Rules};
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use std::time::Instant;
+
+crate::named! {
+    /// How items are found.
+    pub enum Mode: "mode" {
+        /// Beam search over the trie of the catalogue.
+        Trie = "trie",
+        /// Every item's likelihood: the reference for small catalogues.
+        ScoreAll = "score-all",
+    }
+}
+
+crate::named! {
+    /// What may fill a free text of one mask.
+    pub enum Constrain: "constrain" {
+        /// Anything.
+        None = "none",
+        /// Items of the catalogue.
+        Trie = "trie",
+    }
+}
+
+crate::named! {
+    /// Whether entities are recognised in free texts (R5).
+    pub enum Segment: "segment-free-text" {
+        /// They are.
+        Trie = "trie",
+        /// They are not.
+        None = "none",
+    }
+}
+
+/// How questions are answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Answers {
+    /// How items are found.
+    pub mode: Mode,
+    /// Beams of a search; as many more as items are left out.
+    pub beams: usize,
+    /// Items of an answer.
+    pub top: usize,
+    /// alpha of sum of log-probabilities / length^alpha.
+    pub length_penalty: f64,
+    /// Leave the history's items out of the lists, but for the target.
+    pub filter_history: bool,
+    /// What may fill a free text of one mask.
+    pub constrain: Constrain,
+    /// Whether entities are recognised in free texts.
+    pub segment_free_text: Segment,
+    /// Tokens of a free answer at most.
+    pub max_new_tokens: usize,
+}
+
+impl Default for Answers {
+    fn default() -> Answers {
+        Answers {
+            mode: Mode::Trie,
+            beams: 20,
+            top: 10,
+            length_penalty: 1.0,
+            filter_history: false,
+            constrain: Constrain::None,
+            segment_free_text: Segment::Trie,
+            max_new_tokens: 64,
+        }
+    }
+}
+
+/// An item of an answer, with all that recomputes its score elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// Number of the item in the data set.
+    pub item: u32,
+    /// Sum of log-probabilities / length^alpha.
+    pub score: f64,
+    /// The produced tokens, `[END]` included.
+    pub tokens: Vec<u32>,
+    /// Position and block position with which the tokens but `[END]` were fed back.
+    pub positions: [Vec<u32>; 2],
+    /// One a token.
+    pub log_probs: Vec<f32>,
+}
+
+/// The text that fills one mask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written {
+    /// The words, without white space around them.
+    pub text: String,
+    /// The produced tokens, without `[END]`.
+    pub tokens: Vec<u32>,
+    /// Position and block position with which they were fed back.
+    pub positions: [Vec<u32>; 2],
+    /// Whether the model ended the text itself, rather than the limit.
+    pub ended: bool,
+}
+
+/// What came of a question.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// The best items, best first.
+    Items(Vec<Scored>),
+    /// A text for each mask, in order.
+    Text(Vec<Written>),
+    /// Why the question could not be asked.
+    Refused(String),
+}
+
+/// An answer and what it cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answered {
+    /// What came of the question.
+    pub answer: Answer,
+    /// Seconds: the group's, shared equally.
+    pub seconds: f64,
+}
+
+/// What the model made of a question.
+enum Outcome {
+    Items(Vec<Finished>),
+    Text(Vec<decode::Answer>),
+    Refused,
+}
+
+impl Recommender {
+    /// The answers of a group, in its order. What they hold, but for the time, does not depend on
+    /// who is asked together, bit for bit. Fails only where the device does.
+    pub fn answer<'q>(&self, asked: impl IntoIterator<Item = &'q Asked>) -> Result<Vec<Answered>> {
+        let asked: Vec<&Asked> = asked.into_iter().collect();
+        self.parts(|tasks, catalogue| self.answer_with(tasks, catalogue, &asked))
+    }
+
+    fn answer_with(
+        &self,
+        tasks: &Tasks,
+        catalogue: &Trie,
+        asked: &[&Asked],
+    ) -> Result<Vec<Answered>> {
+        let begun = Instant::now();
+        let answers = &self.settings.answers;
+        let rules = |trie, width| Rules {
+            trie,
+            intra: tasks.builder().intra(),
+            end: tasks.builder().special().end,
+            width,
+            length_penalty: answers.length_penalty,
+            look_ahead: true,
+        };
+        let (mut searched, mut scored, mut written) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut search_at, mut score_at, mut write_at) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, asked) in asked.iter().enumerate() {
+            match &asked.rows {
+                Rows::Items { prompt, within, left_out } => {
+                    let trie = within.as_ref().unwrap_or(catalogue);
+                    if self.scores_all(within.as_ref()) {
+                        score_at.push(at);
+                        scored.push((rules(trie, answers.top + left_out.len()), prompt));
+                    } else {
+                        search_at.push(at);
+                        searched.push((rules(trie, answers.beams + left_out.len()), prompt));
+                    }
+                }
+                Rows::Text { blanks, .. } => {
+                    write_at.push(at);
+                    written.push(blanks);
+                }
+                Rows::Refused(_) => {}
+            }
+        }
+        let specials = self.dataset().vocab().specials();
+        let limits = Limits {
+            intra: tasks.builder().intra(),
+            start: tasks.builder().special().start,
+            end: tasks.builder().special().end,
+            specials: &specials,
+            tokens: answers.max_new_tokens,
+        };
+        let mut outcomes: Vec<Outcome> = asked.iter().map(|_| Outcome::Refused).collect();
+        let found = self.search(&searched)?;
+        search_at.iter().zip(found).for_each(|(&at, found)| outcomes[at] = Outcome::Items(found));
+        let found = score_all(&self.model, &scored)?;
+        score_at.iter().zip(found).for_each(|(&at, found)| outcomes[at] = Outcome::Items(found));
+        let texts = greedy(&self.model, &written, limits)?;
+        write_at.iter().zip(texts).for_each(|(&at, texts)| outcomes[at] = Outcome::Text(texts));
+        let seconds = begun.elapsed().as_secs_f64() / asked.len().max(1) as f64;
+        let answers = asked.iter().zip(outcomes).map(|(asked, outcome)| {
+            Ok(Answered { answer: self.read(catalogue, asked, outcome)?, seconds })
+        });
+        answers.collect()
+    }
+
+    /// What [`recommend_each`] finds, in groups that there is memory for.
+    fn search(&self, mut asked: &[(Rules, &Prompt)]) -> Result<Vec<Vec<Finished>>> {
+        let mut found = Vec::with_capacity(asked.len());
+        while !asked.is_empty() {
+            let rows: Vec<usize> = asked.iter().map(|(_, prompt)| prompt.sample.rows()).collect();
+            let beams = asked.iter().map(|(rules, _)| rules.width).max().unwrap_or(0);
+            let beams = Beams::items(self.dataset(), beams);
+            let (group, later) = asked.split_at(self.budget.together(&rows, beams));
+            found.extend(recommend_each(&self.model, group)?.0);
+            asked = later;
+        }
+        Ok(found)
+    }
+
+    /// Sequences as items, tokens as words.
+    fn read(&self, catalogue: &Trie, asked: &Asked, outcome: Outcome) -> Result<Answer> {
+        Ok(match (&asked.rows, outcome) {
+            (Rows::Items { prompt, within, left_out }, Outcome::Items(found)) => {
+                let trie = within.as_ref().unwrap_or(catalogue);
+                let all =
+                    found.iter().flat_map(|f| trie.members(f.node).iter().map(move |&i| (i, f)));
+                let shown = all.filter(|(item, _)| left_out.binary_search(item).is_err());
+                let scored = shown.take(self.settings.answers.top).map(|(item, found)| Scored {
+                    item,
+                    score: found.score,
+                    tokens: found.tokens.clone(),
+                    positions: fed_back(prompt.mask_position, &found.ids),
+                    log_probs: found.log_probs.clone(),
+                });
+                Answer::Items(scored.collect())
+            }
+            (Rows::Text { blanks, .. }, Outcome::Text(answers)) => {
+                let written = answers.into_iter().zip(&blanks.masks).map(|(answer, mask)| {
+                    Ok(Written {
+                        text: self.dataset().vocab().decode(&answer.tokens)?.trim().to_owned(),
+                        positions: fed_back(*mask, &answer.ids),
+                        tokens: answer.tokens,
+                        ended: answer.ended,
+                    })
+                });
+                Answer::Text(written.collect::<Result<_>>()?)
+            }
+            (Rows::Refused(why), _) => Answer::Refused(why.clone()),
+            _ => unreachable!("items are answered with items, texts with texts"),
+        })
+    }
+}
+
+/// Positions with which produced tokens are fed back: the mask's, and each its own intra id.
+fn fed_back(mask: u32, ids: &[u32]) -> [Vec<u32>; 2] {
+    [vec![mask; ids.len()], ids.to_vec()]
+}

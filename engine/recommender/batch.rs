@@ -1,0 +1,228 @@
+//! A batch: all questions of a data set, a file or a stream, answered into one output, from where
+//! an earlier run stopped.
+
+use super::line::{self, Labelled, RawLines};
+use super::predictions::{Output, Side};
+use super::queue::Queue;
+use super::{Answer, Question, Recommender, Settings, Split};
+use crate::base::Fault;
+use crate::data::task::sampled_users;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The families of tasks (R35).
+pub const TASKS: [&str; 5] = ["sequential", "direct", "rating", "explanation", "review"];
+
+/// What is asked and where the answers go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Job {
+    /// Of which model, under which rules.
+    #[serde(flatten)]
+    pub settings: Settings,
+    /// JSON lines to answer instead of the data's users; "-" = standard input.
+    pub prompts: Option<String>,
+    /// What is asked about users; of prompts, the task of a line that names none.
+    pub task: String,
+    /// Which event of every user is asked for, without prompts.
+    pub split: Split,
+    /// Only a seeded sample of this many users; 0 = all.
+    pub users: usize,
+    /// Questions answered together at most; no answer depends on it.
+    pub batch: usize,
+    /// Milliseconds that a line from a stream waits for company.
+    pub max_wait: u64,
+    /// Where the JSON lines go; "-" = standard output.
+    pub out: String,
+    /// Where a line a request goes with all that recomputes its scores elsewhere.
+    pub trace: Option<PathBuf>,
+}
+
+impl Default for Job {
+    fn default() -> Job {
+        Job {
+            settings: Settings::default(),
+            prompts: None,
+            task: "sequential".to_owned(),
+            split: Split::Test,
+            users: 0,
+            batch: 64,
+            max_wait: 10,
+            out: "-".to_owned(),
+            trace: None,
+        }
+    }
+}
+
+/// Where questions come from.
+enum Source {
+    /// Users of the data set with an event to ask for.
+    Users(Vec<u32>),
+    /// A file that can be read again.
+    File(PathBuf),
+    /// Lines that come when they come: standard input, a pipe.
+    Stream(Option<PathBuf>),
+}
+
+/// Told how a batch goes on.
+pub trait Watch {
+    /// It begins: so many questions in all where that is known, `done` of them answered before.
+    fn begun(&mut self, _total: Option<usize>, _done: usize) {}
+    /// So many more are answered.
+    fn answered(&mut self, _questions: usize) {}
+}
+
+impl Watch for () {}
+
+impl Job {
+    /// Refuses settings that contradict one another; [`Recommender::open`] judges those of the
+    /// model.
+    pub fn check(&self, resume: bool) -> Result<()> {
+        let refuse = |what: &str| Err(Fault::Usage.error(format!("decode: {what}")));
+        if self.batch == 0 {
+            return refuse("expected setting `batch` above 0; raise it");
+        }
+        if resume && self.out == "-" {
+            return refuse(
+                "setting `resume`: expected setting `out` to name a file to go on with, got standard \
+                 output; name the file",
+            );
+        }
+        if self.prompts.is_none() && self.task != "sequential" {
+            return refuse(&format!(
+                "setting `task = {}`: expected sequential for the users of setting `data`, got \
+                 another; ask for it with setting `prompts` and a text in every line",
+                self.task
+            ));
+        }
+        Ok(())
+    }
+
+    fn source(&self, recommender: &Recommender, resume: bool) -> Result<Source> {
+        let Some(prompts) = &self.prompts else {
+            let (dataset, seed) = (recommender.dataset(), self.settings.source.seed);
+            return Ok(Source::Users(sampled_users(dataset, self.split, self.users, seed)));
+        };
+        let stream = match prompts.as_str() {
+            "-" => None,
+            path => match Path::new(path).metadata() {
+                Ok(found) if found.is_file() => return Ok(Source::File(PathBuf::from(path))),
+                Ok(found) if !found.is_dir() => Some(PathBuf::from(path)),
+                Ok(_) => return Err(line::refuse_file(path, "a folder")),
+                Err(error) => return Err(line::refuse_file(path, &error.to_string())),
+            },
+        };
+        if resume {
+            return Err(Fault::Usage.error(format!(
+                "decode: setting `resume`: expected setting `prompts` FILE, whose lines can be read again, got \
+                 {prompts}; put the prompts into a file"
+            )));
+        }
+        Ok(Source::Stream(stream))
+    }
+}
+
+/// Answers all questions of `job`, in the order in which they were asked, each line written as it
+/// is done. With `resume` it goes on behind the last whole line. After `stop` says so, no further
+/// group is begun; lines that were read are still answered. Returns how many could not be asked.
+pub fn run(
+    recommender: &Recommender,
+    job: &Job,
+    resume: bool,
+    stop: fn() -> bool,
+    watch: &mut dyn Watch,
+) -> Result<usize> {
+    job.check(resume)?;
+    let dataset = recommender.dataset();
+    let source = job.source(recommender, resume)?;
+    let prompts_hash = match &source {
+        Source::File(path) => Some(line::hash(path)?),
+        _ => None,
+    };
+    let side = Side {
+        decode: Job { settings: recommender.settings().clone(), ..job.clone() },
+        data_hash: dataset.hash(),
+        device: recommender.model().device.name().to_owned(),
+        engine: env!("CARGO_PKG_VERSION").to_owned(),
+        prompts_hash,
+    };
+    let ids: Box<dyn Iterator<Item = Result<Value>>> = match &source {
+        Source::Users(users) => {
+            Box::new(users.iter().map(|&user| Ok(line::id(dataset.user(user).id))))
+        }
+        Source::File(path) => Box::new(line::ids(path)?),
+        Source::Stream(_) => Box::new(std::iter::empty()),
+    };
+    let (mut output, done) = Output::open(&side, resume, ids)?;
+    let total = match &source {
+        Source::Users(users) => Some(users.len()),
+        _ => None,
+    };
+    watch.begun(total, done);
+    let mut next = groups(recommender, job, &source, done, stop)?;
+    let mut refused = 0;
+    while let Some(questions) = next()? {
+        let answers = recommender.answer(questions.iter().map(|question| &question.asked))?;
+        let cannot = |answered: &&super::Answered| matches!(answered.answer, Answer::Refused(_));
+        refused += answers.iter().filter(cannot).count();
+        output.write(dataset, &questions, &answers)?;
+        watch.answered(questions.len());
+    }
+    Ok(refused)
+}
+
+/// Questions of a group, `None` when there are no more or somebody asked us to stop.
+type Next<'a> = Box<dyn FnMut() -> Result<Option<Vec<Labelled>>> + 'a>;
+
+/// The questions behind the first `done`, group by group.
+fn groups<'a>(
+    recommender: &'a Recommender,
+    job: &'a Job,
+    source: &'a Source,
+    done: usize,
+    stop: fn() -> bool,
+) -> Result<Next<'a>> {
+    let of_user = |user: u32| -> Result<Labelled> {
+        let question = Question::User { user, split: job.split };
+        let id = line::id(recommender.dataset().user(user).id);
+        Ok(Labelled { id, task: job.task.clone(), asked: recommender.ask(&question)? })
+    };
+    let of_line = |raw: &line::RawLine| line::ask(recommender, raw, &job.task);
+    Ok(match source {
+        Source::Users(users) => {
+            let mut chunks = users[done..].chunks(job.batch);
+            Box::new(move || match chunks.next() {
+                Some(users) if !stop() => {
+                    users.iter().map(|&user| of_user(user)).collect::<Result<_>>().map(Some)
+                }
+                _ => Ok(None),
+            })
+        }
+        Source::File(path) => {
+            let mut lines = RawLines::open(path)?;
+            for _ in 0..done {
+                lines.read()?;
+            }
+            Box::new(move || {
+                let mut questions = Vec::new();
+                while questions.len() < job.batch && !stop() {
+                    let Some(raw) = lines.read()? else { break };
+                    questions.push(of_line(&raw));
+                }
+                Ok(Some(questions).filter(|questions| !questions.is_empty()))
+            })
+        }
+        Source::Stream(path) => {
+            let lines = match path {
+                Some(path) => RawLines::open(path)?,
+                None => RawLines::standard_input()?,
+            };
+            let wait = Duration::from_millis(job.max_wait);
+            let queue = Queue::start(lines, job.batch, wait, stop);
+            Box::new(move || Ok(queue.next()?.map(|lines| lines.iter().map(of_line).collect())))
+        }
+    })
+}

@@ -1,0 +1,230 @@
+//! A checkpoint from nothing: a config, a tokenizer, and weights drawn at random.
+
+use super::open::Storage;
+use crate::base::{write_atomically, Dtype, Fault, Philox, Stream};
+use crate::data::Vocab;
+use crate::model::{encode, write_safetensors, Config, Entry, Family, Role, TensorSpec, HEAD};
+use anyhow::{Context, Result};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::{json, Value};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Which model is made, and where.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Creation {
+    /// The config.json that says what model it is.
+    pub model: PathBuf,
+    /// A tokenizer.json to put beside the weights.
+    pub tokenizer: Option<PathBuf>,
+    /// Set vocab_size to the number of the tokenizer's ids, rounded up to `vocab_multiple`.
+    pub vocab_from_tokenizer: bool,
+    /// What the vocabulary is rounded up to.
+    pub vocab_multiple: u32,
+    /// How the weights are stored.
+    pub dtype: Storage,
+    /// The checkpoint folder to make.
+    pub out: PathBuf,
+    /// Decides every weight.
+    pub seed: u64,
+    /// Threads that draw; 0 = one a core. No weight depends on it.
+    #[serde(skip)]
+    pub threads: usize,
+}
+
+impl Default for Creation {
+    fn default() -> Creation {
+        Creation {
+            model: PathBuf::new(),
+            tokenizer: None,
+            vocab_from_tokenizer: false,
+            vocab_multiple: 128,
+            dtype: Storage::F32,
+            out: PathBuf::new(),
+            seed: 0,
+            threads: 0,
+        }
+    }
+}
+
+/// A tensor that is drawn next.
+pub struct Tensor<'a> {
+    /// Its name in the file.
+    pub name: &'a str,
+    /// Its numbers.
+    pub count: usize,
+    /// The numbers of all tensors.
+    pub total: usize,
+}
+
+fn resolved(creation: &Creation) -> Result<String> {
+    toml::to_string(creation).map_err(|e| {
+        Fault::Usage.error(format!("settings: expected values that TOML can hold, got: {e}"))
+    })
+}
+
+/// Writes `config.json`, `model.safetensors`, `init.toml` (the settings) and, where one is given,
+/// `tokenizer.json`.
+///
+/// With L layers and σ = `initializer_range` (0.02): embeddings, query_key_value and dense_h_to_4h
+/// N(0, σ²); what writes into the residual, dense and dense_4h_to_h, N(0, σ²/2L); biases 0; layer
+/// norms 1 and 0. Source: the original's own start (docs/models.md). A weight is a function of
+/// seed, tensor and place; at most one tensor is in memory. Refuses a vocabulary with fewer ids
+/// than the tokenizer.
+pub fn create(args: &Creation, watch: &mut dyn FnMut(&Tensor) -> Result<()>) -> Result<usize> {
+    let mut json = read_json(&args.model)?;
+    let vocab = args.tokenizer.as_deref().map(Vocab::open).transpose()?;
+    if let (Some(vocab), true) = (&vocab, args.vocab_from_tokenizer) {
+        json["vocab_size"] = json!(vocab.size().next_multiple_of(args.vocab_multiple as usize));
+    }
+    json["torch_dtype"] = json!(args.dtype.torch());
+    let place = || format!("config: {}", args.model.display());
+    let config = Config::from_json(&json).map_err(|e| Fault::Model.wrap(e, place()))?;
+    if let Some(vocab) = vocab.as_ref().filter(|vocab| vocab.size() > config.vocabulary) {
+        return Err(Fault::Model.error(format!(
+            "{}: vocab_size: expected at least the {} ids of the tokenizer, got {}; set \
+            setting `vocab-from-tokenizer`",
+            place(),
+            vocab.size(),
+            config.vocabulary
+        )));
+    }
+    std::fs::create_dir_all(&args.out).with_context(|| {
+        format!(
+            "setting `out`: {}: expected a folder that can be made; choose another",
+            args.out.display()
+        )
+    })?;
+    let write = |name: &str, bytes: &[u8]| {
+        write_atomically(&args.out.join(name), |file| Ok(file.write_all(bytes)?))
+    };
+    // The weights last: a folder that has them has all.
+    write("config.json", format!("{}\n", serde_json::to_string_pretty(&json)?).as_bytes())?;
+    write("init.toml", resolved(args)?.as_bytes())?;
+    if let Some(vocab) = &vocab {
+        write("tokenizer.json", vocab.json())?;
+    }
+    write_weights(args, &config, watch)?;
+    Ok(config.parameters())
+}
+
+fn read_json(path: &Path) -> Result<Value> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        Fault::Model.error(format!(
+            "config: {shown}: expected a readable file, got {e}; check setting `model`"
+        ))
+    })?;
+    let json: Value = serde_json::from_str(&text).map_err(|e| {
+        Fault::Model.error(format!("config: {shown}:{}: expected JSON, got {e}", e.line()))
+    })?;
+    if !json.is_object() {
+        return Err(Fault::Model
+            .error(format!("config: {shown}: expected a JSON object, got another value")));
+    }
+    Ok(json)
+}
+
+fn write_weights(
+    args: &Creation,
+    config: &Config,
+    watch: &mut dyn FnMut(&Tensor) -> Result<()>,
+) -> Result<()> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads).build().map_err(|e| {
+        Fault::Device.error(format!(
+            "setting `threads`: expected threads that can be started, got {e}; ask for fewer"
+        ))
+    })?;
+    let dtype = args.dtype.dtype();
+    let mut specs: Vec<(usize, TensorSpec)> = config.tensors().into_iter().enumerate().collect();
+    if config.family == Family::ChatGlm {
+        // Published files hold the tied output matrix a second time.
+        specs.push((0, TensorSpec { name: HEAD.to_owned(), ..specs[0].1.clone() }));
+    }
+    let entries: Vec<Entry> =
+        specs.iter().map(|(_, s)| Entry { name: s.name.clone(), shape: s.shape, dtype }).collect();
+    let total: usize = specs.iter().map(|(_, s)| s.shape.count()).sum();
+    write_safetensors(&args.out.join("model.safetensors"), &entries, |i| {
+        let (number, spec) = &specs[i];
+        watch(&Tensor { name: &spec.name, count: spec.shape.count(), total })?;
+        let start = Start::of(spec.role, config);
+        let bytes =
+            pool.install(|| start.bytes(spec.shape.count(), dtype, args.seed, *number as u64));
+        Ok(bytes)
+    })
+}
+
+/// How a tensor begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Start {
+    Constant(f32),
+    /// Normal around 0 with this standard deviation.
+    Normal(f64),
+}
+
+impl Start {
+    fn of(role: Role, config: &Config) -> Start {
+        let range = f64::from(config.initializer_range);
+        match role {
+            Role::Embedding | Role::Position | Role::Linear => Start::Normal(range),
+            Role::LinearOut => Start::Normal(range / (2.0 * config.layers as f64).sqrt()),
+            Role::Bias | Role::NormBias => Start::Constant(0.0),
+            Role::NormWeight => Start::Constant(1.0),
+        }
+    }
+
+    /// The values as stored. Blocks are drawn on several threads, each from its own sequence.
+    fn bytes(self, count: usize, dtype: Dtype, seed: u64, tensor: u64) -> Vec<u8> {
+        const BLOCK: usize = 1 << 16;
+        let mut bytes = vec![0; count * dtype.size()];
+        bytes.par_chunks_mut(BLOCK * dtype.size()).enumerate().for_each(|(block, bytes)| {
+            let mut rng = Philox::new(seed, Stream::Init, (block as u64) << 40 | tensor);
+            let values: Vec<f32> = (0..bytes.len() / dtype.size())
+                .map(|_| match self {
+                    Start::Constant(value) => value,
+                    Start::Normal(deviation) => (deviation * rng.normal()) as f32,
+                })
+                .collect();
+            bytes.copy_from_slice(&encode(&values, dtype));
+        });
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(start: Start, count: usize, threads: usize) -> Vec<f32> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let bytes = pool.install(|| start.bytes(count, Dtype::F32, 3, 5));
+        bytes.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+
+    #[test]
+    fn weights_have_their_deviation_and_do_not_depend_on_threads() {
+        let count = 150_001;
+        let one = values(Start::Normal(0.02), count, 1);
+        assert!(one == values(Start::Normal(0.02), count, 3));
+        let mean = one.iter().map(|&x| f64::from(x)).sum::<f64>() / count as f64;
+        let square = one.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / count as f64;
+        // Four standard errors of each.
+        assert!(mean.abs() < 4.0 * 0.02 / (count as f64).sqrt(), "{mean}");
+        assert!((square.sqrt() / 0.02 - 1.0).abs() < 4.0 / (2.0 * count as f64).sqrt(), "{square}");
+    }
+
+    #[test]
+    fn each_role_has_its_start() {
+        let json = json!({"model_type": "glm", "num_layers": 8, "hidden_size": 8, "num_attention_heads": 2});
+        let config = Config::from_json(&json).unwrap();
+        let range = f64::from(0.02f32);
+        assert_eq!(Start::of(Role::Embedding, &config), Start::Normal(range));
+        assert_eq!(Start::of(Role::Linear, &config), Start::Normal(range));
+        assert_eq!(Start::of(Role::LinearOut, &config), Start::Normal(range / 4.0));
+        assert_eq!(Start::of(Role::Bias, &config), Start::Constant(0.0));
+        assert_eq!(Start::of(Role::NormWeight, &config), Start::Constant(1.0));
+        assert_eq!(Start::of(Role::NormBias, &config), Start::Constant(0.0));
+    }
+}

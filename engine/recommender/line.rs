@@ -1,0 +1,381 @@
+//! Prompts as JSON lines: `{"id", "task"?, "history": […], "profile"?, "candidates"?}` or
+//! `{"id", "task"?, "text", "candidates"?}`.
+
+use super::answer::{Answer, Answered, Scored, Written};
+use super::question::{Asked, Question, Rows};
+use super::Recommender;
+use crate::base::Fault;
+use crate::data::names::Name;
+use crate::data::source::attributes;
+use crate::data::Dataset;
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde_json::{json, Map, Value};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+/// Bytes of a line at most: what a broken host sends must not fill the memory.
+const LONGEST_LINE: usize = 16 << 20;
+
+/// A prompt as a line gives it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    pub id: Value,
+    pub task: Option<String>,
+    /// Names of items, oldest first.
+    pub history: Option<Vec<Value>>,
+    pub profile: Option<Map<String, Value>>,
+    /// Names of items.
+    pub candidates: Option<Vec<Value>>,
+    pub text: Option<String>,
+}
+
+/// A line that is no prompt.
+#[derive(Debug, PartialEq)]
+pub struct Refused {
+    /// The line's own id, null where none can be read.
+    pub id: Value,
+    pub error: String,
+}
+
+/// A line as it was read, without its end.
+pub enum RawLine {
+    Bytes(Vec<u8>),
+    TooLong,
+}
+
+impl RawLine {
+    /// Reads the prompt. Refuses what is no JSON object, an id that is neither a number nor a text,
+    /// and a key that means nothing.
+    pub fn parse(&self) -> Result<Line, Refused> {
+        let refuse = |id: &Value, error: String| Refused {
+            id: id.clone(),
+            error: format!("prompt: {error}"),
+        };
+        let RawLine::Bytes(bytes) = self else {
+            return Err(refuse(
+                &Value::Null,
+                format!(
+                    "expected a line of at most {LONGEST_LINE} bytes, got a longer one; shorten it"
+                ),
+            ));
+        };
+        let value: Value = serde_json::from_slice(bytes).map_err(|error| {
+            refuse(&Value::Null, format!("expected a JSON object, got: {error}; mend the line"))
+        })?;
+        let id = match &value {
+            Value::Object(object) => object.get("id").unwrap_or(&Value::Null).clone(),
+            _ => {
+                return Err(refuse(
+                    &Value::Null,
+                    "expected a JSON object, got another value; mend the line".to_owned(),
+                ))
+            }
+        };
+        if !id.is_number() && !id.is_string() {
+            return Err(refuse(
+                &Value::Null,
+                format!("id: expected a number or a text, got {id}; give every line one"),
+            ));
+        }
+        serde_json::from_value(value).map_err(|error| {
+            refuse(
+                &id,
+                format!(
+                    "expected id, task, history, profile, candidates, text, got: {error}; mend \
+                    the line"
+                ),
+            )
+        })
+    }
+}
+
+/// Lines one after another; the last one may lack its end.
+pub struct RawLines {
+    reader: BufReader<File>,
+    shown: String,
+}
+
+impl RawLines {
+    pub fn open(path: &Path) -> Result<RawLines> {
+        let shown = path.display().to_string();
+        let file = File::open(path).map_err(|error| refuse_file(&shown, &error.to_string()))?;
+        Ok(RawLines { reader: BufReader::new(file), shown })
+    }
+
+    /// Standard input. Nobody else may read it: what is read ahead stays here.
+    pub fn standard_input() -> Result<RawLines> {
+        let input = io::stdin().as_fd().try_clone_to_owned().context("standard input")?;
+        Ok(RawLines {
+            reader: BufReader::new(File::from(input)),
+            shown: "standard input".to_owned(),
+        })
+    }
+
+    /// The next line; may wait for it.
+    pub fn read(&mut self) -> Result<Option<RawLine>> {
+        read(&mut self.reader, LONGEST_LINE)
+            .with_context(|| format!("setting `prompts`: {}", self.shown))
+    }
+
+    /// Whether the next line is here already, so that reading it does not wait.
+    pub fn is_ready(&self) -> bool {
+        self.reader.buffer().contains(&b'\n')
+    }
+}
+
+fn read(reader: &mut impl BufRead, longest: usize) -> io::Result<Option<RawLine>> {
+    let mut line = Vec::new();
+    if reader.by_ref().take(longest as u64 + 1).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    } else if line.len() > longest {
+        reader.skip_until(b'\n')?;
+        return Ok(Some(RawLine::TooLong));
+    }
+    Ok(Some(RawLine::Bytes(line)))
+}
+
+/// The error of a file of prompts that cannot be read.
+pub fn refuse_file(path: &str, got: &str) -> anyhow::Error {
+    Fault::Usage.error(format!(
+        "setting `prompts`: {path}: expected a readable file of JSON lines, got {got}; check the path"
+    ))
+}
+
+/// The ids of a file's prompts, null where a line has none.
+pub fn ids(path: &Path) -> Result<impl Iterator<Item = Result<Value>>> {
+    let mut lines = RawLines::open(path)?;
+    Ok(std::iter::from_fn(move || {
+        let line = lines.read().transpose()?;
+        Some(line.map(|line| line.parse().map_or_else(|refused| refused.id, |line| line.id)))
+    }))
+}
+
+/// crc32 of a file of prompts.
+pub fn hash(path: &Path) -> Result<String> {
+    let mut lines = RawLines::open(path)?;
+    let mut crc = crc32fast::Hasher::new();
+    loop {
+        let bytes = lines
+            .reader
+            .fill_buf()
+            .with_context(|| format!("setting `prompts`: {}", lines.shown))?;
+        if bytes.is_empty() {
+            return Ok(format!("{:08x}", crc.finalize()));
+        }
+        crc.update(bytes);
+        let length = bytes.len();
+        lines.reader.consume(length);
+    }
+}
+
+/// A question with what its line says beside it.
+pub struct Labelled {
+    /// The line's own id.
+    pub id: Value,
+    /// What is asked, in one word.
+    pub task: String,
+    /// The question as rows, or why there are none.
+    pub asked: Asked,
+}
+
+/// A source id as JSON: a number where it is one.
+pub fn id(text: &str) -> Value {
+    match text.parse::<i64>() {
+        Ok(n) if n.to_string() == text => json!(n),
+        _ => json!(text),
+    }
+}
+
+/// What a line asks. A line that cannot be asked is a question too: its answer says why. `task` is
+/// the task of a line with a history that names none.
+pub fn ask(recommender: &Recommender, line: &RawLine, task: &str) -> Labelled {
+    let refuse = |id, why| Labelled { id, task: task.to_owned(), asked: Asked::refused(why) };
+    match line.parse() {
+        Err(refused) => refuse(refused.id, refused.error),
+        Ok(line) => {
+            let id = line.id.clone();
+            let read = question(line, task).and_then(|(task, question)| {
+                Ok(Labelled { id: id.clone(), task, asked: recommender.ask(&question)? })
+            });
+            read.unwrap_or_else(|error| refuse(id, format!("prompt: {error:#}")))
+        }
+    }
+}
+
+/// The task and the question of a line.
+fn question(line: Line, usual: &str) -> Result<(String, Question)> {
+    let Line { id: _, task, history, profile, candidates, text } = line;
+    let candidates = candidates.map(|values| names("candidates", values)).transpose()?;
+    match (history, text) {
+        (Some(history), None) => {
+            let task = task.unwrap_or_else(|| usual.to_owned());
+            if task != "sequential" {
+                return Err(Fault::Data.error(format!(
+                    "task: expected sequential beside a history, got {task}; ask for it by a text"
+                )));
+            }
+            let history = names("history", history)?;
+            let profile = profile_of(profile.unwrap_or_default())?;
+            Ok((task, Question::History { history, profile, candidates }))
+        }
+        (None, Some(text)) => {
+            if profile.is_some() {
+                return Err(Fault::Data.error(
+                    "profile: expected it beside a history, got a text; say it in the text",
+                ));
+            }
+            let task = task.unwrap_or_else(|| "text".to_owned());
+            Ok((task, Question::Text { text, candidates }))
+        }
+        (history, _) => Err(Fault::Data.error(format!(
+            "expected a history or a text, got {}; give one of them",
+            if history.is_some() { "both" } else { "neither" }
+        ))),
+    }
+}
+
+fn names(what: &str, values: Vec<Value>) -> Result<Vec<Name>> {
+    let names = values.into_iter().map(Name::try_from).collect::<Result<_>>();
+    names.with_context(|| what.to_owned())
+}
+
+/// What a profile says, as users' attributes say it; a list gives several values of one name (R6).
+fn profile_of(profile: Map<String, Value>) -> Result<Vec<(String, String)>> {
+    let mut pairs = Vec::new();
+    for (name, value) in profile {
+        let values = match value {
+            Value::Array(values) => values,
+            one => vec![one],
+        };
+        for value in values {
+            if value.is_array() || value.is_object() {
+                return Err(Fault::Data.error(format!(
+                    "profile: {name}: expected a text, a number or a list of these, got {value}; \
+                     flatten it"
+                )));
+            }
+            pairs.extend(attributes([(name.clone(), value)].into_iter().collect()));
+        }
+    }
+    Ok(pairs)
+}
+
+/// The line of an answer.
+pub fn answer(dataset: &Dataset, question: &Labelled, answered: &Answered) -> Value {
+    let Labelled { id: own, task, asked } = question;
+    if let Answer::Refused(why) = &answered.answer {
+        return json!({"id": own, "error": why});
+    }
+    let mut line = json!({"id": own, "task": task});
+    if let Some(template) = &asked.template {
+        line["template"] = json!(template);
+    }
+    if let Some(target) = asked.target {
+        line["target"] = id(dataset.item(target).id);
+    }
+    match &answered.answer {
+        Answer::Items(items) => {
+            let shown = items.iter().map(|found| {
+                let item = dataset.item(found.item);
+                json!({
+                    "item": id(item.id), "title": item.surface, "score": found.score, "valid": true,
+                })
+            });
+            line["items"] = shown.collect();
+        }
+        Answer::Text(written) => {
+            let texts: Vec<&str> = written.iter().map(|one| one.text.as_str()).collect();
+            line["text"] = json!(texts.join("\n"));
+            if texts.len() > 1 {
+                line["texts"] = json!(texts);
+            }
+            line["ended"] = json!(written.iter().all(|one| one.ended));
+        }
+        Answer::Refused(_) => unreachable!("refusals have left by now"),
+    }
+    if let Rows::Items { prompt: crate::decode::Prompt { sample: row, .. }, .. }
+    | Rows::Text { first: row, .. } = &asked.rows
+    {
+        line["tokens"] = json!(row.tokens.len());
+    }
+    line["seconds"] = json!((answered.seconds * 1e6).round() / 1e6);
+    line
+}
+
+/// The line of an answer's trace: all that recomputes its scores elsewhere.
+pub fn trace(dataset: &Dataset, question: &Labelled, answered: &Answered) -> Value {
+    let row = match &question.asked.rows {
+        Rows::Items { prompt, .. } => &prompt.sample,
+        Rows::Text { first, .. } => first,
+        Rows::Refused(_) => return answer(dataset, question, answered),
+    };
+    let prompt = json!({
+        "input_ids": row.tokens, "positions": row.positions, "context": row.context,
+    });
+    let mut line = json!({"id": question.id, "prompt": prompt});
+    let of_item = |found: &Scored| {
+        json!({
+            "item": id(dataset.item(found.item).id), "tokens": found.tokens,
+            "positions": found.positions, "log_probs": found.log_probs,
+        })
+    };
+    let of_text = |one: &Written| json!({"tokens": one.tokens, "positions": one.positions, "ended": one.ended});
+    match &answered.answer {
+        Answer::Items(items) => line["items"] = items.iter().map(of_item).collect(),
+        Answer::Text(written) => line["answers"] = written.iter().map(of_text).collect(),
+        Answer::Refused(_) => unreachable!("rows that exist are answered"),
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Line, Refused> {
+        RawLine::Bytes(line.as_bytes().to_vec()).parse()
+    }
+
+    #[test]
+    fn what_is_no_prompt_is_refused_with_its_id_where_there_is_one() {
+        for (line, id, words) in [
+            ("", Value::Null, "EOF"),
+            ("{\"id\": 1", Value::Null, "EOF"),
+            ("[1]", Value::Null, "another value"),
+            ("{\"text\": \"x\"}", Value::Null, "id: expected"),
+            ("{\"id\": [1]}", Value::Null, "got [1]"),
+            ("{\"id\": \"a\", \"histroy\": []}", "a".into(), "histroy"),
+            ("{\"id\": 7, \"history\": 3}", 7.into(), "sequence"),
+            ("\u{0}", Value::Null, "JSON object"),
+        ] {
+            let refused = parse(line).unwrap_err();
+            assert_eq!(refused.id, id, "{line}");
+            assert!(refused.error.contains(words), "{line}: {}", refused.error);
+        }
+        assert!(RawLine::Bytes(vec![0xff, 0xfe]).parse().is_err());
+        assert_eq!(
+            parse("{\"id\": \"a\", \"history\": [1, \"x\"]}").unwrap().history.unwrap().len(),
+            2
+        );
+    }
+
+    #[test]
+    fn a_line_too_long_is_passed_over_and_the_next_one_read() {
+        let mut input = b"12345\n123456\n1\nlast".as_slice();
+        let mut lines = Vec::new();
+        while let Some(line) = read(&mut input, 5).unwrap() {
+            lines.push(match line {
+                RawLine::Bytes(bytes) => String::from_utf8(bytes).unwrap(),
+                RawLine::TooLong => "too long".to_owned(),
+            });
+        }
+        assert_eq!(lines, ["12345", "too long", "1", "last"]);
+    }
+}

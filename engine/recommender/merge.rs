@@ -1,0 +1,52 @@
+//! A base and its adapter become one checkpoint: W' = W + scale·B·A in f32, rounded once.
+
+use super::open::{Source, Storage};
+use super::weights::find_weights;
+use crate::base::{write_atomically, Fault};
+use crate::model::Tune;
+use anyhow::{Context, Result};
+use std::io::Write;
+use std::path::Path;
+
+/// What was made.
+#[derive(Clone, Debug)]
+pub struct Merged {
+    /// The device that computed.
+    pub device: String,
+    /// Linears that the adapter adapted.
+    pub adapted: usize,
+    /// Numbers of the model.
+    pub parameters: usize,
+}
+
+/// Makes the checkpoint folder `out`: writes config.json and tokenizer.json of the base, then the weights.
+pub fn merge(source: &Source, out: &Path, dtype: Storage) -> Result<Merged> {
+    let base = find_weights(&source.weights)?;
+    let same = |a: &Path| a.canonicalize().ok();
+    if same(out).is_some() && same(out) == same(&base) {
+        return Err(Fault::Usage.error(format!(
+            "setting `out`: {}: expected another folder than the base's, got the same; the base must \
+            survive",
+            out.display()
+        )));
+    }
+    let source = Source { weights: base.clone(), ..source.clone() };
+    let (model, adapted) = source.load(&Tune::Nothing)?;
+    std::fs::create_dir_all(out).with_context(|| format!("setting `out`: {}", out.display()))?;
+    let text = std::fs::read_to_string(base.join("config.json"))?;
+    let mut config: serde_json::Value = serde_json::from_str(&text)?;
+    config["torch_dtype"] = dtype.torch().into();
+    let config = serde_json::to_string_pretty(&config)?;
+    write_atomically(&out.join("config.json"), |file| Ok(writeln!(file, "{config}")?))?;
+    let tokenizer = base.join("tokenizer.json");
+    if tokenizer.is_file() {
+        let bytes = std::fs::read(&tokenizer)?;
+        write_atomically(&out.join("tokenizer.json"), |file| Ok(file.write_all(&bytes)?))?;
+    }
+    model.save_weights(&out.join("model.safetensors"), dtype.dtype())?;
+    Ok(Merged {
+        device: model.device.name().to_owned(),
+        adapted,
+        parameters: model.config.parameters(),
+    })
+}

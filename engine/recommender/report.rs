@@ -1,0 +1,278 @@
+//! What predictions are worth: metrics of a file of answers, without model and chip.
+
+use super::predictions::Side;
+use crate::base::{write_atomically, Fault};
+use crate::data::Dataset;
+use crate::eval::bootstrap::Bootstrap;
+use crate::eval::curve::Curve;
+use crate::eval::evaluation::{evaluate, Options};
+use crate::eval::predictions::Reader;
+use crate::eval::report::{Data, Group, Verdict};
+use crate::eval::threshold::Threshold;
+use crate::eval::title_neighbours::Weights;
+use crate::eval::truth::Truth;
+use crate::eval::{html, markdown};
+use anyhow::{bail, Context, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fs::File;
+use std::io::{BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+pub use crate::eval::evaluation::{ItemRepr, Users};
+pub use crate::eval::ranking::Policy;
+pub use crate::eval::report::Report;
+pub use crate::eval::truth::Split;
+
+/// Which predictions are judged, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Judging {
+    /// The file of predictions; "-" = standard input.
+    pub predictions: PathBuf,
+    /// The `.bin` that they were made with.
+    pub data: PathBuf,
+    /// Where report.json, report.md and report.html go.
+    pub report: Option<PathBuf>,
+    /// The run whose metrics.jsonl the HTML report draws.
+    pub run: Option<PathBuf>,
+    /// What becomes of invalid and repeated outputs (E7).
+    pub policy: Policy,
+    /// Which event was to be predicted.
+    pub split: Split,
+    /// Whom the denominator counts; `None` = all, or those listed where the predictions' settings
+    /// name a limit (E8).
+    pub users: Option<Users>,
+    /// Leave the history's items out of every ranking (E15).
+    pub filter_history: bool,
+    /// Leave the baselines out.
+    pub no_baselines: bool,
+    /// What the model was shown in place of items; `None` = as the predictions' settings say.
+    pub item_repr: Option<ItemRepr>,
+    /// Weight of category names in the title baseline, not negative.
+    pub category_weight: f64,
+    /// Weight of an event beside the next one in the title baseline, from 0 to 1.
+    pub gamma: f64,
+    /// What must hold, such as "hr@10>=0.02".
+    pub threshold: Vec<String>,
+    /// Resamples behind the 95 % intervals, at least 1.
+    pub resamples: usize,
+    /// Decides the resamples.
+    pub seed: u64,
+}
+
+impl Default for Judging {
+    fn default() -> Judging {
+        let Weights { category, gamma } = Weights::default();
+        Judging {
+            predictions: PathBuf::new(),
+            data: PathBuf::new(),
+            report: None,
+            run: None,
+            policy: Policy::default(),
+            split: Split::default(),
+            users: None,
+            filter_history: false,
+            no_baselines: false,
+            item_repr: None,
+            category_weight: category,
+            gamma,
+            threshold: Vec::new(),
+            resamples: 1000,
+            seed: 0,
+        }
+    }
+}
+
+/// A judgement, and what its HTML page draws.
+pub struct Judged {
+    /// The tables and what they were made of.
+    pub report: Report,
+    curve: Option<Curve>,
+}
+
+/// Judges predictions. Refuses weights and thresholds out of range, and files that are no
+/// predictions; what it finds is [`Judged::verdict`]'s to refuse.
+pub fn judge(settings: &Judging) -> Result<Judged> {
+    let thresholds = settings.threshold.iter().map(|text| text.parse());
+    let thresholds = thresholds.collect::<Result<Vec<Threshold>>>()?;
+    check_weights(settings)?;
+    let dataset = Dataset::open(&settings.data)?;
+    // Read before the work, so that a wrong folder is said at once.
+    let curve = settings.run.as_deref().map(Curve::read).transpose()?;
+    let side = Side::beside(&settings.predictions)?.unwrap_or_default();
+    let report = report_of(settings, &Truth::of(&dataset), side, &thresholds)?;
+    Ok(Judged { report, curve })
+}
+
+fn check_weights(settings: &Judging) -> Result<()> {
+    for (name, value, highest) in
+        [("gamma", settings.gamma, 1.0), ("category-weight", settings.category_weight, f64::MAX)]
+    {
+        if !(0.0..=highest).contains(&value) {
+            let range = if highest == 1.0 { "from 0 to 1" } else { "that is not negative" };
+            bail!(Fault::Usage.error(format!(
+                "setting `{name}`: expected a number {range}, got {value}; choose another"
+            )));
+        }
+    }
+    if settings.resamples == 0 {
+        bail!(Fault::Usage.error("setting `resamples`: expected at least 1, got 0; 1000 is usual"));
+    }
+    Ok(())
+}
+
+/// Whether the predictions were made for a sample of the users on purpose: by our own side file,
+/// or by the `limit` of another program's.
+fn is_sample(settings: &Value) -> bool {
+    match Side::of(settings) {
+        Some(side) => side.decode.users > 0,
+        None => settings.get("limit").is_some_and(|limit| !limit.is_null()),
+    }
+}
+
+/// Reads and judges the predictions against `truth`.
+fn report_of(
+    args: &Judging,
+    truth: &Truth<'_>,
+    settings: Value,
+    thresholds: &[Threshold],
+) -> Result<Report> {
+    let start = Instant::now();
+    let reader = Reader::new(truth, args.split);
+    let name = args.predictions.display().to_string();
+    let groups = if name == "-" {
+        reader.read(std::io::stdin().lock(), "standard input")?
+    } else {
+        let file = File::open(&args.predictions);
+        let file = file.map_err(|e| {
+            Fault::Data.error(format!(
+                "predictions: {name}: expected a readable file, got {e}; check the path"
+            ))
+        })?;
+        reader.read(BufReader::with_capacity(1 << 20, file), &name)?
+    };
+    let limited = is_sample(&settings);
+    let users = args.users.unwrap_or(if limited { Users::Listed } else { Users::All });
+    let options = Options {
+        policy: args.policy,
+        split: args.split,
+        users,
+        filter_history: args.filter_history,
+        baselines: (!args.no_baselines)
+            .then_some(Weights { category: args.category_weight, gamma: args.gamma }),
+        item_repr: args.item_repr.or_else(|| item_repr(&settings)),
+        bootstrap: Bootstrap { resamples: args.resamples, seed: args.seed },
+    };
+    let findings = evaluate(truth, &groups, &options);
+    let verdicts = verdicts(&findings.groups, thresholds)?;
+    Ok(Report {
+        engine: env!("CARGO_PKG_VERSION"),
+        predictions: name,
+        data: Data {
+            name: truth.name.into(),
+            hash: format!("{:08x}", truth.hash),
+            items: truth.items.len(),
+            users: truth.users.len(),
+        },
+        split: args.split,
+        policy: args.policy,
+        filter_history: args.filter_history,
+        users,
+        seed: args.seed,
+        resamples: args.resamples,
+        settings,
+        groups: findings.groups,
+        spreads: findings.spreads,
+        warnings: findings.warnings,
+        broken: findings.broken,
+        thresholds: verdicts,
+        seconds: start.elapsed().as_secs_f64(),
+    })
+}
+
+/// What the predictions' settings say the model was shown.
+fn item_repr(settings: &Value) -> Option<ItemRepr> {
+    match settings.get("item-repr").or_else(|| settings.get("item_repr"))?.as_str()? {
+        "id" => Some(ItemRepr::Id),
+        "title" => Some(ItemRepr::Title),
+        _ => None,
+    }
+}
+
+/// Holds every threshold against the main row of each group that has its metric.
+fn verdicts(groups: &[Group], thresholds: &[Threshold]) -> Result<Vec<Verdict>> {
+    let mut verdicts = Vec::new();
+    for threshold in thresholds {
+        let before = verdicts.len();
+        for group in groups {
+            let metric = group.main().and_then(|row| row.metrics.get(&threshold.metric));
+            verdicts.extend(metric.map(|metric| Verdict {
+                threshold: threshold.to_string(),
+                group: group.title(),
+                value: metric.value,
+                holds: threshold.holds(metric.value),
+            }));
+        }
+        if verdicts.len() == before {
+            let main = groups.iter().filter_map(|group| group.main());
+            let names: Vec<&str> =
+                main.flat_map(|row| row.metrics.0.iter().map(|(name, _)| *name)).collect();
+            let expected = format!("expected one of {}", names.join(", "));
+            bail!(Fault::Usage.error(format!(
+                "setting `threshold`: {expected}, got {:?}; choose one",
+                threshold.metric
+            )));
+        }
+    }
+    Ok(verdicts)
+}
+
+impl Judged {
+    /// The tables as Markdown.
+    pub fn tables(&self) -> String {
+        markdown::tables(&self.report)
+    }
+
+    /// Writes report.json, report.md and report.html, each whole or not at all.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder).map_err(|e| {
+            let problem = format!("expected room to write, got {e}; check the folder and the disk");
+            Fault::Device.error(format!("report: {}: {problem}", folder.display()))
+        })?;
+        let report = &self.report;
+        let json = serde_json::to_string_pretty(report).context("report.json")? + "\n";
+        let (page, plain) = (html::page(report, self.curve.as_ref()), markdown::report(report));
+        for (name, text) in [("report.json", json), ("report.md", plain), ("report.html", page)] {
+            write_atomically(&folder.join(name), |file| Ok(file.write_all(text.as_bytes())?))
+                .context("report")?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a report that breaks a law or misses a threshold: laws first.
+    pub fn verdict(&self) -> Result<()> {
+        let report = &self.report;
+        if let Some(law) = report.broken.first() {
+            let words = format!(
+                "laws: {law}; {} broken in all, see the report; the metrics are wrong",
+                report.broken.len()
+            );
+            bail!(Fault::Check.error(words));
+        }
+        let failed: Vec<&Verdict> =
+            report.thresholds.iter().filter(|verdict| !verdict.holds).collect();
+        if let Some(first) = failed.first() {
+            let got = format!("expected {}, got {:.4}", first.threshold, first.value);
+            let words = format!(
+                "threshold: {}: {got}; {} of {} fail",
+                first.group,
+                failed.len(),
+                report.thresholds.len()
+            );
+            bail!(Fault::Check.error(words));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! A run folder: what training leaves, and the side files that say what it is. Written and read
+//! here alone.
+//!
+//! ```text
+//! config.toml         the settings, as they were resolved
+//! published.json      which step the model files are of, and why that one
+//! adapter_config.json, adapter_model.safetensors             the adapter, or with all weights
+//! config.json, model.safetensors, tokenizer.json             a checkpoint folder
+//! metrics.jsonl, checkpoints/                                floor 3's: see `train`
+//! ```
+
+use super::learn::{Learning, Tuned};
+use super::weights::find_weights;
+use crate::base::{write_atomically, Dtype, Fault};
+use crate::data::Dataset;
+use crate::model::{adapter_config, Model};
+use crate::train::State;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+const SETTINGS: &str = "config.toml";
+const PUBLISHED: &str = "published.json";
+
+/// Which step the model files of a run are of.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Published {
+    /// The step.
+    pub step: u64,
+    /// Its validation's NDCG@10, where it is the best by validation; `None` = it is the newest.
+    pub best: Option<f64>,
+}
+
+impl Published {
+    /// What is published of a state.
+    pub fn of(state: &State) -> Published {
+        match state.best {
+            Some((score, step)) => Published { step, best: Some(score) },
+            None => Published { step: state.step, best: None },
+        }
+    }
+}
+
+impl fmt::Display for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let step = self.step;
+        match self.best {
+            Some(score) => {
+                write!(f, "of step {step}, the best by validation: NDCG@10 {score:.4}")
+            }
+            None => write!(f, "of step {step}, the newest"),
+        }
+    }
+}
+
+/// A run folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run(PathBuf);
+
+impl Run {
+    /// The run in this folder, which need not be there yet.
+    pub fn at(folder: impl Into<PathBuf>) -> Run {
+        Run(folder.into())
+    }
+
+    /// The first `runs/<data>-<tune>-<n>` that does not exist.
+    pub fn free(dataset: &Dataset, tuned: Tuned) -> Run {
+        let numbered = |n: u32| PathBuf::from(format!("runs/{}-{tuned}-{n}", dataset.name()));
+        Run((1..).map(numbered).find(|path| !path.exists()).expect("some number is free"))
+    }
+
+    /// Whether a folder is a run.
+    pub fn is_at(folder: &Path) -> bool {
+        let has = |name: &str| folder.join(name).exists();
+        has(SETTINGS) && (has("metrics.jsonl") || has("checkpoints"))
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+
+    /// The settings with which it was trained. Refuses what is no settings file.
+    pub fn settings(&self) -> Result<Learning> {
+        let path = self.0.join(SETTINGS);
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        toml::from_str(&text).map_err(|e| {
+            Fault::Data.error(format!(
+                "run: {}: expected settings as TOML, got {}; is it a run?",
+                path.display(),
+                e.message()
+            ))
+        })
+    }
+
+    /// Which step the model files are of; `None` where nobody wrote it down.
+    pub fn published(&self) -> Result<Option<Published>> {
+        let path = self.0.join(PUBLISHED);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e).with_context(|| path.display().to_string()),
+        };
+        serde_json::from_slice(&bytes).map(Some).map_err(|e| {
+            let place = path.display();
+            Fault::Data.error(format!("run: {place}: expected step and best, got {e}; remove it"))
+        })
+    }
+
+    /// Writes the run's model files, an adapter as PEFT writes it or a whole weights folder, then
+    /// the settings, then what they are of.
+    pub fn publish(
+        &self,
+        settings: &Learning,
+        model: &Model,
+        dataset: &Dataset,
+        state: &State,
+    ) -> Result<()> {
+        let write = |name: &str, bytes: &[u8]| {
+            write_atomically(&self.0.join(name), |file| Ok(file.write_all(bytes)?))
+        };
+        if let Some(lora) = model.lora() {
+            let saved = settings.tune()?.saved_modules(&model.config);
+            let base = settings.weights.display().to_string();
+            let config = serde_json::to_string_pretty(&adapter_config(lora, &base, &saved))?;
+            model.save_adapter(&self.0.join("adapter_model.safetensors"))?;
+            write("adapter_config.json", format!("{config}\n").as_bytes())?;
+        } else {
+            model.save_weights(&self.0.join("model.safetensors"), Dtype::F32)?;
+            let config = std::fs::read(find_weights(&settings.weights)?.join("config.json"))?;
+            write("config.json", &config)?;
+            write("tokenizer.json", dataset.vocab().json())?;
+        }
+        let published = Published::of(state);
+        let resolved = settings.resolved()?;
+        let text = format!("# the model files are {published}\n{resolved}");
+        write(SETTINGS, text.as_bytes())?;
+        write(PUBLISHED, format!("{}\n", serde_json::to_string(&published)?).as_bytes())
+    }
+}
