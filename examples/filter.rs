@@ -1,10 +1,10 @@
-//! A filter of one's own: JSON lines in, JSON lines out, answered together where they come together.
+//! A filter of one's own: JSON lines in, JSON lines out; what comes together is answered together.
 //!
 //! `cargo run --release --example filter -- runs/toys toys.bin < questions.jsonl`
 
 use engine::recommender::line::{self, RawLines};
 use engine::recommender::queue::Queue;
-use engine::recommender::{Recommender, Settings};
+use engine::recommender::{Family, Recommender, Settings};
 use std::time::Duration;
 
 fn main() -> anyhow::Result<()> {
@@ -17,7 +17,7 @@ fn main() -> anyhow::Result<()> {
     let queue = Queue::start(lines, 64, Duration::from_millis(10), || false);
     while let Some(group) = queue.next()? {
         let asked: Vec<line::Labelled> =
-            group.iter().map(|raw| line::ask(&recommender, raw, "sequential")).collect();
+            group.iter().map(|raw| line::ask(&recommender, raw, Family::Sequential)).collect();
         let answers = recommender.answer(asked.iter().map(|labelled| &labelled.asked))?;
         for (labelled, answered) in asked.iter().zip(&answers) {
             println!("{}", line::answer(recommender.dataset(), labelled, answered));

@@ -2,22 +2,6 @@
 
 /// Declares an enum whose values have words: `ALL`, `NAMES`, `name()`, `Display`, `FromStr`, and
 /// serde by the word. The first value is the default.
-///
-/// ```
-/// engine::named! {
-///     /// What the sky does.
-///     pub enum Sky: "sky" {
-///         /// It shines.
-///         Clear = "clear",
-///         /// It rains.
-///         Wet = "wet",
-///     }
-/// }
-/// assert_eq!("wet".parse::<Sky>().unwrap(), Sky::Wet);
-/// assert_eq!(Sky::default().name(), "clear");
-/// assert!("snow".parse::<Sky>().unwrap_err().to_string().contains("clear or wet"));
-/// ```
-#[macro_export]
 macro_rules! named {
     ($(#[$about:meta])* pub enum $name:ident: $what:literal {
         $($(#[$doc:meta])* $value:ident = $word:literal,)+
@@ -83,4 +67,32 @@ pub fn unknown(what: &str, names: &[&str], word: &str) -> anyhow::Error {
         None => "nothing".to_owned(),
     };
     super::Fault::Usage.error(format!("{what}: expected {expected}, got {word:?}; choose one"))
+}
+
+pub(crate) use named;
+
+#[cfg(test)]
+mod tests {
+    named! {
+        /// What the sky does.
+        pub enum Sky: "sky" {
+            /// It shines.
+            Clear = "clear",
+            /// It rains.
+            Wet = "wet",
+        }
+    }
+
+    #[test]
+    fn words_go_both_ways() {
+        assert_eq!("wet".parse::<Sky>().unwrap(), Sky::Wet);
+        assert_eq!((Sky::default(), Sky::Wet.to_string().as_str()), (Sky::Clear, "wet"));
+        assert_eq!(serde_json::to_string(&Sky::ALL).unwrap(), "[\"clear\",\"wet\"]");
+        assert_eq!(serde_json::from_str::<Sky>("\"wet\"").unwrap(), Sky::Wet);
+        for wrong in ["\"snow\"", "3"] {
+            assert!(serde_json::from_str::<Sky>(wrong).is_err(), "{wrong}");
+        }
+        let refused = "snow".parse::<Sky>().unwrap_err().to_string();
+        assert_eq!(refused, "sky: expected clear or wet, got \"snow\"; choose one");
+    }
 }

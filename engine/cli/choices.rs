@@ -26,7 +26,7 @@ impl ValueEnum for Policy {
 
 impl ValueEnum for Split {
     fn value_variants<'a>() -> &'a [Split] {
-        &Split::ALL
+        Split::ALL
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {

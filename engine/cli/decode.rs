@@ -5,7 +5,8 @@ use super::progress::Progress;
 use super::settings::of_flags;
 use super::Global;
 use crate::base::Fault;
-use crate::recommender::batch::{self, Job, Watch};
+use crate::recommender::batch::{self, Watch};
+use crate::recommender::job::Job;
 use crate::recommender::Recommender;
 use anyhow::Result;
 
@@ -22,7 +23,7 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
     let mut job: Job = of_flags(args);
     job.check(args.resume)?;
     let source = &mut job.settings.source;
-    (source.device, source.threads) = (global.chosen_device(), global.threads);
+    (source.device, source.threads) = (global.chosen()?, global.threads);
     let recommender = Recommender::open(&job.settings)?;
     global.note_device(recommender.model().device.name());
     if let Some(adapter) = &args.adapter {

@@ -27,10 +27,11 @@ pub struct Demo {
 /// Makes a shop, trains a small GLM on it from nothing, recommends, and prints hits against
 /// popularity: the verbs that a user would call, one after another.
 pub fn run(args: &Demo, global: &Global) -> Result<()> {
-    let emulated = global.device().starts_with("emu");
+    let emulated = global.place()?.is_emulated();
     if emulated {
         global.note(
-            "demo: the emulator shows that every step runs as on a GPU; for learning it is too slow",
+            "demo: the emulator shows that every step runs as on a GPU; for learning it is too \
+            slow",
         );
     }
     let users = args.users.unwrap_or(if emulated { 24 } else { 1500 });

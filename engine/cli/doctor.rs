@@ -29,7 +29,7 @@ pub fn run(_: &Doctor, global: &Global) -> Result<()> {
         ("device cpu", "ready".to_owned()),
         ("kernels", kernels_in_binary()),
         ("driver", driver_line()),
-        ("device used", format!("{} unless --device says otherwise", global.device())),
+        ("device used", format!("{} unless --device says otherwise", global.place()?)),
     ];
     let gpus = match crate::device::gpus() {
         Ok(found) if found.is_empty() => {

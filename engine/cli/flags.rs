@@ -2,13 +2,12 @@
 //! be. What they mean is the settings' business, which have the same names.
 
 use super::word::word;
-use crate::recommender::answer::{Constrain, Mode, Segment};
-use crate::recommender::batch::TASKS;
 use crate::recommender::budget::Keeps;
-use crate::recommender::learn::{Order, Tuned};
-use crate::recommender::open::{Curve, Storage};
+use crate::recommender::learning::{Order, Tuned};
 use crate::recommender::rules::{Match, PartA, PartB, PlainRun};
-use crate::recommender::Split;
+use crate::recommender::settings::{Constrain, Mode, Segment};
+use crate::recommender::source::{Curve, Storage};
+use crate::recommender::{Family, Split};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -202,8 +201,8 @@ pub struct Decode {
     #[arg(long, value_name = "FILE|-")]
     pub prompts: Option<String>,
     /// What is asked about users; of prompts, the task of a line that names none
-    #[arg(long, default_value = "sequential", value_parser = TASKS)]
-    pub task: String,
+    #[arg(long, default_value = "sequential", value_parser = word::<Family>())]
+    pub task: Family,
     /// Which event of every user is asked for, without --prompts
     #[arg(long, default_value = "test", value_parser = word::<Split>())]
     pub split: Split,
@@ -268,8 +267,8 @@ pub struct Decode {
 mod tests {
     use crate::cli::settings::of_flags;
     use crate::cli::{eval::Eval, init::Init};
-    use crate::recommender::batch::Job;
     use crate::recommender::create::Creation;
+    use crate::recommender::job::Job;
     use crate::recommender::report::Judging;
     use crate::recommender::{Learning, Settings};
     use clap::Args;

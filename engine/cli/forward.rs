@@ -2,8 +2,8 @@
 
 use super::word::word;
 use super::Global;
-use crate::recommender::open::{Curve, Source, Storage};
 use crate::recommender::parity::{forward, Rows};
+use crate::recommender::source::{Curve, Source, Storage};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -50,7 +50,7 @@ pub fn run(args: &Forward, global: &Global) -> Result<()> {
         gelu: args.gelu,
         dtype: Some(args.dtype),
         seed: 0,
-        device: global.chosen_device(),
+        device: global.chosen()?,
         threads: global.threads,
     };
     let rows = Rows { inputs: &args.inputs, outputs: &args.outputs, gradients: args.gradients };

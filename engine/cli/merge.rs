@@ -3,7 +3,7 @@
 use super::word::word;
 use super::Global;
 use crate::recommender::merge::merge;
-use crate::recommender::open::{Source, Storage};
+use crate::recommender::source::{Source, Storage};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ pub fn run(args: &Merge, global: &Global) -> Result<()> {
         weights: args.weights.clone(),
         adapter: Some(args.adapter.clone()),
         dtype: Some(Storage::F32),
-        device: global.chosen_device(),
+        device: global.chosen()?,
         threads: global.threads,
         ..Source::default()
     };

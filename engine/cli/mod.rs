@@ -16,7 +16,7 @@
 //!
 //! The rest comes by itself: `--config FILE.toml` (see [`settings`]), `--threads`, `--quiet`, the
 //! printed settings, exit codes. A verb that computes opens its device first of all, with
-//! [`Global::open_device`]. One that saves calls [`interrupt::install`] and asks
+//! [`Global::chosen`]. One that saves calls [`interrupt::install`] and asks
 //! [`interrupt::signal`] between steps; one that has nothing to save calls [`interrupt::check`]
 //! there. `--seed` is global; a verb whose results depend on it declares its own field `seed: u64`
 //! (`#[arg(long, default_value_t = 0)]`), which then is what was typed on either side of the verb
@@ -47,7 +47,8 @@ pub mod settings;
 pub mod train;
 mod word;
 
-use crate::recommender::open::best_device;
+use crate::recommender::source::best_place;
+use crate::recommender::Place;
 use anyhow::Result;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
@@ -90,15 +91,15 @@ pub struct Global {
 }
 
 impl Global {
-    /// The device that was asked for; `None` = the best there is.
-    pub fn chosen_device(&self) -> Option<String> {
-        self.device.clone()
+    /// The device that was asked for; `None` = the best there is. Refuses words that name none.
+    pub fn chosen(&self) -> Result<Option<Place>> {
+        self.device.as_deref().map(str::parse).transpose()
     }
 
     /// The device to open: the one that was asked for, otherwise the best that this binary and this
-    /// machine have.
-    pub fn device(&self) -> &str {
-        self.device.as_deref().unwrap_or_else(|| best_device())
+    /// machine have. Refuses words that name none.
+    pub fn place(&self) -> Result<Place> {
+        Ok(self.chosen()?.unwrap_or_else(best_place))
     }
 
     /// Says which device was taken where nobody named one.

@@ -6,7 +6,8 @@ use super::progress::Progress;
 use super::settings::of_flags;
 use super::Global;
 use crate::base::text::amount;
-use crate::recommender::learn::{learn, Begun, End, Learning, Report, Watch};
+use crate::recommender::learn::{learn, Begun, End, Report, Watch};
+use crate::recommender::learning::Learning;
 use anyhow::Result;
 
 pub use super::flags::Train;
@@ -14,7 +15,7 @@ pub use super::flags::Train;
 /// Trains and leaves a run folder.
 pub fn run(args: &Train, global: &Global) -> Result<()> {
     let settings = Learning {
-        device: global.chosen_device(),
+        device: global.chosen()?,
         threads: global.threads,
         keep_checkpoints: args.keep_checkpoints,
         max_minutes: args.max_minutes,

@@ -22,14 +22,14 @@ macro_rules! words {
 
 mod listed {
     use super::Words;
-    use crate::recommender::answer::{Constrain, Mode, Segment};
     use crate::recommender::budget::Keeps;
-    use crate::recommender::learn::{Order, Tuned};
-    use crate::recommender::open::{Curve, Storage};
+    use crate::recommender::learning::{Order, Tuned};
     use crate::recommender::rules::{Match, PartA, PartB, PlainRun};
-    use crate::recommender::Split;
+    use crate::recommender::settings::{Constrain, Mode, Segment};
+    use crate::recommender::source::{Curve, Storage};
+    use crate::recommender::{Family, Split};
 
-    words!(Constrain Mode Segment Keeps Order Tuned Curve Storage Match PartA PartB PlainRun Split);
+    words!(Family Constrain Mode Segment Keeps Order Tuned Curve Storage Match PartA PartB PlainRun Split);
 }
 
 /// The same command line, in which no number of any verb is infinite or none at all.

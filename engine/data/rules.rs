@@ -7,12 +7,13 @@ use super::sample::{PartAEos, SampleBuilder, SampleOptions};
 use super::task::Tasks;
 use super::template::{Template, Templates};
 use super::Dataset;
+use crate::base::named::named;
 use crate::base::Fault;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-crate::named! {
+named! {
     /// What numbers the tokens of part B (R26, R27).
     pub enum PartB: "intra" {
         /// The entity automaton.
@@ -22,7 +23,7 @@ crate::named! {
     }
 }
 
-crate::named! {
+named! {
     /// What numbers the entity tokens of part A (R23).
     pub enum PartA: "enc-intra" {
         /// 1 … n.
@@ -34,7 +35,7 @@ crate::named! {
     }
 }
 
-crate::named! {
+named! {
     /// What follows a failed match of the automaton (R30).
     pub enum Match: "trie-match" {
         /// An entity that begins inside it is looked for.
@@ -44,7 +45,7 @@ crate::named! {
     }
 }
 
-crate::named! {
+named! {
     /// How separate tokens of part B are numbered (R32).
     pub enum PlainRun: "plain-run" {
         /// Each has 1.
@@ -142,7 +143,8 @@ impl Rules {
         let chosen: Vec<&Template> = ids.map(|id| known.get(id)).collect::<Result<_>>()?;
         if let (Purpose::Training, Some(held)) = (purpose, chosen.iter().find(|t| !t.seen)) {
             return Err(Fault::Usage.error(format!(
-                "setting `template`: {}: expected a training template, got one held out for zero-shot \
+                "setting `template`: {}: expected a training template, got one held out for \
+                zero-shot \
                  evaluation; choose another",
                 held.id
             )));

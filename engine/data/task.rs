@@ -8,37 +8,25 @@ use super::sample::{Prompt, Sample, SampleBuilder};
 use super::span::Masking;
 use super::template::{Answer, Field, Fields, Form, Template};
 use super::text::{attributes_text, behaviour_text, display_name, sentence_ends, Encoder, Windows};
+use crate::base::named::named;
 use crate::base::{Fault, Philox, Stream};
 use anyhow::Result;
-use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// Users with fewer events have no held-out ones: they are training only.
 pub const FEWEST: usize = 3;
 
-/// Which of a user's events is asked for: leave-one-out. All before it are shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Split {
-    /// The last event.
-    #[default]
-    Test,
-    /// The last but one.
-    Validation,
+named! {
+    /// Which of a user's events is asked for: leave-one-out. All before it are shown.
+    pub enum Split: "split" {
+        /// The last event is asked for.
+        Test = "test",
+        /// The last but one is.
+        Validation = "validation",
+    }
 }
 
 impl Split {
-    /// Both, in the order in which a list of choices shows them.
-    pub const ALL: [Split; 2] = [Split::Test, Split::Validation];
-
-    /// The word for it in settings and reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Split::Test => "test",
-            Split::Validation => "validation",
-        }
-    }
-
     /// Number of events shown of `events`: the place of the one that is asked for. None where there
     /// are fewer than [`FEWEST`].
     pub fn shown(self, events: usize) -> Option<usize> {

@@ -196,7 +196,7 @@ impl<'a> Reader<'a> {
                 )
             })?;
             let task = line.task.as_deref().map_or(Ok(Family::Sequential), str::parse);
-            let task = task.map_err(|problem| refuse("task", problem))?;
+            let task = task.map_err(|problem| refuse("predictions", problem.to_string()))?;
             let template = line.template.clone().unwrap_or_default();
             let family = Asked::of(task, &template, line.reference.is_some());
             let family = family.map_err(|problem| refuse("task", problem))?;

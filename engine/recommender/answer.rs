@@ -1,81 +1,13 @@
 //! Answers: what the model makes of questions, in groups that the memory plan finds room for.
 
 use super::budget::Beams;
+use super::open::Recommender;
 use super::question::{Asked, Rows};
-use super::Recommender;
 use crate::data::task::Tasks;
 use crate::data::Trie;
 use crate::decode::{self, greedy, recommend_each, score_all, Finished, Limits, Prompt, Rules};
 use anyhow::Result;
-use serde::{Deserialize, Serialize};
 use std::time::Instant;
-
-crate::named! {
-    /// How items are found.
-    pub enum Mode: "mode" {
-        /// Beam search over the trie of the catalogue.
-        Trie = "trie",
-        /// Every item's likelihood: the reference for small catalogues.
-        ScoreAll = "score-all",
-    }
-}
-
-crate::named! {
-    /// What may fill a free text of one mask.
-    pub enum Constrain: "constrain" {
-        /// Anything.
-        None = "none",
-        /// Items of the catalogue.
-        Trie = "trie",
-    }
-}
-
-crate::named! {
-    /// Whether entities are recognised in free texts (R5).
-    pub enum Segment: "segment-free-text" {
-        /// They are.
-        Trie = "trie",
-        /// They are not.
-        None = "none",
-    }
-}
-
-/// How questions are answered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
-pub struct Answers {
-    /// How items are found.
-    pub mode: Mode,
-    /// Beams of a search; as many more as items are left out.
-    pub beams: usize,
-    /// Items of an answer.
-    pub top: usize,
-    /// alpha of sum of log-probabilities / length^alpha.
-    pub length_penalty: f64,
-    /// Leave the history's items out of the lists, but for the target.
-    pub filter_history: bool,
-    /// What may fill a free text of one mask.
-    pub constrain: Constrain,
-    /// Whether entities are recognised in free texts.
-    pub segment_free_text: Segment,
-    /// Tokens of a free answer at most.
-    pub max_new_tokens: usize,
-}
-
-impl Default for Answers {
-    fn default() -> Answers {
-        Answers {
-            mode: Mode::Trie,
-            beams: 20,
-            top: 10,
-            length_penalty: 1.0,
-            filter_history: false,
-            constrain: Constrain::None,
-            segment_free_text: Segment::Trie,
-            max_new_tokens: 64,
-        }
-    }
-}
 
 /// An item of an answer, with all that recomputes its score elsewhere.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,61 +1,19 @@
 //! A batch: all questions of a data set, a file or a stream, answered into one output, from where
 //! an earlier run stopped.
 
+use super::answer::{Answer, Answered};
+use super::job::Job;
 use super::line::{self, Labelled, RawLines};
+use super::open::Recommender;
 use super::predictions::{Output, Side};
+use super::question::Question;
 use super::queue::Queue;
-use super::{Answer, Question, Recommender, Settings, Split};
 use crate::base::Fault;
 use crate::data::task::sampled_users;
 use anyhow::Result;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// The families of tasks (R35).
-pub const TASKS: [&str; 5] = ["sequential", "direct", "rating", "explanation", "review"];
-
-/// What is asked and where the answers go.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
-pub struct Job {
-    /// Of which model, under which rules.
-    #[serde(flatten)]
-    pub settings: Settings,
-    /// JSON lines to answer instead of the data's users; "-" = standard input.
-    pub prompts: Option<String>,
-    /// What is asked about users; of prompts, the task of a line that names none.
-    pub task: String,
-    /// Which event of every user is asked for, without prompts.
-    pub split: Split,
-    /// Only a seeded sample of this many users; 0 = all.
-    pub users: usize,
-    /// Questions answered together at most; no answer depends on it.
-    pub batch: usize,
-    /// Milliseconds that a line from a stream waits for company.
-    pub max_wait: u64,
-    /// Where the JSON lines go; "-" = standard output.
-    pub out: String,
-    /// Where a line a request goes with all that recomputes its scores elsewhere.
-    pub trace: Option<PathBuf>,
-}
-
-impl Default for Job {
-    fn default() -> Job {
-        Job {
-            settings: Settings::default(),
-            prompts: None,
-            task: "sequential".to_owned(),
-            split: Split::Test,
-            users: 0,
-            batch: 64,
-            max_wait: 10,
-            out: "-".to_owned(),
-            trace: None,
-        }
-    }
-}
 
 /// Where questions come from.
 enum Source {
@@ -77,52 +35,29 @@ pub trait Watch {
 
 impl Watch for () {}
 
-impl Job {
-    /// Refuses settings that contradict one another; [`Recommender::open`] judges those of the
-    /// model.
-    pub fn check(&self, resume: bool) -> Result<()> {
-        let refuse = |what: &str| Err(Fault::Usage.error(format!("decode: {what}")));
-        if self.batch == 0 {
-            return refuse("expected setting `batch` above 0; raise it");
-        }
-        if resume && self.out == "-" {
-            return refuse(
-                "setting `resume`: expected setting `out` to name a file to go on with, got standard \
-                 output; name the file",
-            );
-        }
-        if self.prompts.is_none() && self.task != "sequential" {
-            return refuse(&format!(
-                "setting `task = {}`: expected sequential for the users of setting `data`, got \
-                 another; ask for it with setting `prompts` and a text in every line",
-                self.task
-            ));
-        }
-        Ok(())
+/// Where the questions of a job come from.
+fn source_of(job: &Job, recommender: &Recommender, resume: bool) -> Result<Source> {
+    let Some(prompts) = &job.prompts else {
+        let (dataset, seed) = (recommender.dataset(), job.settings.source.seed);
+        return Ok(Source::Users(sampled_users(dataset, job.split, job.users, seed)));
+    };
+    let stream = match prompts.as_str() {
+        "-" => None,
+        path => match Path::new(path).metadata() {
+            Ok(found) if found.is_file() => return Ok(Source::File(PathBuf::from(path))),
+            Ok(found) if !found.is_dir() => Some(PathBuf::from(path)),
+            Ok(_) => return Err(line::refuse_file(path, "a folder")),
+            Err(error) => return Err(line::refuse_file(path, &error.to_string())),
+        },
+    };
+    if resume {
+        return Err(Fault::Usage.error(format!(
+            "decode: setting `resume`: expected setting `prompts` FILE, whose lines can be read \
+            again, got \
+             {prompts}; put the prompts into a file"
+        )));
     }
-
-    fn source(&self, recommender: &Recommender, resume: bool) -> Result<Source> {
-        let Some(prompts) = &self.prompts else {
-            let (dataset, seed) = (recommender.dataset(), self.settings.source.seed);
-            return Ok(Source::Users(sampled_users(dataset, self.split, self.users, seed)));
-        };
-        let stream = match prompts.as_str() {
-            "-" => None,
-            path => match Path::new(path).metadata() {
-                Ok(found) if found.is_file() => return Ok(Source::File(PathBuf::from(path))),
-                Ok(found) if !found.is_dir() => Some(PathBuf::from(path)),
-                Ok(_) => return Err(line::refuse_file(path, "a folder")),
-                Err(error) => return Err(line::refuse_file(path, &error.to_string())),
-            },
-        };
-        if resume {
-            return Err(Fault::Usage.error(format!(
-                "decode: setting `resume`: expected setting `prompts` FILE, whose lines can be read again, got \
-                 {prompts}; put the prompts into a file"
-            )));
-        }
-        Ok(Source::Stream(stream))
-    }
+    Ok(Source::Stream(stream))
 }
 
 /// Answers all questions of `job`, in the order in which they were asked, each line written as it
@@ -137,7 +72,7 @@ pub fn run(
 ) -> Result<usize> {
     job.check(resume)?;
     let dataset = recommender.dataset();
-    let source = job.source(recommender, resume)?;
+    let source = source_of(job, recommender, resume)?;
     let prompts_hash = match &source {
         Source::File(path) => Some(line::hash(path)?),
         _ => None,
@@ -166,7 +101,7 @@ pub fn run(
     let mut refused = 0;
     while let Some(questions) = next()? {
         let answers = recommender.answer(questions.iter().map(|question| &question.asked))?;
-        let cannot = |answered: &&super::Answered| matches!(answered.answer, Answer::Refused(_));
+        let cannot = |answered: &&Answered| matches!(answered.answer, Answer::Refused(_));
         refused += answers.iter().filter(cannot).count();
         output.write(dataset, &questions, &answers)?;
         watch.answered(questions.len());
@@ -188,9 +123,9 @@ fn groups<'a>(
     let of_user = |user: u32| -> Result<Labelled> {
         let question = Question::User { user, split: job.split };
         let id = line::id(recommender.dataset().user(user).id);
-        Ok(Labelled { id, task: job.task.clone(), asked: recommender.ask(&question)? })
+        Ok(Labelled { id, task: job.task.to_string(), asked: recommender.ask(&question)? })
     };
-    let of_line = |raw: &line::RawLine| line::ask(recommender, raw, &job.task);
+    let of_line = |raw: &line::RawLine| line::ask(recommender, raw, job.task);
     Ok(match source {
         Source::Users(users) => {
             let mut chunks = users[done..].chunks(job.batch);

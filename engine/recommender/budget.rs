@@ -1,6 +1,7 @@
 //! What fits the memory of a device: what layers keep for their backward, how many prompts are
 //! answered together. Neither changes a number that is computed.
 
+use crate::base::named::named;
 use crate::base::text::{amount, grouped};
 use crate::data::Dataset;
 use crate::model::plan::{
@@ -18,7 +19,7 @@ const OF_A_HOST: f64 = 0.5;
 /// Requests that a validation during training decodes together.
 pub const VALIDATION_GROUP: usize = 64;
 
-crate::named! {
+named! {
     /// What a layer keeps for its backward. No number depends on it.
     pub enum Keeps: "keep" {
         /// The most that there is memory for.
@@ -41,11 +42,6 @@ impl Keeps {
     pub fn keep(self) -> Option<Keep> {
         Keep::ALL.into_iter().find(|keep| keep.name() == self.name())
     }
-}
-
-/// Whether a device reads a memory-mapped checkpoint in place.
-pub fn reads_maps(device: &str) -> bool {
-    device == "cpu"
 }
 
 /// How many beams answer a prompt, and how far they go.
@@ -165,7 +161,8 @@ mod tests {
     use crate::model::{Config, LoraConfig};
 
     fn budget(limit: u64) -> Budget {
-        let config = serde_json::json!({"model_type": "glm", "num_layers": 4, "hidden_size": 64, "num_attention_heads": 4,
+        let config = serde_json::json!({
+            "model_type": "glm", "num_layers": 4, "hidden_size": 64, "num_attention_heads": 4,
             "vocab_size": 500, "max_sequence_length": 128});
         let setup = Setup {
             config: Config::from_json(&config).unwrap(),

@@ -1,6 +1,6 @@
 //! A checkpoint from nothing: a config, a tokenizer, and weights drawn at random.
 
-use super::open::Storage;
+use super::source::Storage;
 use crate::base::{write_atomically, Dtype, Fault, Philox, Stream};
 use crate::data::Vocab;
 use crate::model::{encode, write_safetensors, Config, Entry, Family, Role, TensorSpec, HEAD};
@@ -217,7 +217,9 @@ mod tests {
 
     #[test]
     fn each_role_has_its_start() {
-        let json = json!({"model_type": "glm", "num_layers": 8, "hidden_size": 8, "num_attention_heads": 2});
+        let json = json!({
+            "model_type": "glm", "num_layers": 8, "hidden_size": 8, "num_attention_heads": 2,
+        });
         let config = Config::from_json(&json).unwrap();
         let range = f64::from(0.02f32);
         assert_eq!(Start::of(Role::Embedding, &config), Start::Normal(range));

@@ -1,274 +1,22 @@
 //! Learning: a data set and a checkpoint become a run.
 
-use super::budget::{training, Beams, Budget, Keeps, VALIDATION_GROUP};
-use super::open::{Curve, Source, Storage};
+use super::budget::{training, Beams, Budget, VALIDATION_GROUP};
+use super::learning::Learning;
 use super::run::Run;
 use crate::base::Fault;
-use crate::data::rules::{Purpose, Rules};
-use crate::data::span::{Masking, SpanOrder};
+use crate::data::rules::Purpose;
 use crate::data::task::{examples_of_step, sampled_users, Mix, Split, Tasks};
 use crate::data::{batch, Batch, Dataset, Sample, Trie};
 use crate::decode;
+use crate::eval::ranking::ndcg;
 use crate::model::plan::Decoding;
-use crate::model::{Keep, LoraConfig, Model, Rates, Tune};
-use crate::train::{self, Hooks, Hyper, Schedule, State};
+use crate::model::{Keep, Model, Rates};
+use crate::train::{self, Hooks, State};
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
 use std::path::PathBuf;
 
 pub use crate::train::{End, Report};
-
-crate::named! {
-    /// What of a model is trained.
-    pub enum Tuned: "tune" {
-        /// A low-rank adapter.
-        Lora = "lora",
-        /// Every weight.
-        Full = "full",
-    }
-}
-
-crate::named! {
-    /// In which order part B holds its spans (R14).
-    pub enum Order: "span-order" {
-        /// As the text has them.
-        Chrono = "chrono",
-        /// Shuffled, as GLM does.
-        Shuffle = "shuffle",
-    }
-}
-
-/// What is learnt, from what and how. Keys of the serde form are the settings' names; all but
-/// `out` decide the numbers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
-pub struct Learning {
-    /// The checkpoint folder to start from.
-    pub weights: PathBuf,
-    /// The prepared `.bin`.
-    pub data: PathBuf,
-    /// The run folder; `None` = `runs/<data>-<tune>-<n>`.
-    pub out: Option<PathBuf>,
-    /// An adapter, or every weight.
-    pub tune: Tuned,
-    /// Rank of the adapter.
-    pub rank: usize,
-    /// alpha of the adapter's scale alpha / rank.
-    pub alpha: f64,
-    /// Dropout of what the adapter reads.
-    pub lora_dropout: f32,
-    /// Linears that take an adapter.
-    pub targets: Vec<String>,
-    /// Train both position tables beside the adapter (R38).
-    pub train_positions: bool,
-    /// Passes over the users.
-    pub epochs: f64,
-    /// Examples of an optimiser step.
-    pub batch: usize,
-    /// Rows computed at once; a step is cut into as many micro-batches as that takes.
-    pub batch_rows: usize,
-    /// Highest rate of the schedule.
-    pub learning_rate: f64,
-    /// Share of the steps during which the rate rises.
-    pub warmup: f64,
-    /// AdamW's first decay.
-    pub beta1: f32,
-    /// AdamW's second decay.
-    pub beta2: f32,
-    /// AdamW's weight decay.
-    pub weight_decay: f32,
-    /// Largest gradient norm; 0 = no clipping.
-    pub clip: f32,
-    /// Dropout of embeddings and sub-layer outputs; `None` = the config's for every weight, else 0.
-    pub dropout: Option<f32>,
-    /// Dropout of attention probabilities; `None` = as `dropout`.
-    pub attention_dropout: Option<f32>,
-    /// What a layer keeps for its backward.
-    pub keep: Keeps,
-    /// Share of blank infilling among the examples; the rest asks for the next item (R40).
-    pub mix: f64,
-    /// Probability that an example begins at a random event instead of the user's first.
-    pub windows: f64,
-    /// Weights of entity-, sentence- and document-level masks.
-    pub levels: Vec<f64>,
-    /// Smallest share of the tokens that a document-level span masks.
-    pub document_min: f64,
-    /// Probability that a document-level span is the suffix.
-    pub document_suffix: f64,
-    /// Share of the tokens masked at entity and sentence level.
-    pub mask_ratio: f64,
-    /// Order of the spans of part B.
-    pub span_order: Order,
-    /// How rows are made.
-    #[serde(flatten)]
-    pub rules: Rules,
-    /// Steps between validations; 0 = none.
-    pub validate_every: u64,
-    /// Users of a validation; 0 = all.
-    pub validate_users: usize,
-    /// Beams of a validation.
-    pub validate_beams: usize,
-    /// alpha of a validation's sum of log-probabilities / length^alpha.
-    pub validate_length_penalty: f64,
-    /// Validations without gain after which the run ends; 0 = never.
-    pub patience: u32,
-    /// Steps between checkpoints.
-    pub checkpoint_every: u64,
-    /// The form of GELU; `None` = the config's.
-    pub gelu: Option<Curve>,
-    /// Storage of weights and activations; `None` = as usual for the device.
-    pub dtype: Option<Storage>,
-    /// Decides order, spans and dropout.
-    pub seed: u64,
-    /// "cpu", "cuda:N" or "emu"; `None` = the best there is.
-    #[serde(skip)]
-    pub device: Option<String>,
-    /// Worker threads of the CPU device; 0 = one a core.
-    #[serde(skip)]
-    pub threads: usize,
-    /// Checkpoints that stay.
-    #[serde(skip, default = "newest_two")]
-    pub keep_checkpoints: usize,
-    /// Stop, saved, after so many minutes of training; 0 = no limit.
-    #[serde(skip)]
-    pub max_minutes: f64,
-}
-
-fn newest_two() -> usize {
-    2
-}
-
-impl Default for Learning {
-    fn default() -> Learning {
-        let words = ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"];
-        Learning {
-            weights: PathBuf::new(),
-            data: PathBuf::new(),
-            out: None,
-            tune: Tuned::Lora,
-            rank: 8,
-            alpha: 16.0,
-            lora_dropout: 0.0,
-            targets: words.map(str::to_owned).to_vec(),
-            train_positions: false,
-            epochs: 8.0,
-            batch: 128,
-            batch_rows: 8192,
-            learning_rate: 1e-5,
-            warmup: 0.05,
-            beta1: 0.9,
-            beta2: 0.95,
-            weight_decay: 0.01,
-            clip: 1.0,
-            dropout: None,
-            attention_dropout: None,
-            keep: Keeps::Auto,
-            mix: 0.5,
-            windows: 0.0,
-            levels: vec![0.4, 0.3, 0.3],
-            document_min: 0.5,
-            document_suffix: 0.5,
-            mask_ratio: 0.15,
-            span_order: Order::Chrono,
-            rules: Rules::default(),
-            validate_every: 200,
-            validate_users: 500,
-            validate_beams: 10,
-            validate_length_penalty: 1.0,
-            patience: 0,
-            checkpoint_every: 200,
-            gelu: None,
-            dtype: None,
-            seed: 0,
-            device: None,
-            threads: 0,
-            keep_checkpoints: newest_two(),
-            max_minutes: 0.0,
-        }
-    }
-}
-
-impl Learning {
-    /// The usual settings for a weights folder and a `.bin`.
-    pub fn new(weights: impl Into<PathBuf>, data: impl Into<PathBuf>) -> Learning {
-        Learning { weights: weights.into(), data: data.into(), ..Learning::default() }
-    }
-
-    /// The settings as TOML, without what does not change the numbers.
-    pub fn resolved(&self) -> Result<String> {
-        let decisive = Learning { out: None, ..self.clone() };
-        toml::to_string(&decisive).map_err(|e| {
-            Fault::Usage.error(format!(
-                "settings: expected values that TOML can hold, got one it cannot: {e}"
-            ))
-        })
-    }
-
-    fn source(&self) -> Source {
-        Source {
-            weights: self.weights.clone(),
-            adapter: None,
-            gelu: self.gelu,
-            dtype: self.dtype,
-            seed: self.seed,
-            device: self.device.clone(),
-            threads: self.threads,
-        }
-    }
-
-    /// What the model is told to train. Refuses a word that names no linear.
-    pub fn tune(&self) -> Result<Tune> {
-        if self.tune == Tuned::Full {
-            return Ok(Tune::Full);
-        }
-        let config = LoraConfig {
-            rank: self.rank,
-            alpha: self.alpha,
-            dropout: self.lora_dropout,
-            targets: LoraConfig::targets_of(&self.targets)?,
-            rank_stabilised: false,
-        };
-        Ok(Tune::Lora { config, positions: self.train_positions })
-    }
-
-    fn mix(&self) -> Result<Mix> {
-        let mix: [f64; 3] = self.levels.as_slice().try_into().map_err(|_| {
-            Fault::Usage
-                .error(format!("setting `levels`: expected three weights, got {:?}", self.levels))
-        })?;
-        let masking = Masking {
-            mix,
-            ratio: self.mask_ratio,
-            doc_min: self.document_min,
-            doc_suffix: self.document_suffix,
-            order: match self.span_order {
-                Order::Shuffle => SpanOrder::Shuffle,
-                Order::Chrono => SpanOrder::Chrono,
-            },
-            ..Masking::default()
-        };
-        masking.check()?;
-        Ok(Mix { masking, blanks: self.mix, windows: self.windows })
-    }
-
-    fn schedule(&self, learners: usize) -> Schedule {
-        let total = ((self.epochs * learners as f64) / self.batch as f64).ceil() as u64;
-        let warmup = (self.warmup * total as f64) as u64;
-        Schedule { peak: self.learning_rate, warmup, total, floor: 0.0 }
-    }
-
-    fn hyper(&self) -> Hyper {
-        Hyper {
-            beta1: self.beta1,
-            beta2: self.beta2,
-            epsilon: 1e-8,
-            weight_decay: self.weight_decay,
-            clip: self.clip,
-            decay_all: false,
-        }
-    }
-}
 
 /// What a run is, before its first step.
 #[derive(Clone, Debug)]
@@ -324,8 +72,10 @@ pub struct Learned {
 pub fn learn(settings: &Learning, resume: bool, watch: &mut dyn Watch) -> Result<Learned> {
     let above_zero = settings.batch > 0 && settings.epochs > 0.0 && settings.learning_rate > 0.0;
     if !above_zero {
-        return Err(Fault::Usage
-            .error("train: expected setting `batch`, setting `epochs` and setting `learning-rate` above 0; raise them"));
+        return Err(Fault::Usage.error(
+            "train: expected setting `batch`, setting `epochs` and setting `learning-rate` \
+                above 0; raise them",
+        ));
     }
     let tune = settings.tune()?;
     // The device decides the default, and the default decides the numbers: a resume must ask for
@@ -343,7 +93,8 @@ pub fn learn(settings: &Learning, resume: bool, watch: &mut dyn Watch) -> Result
     let shown = || run.folder().display().to_string();
     if !resume && !train::checkpoint::list(run.folder())?.is_empty() {
         return Err(Fault::Usage.error(format!(
-            "setting `out`: {}: expected a new run, got one with checkpoints; add setting `resume` or choose another \
+            "setting `out`: {}: expected a new run, got one with checkpoints; add setting `resume` \
+            or choose another \
              folder",
             shown()
         )));
@@ -487,10 +238,10 @@ impl<'a> Validation<'a> {
             let (found, _) = decode::recommend(model, rules, &prompts)?;
             for (found, target) in found.iter().zip(targets) {
                 let ranked = found.iter().flat_map(|f| self.catalogue.members(f.node));
-                if let Some(rank) = ranked.take(10).position(|&item| item == target) {
-                    hits += 1;
-                    gain += 1.0 / (rank as f64 + 2.0).log2();
-                }
+                let rank = ranked.take(10).position(|&item| item == target);
+                let rank = rank.map(|at| at as u32 + 1);
+                hits += usize::from(rank.is_some());
+                gain += ndcg(rank, 10);
             }
         }
         let n = self.users.len().max(1) as f64;

@@ -2,12 +2,12 @@
 //! `{"id", "task"?, "text", "candidates"?}`.
 
 use super::answer::{Answer, Answered, Scored, Written};
+use super::open::Recommender;
 use super::question::{Asked, Question, Rows};
-use super::Recommender;
 use crate::base::Fault;
 use crate::data::names::Name;
 use crate::data::source::attributes;
-use crate::data::Dataset;
+use crate::data::{Dataset, Family};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::{json, Map, Value};
@@ -144,7 +144,8 @@ fn read(reader: &mut impl BufRead, longest: usize) -> io::Result<Option<RawLine>
 /// The error of a file of prompts that cannot be read.
 pub fn refuse_file(path: &str, got: &str) -> anyhow::Error {
     Fault::Usage.error(format!(
-        "setting `prompts`: {path}: expected a readable file of JSON lines, got {got}; check the path"
+        "setting `prompts`: {path}: expected a readable file of JSON lines, got {got}; check the \
+        path"
     ))
 }
 
@@ -195,8 +196,8 @@ pub fn id(text: &str) -> Value {
 
 /// What a line asks. A line that cannot be asked is a question too: its answer says why. `task` is
 /// the task of a line with a history that names none.
-pub fn ask(recommender: &Recommender, line: &RawLine, task: &str) -> Labelled {
-    let refuse = |id, why| Labelled { id, task: task.to_owned(), asked: Asked::refused(why) };
+pub fn ask(recommender: &Recommender, line: &RawLine, task: Family) -> Labelled {
+    let refuse = |id, why| Labelled { id, task: task.to_string(), asked: Asked::refused(why) };
     match line.parse() {
         Err(refused) => refuse(refused.id, refused.error),
         Ok(line) => {
@@ -210,13 +211,13 @@ pub fn ask(recommender: &Recommender, line: &RawLine, task: &str) -> Labelled {
 }
 
 /// The task and the question of a line.
-fn question(line: Line, usual: &str) -> Result<(String, Question)> {
+fn question(line: Line, usual: Family) -> Result<(String, Question)> {
     let Line { id: _, task, history, profile, candidates, text } = line;
     let candidates = candidates.map(|values| names("candidates", values)).transpose()?;
     match (history, text) {
         (Some(history), None) => {
-            let task = task.unwrap_or_else(|| usual.to_owned());
-            if task != "sequential" {
+            let task = task.unwrap_or_else(|| usual.to_string());
+            if task != Family::Sequential.name() {
                 return Err(Fault::Data.error(format!(
                     "task: expected sequential beside a history, got {task}; ask for it by a text"
                 )));
@@ -326,7 +327,10 @@ pub fn trace(dataset: &Dataset, question: &Labelled, answered: &Answered) -> Val
             "positions": found.positions, "log_probs": found.log_probs,
         })
     };
-    let of_text = |one: &Written| json!({"tokens": one.tokens, "positions": one.positions, "ended": one.ended});
+    let of_text = |one: &Written| {
+        let Written { tokens, positions, ended, .. } = one;
+        json!({"tokens": tokens, "positions": positions, "ended": ended})
+    };
     match &answered.answer {
         Answer::Items(items) => line["items"] = items.iter().map(of_item).collect(),
         Answer::Text(written) => line["answers"] = written.iter().map(of_text).collect(),

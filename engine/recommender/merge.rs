@@ -1,6 +1,6 @@
 //! A base and its adapter become one checkpoint: W' = W + scale·B·A in f32, rounded once.
 
-use super::open::{Source, Storage};
+use super::source::{Source, Storage};
 use super::weights::find_weights;
 use crate::base::{write_atomically, Fault};
 use crate::model::Tune;
@@ -19,13 +19,15 @@ pub struct Merged {
     pub parameters: usize,
 }
 
-/// Makes the checkpoint folder `out`: writes config.json and tokenizer.json of the base, then the weights.
+/// Makes the checkpoint folder `out`: writes config.json and tokenizer.json of the base, then the
+/// weights.
 pub fn merge(source: &Source, out: &Path, dtype: Storage) -> Result<Merged> {
     let base = find_weights(&source.weights)?;
     let same = |a: &Path| a.canonicalize().ok();
     if same(out).is_some() && same(out) == same(&base) {
         return Err(Fault::Usage.error(format!(
-            "setting `out`: {}: expected another folder than the base's, got the same; the base must \
+            "setting `out`: {}: expected another folder than the base's, got the same; the base \
+            must \
             survive",
             out.display()
         )));

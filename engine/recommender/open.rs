@@ -1,149 +1,118 @@
-//! From folders and files to a model that is ready: device, weights, adapter, and the data set
-//! that must fit them.
+//! A model, a data set and the rules between them, opened.
 
-use super::weights::find_weights;
-use crate::base::{Dtype, Fault};
-use crate::data::{Dataset, Vocab};
-use crate::device::{gpus, Device, Gelu};
-use crate::model::{Adapter, Checkpoint, Config, Model, Tune};
+use super::budget::Budget;
+use super::settings::Settings;
+use crate::base::Fault;
+use crate::data::rules::Purpose;
+use crate::data::task::Tasks;
+use crate::data::{Dataset, Names, Trie};
+use crate::model::{LoraConfig, Model, Tune};
 use anyhow::Result;
-use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use self_cell::self_cell;
 
-crate::named! {
-    /// How weights and activations are stored.
-    pub enum Storage: "dtype" {
-        /// 32-bit floats.
-        F32 = "f32",
-        /// IEEE half precision.
-        F16 = "f16",
-        /// The upper half of an f32.
-        Bf16 = "bf16",
-    }
+/// What is derived from the data set and read for every question.
+struct Parts<'a> {
+    tasks: Tasks<'a>,
+    catalogue: Trie<'a>,
+    names: Names<'a>,
 }
 
-impl Storage {
-    /// How activations are stored where nobody says: bf16 on a GPU and its emulator, f32 on the CPU
-    /// and for full fine-tuning, whose weights are the masters.
-    pub fn of(device: &str, tune: &Tune) -> Storage {
-        match device {
-            "cpu" => Storage::F32,
-            _ if *tune == Tune::Full => Storage::F32,
-            _ => Storage::Bf16,
-        }
+self_cell!(
+    /// A data set and what is derived from it.
+    struct Shop {
+        owner: Dataset,
+        #[not_covariant]
+        dependent: Parts,
     }
+);
 
-    /// The same for the floors below.
-    pub fn dtype(self) -> Dtype {
-        match self {
-            Storage::F32 => Dtype::F32,
-            Storage::F16 => Dtype::F16,
-            Storage::Bf16 => Dtype::Bf16,
-        }
-    }
-
-    /// What `torch_dtype` of a config calls it.
-    pub fn torch(self) -> &'static str {
-        match self {
-            Storage::F32 => "float32",
-            Storage::F16 => "float16",
-            Storage::Bf16 => "bfloat16",
-        }
-    }
+/// A model that is ready to be asked about a data set.
+///
+/// ```no_run
+/// use engine::recommender::{Answer, Question, Recommender, Settings};
+///
+/// let recommender = Recommender::open(&Settings::new("runs/toys", "toys.bin"))?;
+/// let asked = recommender.ask(&Question::history(["Gloom", "Pandemic"]))?;
+/// for answered in recommender.answer([&asked])? {
+///     let Answer::Items(items) = answered.answer else { continue };
+///     for found in items {
+///         println!("{:8.3}  {}", found.score, recommender.dataset().item(found.item).surface);
+///     }
+/// }
+/// # anyhow::Ok(())
+/// ```
+///
+/// It belongs to the thread that uses it, one call at a time; the work inside a call is spread over
+/// the device's own threads.
+pub struct Recommender {
+    pub(super) settings: Settings,
+    pub(super) model: Model,
+    adapted: usize,
+    pub(super) budget: Budget,
+    shop: Shop,
 }
 
-crate::named! {
-    /// Which curve is called GELU, where the config's own word is not to decide.
-    pub enum Curve: "gelu" {
-        /// The form with tanh, with which the GLM weights were trained.
-        Tanh = "tanh",
-        /// The form with erf.
-        Erf = "erf",
-    }
-}
-
-/// Which model, on what.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
-pub struct Source {
-    /// A checkpoint folder, or its name in `$ENGINE_WEIGHTS` or `weights`.
-    pub weights: PathBuf,
-    /// A PEFT folder or a run folder.
-    pub adapter: Option<PathBuf>,
-    /// The form of GELU; `None` = the config's.
-    pub gelu: Option<Curve>,
-    /// Storage of weights and activations; `None` = [`Storage::of`] the device.
-    pub dtype: Option<Storage>,
-    /// Decides everything that is random.
-    pub seed: u64,
-    /// "cpu", "cuda:N" or "emu"; `None` = [`best_device`].
-    #[serde(skip)]
-    pub device: Option<String>,
-    /// Worker threads of the CPU device; 0 = one a core.
-    #[serde(skip)]
-    pub threads: usize,
-}
-
-impl Source {
-    /// The device's name.
-    pub fn device(&self) -> &str {
-        self.device.as_deref().unwrap_or_else(|| best_device())
-    }
-
-    /// How weights and activations are stored: as asked, or as usual for the device.
-    pub fn storage(&self, tune: &Tune) -> Storage {
-        self.dtype.unwrap_or_else(|| Storage::of(self.device(), tune))
-    }
-
-    /// Opens the device, then loads the model and its adapter. The second value is the number of
-    /// linears that the adapter adapts. Refuses what does not fit together.
-    pub fn load(&self, tune: &Tune) -> Result<(Model, usize)> {
-        let device = Device::open(self.device(), self.threads)?;
-        let folder = find_weights(&self.weights)?;
-        let mut config = Config::read(&folder.join("config.json"))?;
-        if let Some(curve) = self.gelu {
-            config.gelu = if curve == Curve::Erf { Gelu::Erf } else { Gelu::Tanh };
+impl Recommender {
+    /// Opens the device first, then model, adapter and data set. Refuses settings out of range,
+    /// and what does not fit together.
+    pub fn open(settings: &Settings) -> Result<Recommender> {
+        let answers = &settings.answers;
+        if [answers.beams, answers.top, answers.max_new_tokens].contains(&0) {
+            return Err(Fault::Usage.error(
+                "decode: expected setting `beams`, setting `top` and setting \
+                    `max-new-tokens` above 0; raise them",
+            ));
         }
-        let (checkpoint, dtype) = (Checkpoint::open(&folder)?, self.storage(tune).dtype());
-        let mut model = Model::load(&device, config, checkpoint, dtype, tune, self.seed)?;
-        let mut adapted = 0;
-        if let Some(adapter) = &self.adapter {
-            adapted = model.load_adapter(Adapter::open(adapter)?)?;
-        }
-        Ok((model, adapted))
+        let mut settings = settings.clone();
+        settings.source.dtype = Some(settings.source.storage(&Tune::Nothing));
+        let (model, adapted) = settings.source.load(&Tune::Nothing)?;
+        let dataset = Dataset::open(&settings.data)?;
+        settings.source.check(&model, &dataset)?;
+        let (positions, seed) = (model.config.max_positions, settings.source.seed);
+        let rules = &settings.rules;
+        let shop = Shop::try_new(dataset, |dataset| -> Result<Parts> {
+            let tasks = rules.tasks(dataset, positions, Purpose::Decoding, seed)?;
+            Ok(Parts { tasks, catalogue: dataset.catalogue(), names: Names::new(dataset) })
+        })?;
+        let adapter = |lora: &LoraConfig| Tune::Lora { config: lora.clone(), positions: false };
+        let budget = Budget::of(&model, &model.lora().map_or(Tune::Nothing, adapter))?;
+        Ok(Recommender { settings, model, adapted, budget, shop })
     }
 
-    /// Refuses a data set whose tokens `model` does not have, or that was made with another
-    /// tokenizer than the one beside the weights, where one is.
-    pub fn check(&self, model: &Model, dataset: &Dataset) -> Result<()> {
-        let (have, need) = (model.config.vocabulary, dataset.vocab().size());
-        if need > have {
-            return Err(Fault::Model.error(format!(
-                "data: {}: expected a tokenizer of at most {have} ids for this model, got {need}; \
-                 prepare it with the model's own tokenizer",
-                dataset.name()
-            )));
-        }
-        same_tokenizer(&find_weights(&self.weights)?, dataset)
+    /// What it was opened with; the storage of weights and activations is decided there.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
-}
 
-fn same_tokenizer(weights: &Path, dataset: &Dataset) -> Result<()> {
-    let path = weights.join("tokenizer.json");
-    match std::fs::read(&path) {
-        Ok(json) if json == dataset.vocab().json() => Ok(()),
-        Ok(_) => dataset.expect_vocab(&Vocab::open(&path)?),
-        Err(_) => Ok(()),
+    /// Items, users and tokenizer.
+    pub fn dataset(&self) -> &Dataset {
+        self.shop.borrow_owner()
     }
-}
 
-/// The best device that this binary and this machine have: the first GPU that the kernels run on,
-/// otherwise "cpu".
-pub fn best_device() -> &'static str {
-    static BEST: OnceLock<String> = OnceLock::new();
-    BEST.get_or_init(|| {
-        let gpus = if kernels::IMAGES.is_empty() { Vec::new() } else { gpus().unwrap_or_default() };
-        gpus.into_iter().find(|gpu| gpu.usable).map_or("cpu".to_owned(), |gpu| gpu.name)
-    })
+    /// The model itself.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Linears that the adapter adapts; 0 without one.
+    pub fn adapted(&self) -> usize {
+        self.adapted
+    }
+
+    /// What the memory plan knows of this model on this device.
+    pub fn plan(&self) -> &Budget {
+        &self.budget
+    }
+
+    pub(super) fn tasks<T>(&self, with: impl FnOnce(&Tasks) -> T) -> T {
+        self.shop.with_dependent(|_, parts| with(&parts.tasks))
+    }
+
+    pub(super) fn names<T>(&self, with: impl FnOnce(&Names) -> T) -> T {
+        self.shop.with_dependent(|_, parts| with(&parts.names))
+    }
+
+    pub(super) fn parts<T>(&self, with: impl FnOnce(&Tasks, &Trie) -> T) -> T {
+        self.shop.with_dependent(|_, parts| with(&parts.tasks, &parts.catalogue))
+    }
 }

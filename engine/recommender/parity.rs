@@ -1,7 +1,7 @@
 //! Parity: given rows through the model, every hidden state into a file, to compare with other
 //! implementations.
 
-use super::open::Source;
+use super::source::Source;
 use crate::base::{Dtype, Fault, Shape};
 use crate::data::Batch;
 use crate::model::{encode, write_safetensors, Entry, Flat, Keep, Model, Tune};
@@ -16,7 +16,8 @@ type Output = (String, Vec<usize>, Vec<f32>);
 /// Which rows, and where what becomes of them goes.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
-    /// input_ids [R], positions [2, R], starts [S+1], context [S], optional labels [R], −100 = none.
+    /// input_ids [R], positions [2, R], starts [S+1], context [S], optional labels [R], −100 =
+    /// none.
     pub inputs: &'a Path,
     /// hidden.0 … hidden.L, final, logits, with labels loss, with gradients grad.<tensor name>.
     pub outputs: &'a Path,
@@ -43,7 +44,8 @@ pub fn forward(source: &Source, rows: &Rows) -> Result<Done> {
     let (batch, labelled) = read(rows.inputs)?;
     if rows.gradients && !labelled {
         return Err(Fault::Usage.error(format!(
-            "setting `gradients`: {}: expected labels among the inputs, got none; add the tensor labels",
+            "setting `gradients`: {}: expected labels among the inputs, got none; add the tensor \
+            labels",
             rows.inputs.display()
         )));
     }

@@ -2,7 +2,7 @@
 //! with them.
 
 use super::answer::Answered;
-use super::batch::Job;
+use super::job::Job;
 use super::line::{self, Labelled};
 use crate::base::{write_atomically, Fault};
 use crate::data::Dataset;
@@ -117,7 +117,8 @@ impl Output {
                 let expected = ids.next().transpose()?;
                 if expected.as_ref() != Some(&value["id"]) {
                     return Err(Fault::Data.error(format!(
-                        "setting `resume`: {}:{}: expected the answer to {}, got one to {}; use another \
+                        "setting `resume`: {}:{}: expected the answer to {}, got one to {}; use \
+                        another \
                         setting `out`",
                         path.display(),
                         done + 1,
@@ -189,7 +190,8 @@ fn same_settings(path: &Path, side: &Path, settings: &Value) -> Result<()> {
     let before = before.lines().next().and_then(|line| serde_json::from_str(line).ok());
     let Some(before) = before else {
         return Err(Fault::Usage.error(format!(
-            "setting `resume`: {}: expected its settings in the first line of {}, got none; use another \
+            "setting `resume`: {}: expected its settings in the first line of {}, got none; use \
+            another \
             setting `out`",
             path.display(),
             side.display()
@@ -198,7 +200,8 @@ fn same_settings(path: &Path, side: &Path, settings: &Value) -> Result<()> {
     match difference("settings", &before, settings) {
         None => Ok(()),
         Some(what) => Err(Fault::Usage.error(format!(
-            "setting `resume`: {}: expected the settings in {}, got others: {what}; use these or another \
+            "setting `resume`: {}: expected the settings in {}, got others: {what}; use these or \
+            another \
             setting `out`",
             path.display(),
             side.display()

@@ -1,7 +1,7 @@
 //! What can be asked, and how it becomes rows for the model.
 
-use super::answer::{Constrain, Mode, Segment};
-use super::Recommender;
+use super::open::Recommender;
+use super::settings::{Constrain, Mode, Segment};
 use crate::base::Fault;
 use crate::data::catalogue::cleaned;
 use crate::data::names::Name;

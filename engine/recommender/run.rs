@@ -9,7 +9,7 @@
 //! metrics.jsonl, checkpoints/                                floor 3's: see `train`
 //! ```
 
-use super::learn::{Learning, Tuned};
+use super::learning::{Learning, Tuned};
 use super::weights::find_weights;
 use crate::base::{write_atomically, Dtype, Fault};
 use crate::data::Dataset;

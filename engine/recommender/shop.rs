@@ -1,4 +1,5 @@
-//! The synthetic shop of the demo: customers mostly stay with a maker and move on to the next thing.
+//! The synthetic shop of the demo: customers mostly stay with a maker and move on to the next
+//! thing.
 
 use crate::base::{write_atomically, Fault, Philox, Stream};
 use anyhow::{Context, Result};
@@ -48,7 +49,8 @@ pub fn hits(predictions: &Path, popular: &[usize]) -> Result<Hits> {
     Ok(Hits { users, answers: share(hits), popular: share(popular_hits) })
 }
 
-/// Writes a shop of `users` customers as items.jsonl and sequences.txt; returns the ten most bought items of the training part.
+/// Writes a shop of `users` customers as items.jsonl and sequences.txt; returns the ten most bought
+/// items of the training part.
 pub fn make(folder: &Path, users: usize) -> Result<Vec<usize>> {
     if users == 0 {
         return Err(Fault::Usage.error("shop: expected users above 0, got 0"));
@@ -59,7 +61,8 @@ pub fn make(folder: &Path, users: usize) -> Result<Vec<usize>> {
         for (t, thing) in THINGS.iter().enumerate() {
             for (v, size) in ["Small", "Large"].iter().enumerate() {
                 let id = (m * THINGS.len() + t) * 2 + v + 1;
-                let line = json!({"id": id, "title": format!("{maker} {size} {thing}"), "categories": [["Toys", thing]]});
+                let title = format!("{maker} {size} {thing}");
+                let line = json!({"id": id, "title": title, "categories": [["Toys", thing]]});
                 items.push_str(&line.to_string());
                 items.push('\n');
             }

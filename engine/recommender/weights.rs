@@ -23,7 +23,8 @@ fn find_among(name: &Path, folders: &[PathBuf]) -> Result<PathBuf> {
     let shown = name.display();
     if name.is_file() {
         return Err(Fault::Usage.error(format!(
-            "setting `weights`: {shown}: expected a folder with config.json and *.safetensors, got a file; \
+            "setting `weights`: {shown}: expected a folder with config.json and *.safetensors, got \
+            a file; \
             name its folder"
         )));
     }
@@ -32,7 +33,8 @@ fn find_among(name: &Path, folders: &[PathBuf]) -> Result<PathBuf> {
         let searched: Vec<String> =
             folders.iter().map(|folder| folder.join(name).display().to_string()).collect();
         Fault::Usage.error(format!(
-            "setting `weights`: {shown}: expected a folder, or a name to be found as {}, got neither; \
+            "setting `weights`: {shown}: expected a folder, or a name to be found as {}, got \
+            neither; \
             `engine doctor` lists what is there",
             searched.join(" or ")
         ))

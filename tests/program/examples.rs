@@ -6,8 +6,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A compiled example. `cargo test` builds them beside the tests; where these tests run alone, cargo
-/// is asked to.
+/// A compiled example. `cargo test` builds them beside the tests; where these tests run alone,
+/// cargo is asked to.
 fn example(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_engine")).with_file_name("examples").join(name);
     if !path.is_file() {

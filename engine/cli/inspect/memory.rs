@@ -7,9 +7,9 @@ use crate::base::text::{amount, grouped};
 use crate::base::{Dtype, Fault};
 use crate::model::plan::{decoding_plan, training_plan, Part, Peak, Setup};
 use crate::model::{Keep, LoraConfig, Rates, Tune};
-use crate::recommender::budget::{reads_maps, training, Beams, Budget, Keeps, VALIDATION_GROUP};
-use crate::recommender::learn::Tuned;
-use crate::recommender::Storage;
+use crate::recommender::budget::{training, Beams, Budget, Keeps, VALIDATION_GROUP};
+use crate::recommender::learning::Tuned;
+use crate::recommender::{Place, Storage};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -104,7 +104,7 @@ fn size(text: &str) -> std::result::Result<u64, String> {
 }
 
 impl PlanFlags {
-    fn setup(&self, base: &Base, device: &str, train: bool) -> Result<Setup> {
+    fn setup(&self, base: &Base, place: Place, train: bool) -> Result<Setup> {
         let lora = |rank: usize| -> Result<Tune> {
             let targets = LoraConfig::targets_of(&self.targets)?;
             let config = LoraConfig { rank, targets, ..LoraConfig::default() };
@@ -119,7 +119,7 @@ impl PlanFlags {
             }
             (false, None, None) => Tune::Nothing,
         };
-        let dtype = self.dtype.unwrap_or_else(|| Storage::of(device, &tune)).dtype();
+        let dtype = self.dtype.unwrap_or_else(|| Storage::of(place, &tune)).dtype();
         if tune == Tune::Full && dtype != Dtype::F32 {
             return Err(Fault::Usage.error(format!(
                 "--tune full: expected --dtype f32, got {dtype}; all weights are masters then"
@@ -136,13 +136,13 @@ impl PlanFlags {
             tune,
             dtype,
             stored: base.stored.or(named).unwrap_or(dtype),
-            mapped: reads_maps(device),
+            mapped: place.reads_maps(),
             own_head: base.own_head,
         })
     }
 
-    /// The plan of a training or decoding run of `base` on `device`.
-    pub fn plan(&self, base: &Base, device: &str, train: bool) -> Result<Sheet> {
+    /// The plan of a training or decoding run of `base` on `place`.
+    pub fn plan(&self, base: &Base, place: Place, train: bool) -> Result<Sheet> {
         let counts =
             [self.batch_rows, self.max_row, self.beams, self.validate_beams, self.item_tokens];
         if counts.contains(&0) || self.batch == Some(0) || self.rank == Some(0) {
@@ -151,10 +151,10 @@ impl PlanFlags {
                 --validate-beams and --item-tokens above 0",
             ));
         }
-        let setup = self.setup(base, device, train)?;
+        let setup = self.setup(base, place, train)?;
         let mut sheet = Sheet::default();
         sheet.plain("plan", if train { "train" } else { "decode" });
-        sheet.plain("device", device);
+        sheet.plain("device", place.to_string());
         sheet.plain("dtype", setup.dtype.name());
         sheet.fact("weights stored", setup.stored, setup.stored.name());
         let mapped = setup.frozen().1 as u64;

@@ -1,0 +1,76 @@
+//! What a batch is told: what is asked, of which model, and where the answers go.
+
+use super::settings::Settings;
+use crate::base::Fault;
+use crate::data::task::Split;
+use crate::data::Family;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// What is asked and where the answers go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Job {
+    /// Of which model, under which rules.
+    #[serde(flatten)]
+    pub settings: Settings,
+    /// JSON lines to answer instead of the data's users; "-" = standard input.
+    pub prompts: Option<String>,
+    /// What is asked about users; of prompts, the task of a line that names none.
+    pub task: Family,
+    /// Which event of every user is asked for, without prompts.
+    pub split: Split,
+    /// Only a seeded sample of this many users; 0 = all.
+    pub users: usize,
+    /// Questions answered together at most; no answer depends on it.
+    pub batch: usize,
+    /// Milliseconds that a line from a stream waits for company.
+    pub max_wait: u64,
+    /// Where the JSON lines go; "-" = standard output.
+    pub out: String,
+    /// Where a line a request goes with all that recomputes its scores elsewhere.
+    pub trace: Option<PathBuf>,
+}
+
+impl Default for Job {
+    fn default() -> Job {
+        Job {
+            settings: Settings::default(),
+            prompts: None,
+            task: Family::Sequential,
+            split: Split::Test,
+            users: 0,
+            batch: 64,
+            max_wait: 10,
+            out: "-".to_owned(),
+            trace: None,
+        }
+    }
+}
+
+impl Job {
+    /// Refuses settings that contradict one another; [`Recommender::open`] judges those of the
+    /// model.
+    pub fn check(&self, resume: bool) -> Result<()> {
+        let refuse = |what: &str| Err(Fault::Usage.error(format!("decode: {what}")));
+        if self.batch == 0 {
+            return refuse("expected setting `batch` above 0; raise it");
+        }
+        if resume && self.out == "-" {
+            return refuse(
+                "setting `resume`: expected setting `out` to name a file to go on with, got \
+                standard \
+                 output; name the file",
+            );
+        }
+        if self.prompts.is_none() && self.task != Family::Sequential {
+            return refuse(&format!(
+                "setting `task = {}`: expected sequential for the users of setting `data`, got \
+                 another; ask for it with setting `prompts` and a text in every line",
+                self.task
+            ));
+        }
+        Ok(())
+    }
+}

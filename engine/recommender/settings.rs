@@ -1,0 +1,105 @@
+//! What a recommender is opened with: which model, which data, which rules, which answers.
+
+use super::source::Source;
+use crate::base::named::named;
+use crate::data::rules::Rules;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+named! {
+    /// How items are found.
+    pub enum Mode: "mode" {
+        /// Beam search over the trie of the catalogue.
+        Trie = "trie",
+        /// Every item's likelihood: the reference for small catalogues.
+        ScoreAll = "score-all",
+    }
+}
+
+named! {
+    /// What may fill a free text of one mask.
+    pub enum Constrain: "constrain" {
+        /// Anything.
+        None = "none",
+        /// Items of the catalogue.
+        Trie = "trie",
+    }
+}
+
+named! {
+    /// Whether entities are recognised in free texts (R5).
+    pub enum Segment: "segment-free-text" {
+        /// They are.
+        Trie = "trie",
+        /// They are not.
+        None = "none",
+    }
+}
+
+/// How questions are answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Answers {
+    /// How items are found.
+    pub mode: Mode,
+    /// Beams of a search; as many more as items are left out.
+    pub beams: usize,
+    /// Items of an answer.
+    pub top: usize,
+    /// alpha of sum of log-probabilities / length^alpha.
+    pub length_penalty: f64,
+    /// Leave the history's items out of the lists, but for the target.
+    pub filter_history: bool,
+    /// What may fill a free text of one mask.
+    pub constrain: Constrain,
+    /// Whether entities are recognised in free texts.
+    pub segment_free_text: Segment,
+    /// Tokens of a free answer at most.
+    pub max_new_tokens: usize,
+}
+
+impl Default for Answers {
+    fn default() -> Answers {
+        Answers {
+            mode: Mode::Trie,
+            beams: 20,
+            top: 10,
+            length_penalty: 1.0,
+            filter_history: false,
+            constrain: Constrain::None,
+            segment_free_text: Segment::Trie,
+            max_new_tokens: 64,
+        }
+    }
+}
+
+/// A model, a data set and the rules between them. Keys of the serde form are the settings' names.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Settings {
+    /// Which model, on what.
+    #[serde(flatten)]
+    pub source: Source,
+    /// The prepared `.bin`: catalogue, tokenizer and tries.
+    pub data: PathBuf,
+    /// How rows are made.
+    #[serde(flatten)]
+    pub rules: Rules,
+    /// How questions are answered.
+    #[serde(flatten)]
+    pub answers: Answers,
+}
+
+impl Settings {
+    /// The usual settings for a weights folder and a `.bin`.
+    pub fn new(weights: impl Into<PathBuf>, data: impl Into<PathBuf>) -> Settings {
+        let source = Source { weights: weights.into(), ..Source::default() };
+        Settings { source, data: data.into(), ..Settings::default() }
+    }
+
+    /// With an adapter on the weights: a PEFT folder or a run folder.
+    pub fn adapter(mut self, adapter: impl AsRef<Path>) -> Settings {
+        self.source.adapter = Some(adapter.as_ref().to_owned());
+        self
+    }
+}
