@@ -14,14 +14,15 @@ static __device__ __forceinline__ void each(uint64_t n, Work work) {
 
 /// y = alpha·x + beta·y; with beta 0 what stood in y does not count, NaN or not.
 template <class T, int V>
-static __device__ void blend(T *y, const T *x, uint64_t n, float alpha, float beta) {
-  each<V>(n, [=](uint64_t i) {
+static __device__ void blend(const Blend<T> args) {
+  each<V>(args.n, [=](uint64_t i) {
     float a[V], b[V];
-    load_many<V>(a, x + i);
-    if (beta != 0.0f) load_many<V>(b, static_cast<const T *>(y + i));
+    load_many<V>(a, args.x + i);
+    if (args.beta != 0.0f) load_many<V>(b, static_cast<const T *>(args.y + i));
 #pragma unroll
-    for (int v = 0; v < V; ++v) a[v] = beta == 0.0f ? alpha * a[v] : fmaf(alpha, a[v], beta * b[v]);
-    store_many<V>(y + i, a);
+    for (int v = 0; v < V; ++v)
+      a[v] = args.beta == 0.0f ? args.alpha * a[v] : fmaf(args.alpha, a[v], args.beta * b[v]);
+    store_many<V>(args.y + i, a);
   });
 }
 
@@ -46,168 +47,121 @@ static __device__ __forceinline__ float gelu_slope(float x) {
 }
 
 template <class T, int V, bool ERF>
-static __device__ void gelu(T *y, const T *x, uint64_t n) {
-  each<V>(n, [=](uint64_t i) {
+static __device__ void gelu(const Gelu<T> args) {
+  each<V>(args.n, [=](uint64_t i) {
     float a[V];
-    load_many<V>(a, x + i);
+    load_many<V>(a, args.x + i);
 #pragma unroll
     for (int v = 0; v < V; ++v) a[v] = gelu_of<ERF>(a[v]);
-    store_many<V>(y + i, a);
+    store_many<V>(args.y + i, a);
   });
 }
 
 template <class T, int V, bool ERF>
-static __device__ void gelu_backward(T *dx, const T *dy, const T *x, uint64_t n) {
-  each<V>(n, [=](uint64_t i) {
+static __device__ void gelu_backward(const GeluBackward<T> args) {
+  each<V>(args.n, [=](uint64_t i) {
     float a[V], b[V];
-    load_many<V>(a, x + i);
-    load_many<V>(b, dy + i);
+    load_many<V>(a, args.x + i);
+    load_many<V>(b, args.dy + i);
 #pragma unroll
     for (int v = 0; v < V; ++v) a[v] = b[v] * gelu_slope<ERF>(a[v]);
-    store_many<V>(dx + i, a);
+    store_many<V>(args.dx + i, a);
   });
 }
 
 /// Column c takes word c mod 4 of the counter (c / 4, place, example low, example high). GROUP
 /// columns a thread, a Philox block each four; WIDE reads and writes them at once.
 template <class T, bool WIDE>
-static __device__ void dropout(T *y, const T *x, const uint32_t *places, uint32_t rows,
-                               uint32_t cols, uint32_t key0, uint32_t key1, uint32_t threshold,
-                               float kept, uint32_t add) {
+static __device__ void dropout(const DropoutRows<T> args) {
   constexpr int GROUP = WIDE ? PerVector<T>::COUNT : 4;
-  const uint32_t groups = (cols + GROUP - 1) / GROUP;
-  const uint64_t n = uint64_t(rows) * groups, stride = uint64_t(gridDim.x) * blockDim.x;
+  const uint32_t groups = (args.cols + GROUP - 1) / GROUP;
+  const uint64_t n = uint64_t(args.rows) * groups, stride = uint64_t(gridDim.x) * blockDim.x;
   for (uint64_t i = uint64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += stride) {
     const uint32_t row = uint32_t(i / groups), c = uint32_t(i % groups) * GROUP;
-    const uint32_t *place = places + 3 * uint64_t(row);
+    const uint32_t *place = args.places + 3 * uint64_t(row);
     const uint32_t number = place[2], low = place[0], high = place[1];
-    const T *from = x + uint64_t(row) * cols;
-    T *to = y + uint64_t(row) * cols;
+    const T *from = args.x + uint64_t(row) * args.cols;
+    T *to = args.y + uint64_t(row) * args.cols;
     float a[GROUP], b[GROUP];
-    load_part<WIDE>(a, from, c, cols, 0.0f);
-    if (add) load_part<WIDE>(b, static_cast<const T *>(to), c, cols, 0.0f);
+    load_part<WIDE>(a, from, c, args.cols, 0.0f);
+    if (args.add) load_part<WIDE>(b, static_cast<const T *>(to), c, args.cols, 0.0f);
 #pragma unroll
     for (int four = 0; four < GROUP; four += 4) {
-      const PhiloxBlock block = philox(key0, key1, (c + four) / 4, number, low, high);
+      const PhiloxBlock block = philox(args.key0, args.key1, (c + four) / 4, number, low, high);
 #pragma unroll
       for (int v = 0; v < 4; ++v) {
-        const float factor = block.word[v] < threshold ? 0.0f : kept;
-        a[four + v] = add ? fmaf(a[four + v], factor, b[four + v]) : a[four + v] * factor;
+        const float factor = block.word[v] < args.threshold ? 0.0f : args.kept;
+        a[four + v] = args.add ? fmaf(a[four + v], factor, b[four + v]) : a[four + v] * factor;
       }
     }
-    store_part<WIDE>(to, c, cols, a);
+    store_part<WIDE>(to, c, args.cols, a);
   }
 }
 
 template <class S, class T, int V>
-static __device__ void cast(T *y, const S *x, uint64_t n) {
-  each<V>(n, [=](uint64_t i) {
+static __device__ void cast(const Cast args) {
+  each<V>(args.n, [=](uint64_t i) {
     float a[V];
-    load_many<V>(a, x + i);
-    store_many<V>(y + i, a);
+    load_many<V>(a, static_cast<const S *>(args.x) + i);
+    store_many<V>(static_cast<T *>(args.y) + i, a);
   });
 }
 
-KERNEL(256, blend_f32, (float *y, const float *x, uint64_t n, float alpha, float beta),
-       (y, x, n, alpha, beta), blend<float, 1>)
-KERNEL(256, blend_f16, (f16 * y, const f16 *x, uint64_t n, float alpha, float beta),
-       (y, x, n, alpha, beta), blend<f16, 1>)
-KERNEL(256, blend_bf16, (bf16 * y, const bf16 *x, uint64_t n, float alpha, float beta),
-       (y, x, n, alpha, beta), blend<bf16, 1>)
-KERNEL(256, blend_f32_wide, (float *y, const float *x, uint64_t n, float alpha, float beta),
-       (y, x, n, alpha, beta), blend<float, 4>)
-KERNEL(256, blend_f16_wide, (f16 * y, const f16 *x, uint64_t n, float alpha, float beta),
-       (y, x, n, alpha, beta), blend<f16, 8>)
-KERNEL(256, blend_bf16_wide, (bf16 * y, const bf16 *x, uint64_t n, float alpha, float beta),
-       (y, x, n, alpha, beta), blend<bf16, 8>)
+KERNEL(256, blend_f32, Blend<float>, blend<float, 1>)
+KERNEL(256, blend_f16, Blend<f16>, blend<f16, 1>)
+KERNEL(256, blend_bf16, Blend<bf16>, blend<bf16, 1>)
+KERNEL(256, blend_f32_wide, Blend<float>, blend<float, 4>)
+KERNEL(256, blend_f16_wide, Blend<f16>, blend<f16, 8>)
+KERNEL(256, blend_bf16_wide, Blend<bf16>, blend<bf16, 8>)
 
-KERNEL(256, gelu_tanh_f32, (float *y, const float *x, uint64_t n), (y, x, n), gelu<float, 1, false>)
-KERNEL(256, gelu_tanh_f16, (f16 * y, const f16 *x, uint64_t n), (y, x, n), gelu<f16, 1, false>)
-KERNEL(256, gelu_tanh_bf16, (bf16 * y, const bf16 *x, uint64_t n), (y, x, n), gelu<bf16, 1, false>)
-KERNEL(256, gelu_tanh_f32_wide, (float *y, const float *x, uint64_t n), (y, x, n),
-       gelu<float, 4, false>)
-KERNEL(256, gelu_tanh_f16_wide, (f16 * y, const f16 *x, uint64_t n), (y, x, n), gelu<f16, 8, false>)
-KERNEL(256, gelu_tanh_bf16_wide, (bf16 * y, const bf16 *x, uint64_t n), (y, x, n),
-       gelu<bf16, 8, false>)
-KERNEL(256, gelu_erf_f32, (float *y, const float *x, uint64_t n), (y, x, n), gelu<float, 1, true>)
-KERNEL(256, gelu_erf_f16, (f16 * y, const f16 *x, uint64_t n), (y, x, n), gelu<f16, 1, true>)
-KERNEL(256, gelu_erf_bf16, (bf16 * y, const bf16 *x, uint64_t n), (y, x, n), gelu<bf16, 1, true>)
-KERNEL(256, gelu_erf_f32_wide, (float *y, const float *x, uint64_t n), (y, x, n),
-       gelu<float, 4, true>)
-KERNEL(256, gelu_erf_f16_wide, (f16 * y, const f16 *x, uint64_t n), (y, x, n), gelu<f16, 8, true>)
-KERNEL(256, gelu_erf_bf16_wide, (bf16 * y, const bf16 *x, uint64_t n), (y, x, n),
-       gelu<bf16, 8, true>)
+KERNEL(256, gelu_tanh_f32, Gelu<float>, gelu<float, 1, false>)
+KERNEL(256, gelu_tanh_f16, Gelu<f16>, gelu<f16, 1, false>)
+KERNEL(256, gelu_tanh_bf16, Gelu<bf16>, gelu<bf16, 1, false>)
+KERNEL(256, gelu_tanh_f32_wide, Gelu<float>, gelu<float, 4, false>)
+KERNEL(256, gelu_tanh_f16_wide, Gelu<f16>, gelu<f16, 8, false>)
+KERNEL(256, gelu_tanh_bf16_wide, Gelu<bf16>, gelu<bf16, 8, false>)
+KERNEL(256, gelu_erf_f32, Gelu<float>, gelu<float, 1, true>)
+KERNEL(256, gelu_erf_f16, Gelu<f16>, gelu<f16, 1, true>)
+KERNEL(256, gelu_erf_bf16, Gelu<bf16>, gelu<bf16, 1, true>)
+KERNEL(256, gelu_erf_f32_wide, Gelu<float>, gelu<float, 4, true>)
+KERNEL(256, gelu_erf_f16_wide, Gelu<f16>, gelu<f16, 8, true>)
+KERNEL(256, gelu_erf_bf16_wide, Gelu<bf16>, gelu<bf16, 8, true>)
 
-KERNEL(256, gelu_backward_tanh_f32, (float *dx, const float *dy, const float *x, uint64_t n),
-       (dx, dy, x, n), gelu_backward<float, 1, false>)
-KERNEL(256, gelu_backward_tanh_f16, (f16 * dx, const f16 *dy, const f16 *x, uint64_t n),
-       (dx, dy, x, n), gelu_backward<f16, 1, false>)
-KERNEL(256, gelu_backward_tanh_bf16, (bf16 * dx, const bf16 *dy, const bf16 *x, uint64_t n),
-       (dx, dy, x, n), gelu_backward<bf16, 1, false>)
-KERNEL(256, gelu_backward_tanh_f32_wide, (float *dx, const float *dy, const float *x, uint64_t n),
-       (dx, dy, x, n), gelu_backward<float, 4, false>)
-KERNEL(256, gelu_backward_tanh_f16_wide, (f16 * dx, const f16 *dy, const f16 *x, uint64_t n),
-       (dx, dy, x, n), gelu_backward<f16, 8, false>)
-KERNEL(256, gelu_backward_tanh_bf16_wide, (bf16 * dx, const bf16 *dy, const bf16 *x, uint64_t n),
-       (dx, dy, x, n), gelu_backward<bf16, 8, false>)
-KERNEL(256, gelu_backward_erf_f32, (float *dx, const float *dy, const float *x, uint64_t n),
-       (dx, dy, x, n), gelu_backward<float, 1, true>)
-KERNEL(256, gelu_backward_erf_f16, (f16 * dx, const f16 *dy, const f16 *x, uint64_t n),
-       (dx, dy, x, n), gelu_backward<f16, 1, true>)
-KERNEL(256, gelu_backward_erf_bf16, (bf16 * dx, const bf16 *dy, const bf16 *x, uint64_t n),
-       (dx, dy, x, n), gelu_backward<bf16, 1, true>)
-KERNEL(256, gelu_backward_erf_f32_wide, (float *dx, const float *dy, const float *x, uint64_t n),
-       (dx, dy, x, n), gelu_backward<float, 4, true>)
-KERNEL(256, gelu_backward_erf_f16_wide, (f16 * dx, const f16 *dy, const f16 *x, uint64_t n),
-       (dx, dy, x, n), gelu_backward<f16, 8, true>)
-KERNEL(256, gelu_backward_erf_bf16_wide, (bf16 * dx, const bf16 *dy, const bf16 *x, uint64_t n),
-       (dx, dy, x, n), gelu_backward<bf16, 8, true>)
+KERNEL(256, gelu_backward_tanh_f32, GeluBackward<float>, gelu_backward<float, 1, false>)
+KERNEL(256, gelu_backward_tanh_f16, GeluBackward<f16>, gelu_backward<f16, 1, false>)
+KERNEL(256, gelu_backward_tanh_bf16, GeluBackward<bf16>, gelu_backward<bf16, 1, false>)
+KERNEL(256, gelu_backward_tanh_f32_wide, GeluBackward<float>, gelu_backward<float, 4, false>)
+KERNEL(256, gelu_backward_tanh_f16_wide, GeluBackward<f16>, gelu_backward<f16, 8, false>)
+KERNEL(256, gelu_backward_tanh_bf16_wide, GeluBackward<bf16>, gelu_backward<bf16, 8, false>)
+KERNEL(256, gelu_backward_erf_f32, GeluBackward<float>, gelu_backward<float, 1, true>)
+KERNEL(256, gelu_backward_erf_f16, GeluBackward<f16>, gelu_backward<f16, 1, true>)
+KERNEL(256, gelu_backward_erf_bf16, GeluBackward<bf16>, gelu_backward<bf16, 1, true>)
+KERNEL(256, gelu_backward_erf_f32_wide, GeluBackward<float>, gelu_backward<float, 4, true>)
+KERNEL(256, gelu_backward_erf_f16_wide, GeluBackward<f16>, gelu_backward<f16, 8, true>)
+KERNEL(256, gelu_backward_erf_bf16_wide, GeluBackward<bf16>, gelu_backward<bf16, 8, true>)
 
-KERNEL(256, dropout_f32,
-       (float *y, const float *x, const uint32_t *places, uint32_t rows, uint32_t cols,
-        uint32_t key0, uint32_t key1, uint32_t threshold, float kept, uint32_t add),
-       (y, x, places, rows, cols, key0, key1, threshold, kept, add), dropout<float, false>)
-KERNEL(256, dropout_f32_wide,
-       (float *y, const float *x, const uint32_t *places, uint32_t rows, uint32_t cols,
-        uint32_t key0, uint32_t key1, uint32_t threshold, float kept, uint32_t add),
-       (y, x, places, rows, cols, key0, key1, threshold, kept, add), dropout<float, true>)
-KERNEL(256, dropout_f16,
-       (f16 * y, const f16 *x, const uint32_t *places, uint32_t rows, uint32_t cols, uint32_t key0,
-        uint32_t key1, uint32_t threshold, float kept, uint32_t add),
-       (y, x, places, rows, cols, key0, key1, threshold, kept, add), dropout<f16, false>)
-KERNEL(256, dropout_f16_wide,
-       (f16 * y, const f16 *x, const uint32_t *places, uint32_t rows, uint32_t cols, uint32_t key0,
-        uint32_t key1, uint32_t threshold, float kept, uint32_t add),
-       (y, x, places, rows, cols, key0, key1, threshold, kept, add), dropout<f16, true>)
-KERNEL(256, dropout_bf16,
-       (bf16 * y, const bf16 *x, const uint32_t *places, uint32_t rows, uint32_t cols,
-        uint32_t key0, uint32_t key1, uint32_t threshold, float kept, uint32_t add),
-       (y, x, places, rows, cols, key0, key1, threshold, kept, add), dropout<bf16, false>)
-KERNEL(256, dropout_bf16_wide,
-       (bf16 * y, const bf16 *x, const uint32_t *places, uint32_t rows, uint32_t cols,
-        uint32_t key0, uint32_t key1, uint32_t threshold, float kept, uint32_t add),
-       (y, x, places, rows, cols, key0, key1, threshold, kept, add), dropout<bf16, true>)
+KERNEL(256, dropout_f32, DropoutRows<float>, dropout<float, false>)
+KERNEL(256, dropout_f32_wide, DropoutRows<float>, dropout<float, true>)
+KERNEL(256, dropout_f16, DropoutRows<f16>, dropout<f16, false>)
+KERNEL(256, dropout_f16_wide, DropoutRows<f16>, dropout<f16, true>)
+KERNEL(256, dropout_bf16, DropoutRows<bf16>, dropout<bf16, false>)
+KERNEL(256, dropout_bf16_wide, DropoutRows<bf16>, dropout<bf16, true>)
 
-KERNEL(256, cast_f32_f32, (float *y, const float *x, uint64_t n), (y, x, n), cast<float, float, 1>)
-KERNEL(256, cast_f32_f32_wide, (float *y, const float *x, uint64_t n), (y, x, n),
-       cast<float, float, 4>)
-KERNEL(256, cast_f32_f16, (f16 * y, const float *x, uint64_t n), (y, x, n), cast<float, f16, 1>)
-KERNEL(256, cast_f32_f16_wide, (f16 * y, const float *x, uint64_t n), (y, x, n),
-       cast<float, f16, 8>)
-KERNEL(256, cast_f32_bf16, (bf16 * y, const float *x, uint64_t n), (y, x, n), cast<float, bf16, 1>)
-KERNEL(256, cast_f32_bf16_wide, (bf16 * y, const float *x, uint64_t n), (y, x, n),
-       cast<float, bf16, 8>)
-KERNEL(256, cast_f16_f32, (float *y, const f16 *x, uint64_t n), (y, x, n), cast<f16, float, 1>)
-KERNEL(256, cast_f16_f32_wide, (float *y, const f16 *x, uint64_t n), (y, x, n), cast<f16, float, 4>)
-KERNEL(256, cast_f16_f16, (f16 * y, const f16 *x, uint64_t n), (y, x, n), cast<f16, f16, 1>)
-KERNEL(256, cast_f16_f16_wide, (f16 * y, const f16 *x, uint64_t n), (y, x, n), cast<f16, f16, 8>)
-KERNEL(256, cast_f16_bf16, (bf16 * y, const f16 *x, uint64_t n), (y, x, n), cast<f16, bf16, 1>)
-KERNEL(256, cast_f16_bf16_wide, (bf16 * y, const f16 *x, uint64_t n), (y, x, n), cast<f16, bf16, 8>)
-KERNEL(256, cast_bf16_f32, (float *y, const bf16 *x, uint64_t n), (y, x, n), cast<bf16, float, 1>)
-KERNEL(256, cast_bf16_f32_wide, (float *y, const bf16 *x, uint64_t n), (y, x, n),
-       cast<bf16, float, 4>)
-KERNEL(256, cast_bf16_f16, (f16 * y, const bf16 *x, uint64_t n), (y, x, n), cast<bf16, f16, 1>)
-KERNEL(256, cast_bf16_f16_wide, (f16 * y, const bf16 *x, uint64_t n), (y, x, n), cast<bf16, f16, 8>)
-KERNEL(256, cast_bf16_bf16, (bf16 * y, const bf16 *x, uint64_t n), (y, x, n), cast<bf16, bf16, 1>)
-KERNEL(256, cast_bf16_bf16_wide, (bf16 * y, const bf16 *x, uint64_t n), (y, x, n),
-       cast<bf16, bf16, 8>)
+KERNEL(256, cast_f32_f32, Cast, cast<float, float, 1>)
+KERNEL(256, cast_f32_f32_wide, Cast, cast<float, float, 4>)
+KERNEL(256, cast_f32_f16, Cast, cast<float, f16, 1>)
+KERNEL(256, cast_f32_f16_wide, Cast, cast<float, f16, 8>)
+KERNEL(256, cast_f32_bf16, Cast, cast<float, bf16, 1>)
+KERNEL(256, cast_f32_bf16_wide, Cast, cast<float, bf16, 8>)
+KERNEL(256, cast_f16_f32, Cast, cast<f16, float, 1>)
+KERNEL(256, cast_f16_f32_wide, Cast, cast<f16, float, 4>)
+KERNEL(256, cast_f16_f16, Cast, cast<f16, f16, 1>)
+KERNEL(256, cast_f16_f16_wide, Cast, cast<f16, f16, 8>)
+KERNEL(256, cast_f16_bf16, Cast, cast<f16, bf16, 1>)
+KERNEL(256, cast_f16_bf16_wide, Cast, cast<f16, bf16, 8>)
+KERNEL(256, cast_bf16_f32, Cast, cast<bf16, float, 1>)
+KERNEL(256, cast_bf16_f32_wide, Cast, cast<bf16, float, 4>)
+KERNEL(256, cast_bf16_f16, Cast, cast<bf16, f16, 1>)
+KERNEL(256, cast_bf16_f16_wide, Cast, cast<bf16, f16, 8>)
+KERNEL(256, cast_bf16_bf16, Cast, cast<bf16, bf16, 1>)
+KERNEL(256, cast_bf16_bf16_wide, Cast, cast<bf16, bf16, 8>)

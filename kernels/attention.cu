@@ -2,27 +2,21 @@
 // registers.
 #include "attention.cuh"
 
-#define FORWARD_PARAMETERS(T)                                                                     \
-  (T * y, float *log_sum_exp, const T *qkv, const Sixteen *work, uint32_t heads, uint32_t size,   \
-   uint32_t part, uint32_t head, float scale, const uint32_t *rows, uint32_t key0, uint32_t key1, \
-   uint32_t threshold, float kept)
-#define FORWARD_ARGUMENTS                                             \
-  (y, log_sum_exp, qkv, work, heads, size, Layout{part, head}, scale, \
-   Dropout{rows, key0, key1, threshold, kept})
-
 /// Tensor cores. A block has 64·TALL queries of one head, a warp 16·TALL of them; keys come in
 /// tiles of KEYS, two stages of keys and two of values. scale > 0. Addresses and pitches are
 /// multiples of 16 bytes.
-template <class T, int D, int TALL, int KEYS>
-static __device__ void attend(T *y, float *log_sum_exp, const T *qkv, const Sixteen *list,
-                              uint32_t heads, uint32_t, Layout layout, float scale,
-                              Dropout dropout) {
-  constexpr int QUERIES = 16 * TALL * WARPS, GROUPS = KEYS / 8, THREADS = 32 * WARPS;
+template <class T, int D>
+static __device__ void attend(const Attention<T> args) {
+  const Layout layout(args.layout);
+  const Dropout dropout(args.dropout);
+  constexpr int KEYS = attention_keys(D), QUERIES = ATTENTION_QUERIES;
+  constexpr int TALL = QUERIES / (16 * WARPS), GROUPS = KEYS / 8, THREADS = 32 * WARPS;
   constexpr uint32_t BYTES = 2 * KEYS * D;
-  const uint32_t head = blockIdx.x % heads, lane = lane_id(), group = lane >> 2, place = lane & 3u;
-  const Work work(list, blockIdx.x / heads);
-  const uint64_t width = uint64_t(heads) * D, pitch = 3 * width;
-  const T *rows = qkv + work.start * pitch;
+  const uint32_t head = blockIdx.x % args.heads, lane = lane_id(), group = lane >> 2,
+                 place = lane & 3u;
+  const Work work(args.work, blockIdx.x / args.heads);
+  const uint64_t width = uint64_t(args.heads) * D, pitch = 3 * width;
+  const T *rows = args.qkv + work.start * pitch;
   const T *key = rows + layout.column(KEY, head), *value = rows + layout.column(VALUE, head);
 
   char *query_tile = shared_memory();
@@ -53,7 +47,7 @@ static __device__ void attend(T *y, float *log_sum_exp, const T *qkv, const Sixt
     }
   }
 
-  const float factor = scale * LOG2_E;
+  const float factor = args.scale * LOG2_E;
   float o[TALL][D / 8][4] = {}, row_max[TALL][2], sum[TALL][2] = {};
 #pragma unroll
   for (int m = 0; m < TALL; ++m) row_max[m][0] = row_max[m][1] = -infinity();
@@ -119,34 +113,35 @@ static __device__ void attend(T *y, float *log_sum_exp, const T *qkv, const Sixt
         o[m][n][2 * half] *= inverse, o[m][n][2 * half + 1] *= inverse;
       const uint32_t row = begin + 16 * m + 8 * half + group;
       if (place == 0 && row < work.rows)
-        log_sum_exp[uint64_t(work.start + row) * heads + head] =
-            fmaf(row_max[m][half], scale, logf(total));
+        args.log_sum_exp[uint64_t(work.start + row) * args.heads + head] =
+            fmaf(row_max[m][half], args.scale, logf(total));
     }
-  store_rows<T, D, TALL>(y + work.start * width + uint64_t(head) * D, width, o, query_tile, mine,
-                         work.first, work.rows);
+  store_rows<T, D, TALL>(args.y + work.start * width + uint64_t(head) * D, width, o, query_tile,
+                         mine, work.first, work.rows);
 }
 
 /// Any head size and any scale, on the plain cores: a block has 16 queries of one head, a warp four
 /// of them, a lane one key of a tile of 32.
 template <class T>
-static __device__ void attend_simt(T *y, float *log_sum_exp, const T *qkv, const Sixteen *list,
-                                   uint32_t heads, uint32_t size, Layout layout, float scale,
-                                   Dropout dropout) {
-  constexpr uint32_t QUERIES = 16, TALL = QUERIES / WARPS, KEYS = 32;
-  const uint32_t head = blockIdx.x % heads, lane = lane_id();
-  const Work work(list, blockIdx.x / heads);
-  const uint64_t width = uint64_t(heads) * size, pitch = 3 * width;
-  const T *rows = qkv + work.start * pitch;
+static __device__ void attend_simt(const Attention<T> args) {
+  const Layout layout(args.layout);
+  const Dropout dropout(args.dropout);
+  constexpr uint32_t QUERIES = ATTENTION_SIMT_OWN, TALL = QUERIES / WARPS;
+  constexpr uint32_t KEYS = ATTENTION_SIMT_WALK;
+  const uint32_t head = blockIdx.x % args.heads, lane = lane_id();
+  const Work work(args.work, blockIdx.x / args.heads);
+  const uint64_t width = uint64_t(args.heads) * args.size, pitch = 3 * width;
+  const T *rows = args.qkv + work.start * pitch;
   const T *query = rows + layout.column(QUERY, head), *key = rows + layout.column(KEY, head),
           *value = rows + layout.column(VALUE, head);
 
-  float *q = reinterpret_cast<float *>(shared_memory()), *o = q + QUERIES * size,
-        *p = o + QUERIES * size;
+  float *q = reinterpret_cast<float *>(shared_memory()), *o = q + QUERIES * args.size,
+        *p = o + QUERIES * args.size;
   float *v = p + QUERIES * KEYS,
-        *k = v + KEYS * size;  // keys with a gap, so that lanes meet different banks
-  for (uint32_t i = threadIdx.x; i < QUERIES * size; i += blockDim.x) {
-    const uint32_t row = work.first + i / size;
-    q[i] = row < work.rows ? wide(query[row * pitch + i % size]) : 0.0f;
+        *k = v + KEYS * args.size;  // keys with a gap, so that lanes meet different banks
+  for (uint32_t i = threadIdx.x; i < QUERIES * args.size; i += blockDim.x) {
+    const uint32_t row = work.first + i / args.size;
+    q[i] = row < work.rows ? wide(query[row * pitch + i % args.size]) : 0.0f;
     o[i] = 0.0f;
   }
   const uint32_t mine = TALL * warp_id(), begin = work.first + mine;
@@ -158,23 +153,23 @@ static __device__ void attend_simt(T *y, float *log_sum_exp, const T *qkv, const
 
   for (uint32_t first = 0; first < keys; first += KEYS) {
     __syncthreads();
-    for (uint32_t i = threadIdx.x; i < KEYS * size; i += blockDim.x) {
-      const uint32_t row = i / size, t = i % size;
+    for (uint32_t i = threadIdx.x; i < KEYS * args.size; i += blockDim.x) {
+      const uint32_t row = i / args.size, t = i % args.size;
       const bool inside = first + row < work.rows;
-      k[row * (size + 1) + t] = inside ? wide(key[(first + row) * pitch + t]) : 0.0f;
+      k[row * (args.size + 1) + t] = inside ? wide(key[(first + row) * pitch + t]) : 0.0f;
       v[i] = inside ? wide(value[(first + row) * pitch + t]) : 0.0f;
     }
     __syncthreads();
     float s[TALL] = {}, rescale[TALL];
-    for (uint32_t t = 0; t < size; ++t) {
-      const float x = k[lane * (size + 1) + t];
+    for (uint32_t t = 0; t < args.size; ++t) {
+      const float x = k[lane * (args.size + 1) + t];
 #pragma unroll
-      for (uint32_t i = 0; i < TALL; ++i) s[i] = fmaf(q[(mine + i) * size + t], x, s[i]);
+      for (uint32_t i = 0; i < TALL; ++i) s[i] = fmaf(q[(mine + i) * args.size + t], x, s[i]);
     }
 #pragma unroll
     for (uint32_t i = 0; i < TALL; ++i) {
       const uint32_t row = begin + i, at = first + lane;
-      const float x = at < work.visible(row) ? s[i] * scale : -infinity();
+      const float x = at < work.visible(row) ? s[i] * args.scale : -infinity();
       const float now = fmaxf(row_max[i], warp_max(x));
       rescale[i] = expf(row_max[i] - now);
       row_max[i] = now;
@@ -188,17 +183,17 @@ static __device__ void attend_simt(T *y, float *log_sum_exp, const T *qkv, const
       p[(mine + i) * KEYS + lane] = probability;
     }
     warp_barrier();
-    for (uint32_t t = lane; t < size; t += 32) {
+    for (uint32_t t = lane; t < args.size; t += 32) {
       float sums[TALL];
 #pragma unroll
-      for (uint32_t i = 0; i < TALL; ++i) sums[i] = o[(mine + i) * size + t] * rescale[i];
+      for (uint32_t i = 0; i < TALL; ++i) sums[i] = o[(mine + i) * args.size + t] * rescale[i];
       for (uint32_t j = 0; j < KEYS; ++j) {
-        const float x = v[j * size + t];
+        const float x = v[j * args.size + t];
 #pragma unroll
         for (uint32_t i = 0; i < TALL; ++i) sums[i] = fmaf(p[(mine + i) * KEYS + j], x, sums[i]);
       }
 #pragma unroll
-      for (uint32_t i = 0; i < TALL; ++i) o[(mine + i) * size + t] = sums[i];
+      for (uint32_t i = 0; i < TALL; ++i) o[(mine + i) * args.size + t] = sums[i];
     }
   }
 
@@ -208,18 +203,18 @@ static __device__ void attend_simt(T *y, float *log_sum_exp, const T *qkv, const
     const uint32_t row = begin + i;
     if (row >= work.rows) continue;
     const uint64_t number = work.start + row;
-    if (lane == 0) log_sum_exp[number * heads + head] = row_max[i] + logf(total);
+    if (lane == 0) args.log_sum_exp[number * args.heads + head] = row_max[i] + logf(total);
     const float inverse = dropout.kept / total;
-    for (uint32_t t = lane; t < size; t += 32)
-      y[number * width + uint64_t(head) * size + t] = narrow<T>(o[(mine + i) * size + t] * inverse);
+    for (uint32_t t = lane; t < args.size; t += 32)
+      args.y[number * width + uint64_t(head) * args.size + t] =
+          narrow<T>(o[(mine + i) * args.size + t] * inverse);
   }
 }
 
-KERNEL(128, attention_64_f16, FORWARD_PARAMETERS(f16), FORWARD_ARGUMENTS, attend<f16, 64, 2, 64>)
-KERNEL(128, attention_64_bf16, FORWARD_PARAMETERS(bf16), FORWARD_ARGUMENTS, attend<bf16, 64, 2, 64>)
-KERNEL(128, attention_128_f16, FORWARD_PARAMETERS(f16), FORWARD_ARGUMENTS, attend<f16, 128, 2, 32>)
-KERNEL(128, attention_128_bf16, FORWARD_PARAMETERS(bf16), FORWARD_ARGUMENTS,
-       attend<bf16, 128, 2, 32>)
-KERNEL(128, attention_any_f32, FORWARD_PARAMETERS(float), FORWARD_ARGUMENTS, attend_simt<float>)
-KERNEL(128, attention_any_f16, FORWARD_PARAMETERS(f16), FORWARD_ARGUMENTS, attend_simt<f16>)
-KERNEL(128, attention_any_bf16, FORWARD_PARAMETERS(bf16), FORWARD_ARGUMENTS, attend_simt<bf16>)
+KERNEL(ATTENTION_THREADS, attention_64_f16, Attention<f16>, attend<f16, 64>)
+KERNEL(ATTENTION_THREADS, attention_64_bf16, Attention<bf16>, attend<bf16, 64>)
+KERNEL(ATTENTION_THREADS, attention_128_f16, Attention<f16>, attend<f16, 128>)
+KERNEL(ATTENTION_THREADS, attention_128_bf16, Attention<bf16>, attend<bf16, 128>)
+KERNEL(ATTENTION_THREADS, attention_any_f32, Attention<float>, attend_simt<float>)
+KERNEL(ATTENTION_THREADS, attention_any_f16, Attention<f16>, attend_simt<f16>)
+KERNEL(ATTENTION_THREADS, attention_any_bf16, Attention<bf16>, attend_simt<bf16>)

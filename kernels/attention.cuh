@@ -6,13 +6,13 @@
 // exact zeros to it. So a row's bits depend on its sequence alone.
 #pragma once
 
+#define ENTRY_PARAMETERS __grid_constant__
 #include "entry.cuh"
 #include "philox.cuh"
 #include "tile.cuh"
 
 constexpr float LOG2_E = 1.4426950408889634f;
-/// Warps of a block.
-constexpr uint32_t WARPS = 4;
+constexpr uint32_t WARPS = ATTENTION_WARPS;
 
 static __device__ __forceinline__ float infinity() { return bits_to_float(0x7f800000u); }
 
@@ -34,20 +34,18 @@ struct Work {
 /// Where the parts of a head stand in a row of qkv.
 enum Part : uint32_t { QUERY, KEY, VALUE };
 
-struct Layout {
-  uint32_t part, head;  // columns from a part to the next, from a head to the next
+struct Layout : HeadStrides {
+  __device__ __forceinline__ explicit Layout(const HeadStrides &strides) : HeadStrides(strides) {}
 
   __device__ __forceinline__ uint64_t column(Part p, uint32_t h) const {
     return uint64_t(p) * part + uint64_t(h) * head;
   }
 };
 
-/// Which probabilities are dropped; none when `rows` is null. Twin of engine/device/cpu/attention:
+/// Which probabilities are dropped. Twin of engine/device/cpu/attention:
 /// key column j of a head is column head·2^18 + j of the row's counters.
-struct Dropout {
-  const uint32_t *rows;  // [R, 3]
-  uint32_t key0, key1, threshold;
-  float kept;  // 1/(1 - rate)
+struct Dropout : DropoutMask {
+  __device__ __forceinline__ explicit Dropout(const DropoutMask &mask) : DropoutMask(mask) {}
 
   __device__ __forceinline__ bool any() const { return rows != nullptr; }
 

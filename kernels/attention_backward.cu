@@ -10,51 +10,42 @@
 
 /// statistics[head, row] = (log_sum_exp·log₂e, Σ dy·y). A warp a row and head.
 template <class T>
-static __device__ void summarize(float *statistics, const T *dy, const T *y,
-                                 const float *log_sum_exp, uint32_t rows, uint32_t heads,
-                                 uint32_t size) {
+static __device__ void summarize(const AttentionStatistics<T> args) {
   const uint32_t row = blockIdx.x * (blockDim.x / 32) + warp_id(), head = blockIdx.y,
                  lane = lane_id();
-  if (row >= rows) return;
-  const uint64_t at = uint64_t(row) * heads + head;
+  if (row >= args.rows) return;
+  const uint64_t at = uint64_t(row) * args.heads + head;
   float sum = 0.0f;
-  for (uint32_t t = lane; t < size; t += 32)
-    sum = fmaf(wide(dy[at * size + t]), wide(y[at * size + t]), sum);
+  for (uint32_t t = lane; t < args.size; t += 32)
+    sum = fmaf(wide(args.dy[at * args.size + t]), wide(args.y[at * args.size + t]), sum);
   sum = warp_sum(sum);
   if (lane == 0) {
-    float *to = statistics + 2 * (uint64_t(head) * rows + row);
-    to[0] = log_sum_exp[at] * LOG2_E;
+    float *to = args.statistics + 2 * (uint64_t(head) * args.rows + row);
+    to[0] = args.log_sum_exp[at] * LOG2_E;
     to[1] = sum;
   }
 }
 
-#define BACKWARD_PARAMETERS(T)                                                               \
-  (T * d_qkv, const T *dy, const float *statistics, const T *qkv, const Sixteen *work,       \
-   uint32_t batch, uint32_t heads, uint32_t size, uint32_t part, uint32_t head, float scale, \
-   const uint32_t *rows, uint32_t key0, uint32_t key1, uint32_t threshold, float kept)
-#define BACKWARD_ARGUMENTS                                                          \
-  (d_qkv, dy, statistics, qkv, work, batch, heads, size, Layout{part, head}, scale, \
-   Dropout{rows, key0, key1, threshold, kept})
-
-/// Words that a walked query brings: its statistics, and its example and place.
-constexpr uint32_t WALKED_WORDS = 5;
-
 /// Tensor cores. A block owns 64·TALL rows of one head and walks over tiles of WALK rows in two
-/// stages. `batch` is the rows of all sequences. Addresses and pitches are multiples of 16 bytes.
-template <class T, int D, int TALL, int WALK, bool KEYS>
-static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, const T *qkv,
-                                const Sixteen *list, uint32_t batch, uint32_t heads, uint32_t,
-                                Layout layout, float scale, Dropout dropout) {
-  constexpr int OWN = 16 * TALL * WARPS, GROUPS = WALK / 8, THREADS = 32 * WARPS;
+/// stages. Addresses and pitches are multiples of 16 bytes. Parameters by reference: by
+/// value they would make some registers spill.
+template <class T, int D, bool KEYS>
+static __device__ void gradient(const AttentionBackward<T> &args) {
+  const Layout layout(args.layout);
+  const Dropout dropout(args.dropout);
+  constexpr int OWN = backward_own(D), WALK = BACKWARD_WALK;
+  constexpr int TALL = OWN / (16 * WARPS), GROUPS = WALK / 8, THREADS = 32 * WARPS;
   constexpr uint32_t BYTES = 2 * WALK * D;
-  const uint32_t head = blockIdx.x % heads, lane = lane_id(), group = lane >> 2, place = lane & 3u;
-  const Work work(list, blockIdx.x / heads);
-  const uint64_t width = uint64_t(heads) * D, pitch = 3 * width;
+  const uint32_t head = blockIdx.x % args.heads, lane = lane_id(), group = lane >> 2,
+                 place = lane & 3u;
+  const Work work(args.work, blockIdx.x / args.heads);
+  const uint64_t width = uint64_t(args.heads) * D, pitch = 3 * width;
 
   // Scores are owned·walkedᵀ, and dy·vᵀ the same of the second pair.
   char *owned = shared_memory(), *owned2 = owned + 2 * OWN * D;
   char *walked = owned2 + 2 * OWN * D, *walked2 = walked + 2 * BYTES;
-  float *walked_words = reinterpret_cast<float *>(walked2 + 2 * BYTES);  // [2][WALKED_WORDS][WALK]
+  float *walked_words =
+      reinterpret_cast<float *>(walked2 + 2 * BYTES);  // [2][BACKWARD_WORDS][WALK]
 
   const uint32_t last = work.first + OWN < work.rows ? work.first + OWN : work.rows;  // one past
   uint32_t walk = 0, stop = work.rows;
@@ -70,12 +61,13 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
 
   // The statistics of the sequence's first query; two floats a query.
   const auto statistics_of = [&](uint32_t start, uint32_t head) {
-    return statistics + 2 * (uint64_t(head) * batch + start);
+    return args.statistics + 2 * (uint64_t(head) * args.batch + start);
   };
   const auto prefetch = [&](uint32_t first, uint32_t stage) {
     const uint32_t head_now = opaque(head), start = opaque(work.start),
                    thread = opaque(threadIdx.x);
-    const T *rows = qkv + start * pitch, *dy_rows = dy + start * width + uint64_t(head_now) * D;
+    const T *rows = args.qkv + start * pitch,
+            *dy_rows = args.dy + start * width + uint64_t(head_now) * D;
     const T *from = rows + layout.column(KEYS ? QUERY : KEY, head_now);
     const T *from2 = KEYS ? dy_rows : rows + layout.column(VALUE, head_now);
     fetch<T, WALK, D, THREADS>(walked + stage * BYTES, from, pitch, first, work.rows, thread);
@@ -85,7 +77,7 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
       const uint32_t row = first + thread;
       const bool inside = row < work.rows;
       const float *of = statistics_of(start, head_now) + 2 * uint64_t(row);
-      float *to = walked_words + stage * WALKED_WORDS * WALK + thread;
+      float *to = walked_words + stage * BACKWARD_WORDS * WALK + thread;
       // A query that is none has probabilities of zero.
       to[0] = inside ? of[0] : infinity();
       to[WALK] = inside ? of[1] : 0.0f;
@@ -99,8 +91,8 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
   };
 
   {
-    const T *rows = qkv + work.start * pitch,
-            *dy_rows = dy + work.start * width + uint64_t(head) * D;
+    const T *rows = args.qkv + work.start * pitch,
+            *dy_rows = args.dy + work.start * width + uint64_t(head) * D;
     fetch<T, OWN, D, THREADS>(owned, rows + layout.column(KEYS ? KEY : QUERY, head), pitch,
                               work.first, work.rows, threadIdx.x);
     const T *from2 = KEYS ? rows + layout.column(VALUE, head) : dy_rows;
@@ -129,7 +121,7 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
     }
   }
 
-  const float factor = scale * LOG2_E;
+  const float factor = args.scale * LOG2_E;
   float o[TALL][D / 8][4] = {}, o2[KEYS ? TALL : 1][D / 8][4] = {};
 
   for (uint32_t tile = 0; walk < stop; walk += WALK, ++tile) {
@@ -142,7 +134,7 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
         KEYS ? begin < work.context || begin < walk + WALK : walk < work.visible(end - 1);
     if (any && seen) {
       char *tile1 = walked + stage * BYTES, *tile2 = walked2 + stage * BYTES;
-      const float *words = walked_words + stage * WALKED_WORDS * WALK;
+      const float *words = walked_words + stage * BACKWARD_WORDS * WALK;
       float s[TALL][GROUPS][4];
       scores<T, D, TALL, GROUPS>(s, owned, mine, tile1);
       const uint32_t bottom = begin + 16 * TALL - 1;
@@ -205,10 +197,10 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
     for (int n = 0; n < D / 8; ++n)
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        o[m][n][i] *= scale;
+        o[m][n][i] *= args.scale;
         if constexpr (KEYS) o2[m][n][i] *= dropout.kept;
       }
-  T *to = d_qkv + work.start * pitch;
+  T *to = args.d_qkv + work.start * pitch;
   store_rows<T, D, TALL>(to + layout.column(KEYS ? KEY : QUERY, head), pitch, o, owned, mine,
                          work.first, work.rows);
   if constexpr (KEYS)
@@ -219,27 +211,28 @@ static __device__ void gradient(T *d_qkv, const T *dy, const float *statistics, 
 /// Any head size, on the plain cores: a block owns 16 rows of one head, a warp four of them, a lane
 /// one row of a walked tile of 32.
 template <class T, bool KEYS>
-static __device__ void gradient_simt(T *d_qkv, const T *dy, const float *statistics, const T *qkv,
-                                     const Sixteen *list, uint32_t batch, uint32_t heads,
-                                     uint32_t size, Layout layout, float scale, Dropout dropout) {
-  constexpr uint32_t OWN = 16, TALL = OWN / WARPS, WALK = 32;
-  const uint32_t head = blockIdx.x % heads, lane = lane_id();
-  const Work work(list, blockIdx.x / heads);
-  const uint64_t width = uint64_t(heads) * size, pitch = 3 * width;
-  const T *rows = qkv + work.start * pitch,
-          *dy_rows = dy + work.start * width + uint64_t(head) * size;
+static __device__ void gradient_simt(const AttentionBackward<T> args) {
+  const Layout layout(args.layout);
+  const Dropout dropout(args.dropout);
+  constexpr uint32_t OWN = ATTENTION_SIMT_OWN, TALL = OWN / WARPS, WALK = ATTENTION_SIMT_WALK;
+  const uint32_t head = blockIdx.x % args.heads, lane = lane_id();
+  const Work work(args.work, blockIdx.x / args.heads);
+  const uint64_t width = uint64_t(args.heads) * args.size, pitch = 3 * width;
+  const T *rows = args.qkv + work.start * pitch,
+          *dy_rows = args.dy + work.start * width + uint64_t(head) * args.size;
   const T *query = rows + layout.column(QUERY, head), *key = rows + layout.column(KEY, head),
           *value = rows + layout.column(VALUE, head);
-  const float *statistics_of = statistics + 2 * (uint64_t(head) * batch + work.start);
+  const float *statistics_of = args.statistics + 2 * (uint64_t(head) * args.batch + work.start);
   const T *own = KEYS ? key : query, *own2 = KEYS ? value : dy_rows, *from = KEYS ? query : key,
           *from2 = KEYS ? dy_rows : value;
   const uint64_t own_pitch2 = KEYS ? pitch : width, pitch2 = KEYS ? width : pitch;
 
-  float *a = reinterpret_cast<float *>(shared_memory()), *a2 = a + OWN * size;
-  float *o = a2 + OWN * size, *o2 = o + OWN * size, *p = o2 + OWN * size, *d = p + OWN * WALK;
-  float *b = d + OWN * WALK, *b2 = b + WALK * (size + 1);
-  for (uint32_t i = threadIdx.x; i < OWN * size; i += blockDim.x) {
-    const uint32_t row = work.first + i / size, t = i % size;
+  float *a = reinterpret_cast<float *>(shared_memory()), *a2 = a + OWN * args.size;
+  float *o = a2 + OWN * args.size, *o2 = o + OWN * args.size, *p = o2 + OWN * args.size,
+        *d = p + OWN * WALK;
+  float *b = d + OWN * WALK, *b2 = b + WALK * (args.size + 1);
+  for (uint32_t i = threadIdx.x; i < OWN * args.size; i += blockDim.x) {
+    const uint32_t row = work.first + i / args.size, t = i % args.size;
     const bool inside = row < work.rows;
     a[i] = inside ? wide(own[row * pitch + t]) : 0.0f;
     a2[i] = inside ? wide(own2[row * own_pitch2 + t]) : 0.0f;
@@ -249,24 +242,24 @@ static __device__ void gradient_simt(T *d_qkv, const T *dy, const float *statist
   const uint32_t last = work.first + OWN < work.rows ? work.first + OWN : work.rows;
   uint32_t walk = KEYS && work.first >= work.context ? work.first / WALK * WALK : 0;
   const uint32_t stop = KEYS ? work.rows : work.visible(last - 1);
-  const float factor = scale * LOG2_E;
+  const float factor = args.scale * LOG2_E;
 
   for (; walk < stop; walk += WALK) {
     __syncthreads();
-    for (uint32_t i = threadIdx.x; i < WALK * size; i += blockDim.x) {
-      const uint32_t row = i / size, t = i % size;
+    for (uint32_t i = threadIdx.x; i < WALK * args.size; i += blockDim.x) {
+      const uint32_t row = i / args.size, t = i % args.size;
       const bool inside = walk + row < work.rows;
-      b[row * (size + 1) + t] = inside ? wide(from[(walk + row) * pitch + t]) : 0.0f;
-      b2[row * (size + 1) + t] = inside ? wide(from2[(walk + row) * pitch2 + t]) : 0.0f;
+      b[row * (args.size + 1) + t] = inside ? wide(from[(walk + row) * pitch + t]) : 0.0f;
+      b2[row * (args.size + 1) + t] = inside ? wide(from2[(walk + row) * pitch2 + t]) : 0.0f;
     }
     __syncthreads();
     float s[TALL] = {}, e[TALL] = {};
-    for (uint32_t t = 0; t < size; ++t) {
-      const float x = b[lane * (size + 1) + t], x2 = b2[lane * (size + 1) + t];
+    for (uint32_t t = 0; t < args.size; ++t) {
+      const float x = b[lane * (args.size + 1) + t], x2 = b2[lane * (args.size + 1) + t];
 #pragma unroll
       for (uint32_t i = 0; i < TALL; ++i) {
-        s[i] = fmaf(a[(mine + i) * size + t], x, s[i]);
-        e[i] = fmaf(a2[(mine + i) * size + t], x2, e[i]);
+        s[i] = fmaf(a[(mine + i) * args.size + t], x, s[i]);
+        e[i] = fmaf(a2[(mine + i) * args.size + t], x2, e[i]);
       }
     }
 #pragma unroll
@@ -288,14 +281,14 @@ static __device__ void gradient_simt(T *d_qkv, const T *dy, const float *statist
       d[(mine + i) * WALK + lane] = score;
     }
     warp_barrier();
-    for (uint32_t t = lane; t < size; t += 32) {
+    for (uint32_t t = lane; t < args.size; t += 32) {
 #pragma unroll
       for (uint32_t i = 0; i < TALL; ++i) {
-        const uint32_t at = (mine + i) * size + t;
+        const uint32_t at = (mine + i) * args.size + t;
         float sum = o[at], sum2 = o2[at];
         for (uint32_t j = 0; j < WALK; ++j) {
-          sum = fmaf(d[(mine + i) * WALK + j], b[j * (size + 1) + t], sum);
-          if (KEYS) sum2 = fmaf(p[(mine + i) * WALK + j], b2[j * (size + 1) + t], sum2);
+          sum = fmaf(d[(mine + i) * WALK + j], b[j * (args.size + 1) + t], sum);
+          if (KEYS) sum2 = fmaf(p[(mine + i) * WALK + j], b2[j * (args.size + 1) + t], sum2);
         }
         o[at] = sum;
         o2[at] = sum2;
@@ -303,55 +296,44 @@ static __device__ void gradient_simt(T *d_qkv, const T *dy, const float *statist
     }
   }
 
-  T *to = d_qkv + work.start * pitch;
+  T *to = args.d_qkv + work.start * pitch;
   for (uint32_t i = 0; i < TALL; ++i) {
     const uint32_t row = begin + i;
     if (row >= work.rows) break;
-    for (uint32_t t = lane; t < size; t += 32) {
-      const uint32_t at = (mine + i) * size + t;
-      to[row * pitch + layout.column(KEYS ? KEY : QUERY, head) + t] = narrow<T>(scale * o[at]);
+    for (uint32_t t = lane; t < args.size; t += 32) {
+      const uint32_t at = (mine + i) * args.size + t;
+      to[row * pitch + layout.column(KEYS ? KEY : QUERY, head) + t] = narrow<T>(args.scale * o[at]);
       if (KEYS) to[row * pitch + layout.column(VALUE, head) + t] = narrow<T>(o2[at]);
     }
   }
 }
 
-#define SUMMARY_PARAMETERS(T)                                                           \
-  (float *statistics, const T *dy, const T *y, const float *log_sum_exp, uint32_t rows, \
-   uint32_t heads, uint32_t size)
+KERNEL(256, attention_statistics_f32, AttentionStatistics<float>, summarize<float>)
+KERNEL(256, attention_statistics_f16, AttentionStatistics<f16>, summarize<f16>)
+KERNEL(256, attention_statistics_bf16, AttentionStatistics<bf16>, summarize<bf16>)
 
-KERNEL(256, attention_statistics_f32, SUMMARY_PARAMETERS(float),
-       (statistics, dy, y, log_sum_exp, rows, heads, size), summarize<float>)
-KERNEL(256, attention_statistics_f16, SUMMARY_PARAMETERS(f16),
-       (statistics, dy, y, log_sum_exp, rows, heads, size), summarize<f16>)
-KERNEL(256, attention_statistics_bf16, SUMMARY_PARAMETERS(bf16),
-       (statistics, dy, y, log_sum_exp, rows, heads, size), summarize<bf16>)
-
-KERNEL(128, attention_keys_64_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS,
-       gradient<f16, 64, 2, 32, true>)
-KERNEL(128, attention_keys_64_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS,
-       gradient<bf16, 64, 2, 32, true>)
-KERNEL(128, attention_keys_128_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS,
-       gradient<f16, 128, 1, 32, true>)
-KERNEL(128, attention_keys_128_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS,
-       gradient<bf16, 128, 1, 32, true>)
-KERNEL(128, attention_keys_any_f32, BACKWARD_PARAMETERS(float), BACKWARD_ARGUMENTS,
+KERNEL(ATTENTION_THREADS, attention_keys_64_f16, AttentionBackward<f16>, gradient<f16, 64, true>)
+KERNEL(ATTENTION_THREADS, attention_keys_64_bf16, AttentionBackward<bf16>, gradient<bf16, 64, true>)
+KERNEL(ATTENTION_THREADS, attention_keys_128_f16, AttentionBackward<f16>, gradient<f16, 128, true>)
+KERNEL(ATTENTION_THREADS, attention_keys_128_bf16, AttentionBackward<bf16>,
+       gradient<bf16, 128, true>)
+KERNEL(ATTENTION_THREADS, attention_keys_any_f32, AttentionBackward<float>,
        gradient_simt<float, true>)
-KERNEL(128, attention_keys_any_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS,
-       gradient_simt<f16, true>)
-KERNEL(128, attention_keys_any_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS,
+KERNEL(ATTENTION_THREADS, attention_keys_any_f16, AttentionBackward<f16>, gradient_simt<f16, true>)
+KERNEL(ATTENTION_THREADS, attention_keys_any_bf16, AttentionBackward<bf16>,
        gradient_simt<bf16, true>)
 
-KERNEL(128, attention_queries_64_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS,
-       gradient<f16, 64, 2, 32, false>)
-KERNEL(128, attention_queries_64_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS,
-       gradient<bf16, 64, 2, 32, false>)
-KERNEL(128, attention_queries_128_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS,
-       gradient<f16, 128, 1, 32, false>)
-KERNEL(128, attention_queries_128_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS,
-       gradient<bf16, 128, 1, 32, false>)
-KERNEL(128, attention_queries_any_f32, BACKWARD_PARAMETERS(float), BACKWARD_ARGUMENTS,
+KERNEL(ATTENTION_THREADS, attention_queries_64_f16, AttentionBackward<f16>,
+       gradient<f16, 64, false>)
+KERNEL(ATTENTION_THREADS, attention_queries_64_bf16, AttentionBackward<bf16>,
+       gradient<bf16, 64, false>)
+KERNEL(ATTENTION_THREADS, attention_queries_128_f16, AttentionBackward<f16>,
+       gradient<f16, 128, false>)
+KERNEL(ATTENTION_THREADS, attention_queries_128_bf16, AttentionBackward<bf16>,
+       gradient<bf16, 128, false>)
+KERNEL(ATTENTION_THREADS, attention_queries_any_f32, AttentionBackward<float>,
        gradient_simt<float, false>)
-KERNEL(128, attention_queries_any_f16, BACKWARD_PARAMETERS(f16), BACKWARD_ARGUMENTS,
+KERNEL(ATTENTION_THREADS, attention_queries_any_f16, AttentionBackward<f16>,
        gradient_simt<f16, false>)
-KERNEL(128, attention_queries_any_bf16, BACKWARD_PARAMETERS(bf16), BACKWARD_ARGUMENTS,
+KERNEL(ATTENTION_THREADS, attention_queries_any_bf16, AttentionBackward<bf16>,
        gradient_simt<bf16, false>)

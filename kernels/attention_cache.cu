@@ -1,45 +1,42 @@
 // Keys and values that are kept, and attention of rows over them: the prompt that neighbouring rows
 // share is read once for up to 32 of them by tensor cores, then each row goes on over its own path.
 //
-// A prompt is cut at fixed places, whoever reads it: splits of SPLIT keys, the last of MOST_SPLITS
-// without end, each a block's; in a split warp w has every fourth tile of keys from the w-th on.
-// What the parts found is added in the order of warps, then of splits.
+// A prompt is cut at fixed places, whoever reads it: splits of CACHE_SPLIT keys, the last of
+// CACHE_MOST_SPLITS without end, each a block's; in a split warp w has every fourth tile of keys
+// from the w-th on. What the parts found is added in the order of warps, then of splits.
 #include "attention.cuh"
 
-constexpr uint32_t SPLIT = 512, MOST_SPLITS = 4;
-/// Rows that read a prompt together.
-constexpr uint32_t TOGETHER = 32;
-
 static __device__ __forceinline__ uint32_t splits_of(uint32_t keys) {
-  const uint32_t splits = (keys + SPLIT - 1) / SPLIT;
-  return splits < MOST_SPLITS ? splits : MOST_SPLITS;
+  const uint32_t splits = (keys + CACHE_SPLIT - 1) / CACHE_SPLIT;
+  return splits < CACHE_MOST_SPLITS ? splits : CACHE_MOST_SPLITS;
 }
 
 /// cache[slots[r]] = keys and values of qkv[r]; a block a row. Where a slot is named twice its
 /// later row stays.
 template <class T>
-static __device__ void store(T *cache, const T *qkv, const uint32_t *slots, uint32_t rows,
-                             uint32_t heads, uint32_t size, Layout layout) {
+static __device__ void store(const CacheStore<T> args) {
+  const Layout layout(args.layout);
   uint32_t *again = reinterpret_cast<uint32_t *>(shared_memory());
-  const uint32_t row = blockIdx.x, slot = slots[row];
+  const uint32_t row = blockIdx.x, slot = args.slots[row];
   if (threadIdx.x == 0) *again = 0;
   __syncthreads();
-  for (uint32_t other = row + 1 + threadIdx.x; other < rows; other += blockDim.x)
-    if (slots[other] == slot) *again = 1;
+  for (uint32_t other = row + 1 + threadIdx.x; other < args.rows; other += blockDim.x)
+    if (args.slots[other] == slot) *again = 1;
   __syncthreads();
   if (*again) return;
-  const uint64_t width = uint64_t(heads) * size;
-  const T *from = qkv + row * 3 * width;
-  T *to = cache + slot * 2 * width;
+  const uint64_t width = uint64_t(args.heads) * args.size;
+  const T *from = args.qkv + row * 3 * width;
+  T *to = args.cache + slot * 2 * width;
   constexpr uint32_t WIDE = 16 / sizeof(T);
   const bool sixteens =
-      size % WIDE == 0 &&
-      (reinterpret_cast<uintptr_t>(cache) | reinterpret_cast<uintptr_t>(qkv)) % 16 == 0;
-  const uint32_t wide = sixteens ? WIDE : 1, packs = size / wide;
-  for (uint32_t i = threadIdx.x; i < 2 * heads * packs; i += blockDim.x) {
-    const uint32_t part = i / (heads * packs), head = i / packs % heads, t = i % packs * wide;
+      args.size % WIDE == 0 &&
+      (reinterpret_cast<uintptr_t>(args.cache) | reinterpret_cast<uintptr_t>(args.qkv)) % 16 == 0;
+  const uint32_t wide = sixteens ? WIDE : 1, packs = args.size / wide;
+  for (uint32_t i = threadIdx.x; i < 2 * args.heads * packs; i += blockDim.x) {
+    const uint32_t part = i / (args.heads * packs), head = i / packs % args.heads,
+                   t = i % packs * wide;
     const T *x = from + layout.column(part == 0 ? KEY : VALUE, head) + t;
-    T *y = to + part * width + uint64_t(head) * size + t;
+    T *y = to + part * width + uint64_t(head) * args.size + t;
     if (sixteens)
       store16(y, load16(x));
     else
@@ -49,17 +46,18 @@ static __device__ void store(T *cache, const T *qkv, const uint32_t *slots, uint
 
 /// Lists what the blocks of `cache_prompt` do: plan[0] is how many pieces there are, then come
 /// pieces of (first row, split). Neighbouring rows with the same prompt are cut into groups of
-/// TOGETHER. One block.
-static __device__ void plan_prompts(uint32_t *plan, const uint32_t *prompt, uint32_t rows) {
+/// CACHE_TOGETHER. One block.
+static __device__ void plan_prompts(const CachePlan args) {
   uint32_t *room = reinterpret_cast<uint32_t *>(shared_memory());  // a word a warp, twice
   const uint32_t lane = lane_id(), warp = warp_id(), warps = blockDim.x / 32;
   uint32_t group = 0, pieces = 0;  // where the last group began, pieces so far
-  for (uint32_t base = 0; base < rows; base += blockDim.x) {
+  for (uint32_t base = 0; base < args.rows; base += blockDim.x) {
     const uint32_t row = base + threadIdx.x;
-    const bool inside = row < rows;
-    const uint32_t first = inside ? prompt[2 * row] : 0, end = inside ? prompt[2 * row + 1] : 0;
+    const bool inside = row < args.rows;
+    const uint32_t first = inside ? args.prompt[2 * row] : 0,
+                   end = inside ? args.prompt[2 * row + 1] : 0;
     const bool begins =
-        inside && row > 0 && (prompt[2 * row - 2] != first || prompt[2 * row - 1] != end);
+        inside && row > 0 && (args.prompt[2 * row - 2] != first || args.prompt[2 * row - 1] != end);
     // Where the row's group begins: the largest beginning up to it.
     uint32_t begin = begins ? row : 0;
     for (uint32_t step = 1; step < 32; step *= 2) {
@@ -71,7 +69,8 @@ static __device__ void plan_prompts(uint32_t *plan, const uint32_t *prompt, uint
     for (uint32_t w = 0; w < warp; ++w) begin = room[w] > begin ? room[w] : begin;
     begin = group > begin ? group : begin;
     for (uint32_t w = 0; w < warps; ++w) group = room[w] > group ? room[w] : group;
-    const uint32_t mine = inside && (row - begin) % TOGETHER == 0 ? splits_of(end - first) : 0;
+    const uint32_t mine =
+        inside && (row - begin) % CACHE_TOGETHER == 0 ? splits_of(end - first) : 0;
     uint32_t sum = mine;
     for (uint32_t step = 1; step < 32; step *= 2) {
       const uint32_t before = shuffle(sum, lane >= step ? lane - step : lane);
@@ -83,55 +82,58 @@ static __device__ void plan_prompts(uint32_t *plan, const uint32_t *prompt, uint
     for (uint32_t w = 0; w < warp; ++w) at += room[warps + w];
     for (uint32_t w = 0; w < warps; ++w) pieces += room[warps + w];
     for (uint32_t split = 0; split < mine; ++split, ++at) {
-      plan[1 + 2 * at] = row;
-      plan[2 + 2 * at] = split;
+      args.plan[1 + 2 * at] = row;
+      args.plan[2 + 2 * at] = split;
     }
     __syncthreads();
   }
-  if (threadIdx.x == 0) plan[0] = pieces;
+  if (threadIdx.x == 0) args.plan[0] = pieces;
 }
 
 /// For each piece and head: sums[row, split, head] = Σ e^(score - max)·v over the split's keys,
 /// statistics[row, split, head] = (max·log₂e, Σ e^(score - max)). scale > 0. Addresses and pitches
 /// are multiples of 16 bytes.
-template <class T, int D, int KEYS>
-static __device__ void attend_prompts(float *sums, float *statistics, const T *qkv, const T *prompt,
-                                      const uint32_t *ranges, const uint32_t *plan, uint32_t rows,
-                                      uint32_t splits, uint32_t heads, Layout layout, float scale) {
-  constexpr int TALL = TOGETHER / 16, GROUPS = KEYS / 8;
+template <class T, int D>
+static __device__ void attend_prompts(const CachePrompt<T> args) {
+  const Layout layout(args.layout);
+  constexpr int KEYS = cache_keys(D), TALL = CACHE_TOGETHER / 16, GROUPS = KEYS / 8;
   constexpr uint32_t BYTES = 2 * KEYS * D, THREADS = 32 * WARPS;
-  static_assert(4 * BYTES >= 4 * TOGETHER * D,
+  static_assert(4 * BYTES >= 4 * CACHE_TOGETHER * D,
                 "what a warp found fits where its keys and values were");
   const uint32_t lane = lane_id(), group = lane >> 2, place = lane & 3u, warp = warp_id();
-  const uint64_t width = uint64_t(heads) * D;
+  const uint64_t width = uint64_t(args.heads) * D;
   char *query_tile = shared_memory();
-  char *mine = query_tile + 2 * TOGETHER * D + warp * 4 * BYTES;  // keys, keys, values, values
-  float *found = reinterpret_cast<float *>(query_tile + 2 * TOGETHER * D +
-                                           WARPS * 4 * BYTES);  // [WARPS, TOGETHER, 2]
-  const float factor = scale * LOG2_E;
+  char *mine =
+      query_tile + 2 * CACHE_TOGETHER * D + warp * 4 * BYTES;  // keys, keys, values, values
+  float *found = reinterpret_cast<float *>(query_tile + 2 * CACHE_TOGETHER * D +
+                                           WARPS * 4 * BYTES);  // [WARPS, CACHE_TOGETHER, 2]
+  const float factor = args.scale * LOG2_E;
 
-  const uint32_t work = plan[0] * heads;
+  const uint32_t work = args.plan[0] * args.heads;
   for (uint32_t number = blockIdx.x; number < work; number += gridDim.x) {
-    const uint32_t head = number % heads, piece = number / heads;
-    const uint32_t row = plan[1 + 2 * piece], split = plan[2 + 2 * piece];
-    const uint32_t first = ranges[2 * row], end = ranges[2 * row + 1];
+    const uint32_t head = number % args.heads, piece = number / args.heads;
+    const uint32_t row = args.plan[1 + 2 * piece], split = args.plan[2 + 2 * piece];
+    const uint32_t first = args.ranges[2 * row], end = args.ranges[2 * row + 1];
     // Rows of the group: up to the first that sees another prompt.
     const uint32_t other = row + lane;
-    uint32_t count = other < rows && ranges[2 * other] == first && ranges[2 * other + 1] == end
-                         ? TOGETHER
-                         : lane;
+    uint32_t count =
+        other < args.rows && args.ranges[2 * other] == first && args.ranges[2 * other + 1] == end
+            ? CACHE_TOGETHER
+            : lane;
 #pragma unroll
     for (uint32_t flip = 16; flip > 0; flip >>= 1) {
       const uint32_t theirs = shuffle_xor(count, flip);
       count = theirs < count ? theirs : count;
     }
-    const uint32_t keys_begin = first + split * SPLIT, whole = end - keys_begin;
-    const uint32_t keys = split + 1 < MOST_SPLITS && whole > SPLIT ? SPLIT : whole,
+    const uint32_t keys_begin = first + split * CACHE_SPLIT, whole = end - keys_begin;
+    const uint32_t keys =
+                       split + 1 < CACHE_MOST_SPLITS && whole > CACHE_SPLIT ? CACHE_SPLIT : whole,
                    tiles = (keys + KEYS - 1) / KEYS;
-    const T *key = prompt + keys_begin * 2 * width + uint64_t(head) * D, *value = key + width;
+    const T *key = args.prompt + keys_begin * 2 * width + uint64_t(head) * D, *value = key + width;
 
-    fetch<T, TOGETHER, D, THREADS>(query_tile, qkv + row * 3 * width + layout.column(QUERY, head),
-                                   3 * width, 0, count, threadIdx.x);
+    fetch<T, CACHE_TOGETHER, D, THREADS>(query_tile,
+                                         args.qkv + row * 3 * width + layout.column(QUERY, head),
+                                         3 * width, 0, count, threadIdx.x);
     commit_copies();
     const auto prefetch = [&](uint32_t tile, uint32_t stage) {
       fetch<T, KEYS, D, 32>(mine + stage * BYTES, key, 2 * width, tile * KEYS, keys, lane);
@@ -169,7 +171,7 @@ static __device__ void attend_prompts(float *sums, float *statistics, const T *q
     wait_copies<0>();
     warp_barrier();
 
-    float *theirs = reinterpret_cast<float *>(mine);  // [TOGETHER, D]
+    float *theirs = reinterpret_cast<float *>(mine);  // [CACHE_TOGETHER, D]
 #pragma unroll
     for (int m = 0; m < TALL; ++m)
 #pragma unroll
@@ -179,8 +181,8 @@ static __device__ void attend_prompts(float *sums, float *statistics, const T *q
         total += shuffle_xor(total, 2);
         const uint32_t r = 16 * m + 8 * half + group;
         if (place == 0) {
-          found[2 * (warp * TOGETHER + r)] = row_max[m][half] * factor;
-          found[2 * (warp * TOGETHER + r) + 1] = total;
+          found[2 * (warp * CACHE_TOGETHER + r)] = row_max[m][half] * factor;
+          found[2 * (warp * CACHE_TOGETHER + r) + 1] = total;
         }
 #pragma unroll
         for (int n = 0; n < D / 8; ++n)
@@ -193,21 +195,21 @@ static __device__ void attend_prompts(float *sums, float *statistics, const T *q
       // Warp 0 has the first tile, so this is finite.
       float top = found[2 * r];
 #pragma unroll
-      for (uint32_t w = 1; w < WARPS; ++w) top = fmaxf(top, found[2 * (w * TOGETHER + r)]);
+      for (uint32_t w = 1; w < WARPS; ++w) top = fmaxf(top, found[2 * (w * CACHE_TOGETHER + r)]);
       float all = 0.0f, total = 0.0f;
 #pragma unroll
       for (uint32_t w = 0; w < WARPS; ++w) {
-        const float weight = exp2_approx(found[2 * (w * TOGETHER + r)] - top);
+        const float weight = exp2_approx(found[2 * (w * CACHE_TOGETHER + r)] - top);
         const float *part =
-            reinterpret_cast<const float *>(query_tile + 2 * TOGETHER * D + w * 4 * BYTES);
+            reinterpret_cast<const float *>(query_tile + 2 * CACHE_TOGETHER * D + w * 4 * BYTES);
         all = fmaf(weight, part[r * D + t], all);
-        total = fmaf(weight, found[2 * (w * TOGETHER + r) + 1], total);
+        total = fmaf(weight, found[2 * (w * CACHE_TOGETHER + r) + 1], total);
       }
-      const uint64_t to = (uint64_t(row + r) * splits + split) * heads + head;
-      sums[to * D + t] = all;
+      const uint64_t to = (uint64_t(row + r) * args.splits + split) * args.heads + head;
+      args.sums[to * D + t] = all;
       if (t == 0) {
-        statistics[2 * to] = top;
-        statistics[2 * to + 1] = total;
+        args.statistics[2 * to] = top;
+        args.statistics[2 * to + 1] = total;
       }
     }
     __syncthreads();
@@ -217,59 +219,56 @@ static __device__ void attend_prompts(float *sums, float *statistics, const T *q
 /// y of a row and head, a warp each: what was found in the splits of its prompt (or, with `splits`
 /// 0, its prompt), then its path.
 template <class T>
-static __device__ void attend_paths(T *y, const T *qkv, const T *prompt, const T *tail,
-                                    const uint32_t *ranges, const uint32_t *path_start,
-                                    const uint32_t *path, const float *sums,
-                                    const float *statistics, uint32_t rows, uint32_t splits,
-                                    uint32_t heads, uint32_t size, Layout layout, float scale) {
-  constexpr uint32_t KEYS = 32, WIDE = 16 / sizeof(T);
-  const uint32_t lane = lane_id(), room = (KEYS * 12 + 8 * size + 15) / 16 * 16;
+static __device__ void attend_paths(const CachePaths<T> args) {
+  const Layout layout(args.layout);
+  constexpr uint32_t KEYS = PATH_KEYS, WIDE = 16 / sizeof(T);
+  const uint32_t lane = lane_id(), room = cache_paths_warp(args.size);
   char *mine = shared_memory() + warp_id() * room;
   uint64_t *where =
       reinterpret_cast<uint64_t *>(mine);  // elements from the cache's first to the key's
-  float *p = reinterpret_cast<float *>(where + KEYS), *q = p + KEYS, *o = q + size;
+  float *p = reinterpret_cast<float *>(where + KEYS), *q = p + KEYS, *o = q + args.size;
   const uint64_t number = uint64_t(blockIdx.x) * WARPS + warp_id();
-  if (number >= uint64_t(rows) * heads) return;
-  const uint32_t row = uint32_t(number / heads), head = uint32_t(number % heads);
-  const uint64_t width = uint64_t(heads) * size;
-  const T *query = qkv + row * 3 * width + layout.column(QUERY, head);
-  const uint32_t first = ranges[2 * row], shared = ranges[2 * row + 1] - first;
-  const uint32_t *own = path + path_start[row];
-  const uint32_t keys = shared + path_start[row + 1] - path_start[row];
-  const float factor = scale * LOG2_E;
-  for (uint32_t t = lane; t < size; t += 32) {
+  if (number >= uint64_t(args.rows) * args.heads) return;
+  const uint32_t row = uint32_t(number / args.heads), head = uint32_t(number % args.heads);
+  const uint64_t width = uint64_t(args.heads) * args.size;
+  const T *query = args.qkv + row * 3 * width + layout.column(QUERY, head);
+  const uint32_t first = args.ranges[2 * row], shared = args.ranges[2 * row + 1] - first;
+  const uint32_t *own = args.path + args.path_start[row];
+  const uint32_t keys = shared + args.path_start[row + 1] - args.path_start[row];
+  const float factor = args.scale * LOG2_E;
+  for (uint32_t t = lane; t < args.size; t += 32) {
     q[t] = wide(query[t]);
     o[t] = 0.0f;
   }
   float row_max = -infinity(),
         sum = 0.0f;  // the sum of this lane's keys; lane 0 has that of the splits too
-  const uint32_t found = splits > 0 ? splits_of(shared) : 0;
+  const uint32_t found = args.splits > 0 ? splits_of(shared) : 0;
   for (uint32_t split = 0; split < found; ++split) {
-    const uint64_t at = (uint64_t(row) * splits + split) * heads + head;
-    const float now = fmaxf(row_max, statistics[2 * at]), rescale = exp2_approx(row_max - now),
-                weight = exp2_approx(statistics[2 * at] - now);
-    if (lane == 0) sum = fmaf(sum, rescale, weight * statistics[2 * at + 1]);
-    for (uint32_t t = lane; t < size; t += 32)
-      o[t] = fmaf(o[t], rescale, weight * sums[at * size + t]);
+    const uint64_t at = (uint64_t(row) * args.splits + split) * args.heads + head;
+    const float now = fmaxf(row_max, args.statistics[2 * at]), rescale = exp2_approx(row_max - now),
+                weight = exp2_approx(args.statistics[2 * at] - now);
+    if (lane == 0) sum = fmaf(sum, rescale, weight * args.statistics[2 * at + 1]);
+    for (uint32_t t = lane; t < args.size; t += 32)
+      o[t] = fmaf(o[t], rescale, weight * args.sums[at * args.size + t]);
     row_max = now;
   }
   const bool sixteens =
-      size % WIDE == 0 &&
-      (reinterpret_cast<uintptr_t>(prompt) | reinterpret_cast<uintptr_t>(tail)) % 16 == 0;
+      args.size % WIDE == 0 &&
+      (reinterpret_cast<uintptr_t>(args.prompt) | reinterpret_cast<uintptr_t>(args.tail)) % 16 == 0;
   for (uint32_t begin = found > 0 ? shared : 0; begin < keys; begin += KEYS) {
     warp_barrier();
     const uint32_t at = begin + lane;
     const bool in_prompt = at < shared;
     float x = -infinity();
     if (at < keys) {
-      const uint64_t element =
-          uint64_t(in_prompt ? first + at : own[at - shared]) * 2 * width + uint64_t(head) * size;
+      const uint64_t element = uint64_t(in_prompt ? first + at : own[at - shared]) * 2 * width +
+                               uint64_t(head) * args.size;
       where[lane] = element;
-      const T *key = (in_prompt ? prompt : tail) + element;
+      const T *key = (in_prompt ? args.prompt : args.tail) + element;
       float s = 0.0f;
       if (sixteens) {
 #pragma unroll 2
-        for (uint32_t t = 0; t < size; t += WIDE) {
+        for (uint32_t t = 0; t < args.size; t += WIDE) {
           union {
             Sixteen whole;
             T one[WIDE];
@@ -279,7 +278,7 @@ static __device__ void attend_paths(T *y, const T *qkv, const T *prompt, const T
           for (uint32_t i = 0; i < WIDE; ++i) s = fmaf(q[t + i], wide(k.one[i]), s);
         }
       } else {
-        for (uint32_t t = 0; t < size; ++t) s = fmaf(q[t], wide(key[t]), s);
+        for (uint32_t t = 0; t < args.size; ++t) s = fmaf(q[t], wide(key[t]), s);
       }
       x = s * factor;
     }
@@ -292,59 +291,33 @@ static __device__ void attend_paths(T *y, const T *qkv, const T *prompt, const T
     const uint32_t count = keys - begin < KEYS ? keys - begin : KEYS;
     // Of these, keys of the prompt come first.
     const uint32_t prompts = begin < shared ? (shared - begin < count ? shared - begin : count) : 0;
-    for (uint32_t t = lane; t < size; t += 32) {
+    for (uint32_t t = lane; t < args.size; t += 32) {
       float all = o[t] * rescale;
 #pragma unroll 4
       for (uint32_t j = 0; j < prompts; ++j)
-        all = fmaf(p[j], wide(prompt[where[j] + width + t]), all);
+        all = fmaf(p[j], wide(args.prompt[where[j] + width + t]), all);
 #pragma unroll 4
       for (uint32_t j = prompts; j < count; ++j)
-        all = fmaf(p[j], wide(tail[where[j] + width + t]), all);
+        all = fmaf(p[j], wide(args.tail[where[j] + width + t]), all);
       o[t] = all;
     }
   }
   const float inverse = 1.0f / warp_sum(sum);
-  for (uint32_t t = lane; t < size; t += 32)
-    y[row * width + uint64_t(head) * size + t] = narrow<T>(o[t] * inverse);
+  for (uint32_t t = lane; t < args.size; t += 32)
+    args.y[row * width + uint64_t(head) * args.size + t] = narrow<T>(o[t] * inverse);
 }
 
-#define STORE_PARAMETERS(T)                                                                      \
-  (T * cache, const T *qkv, const uint32_t *slots, uint32_t rows, uint32_t heads, uint32_t size, \
-   uint32_t part, uint32_t head)
-#define STORE_ARGUMENTS (cache, qkv, slots, rows, heads, size, Layout{part, head})
+KERNEL(256, cache_store_f32, CacheStore<float>, store<float>)
+KERNEL(256, cache_store_f16, CacheStore<f16>, store<f16>)
+KERNEL(256, cache_store_bf16, CacheStore<bf16>, store<bf16>)
 
-KERNEL(256, cache_store_f32, STORE_PARAMETERS(float), STORE_ARGUMENTS, store<float>)
-KERNEL(256, cache_store_f16, STORE_PARAMETERS(f16), STORE_ARGUMENTS, store<f16>)
-KERNEL(256, cache_store_bf16, STORE_PARAMETERS(bf16), STORE_ARGUMENTS, store<bf16>)
+KERNEL(1024, cache_plan, CachePlan, plan_prompts)
 
-KERNEL(1024, cache_plan, (uint32_t *plan, const uint32_t *prompt, uint32_t rows),
-       (plan, prompt, rows), plan_prompts)
+KERNEL(ATTENTION_THREADS, cache_prompt_64_f16, CachePrompt<f16>, attend_prompts<f16, 64>)
+KERNEL(ATTENTION_THREADS, cache_prompt_64_bf16, CachePrompt<bf16>, attend_prompts<bf16, 64>)
+KERNEL(ATTENTION_THREADS, cache_prompt_128_f16, CachePrompt<f16>, attend_prompts<f16, 128>)
+KERNEL(ATTENTION_THREADS, cache_prompt_128_bf16, CachePrompt<bf16>, attend_prompts<bf16, 128>)
 
-#define PROMPT_PARAMETERS(T)                                                              \
-  (float *sums, float *statistics, const T *qkv, const T *prompt, const uint32_t *ranges, \
-   const uint32_t *plan, uint32_t rows, uint32_t splits, uint32_t heads, uint32_t part,   \
-   uint32_t head, float scale)
-#define PROMPT_ARGUMENTS \
-  (sums, statistics, qkv, prompt, ranges, plan, rows, splits, heads, Layout{part, head}, scale)
-
-KERNEL(128, cache_prompt_64_f16, PROMPT_PARAMETERS(f16), PROMPT_ARGUMENTS,
-       attend_prompts<f16, 64, 32>)
-KERNEL(128, cache_prompt_64_bf16, PROMPT_PARAMETERS(bf16), PROMPT_ARGUMENTS,
-       attend_prompts<bf16, 64, 32>)
-KERNEL(128, cache_prompt_128_f16, PROMPT_PARAMETERS(f16), PROMPT_ARGUMENTS,
-       attend_prompts<f16, 128, 16>)
-KERNEL(128, cache_prompt_128_bf16, PROMPT_PARAMETERS(bf16), PROMPT_ARGUMENTS,
-       attend_prompts<bf16, 128, 16>)
-
-#define PATH_PARAMETERS(T)                                                                       \
-  (T * y, const T *qkv, const T *prompt, const T *tail, const uint32_t *ranges,                  \
-   const uint32_t *path_start, const uint32_t *path, const float *sums, const float *statistics, \
-   uint32_t rows, uint32_t splits, uint32_t heads, uint32_t size, uint32_t part, uint32_t head,  \
-   float scale)
-#define PATH_ARGUMENTS                                                                          \
-  (y, qkv, prompt, tail, ranges, path_start, path, sums, statistics, rows, splits, heads, size, \
-   Layout{part, head}, scale)
-
-KERNEL(128, cache_paths_f32, PATH_PARAMETERS(float), PATH_ARGUMENTS, attend_paths<float>)
-KERNEL(128, cache_paths_f16, PATH_PARAMETERS(f16), PATH_ARGUMENTS, attend_paths<f16>)
-KERNEL(128, cache_paths_bf16, PATH_PARAMETERS(bf16), PATH_ARGUMENTS, attend_paths<bf16>)
+KERNEL(ATTENTION_THREADS, cache_paths_f32, CachePaths<float>, attend_paths<float>)
+KERNEL(ATTENTION_THREADS, cache_paths_f16, CachePaths<f16>, attend_paths<f16>)
+KERNEL(ATTENTION_THREADS, cache_paths_bf16, CachePaths<bf16>, attend_paths<bf16>)

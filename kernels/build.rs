@@ -13,6 +13,9 @@ use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+#[path = "interface.rs"]
+mod interface;
+
 /// What is compiled for: A100, H100/H200, and PTX for whatever comes later.
 const TARGETS: [&str; 3] = [
     "-gencode=arch=compute_80,code=sm_80",
@@ -30,18 +33,28 @@ fn main() {
     let cache = cache_folder(&out);
     fs::create_dir_all(&cache).expect("the target folder can be written");
     let families = families_of(&folder);
-    let entries: Vec<(String, String)> = families
-        .iter()
-        .flat_map(|family| {
-            entries_of(&folder, family).into_iter().map(|entry| (entry, family.clone()))
-        })
-        .collect();
+    let entries: Vec<Entry> =
+        families.iter().flat_map(|family| entries_of(&folder, family)).collect();
+    let text =
+        fs::read_to_string(folder.join("interface.cuh")).expect("the crate's folder can be read");
+    fs::write(out.join("interface.rs"), interface::in_rust(&text)).expect("OUT_DIR can be written");
 
     let mut table = String::from(
-        "/// Entry points and the family each is in.\npub const ENTRIES: &[(&str, &str)] = &[\n",
+        "/// Every entry point, in the order of families.\n\
+        pub const ENTRIES: &[Signature] = &[\n",
     );
-    for (entry, family) in &entries {
-        writeln!(table, "    ({entry:?}, {family:?}),").expect("a string takes it");
+    for Entry { name, family, threads, parameters } in &entries {
+        let threads = match threads.strip_suffix("::THREADS") {
+            Some(tile) => format!("interface::{}.threads() as u32", tile.to_uppercase()),
+            None if threads.parse::<u32>().is_ok() => threads.clone(),
+            None => format!("interface::{threads} as u32"),
+        };
+        writeln!(
+            table,
+            "    Signature {{ name: {name:?}, family: {family:?}, threads: {threads}, \
+            parameters: {parameters:?}, bytes: size_of::<interface::{parameters}>() }},"
+        )
+        .expect("a string takes it");
     }
     table.push_str(
         "];\n\n/// The images embedded in this build, by family; empty where no nvcc \
@@ -101,8 +114,8 @@ fn main() {
     let planted = families_of(&folder.join("host"));
     let bodies: Vec<String> = entries
         .iter()
-        .map(|(entry, _)| entry.clone())
-        .chain(planted.iter().flat_map(|family| entries_of(&folder.join("host"), family)))
+        .map(|entry| entry.name.clone())
+        .chain(planted.iter().flat_map(|family| planted_in(&folder.join("host"), family)))
         .collect();
     table.push_str("\n#[cfg(feature = \"emulated\")]\nmod bodies {\n");
     if emulated {
@@ -142,23 +155,46 @@ fn families_of(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The entry points of a family: lines that begin with `KERNEL(threads, name,`.
-fn entries_of(folder: &Path, family: &str) -> Vec<String> {
+/// What a line `KERNEL(threads, name, Parameters, …` says.
+struct Entry {
+    name: String,
+    family: String,
+    /// A number, a constant of interface.cuh or the THREADS of a tile there.
+    threads: String,
+    /// The struct of interface.cuh, without its element type.
+    parameters: String,
+}
+
+/// The first words between commas of every line of a source that begins with `word`.
+fn lines_of(folder: &Path, family: &str, word: &str) -> Vec<Vec<String>> {
     let source =
         fs::read_to_string(folder.join(format!("{family}.cu"))).expect("a source can be read");
     // The preprocessor of the host compiler would have to be asked to expand macros that make
     // entries; none do.
     source
         .lines()
-        .filter_map(|line| line.strip_prefix("KERNEL("))
-        .map(|rest| {
-            let name = rest
-                .split(',')
-                .nth(1)
-                .unwrap_or_else(|| panic!("{family}.cu: KERNEL({rest}: expected a name"));
-            name.trim().to_owned()
-        })
+        .filter_map(|line| line.strip_prefix(word))
+        .map(|rest| rest.split(',').map(|part| part.trim().to_owned()).collect())
         .collect()
+}
+
+/// The entry points of a family.
+fn entries_of(folder: &Path, family: &str) -> Vec<Entry> {
+    let entry = |parts: Vec<String>| match &parts[..] {
+        [threads, name, parameters, ..] => Entry {
+            name: name.clone(),
+            family: family.to_owned(),
+            threads: threads.clone(),
+            parameters: parameters.split('<').next().expect("split gives one").to_owned(),
+        },
+        _ => panic!("{family}.cu: KERNEL({}: expected threads, name, Parameters", parts.join(", ")),
+    };
+    lines_of(folder, family, "KERNEL(").into_iter().map(entry).collect()
+}
+
+/// The kernels of a source for tests of the emulator.
+fn planted_in(folder: &Path, family: &str) -> Vec<String> {
+    lines_of(folder, family, "PLANTED(").into_iter().map(|parts| parts[1].clone()).collect()
 }
 
 /// `$NVCC`, `$CUDA_HOME/bin`, `PATH`, then what `tools/get-nvcc` put under the target folder.
@@ -371,18 +407,18 @@ fn emulate(folder: &Path, families: &[String], cache: &Path, out: &Path) -> Opti
 /// emulator. Returns its folder.
 fn stand_in(
     folder: &Path,
-    entries: &[(String, String)],
+    entries: &[Entry],
     images: &[(String, PathBuf)],
     objects: &[PathBuf],
     cache: &Path,
 ) -> String {
     let mut table = String::from("extern \"C\" {\n");
-    for (entry, _) in entries {
-        writeln!(table, "void engine_emulated_{entry}(void **);").expect("a string takes it");
+    for Entry { name, .. } in entries {
+        writeln!(table, "void engine_emulated_{name}(void **);").expect("a string takes it");
     }
     table.push_str("}\nconstexpr Entry ENTRIES[] = {\n");
-    for (entry, family) in entries {
-        writeln!(table, "    {{{entry:?}, {family:?}, engine_emulated_{entry}}},")
+    for Entry { name, family, .. } in entries {
+        writeln!(table, "    {{{name:?}, {family:?}, engine_emulated_{name}}},")
             .expect("a string takes it");
     }
     table.push_str("    {nullptr, nullptr, nullptr},\n};\nconstexpr Image IMAGES[] = {\n");

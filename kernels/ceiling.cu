@@ -4,27 +4,25 @@
 #include "entry.cuh"
 #include "tile.cuh"
 
-constexpr int PRODUCTS = 8;  // independent accumulators a warp: enough to fill the pipe
+constexpr int PRODUCTS = CEILING_PRODUCTS;
 
 /// y[thread] receives a sum that depends on every product, so none is left out.
 template <class T>
-static __device__ void ceiling(float *y, uint32_t rounds, uint32_t seed) {
+static __device__ void ceiling(const Ceiling args) {
   float d[PRODUCTS][4] = {};
   uint32_t a[4], b[2];
   for (int i = 0; i < 4; ++i)
-    a[i] = pack<T>(1.0f + 0.001f * ((seed + threadIdx.x + i) & 15), -1.0f);
-  for (int i = 0; i < 2; ++i) b[i] = pack<T>(0.5f, 0.001f * ((seed + threadIdx.x + i) & 7));
-  for (uint32_t round = 0; round < rounds; ++round) {
+    a[i] = pack<T>(1.0f + 0.001f * ((args.seed + threadIdx.x + i) & 15), -1.0f);
+  for (int i = 0; i < 2; ++i) b[i] = pack<T>(0.5f, 0.001f * ((args.seed + threadIdx.x + i) & 7));
+  for (uint32_t round = 0; round < args.rounds; ++round) {
 #pragma unroll
     for (int p = 0; p < PRODUCTS; ++p) mma<T>(d[p], a, b);
   }
   float sum = 0.0f;
   for (int p = 0; p < PRODUCTS; ++p)
     for (int i = 0; i < 4; ++i) sum += d[p][i];
-  y[blockIdx.x * blockDim.x + threadIdx.x] = sum;
+  args.y[blockIdx.x * blockDim.x + threadIdx.x] = sum;
 }
 
-KERNEL(256, ceiling_f16, (float *y, uint32_t rounds, uint32_t seed), (y, rounds, seed),
-       ceiling<f16>)
-KERNEL(256, ceiling_bf16, (float *y, uint32_t rounds, uint32_t seed), (y, rounds, seed),
-       ceiling<bf16>)
+KERNEL(256, ceiling_f16, Ceiling, ceiling<f16>)
+KERNEL(256, ceiling_bf16, Ceiling, ceiling<bf16>)

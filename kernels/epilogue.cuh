@@ -6,17 +6,12 @@
 // elsewhere, which changes no bit.
 #pragma once
 
-#include "dtype.cuh"
-
-constexpr uint32_t KIND_F32 = 0, KIND_F16 = 1, KIND_BF16 = 2;
-constexpr uint32_t CHOICE_ADD = 1, CHOICE_GELU_TANH = 2, CHOICE_GELU_ERF = 4;
-/// Columns that are finished together.
-constexpr uint32_t RUN = 8;
+#include "interface.cuh"
 
 /// One element of a tensor of any float dtype.
 static __device__ __forceinline__ float element(const void *x, uint32_t kind, uint64_t i) {
-  if (kind == KIND_F32) return static_cast<const float *>(x)[i];
-  if (kind == KIND_F16) return wide(static_cast<const f16 *>(x)[i]);
+  if (kind == DTYPE_F32) return static_cast<const float *>(x)[i];
+  if (kind == DTYPE_F16) return wide(static_cast<const f16 *>(x)[i]);
   return wide(static_cast<const bf16 *>(x)[i]);
 }
 
@@ -27,15 +22,15 @@ static __device__ __forceinline__ uint32_t at_least_zero(uint64_t end, uint64_t 
 /// Elements i to i + 8; those from `count` on are 0 and not touched.
 static __device__ __forceinline__ void load_run(float (&v)[RUN], const void *x, uint32_t kind,
                                                 uint64_t i, uint32_t count) {
-  const char *address = static_cast<const char *>(x) + i * (kind == KIND_F32 ? 4 : 2);
+  const char *address = static_cast<const char *>(x) + i * (kind == DTYPE_F32 ? 4 : 2);
   if (count >= RUN && reinterpret_cast<uintptr_t>(address) % 16 == 0) {
     const Sixteen first = load16(address);
-    if (kind == KIND_F32) {
+    if (kind == DTYPE_F32) {
       const Sixteen second = load16(address + 16);
 #pragma unroll
       for (int e = 0; e < 4; ++e)
         v[e] = bits_to_float(first.word[e]), v[4 + e] = bits_to_float(second.word[e]);
-    } else if (kind == KIND_F16) {
+    } else if (kind == DTYPE_F16) {
 #pragma unroll
       for (int e = 0; e < 4; ++e)
         v[2 * e] = low_half<f16>(first.word[e]), v[2 * e + 1] = high_half<f16>(first.word[e]);
@@ -53,9 +48,9 @@ static __device__ __forceinline__ void load_run(float (&v)[RUN], const void *x, 
 /// The first `count` of eight values, rounded to the dtype.
 static __device__ __forceinline__ void store_run(void *y, uint32_t kind, uint64_t i, uint32_t count,
                                                  const float (&v)[RUN]) {
-  char *address = static_cast<char *>(y) + i * (kind == KIND_F32 ? 4 : 2);
+  char *address = static_cast<char *>(y) + i * (kind == DTYPE_F32 ? 4 : 2);
   const bool together = count >= RUN && reinterpret_cast<uintptr_t>(address) % 16 == 0;
-  if (kind == KIND_F32) {
+  if (kind == DTYPE_F32) {
     if (together) {
       Sixteen first, second;
 #pragma unroll
@@ -74,7 +69,7 @@ static __device__ __forceinline__ void store_run(void *y, uint32_t kind, uint64_
 #pragma unroll
   for (int e = 0; e < 4; ++e)
     x.word[e] =
-        kind == KIND_F16 ? pack<f16>(v[2 * e], v[2 * e + 1]) : pack<bf16>(v[2 * e], v[2 * e + 1]);
+        kind == DTYPE_F16 ? pack<f16>(v[2 * e], v[2 * e + 1]) : pack<bf16>(v[2 * e], v[2 * e + 1]);
   if (together) {
     store16(address, x);
   } else {
@@ -94,7 +89,7 @@ static __device__ __forceinline__ float gelu_value(float x, uint32_t choices) {
   return x / (1.0f + expf(-u));
 }
 
-/// The parameters that every product has after its own: see `Epilogue` in engine/device/backend.rs.
+/// The part of a product's parameters that its epilogue keeps: see `Epilogue` in engine/device.
 struct Epilogue {
   void *y, *before;
   const void *bias, *residual, *z, *factor;
@@ -103,12 +98,35 @@ struct Epilogue {
   /// Whether the factor is [n, rank], else [rank, n].
   bool factor_by_column;
 
-  __device__ __forceinline__ uint32_t kind_of_y() const { return kinds & 15; }
-  __device__ __forceinline__ uint32_t kind_of_before() const { return kinds >> 4 & 15; }
-  __device__ __forceinline__ uint32_t kind_of_bias() const { return kinds >> 8 & 15; }
-  __device__ __forceinline__ uint32_t kind_of_residual() const { return kinds >> 12 & 15; }
-  __device__ __forceinline__ uint32_t kind_of_z() const { return kinds >> 16 & 15; }
-  __device__ __forceinline__ uint32_t kind_of_factor() const { return kinds >> 20 & 15; }
+  /// Each blockIdx.y has a y of its own: with more than one they are f32 and summed later.
+  __device__ __forceinline__ Epilogue(const Product &p, bool by_column)
+      : y(static_cast<float *>(p.y) + (blockIdx.y ? uint64_t(blockIdx.y) * p.m * p.n : 0)),
+        before(p.before),
+        bias(p.bias),
+        residual(p.residual),
+        z(p.z),
+        factor(p.factor),
+        n(p.n),
+        rank(p.rank),
+        kinds(p.kinds),
+        choices(p.choices),
+        scale(p.scale),
+        low_rank_scale(p.low_rank_scale),
+        residual_scale(p.residual_scale),
+        factor_by_column(by_column) {}
+
+  __device__ __forceinline__ uint32_t kind_of_y() const { return kinds >> KIND_OF_Y & 15; }
+  __device__ __forceinline__ uint32_t kind_of_before() const {
+    return kinds >> KIND_OF_BEFORE & 15;
+  }
+  __device__ __forceinline__ uint32_t kind_of_bias() const { return kinds >> KIND_OF_BIAS & 15; }
+  __device__ __forceinline__ uint32_t kind_of_residual() const {
+    return kinds >> KIND_OF_RESIDUAL & 15;
+  }
+  __device__ __forceinline__ uint32_t kind_of_z() const { return kinds >> KIND_OF_Z & 15; }
+  __device__ __forceinline__ uint32_t kind_of_factor() const {
+    return kinds >> KIND_OF_FACTOR & 15;
+  }
 
   __device__ __forceinline__ float factor_at(uint32_t column, uint32_t at) const {
     return element(factor, kind_of_factor(),
@@ -157,31 +175,3 @@ struct Epilogue {
     write(row, column, v);
   }
 };
-
-/// Parameters of every product kernel. `chunk`: the length of k that one blockIdx.y sums; `kinds`:
-/// four bits each for y, before, bias, residual, z, factor, a, b.
-#define PRODUCT_PARAMETERS                                                                      \
-  (void *y, void *before, const void *a, const void *b, const void *bias, const void *residual, \
-   const void *z, const void *factor, uint32_t m, uint32_t n, uint32_t k, uint32_t chunk,       \
-   uint32_t rank, uint32_t kinds, uint32_t choices, float scale, float low_rank_scale,          \
-   float residual_scale)
-#define PRODUCT_ARGUMENTS                                                                   \
-  (y, before, a, b, bias, residual, z, factor, m, n, k, chunk, rank, kinds, choices, scale, \
-   low_rank_scale, residual_scale)
-/// The part of them that `Epilogue` keeps. Each blockIdx.y has a y of its own: with more than one
-/// they are f32 and summed later.
-#define PRODUCT_EPILOGUE(by_column)                                           \
-  {static_cast<float *>(y) + (blockIdx.y ? uint64_t(blockIdx.y) * m * n : 0), \
-   before,                                                                    \
-   bias,                                                                      \
-   residual,                                                                  \
-   z,                                                                         \
-   factor,                                                                    \
-   n,                                                                         \
-   rank,                                                                      \
-   kinds,                                                                     \
-   choices,                                                                   \
-   scale,                                                                     \
-   low_rank_scale,                                                            \
-   residual_scale,                                                            \
-   by_column}

@@ -3,6 +3,74 @@
 
 include!(concat!(env!("OUT_DIR"), "/built.rs"));
 
+/// An entry point, as its `KERNEL(…)` declares it.
+#[derive(Clone, Copy, Debug)]
+pub struct Signature {
+    pub name: &'static str,
+    /// The source that it is in, without `.cu`, and the image.
+    pub family: &'static str,
+    /// Threads a block.
+    pub threads: u32,
+    /// The struct of [`interface`] that is its one argument, and its size in bytes.
+    pub parameters: &'static str,
+    pub bytes: usize,
+}
+
+/// What a launch and a kernel agree on: `interface.cuh`, said in Rust by the build.
+#[allow(clippy::manual_div_ceil)] // formulas stay as C++ has them
+pub mod interface {
+    use bytemuck::{Pod, Zeroable};
+
+    /// Where something stands in the device's memory; 0 = nowhere.
+    #[repr(transparent)]
+    #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+    pub struct Address(pub u64);
+
+    /// The argument of an entry point.
+    pub trait Parameters: Pod {
+        /// The struct's name, as [`super::Signature::parameters`] has it.
+        const NAME: &'static str;
+    }
+
+    /// A tile of the product on tensor cores.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Tile {
+        /// Of y, by a block.
+        pub rows: usize,
+        pub columns: usize,
+        /// Of k, in one stage.
+        pub depth: usize,
+        /// Of y, by a warp.
+        pub warp_rows: usize,
+        pub warp_columns: usize,
+        pub stages: usize,
+    }
+
+    impl Tile {
+        const fn new([rows, columns, depth, warp_rows, warp_columns, stages]: [usize; 6]) -> Tile {
+            Tile { rows, columns, depth, warp_rows, warp_columns, stages }
+        }
+
+        pub const fn threads(&self) -> usize {
+            tile_threads(self.rows, self.columns, self.warp_rows, self.warp_columns)
+        }
+
+        /// Bytes of shared memory.
+        pub const fn shared(&self) -> usize {
+            tile_shared(
+                self.rows,
+                self.columns,
+                self.depth,
+                self.warp_rows,
+                self.warp_columns,
+                self.stages,
+            )
+        }
+    }
+
+    include!(concat!(env!("OUT_DIR"), "/interface.rs"));
+}
+
 /// Bytes where a driver may read words: what nvcc embeds by itself begins at a multiple of 8,
 /// `include_bytes!` anywhere.
 #[allow(dead_code)] // where no nvcc was found
@@ -25,59 +93,128 @@ pub mod emulated {
         pub shared: usize,
     }
 
-    /// Runs an entry point over a grid; `seed` decides in which order threads and blocks run: 3k +
-    /// 1 and 3k + 2 mirror each other, so that whatever is not ordered by a barrier happens both
-    /// ways, 3k mixes at every step. The error names kernel, block and thread.
+    /// An entry point that the emulator can run.
+    #[derive(Clone, Copy)]
+    pub struct Kernel {
+        name: &'static str,
+        #[cfg(feature = "emulated")]
+        body: super::Body,
+    }
+
+    /// What an entry point takes, as the compiler of the host has it.
+    #[repr(C)]
+    #[derive(Clone, Copy, Debug, Default)]
+    pub struct Takes {
+        /// The most threads a block.
+        pub threads: u32,
+        /// Arguments.
+        pub count: u32,
+        /// Bytes of each.
+        pub bytes: [u32; 32],
+    }
+
+    /// The entry point of that name, or one of `host/*.cu`.
+    pub fn find(entry: &str) -> Result<Kernel, String> {
+        #[cfg(feature = "emulated")]
+        return match super::bodies::ALL.iter().find(|(name, _)| *name == entry) {
+            Some(&(name, body)) => Ok(Kernel { name, body }),
+            None => Err(format!(
+                "{entry}: expected an entry point of kernels/*.cu, got none of that name"
+            )),
+        };
+        #[cfg(not(feature = "emulated"))]
+        Err(format!("{entry}: this build has no emulator; build with --features emulated"))
+    }
+
+    impl Kernel {
+        pub fn name(&self) -> &'static str {
+            self.name
+        }
+
+        pub fn takes(&self) -> Takes {
+            #[allow(unused_mut)] // where there is no emulator
+            let mut takes = Takes::default();
+            #[cfg(feature = "emulated")]
+            // SAFETY: outside of a launch an entry point only fills in what it takes.
+            unsafe {
+                (self.body)((&mut takes as *mut Takes).cast());
+            }
+            takes
+        }
+
+        /// Runs the kernel over a grid; `seed` decides in which order threads and blocks run: 3k +
+        /// 1 and 3k + 2 mirror each other, so that whatever is not ordered by a barrier happens
+        /// both ways, 3k mixes at every step. The error names kernel, block and thread.
+        ///
+        /// # Safety
+        ///
+        /// `arguments` point to values of exactly the types that the entry point has, and addresses
+        /// among these lie in memory that is either accessible as the kernel uses it or not
+        /// accessible at all: an access outside is then caught.
+        #[cfg(feature = "emulated")]
+        pub unsafe fn launch(
+            &self,
+            grid: Grid,
+            arguments: &mut [*mut c_void],
+            seed: u64,
+        ) -> Result<(), String> {
+            extern "C" {
+                fn engine_emulator_launch(
+                    kernel: *const std::ffi::c_char,
+                    entry: super::Body,
+                    grid: *const u32,
+                    block: *const u32,
+                    shared: usize,
+                    arguments: *mut *mut c_void,
+                    seed: u64,
+                    words: *mut std::ffi::c_char,
+                    words_bytes: usize,
+                ) -> i32;
+            }
+            let kernel = std::ffi::CString::new(self.name).expect("names have no zero byte");
+            let block = [grid.threads, 1, 1];
+            let mut words = [0u8; 1024];
+            let failed = engine_emulator_launch(
+                kernel.as_ptr(),
+                self.body,
+                grid.blocks.as_ptr(),
+                block.as_ptr(),
+                grid.shared,
+                arguments.as_mut_ptr(),
+                seed,
+                words.as_mut_ptr().cast(),
+                words.len(),
+            );
+            if failed == 0 {
+                return Ok(());
+            }
+            let length = words.iter().position(|&b| b == 0).unwrap_or(words.len());
+            Err(String::from_utf8_lossy(&words[..length]).into_owned())
+        }
+
+        /// This build has no emulator: [`find`] says so before.
+        ///
+        /// # Safety
+        ///
+        /// None is needed: it only refuses.
+        #[cfg(not(feature = "emulated"))]
+        pub unsafe fn launch(&self, _: Grid, _: &mut [*mut c_void], _: u64) -> Result<(), String> {
+            Err(format!("{}: this build has no emulator", self.name))
+        }
+    }
+
+    /// [`Kernel::launch`] of the entry point of that name.
     ///
     /// # Safety
     ///
-    /// `arguments` point to values of exactly the types that the entry point has, and addresses
-    /// among these lie in memory that is either accessible as the kernel uses it or not accessible
-    /// at all: an access outside is then caught.
-    #[cfg(feature = "emulated")]
+    /// As for [`Kernel::launch`].
     pub unsafe fn launch(
         entry: &str,
         grid: Grid,
         arguments: &mut [*mut c_void],
         seed: u64,
     ) -> Result<(), String> {
-        extern "C" {
-            fn engine_emulator_launch(
-                kernel: *const std::ffi::c_char,
-                entry: super::Body,
-                grid: *const u32,
-                block: *const u32,
-                shared: usize,
-                arguments: *mut *mut c_void,
-                seed: u64,
-                words: *mut std::ffi::c_char,
-                words_bytes: usize,
-            ) -> i32;
-        }
-        let Some((name, body)) = super::bodies::ALL.iter().find(|(name, _)| *name == entry) else {
-            return Err(format!(
-                "{entry}: expected an entry point of kernels/*.cu, got none of that name"
-            ));
-        };
-        let kernel = std::ffi::CString::new(*name).expect("names have no zero byte");
-        let block = [grid.threads, 1, 1];
-        let mut words = [0u8; 1024];
-        let failed = engine_emulator_launch(
-            kernel.as_ptr(),
-            *body,
-            grid.blocks.as_ptr(),
-            block.as_ptr(),
-            grid.shared,
-            arguments.as_mut_ptr(),
-            seed,
-            words.as_mut_ptr().cast(),
-            words.len(),
-        );
-        if failed == 0 {
-            return Ok(());
-        }
-        let length = words.iter().position(|&b| b == 0).unwrap_or(words.len());
-        Err(String::from_utf8_lossy(&words[..length]).into_owned())
+        find(entry)?.launch(grid, arguments, seed)
     }
 
     /// Runs an entry point under each of `seeds` from the same contents of `outputs` (address and
@@ -124,20 +261,5 @@ pub mod emulated {
             }
         }
         Ok(())
-    }
-
-    /// This build has no emulator: [`super::EMULATED`] says so.
-    ///
-    /// # Safety
-    ///
-    /// None is needed: it only refuses.
-    #[cfg(not(feature = "emulated"))]
-    pub unsafe fn launch(
-        entry: &str,
-        _: Grid,
-        _: &mut [*mut c_void],
-        _: u64,
-    ) -> Result<(), String> {
-        Err(format!("{entry}: this build has no emulator; build with --features emulated"))
     }
 }

@@ -43,26 +43,25 @@ static __device__ __forceinline__ Softmax softmax(const T *row, uint32_t cols, f
 /// loss[r] = log Σ exp(row) - row[target]; the row becomes weight·(softmax - one-hot). A target
 /// that is no column makes both NaN.
 template <class T, bool WIDE>
-static __device__ void cross_entropy(float *loss, T *logits, const uint32_t *targets,
-                                     const float *weights, uint32_t rows, uint32_t cols) {
+static __device__ void cross_entropy(const CrossEntropy<T> args) {
   constexpr int V = PerVector<T>::COUNT;
   float *room = reinterpret_cast<float *>(shared_memory());
-  for (uint64_t r = blockIdx.x; r < rows; r += gridDim.x) {
-    T *row = logits + r * cols;
-    const uint32_t target = targets[r];
-    const float logit = target < cols ? wide(row[target]) : bits_to_float(0x7fc00000u);
-    const Softmax of = softmax<T, WIDE>(row, cols, room);
+  for (uint64_t r = blockIdx.x; r < args.rows; r += gridDim.x) {
+    T *row = args.logits + r * args.cols;
+    const uint32_t target = args.targets[r];
+    const float logit = target < args.cols ? wide(row[target]) : bits_to_float(0x7fc00000u);
+    const Softmax of = softmax<T, WIDE>(row, args.cols, room);
     // The barriers of the sums stand between every thread's look at the target and the first write.
-    const float weight = weights[r],
-                scale = target < cols ? weight / of.sum : bits_to_float(0x7fc00000u);
-    if (threadIdx.x == 0) loss[r] = logf(of.sum) - (logit - of.max);
-    for (uint32_t c = threadIdx.x * V; c < cols; c += blockDim.x * V) {
+    const float weight = args.weights[r],
+                scale = target < args.cols ? weight / of.sum : bits_to_float(0x7fc00000u);
+    if (threadIdx.x == 0) args.loss[r] = logf(of.sum) - (logit - of.max);
+    for (uint32_t c = threadIdx.x * V; c < args.cols; c += blockDim.x * V) {
       float a[V];
-      load_part<WIDE>(a, static_cast<const T *>(row), c, cols, 0.0f);
+      load_part<WIDE>(a, static_cast<const T *>(row), c, args.cols, 0.0f);
 #pragma unroll
       for (int v = 0; v < V; ++v)
         a[v] = fmaf(expf(a[v] - of.max), scale, c + v == target ? -weight : 0.0f);
-      store_part<WIDE>(row, c, cols, a);
+      store_part<WIDE>(row, c, args.cols, a);
     }
   }
 }
@@ -70,68 +69,31 @@ static __device__ void cross_entropy(float *loss, T *logits, const uint32_t *tar
 /// y[j] = log_softmax(logits[r])[ids[j]] for j in first[r]..first[r + 1]. An id that is no column
 /// makes NaN.
 template <class T, bool WIDE>
-static __device__ void log_probs_at(float *y, const T *logits, const uint32_t *first,
-                                    const uint32_t *ids, uint32_t rows, uint32_t cols) {
+static __device__ void log_probs_at(const LogProbsAt<T> args) {
   float *room = reinterpret_cast<float *>(shared_memory());
-  for (uint64_t r = blockIdx.x; r < rows; r += gridDim.x) {
-    const uint32_t from = first[r], to = first[r + 1];
+  for (uint64_t r = blockIdx.x; r < args.rows; r += gridDim.x) {
+    const uint32_t from = args.first[r], to = args.first[r + 1];
     if (from == to) continue;
-    const T *row = logits + r * cols;
-    const Softmax of = softmax<T, WIDE>(row, cols, room);
+    const T *row = args.logits + r * args.cols;
+    const Softmax of = softmax<T, WIDE>(row, args.cols, room);
     const float log_sum = logf(of.sum);
     for (uint32_t j = from + threadIdx.x; j < to; j += blockDim.x) {
-      const uint32_t id = ids[j];
-      y[j] = id < cols ? wide(row[id]) - of.max - log_sum : bits_to_float(0x7fc00000u);
+      const uint32_t id = args.ids[j];
+      args.y[j] = id < args.cols ? wide(row[id]) - of.max - log_sum : bits_to_float(0x7fc00000u);
     }
   }
 }
 
-KERNEL(512, cross_entropy_f32,
-       (float *loss, float *logits, const uint32_t *targets, const float *weights, uint32_t rows,
-        uint32_t cols),
-       (loss, logits, targets, weights, rows, cols), cross_entropy<float, false>)
-KERNEL(512, cross_entropy_f16,
-       (float *loss, f16 *logits, const uint32_t *targets, const float *weights, uint32_t rows,
-        uint32_t cols),
-       (loss, logits, targets, weights, rows, cols), cross_entropy<f16, false>)
-KERNEL(512, cross_entropy_bf16,
-       (float *loss, bf16 *logits, const uint32_t *targets, const float *weights, uint32_t rows,
-        uint32_t cols),
-       (loss, logits, targets, weights, rows, cols), cross_entropy<bf16, false>)
-KERNEL(512, cross_entropy_f32_wide,
-       (float *loss, float *logits, const uint32_t *targets, const float *weights, uint32_t rows,
-        uint32_t cols),
-       (loss, logits, targets, weights, rows, cols), cross_entropy<float, true>)
-KERNEL(512, cross_entropy_f16_wide,
-       (float *loss, f16 *logits, const uint32_t *targets, const float *weights, uint32_t rows,
-        uint32_t cols),
-       (loss, logits, targets, weights, rows, cols), cross_entropy<f16, true>)
-KERNEL(512, cross_entropy_bf16_wide,
-       (float *loss, bf16 *logits, const uint32_t *targets, const float *weights, uint32_t rows,
-        uint32_t cols),
-       (loss, logits, targets, weights, rows, cols), cross_entropy<bf16, true>)
+KERNEL(512, cross_entropy_f32, CrossEntropy<float>, cross_entropy<float, false>)
+KERNEL(512, cross_entropy_f16, CrossEntropy<f16>, cross_entropy<f16, false>)
+KERNEL(512, cross_entropy_bf16, CrossEntropy<bf16>, cross_entropy<bf16, false>)
+KERNEL(512, cross_entropy_f32_wide, CrossEntropy<float>, cross_entropy<float, true>)
+KERNEL(512, cross_entropy_f16_wide, CrossEntropy<f16>, cross_entropy<f16, true>)
+KERNEL(512, cross_entropy_bf16_wide, CrossEntropy<bf16>, cross_entropy<bf16, true>)
 
-KERNEL(512, log_probs_at_f32,
-       (float *y, const float *logits, const uint32_t *first, const uint32_t *ids, uint32_t rows,
-        uint32_t cols),
-       (y, logits, first, ids, rows, cols), log_probs_at<float, false>)
-KERNEL(512, log_probs_at_f16,
-       (float *y, const f16 *logits, const uint32_t *first, const uint32_t *ids, uint32_t rows,
-        uint32_t cols),
-       (y, logits, first, ids, rows, cols), log_probs_at<f16, false>)
-KERNEL(512, log_probs_at_bf16,
-       (float *y, const bf16 *logits, const uint32_t *first, const uint32_t *ids, uint32_t rows,
-        uint32_t cols),
-       (y, logits, first, ids, rows, cols), log_probs_at<bf16, false>)
-KERNEL(512, log_probs_at_f32_wide,
-       (float *y, const float *logits, const uint32_t *first, const uint32_t *ids, uint32_t rows,
-        uint32_t cols),
-       (y, logits, first, ids, rows, cols), log_probs_at<float, true>)
-KERNEL(512, log_probs_at_f16_wide,
-       (float *y, const f16 *logits, const uint32_t *first, const uint32_t *ids, uint32_t rows,
-        uint32_t cols),
-       (y, logits, first, ids, rows, cols), log_probs_at<f16, true>)
-KERNEL(512, log_probs_at_bf16_wide,
-       (float *y, const bf16 *logits, const uint32_t *first, const uint32_t *ids, uint32_t rows,
-        uint32_t cols),
-       (y, logits, first, ids, rows, cols), log_probs_at<bf16, true>)
+KERNEL(512, log_probs_at_f32, LogProbsAt<float>, log_probs_at<float, false>)
+KERNEL(512, log_probs_at_f16, LogProbsAt<f16>, log_probs_at<f16, false>)
+KERNEL(512, log_probs_at_bf16, LogProbsAt<bf16>, log_probs_at<bf16, false>)
+KERNEL(512, log_probs_at_f32_wide, LogProbsAt<float>, log_probs_at<float, true>)
+KERNEL(512, log_probs_at_f16_wide, LogProbsAt<f16>, log_probs_at<f16, true>)
+KERNEL(512, log_probs_at_bf16_wide, LogProbsAt<bf16>, log_probs_at<bf16, true>)

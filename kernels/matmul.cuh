@@ -11,12 +11,6 @@
 
 enum Form { NT, NN, TN };
 
-template <int BM_, int BN_, int BK_, int WM_, int WN_, int STAGES_>
-struct Tile {
-  static constexpr int BM = BM_, BN = BN_, BK = BK_, WM = WM_, WN = WN_, STAGES = STAGES_;
-  static constexpr int WARPS_M = BM / WM, WARPS_N = BN / WN, THREADS = 32 * WARPS_M * WARPS_N;
-};
-
 /// Row blocks that stand together in the order of blocks, so that what runs at one time shares rows
 /// of a and of b in L2.
 constexpr uint32_t GROUP = 16;
@@ -27,14 +21,14 @@ constexpr uint32_t GROUP = 16;
 /// parts of z[:, r] and factor[r, :].
 template <class TILE>
 struct LowRankTail {
-  static constexpr int DEEP = 32, PIECES = DEEP / 8;
+  static constexpr int DEEP = TAIL_DEPTH, PIECES = DEEP / 8;
   static constexpr int BYTES = (TILE::BM + TILE::BN) * DEEP * 2;
   uint32_t pairs, width;
 
   __device__ __forceinline__ explicit LowRankTail(const Epilogue &f)
-      : pairs(f.kind_of_z() == KIND_BF16  ? 3
-              : f.kind_of_z() == KIND_F16 ? 5
-                                          : 6),
+      : pairs(f.kind_of_z() == DTYPE_BF16  ? 3
+              : f.kind_of_z() == DTYPE_F16 ? 5
+                                           : 6),
         width(pairs * f.rank) {}
 
   static __device__ __forceinline__ void put(char *tile, uint32_t row, uint32_t column, bf16 x) {
@@ -93,7 +87,7 @@ struct LowRankTail {
 /// y = epilogue(a·b). Shared memory: STAGES tiles of a and b and the low-rank tail, or the warps'
 /// sums if these are more.
 template <Form FORM, class T, class TILE, bool ALIGNED>
-static __device__ void gemm PRODUCT_PARAMETERS {
+static __device__ void gemm(const Product args) {
   constexpr int BM = TILE::BM, BN = TILE::BN, BK = TILE::BK, WM = TILE::WM, WN = TILE::WN,
                 STAGES = TILE::STAGES;
   constexpr int THREADS = TILE::THREADS, ROWS = WM / 16, COLUMNS = WN / 16, STEPS = BK / 16;
@@ -105,17 +99,18 @@ static __device__ void gemm PRODUCT_PARAMETERS {
   char *shared = shared_memory(), *tail_room = shared + STAGES * STAGE;
 
   // The order of blocks: GROUP rows of blocks at a time, column after column.
-  const uint32_t blocks_m = (m + BM - 1) / BM, blocks_n = (n + BN - 1) / BN;
+  const uint32_t blocks_m = (args.m + BM - 1) / BM, blocks_n = (args.n + BN - 1) / BN;
   const uint32_t group = blockIdx.x / (GROUP * blocks_n),
                  in_group = blockIdx.x % (GROUP * blocks_n);
   const uint32_t high = blocks_m - group * GROUP < GROUP ? blocks_m - group * GROUP : GROUP;
   const uint32_t row0 = (group * GROUP + in_group % high) * BM, column0 = in_group / high * BN;
-  const uint32_t start = blockIdx.y * chunk, length = k - start < chunk ? k - start : chunk;
+  const uint32_t start = blockIdx.y * args.chunk,
+                 length = args.k - start < args.chunk ? args.k - start : args.chunk;
   const uint32_t tiles = (length + BK - 1) / BK;
 
-  const Epilogue epilogue = PRODUCT_EPILOGUE(FORM == NT);
-  const A from_a(a, row0, m, k, start);
-  const B from_b(b, column0, n, k, start);
+  const Epilogue epilogue(args, FORM == NT);
+  const A from_a(args.a, row0, args.m, args.k, start);
+  const B from_b(args.b, column0, args.n, args.k, start);
   const auto stage = [&](uint32_t tile, char *to) {
     const int32_t left = int32_t(length) - int32_t(tile * BK);
     from_a.stage(to, tile, left);
@@ -125,7 +120,7 @@ static __device__ void gemm PRODUCT_PARAMETERS {
 #pragma unroll
   for (int s = 0; s < STAGES - 1; ++s) stage(s, shared + s * STAGE);
   const Tail tail(epilogue);
-  if (rank > 0) tail.stage(tail_room, epilogue, m, row0, column0, 0);
+  if (args.rank > 0) tail.stage(tail_room, epilogue, args.m, row0, column0, 0);
 
   const uint32_t warp_row = warp_id() % TILE::WARPS_M * WM,
                  warp_column = warp_id() / TILE::WARPS_M * WN;
@@ -183,14 +178,14 @@ static __device__ void gemm PRODUCT_PARAMETERS {
 #pragma unroll
     for (int j = 0; j < 2 * COLUMNS; ++j)
 #pragma unroll
-      for (int e = 0; e < 4; ++e) sum[i][j][e] *= scale;
-  if (rank > 0) {
+      for (int e = 0; e < 4; ++e) sum[i][j][e] *= args.scale;
+  if (args.rank > 0) {
     const Lanes<true, BM, Tail::DEEP, WM, true> tail_a(warp_row);
     const Lanes<true, BN, Tail::DEEP, WN, false> tail_b(warp_column);
     for (uint32_t from = 0; from < tail.width; from += Tail::DEEP) {
       if (from > 0) {
         __syncthreads();
-        tail.stage(tail_room, epilogue, m, row0, column0, from);
+        tail.stage(tail_room, epilogue, args.m, row0, column0, from);
         __syncthreads();
       }
 #pragma unroll
@@ -214,7 +209,7 @@ static __device__ void gemm PRODUCT_PARAMETERS {
 
   // Each warp turns its sums into rows through shared memory: eight rows of it, two neighbours
   // each, meet no bank twice.
-  constexpr int PITCH = WN + 8, LANES = WN / RUN;
+  constexpr int PITCH = tile_pitch(WN), LANES = WN / RUN;
   __syncthreads();
   float *room = reinterpret_cast<float *>(shared) + warp_id() * (WM * PITCH);
   const uint32_t lane = lane_id();
@@ -228,7 +223,7 @@ static __device__ void gemm PRODUCT_PARAMETERS {
   warp_barrier();
   for (uint32_t r = lane / LANES; r < WM; r += 32 / LANES) {
     const uint32_t row = row0 + warp_row + r, column = column0 + warp_column + lane % LANES * RUN;
-    if (row >= m || column >= n) continue;
+    if (row >= args.m || column >= args.n) continue;
     float v[RUN];
     const float *at = room + r * PITCH + lane % LANES * RUN;
     const Sixteen first = load16(at), second = load16(at + 4);
@@ -238,11 +233,3 @@ static __device__ void gemm PRODUCT_PARAMETERS {
     epilogue.write(row, column, v);
   }
 }
-
-using Large = Tile<128, 256, 32, 64, 64, 4>;
-using Medium = Tile<128, 128, 32, 64, 64, 4>;
-using Small = Tile<64, 64, 64, 32, 32, 3>;
-using Few = Tile<16, 32, 128, 16, 16, 4>;
-/// For operands that are gathered element by element: half of k at a time, so that what is under
-/// way fits registers.
-using Loose = Tile<64, 64, 32, 32, 32, 3>;

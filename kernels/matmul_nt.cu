@@ -2,17 +2,13 @@
 // any alignment.
 #include "matmul.cuh"
 
-KERNEL(256, gemm_nt_large_bf16, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS,
-       (gemm<NT, bf16, Large, true>))
-KERNEL(128, gemm_nt_medium_bf16, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS,
-       (gemm<NT, bf16, Medium, true>))
-KERNEL(128, gemm_nt_small_bf16, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS,
-       (gemm<NT, bf16, Small, true>))
-KERNEL(64, gemm_nt_few_bf16, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (gemm<NT, bf16, Few, true>))
-KERNEL(128, gemm_nt_any_bf16, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (gemm<NT, bf16, Loose, false>))
-KERNEL(256, gemm_nt_large_f16, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (gemm<NT, f16, Large, true>))
-KERNEL(128, gemm_nt_medium_f16, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS,
-       (gemm<NT, f16, Medium, true>))
-KERNEL(128, gemm_nt_small_f16, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (gemm<NT, f16, Small, true>))
-KERNEL(64, gemm_nt_few_f16, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (gemm<NT, f16, Few, true>))
-KERNEL(128, gemm_nt_any_f16, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (gemm<NT, f16, Loose, false>))
+KERNEL(Large::THREADS, gemm_nt_large_bf16, Product, gemm<NT, bf16, Large, true>)
+KERNEL(Medium::THREADS, gemm_nt_medium_bf16, Product, gemm<NT, bf16, Medium, true>)
+KERNEL(Small::THREADS, gemm_nt_small_bf16, Product, gemm<NT, bf16, Small, true>)
+KERNEL(Few::THREADS, gemm_nt_few_bf16, Product, gemm<NT, bf16, Few, true>)
+KERNEL(Loose::THREADS, gemm_nt_any_bf16, Product, gemm<NT, bf16, Loose, false>)
+KERNEL(Large::THREADS, gemm_nt_large_f16, Product, gemm<NT, f16, Large, true>)
+KERNEL(Medium::THREADS, gemm_nt_medium_f16, Product, gemm<NT, f16, Medium, true>)
+KERNEL(Small::THREADS, gemm_nt_small_f16, Product, gemm<NT, f16, Small, true>)
+KERNEL(Few::THREADS, gemm_nt_few_f16, Product, gemm<NT, f16, Few, true>)
+KERNEL(Loose::THREADS, gemm_nt_any_f16, Product, gemm<NT, f16, Loose, false>)

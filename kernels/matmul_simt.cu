@@ -12,13 +12,14 @@ enum Form { NT, NN, TN };
 /// 64 × 64 of y by a block of 128 threads, 4 × 8 each; 16 of k at a time through shared memory, the
 /// next 16 under way in registers.
 template <Form FORM>
-static __device__ void simt PRODUCT_PARAMETERS {
-  constexpr uint32_t SIDE = 64, DEEP = 16, PITCH = SIDE + 4;
+static __device__ void simt(const Product args) {
+  constexpr uint32_t SIDE = SIMT_SIDE, DEEP = SIMT_DEPTH, PITCH = SIMT_PITCH;
   constexpr bool A_ALONG = FORM != TN, B_ALONG = FORM == NT;
   float *left = reinterpret_cast<float *>(shared_memory()), *right = left + DEEP * PITCH;
-  const uint32_t blocks_n = (n + SIDE - 1) / SIDE;
+  const uint32_t blocks_n = (args.n + SIDE - 1) / SIDE;
   const uint32_t row0 = blockIdx.x / blocks_n * SIDE, column0 = blockIdx.x % blocks_n * SIDE;
-  const uint32_t start = blockIdx.y * chunk, end = k - start < chunk ? k : start + chunk;
+  const uint32_t start = blockIdx.y * args.chunk,
+                 end = args.k - start < args.chunk ? args.k : start + args.chunk;
   const uint32_t t = threadIdx.x;
 
   // A thread brings eight neighbours: of k where rows run along k, else of the other index.
@@ -28,7 +29,8 @@ static __device__ void simt PRODUCT_PARAMETERS {
                    deep = at + (along ? t % 2 * RUN : t / 8);
     const uint32_t count = along ? (side < total ? at_least_zero(end, deep) : 0)
                                  : (deep < end ? at_least_zero(total, side) : 0);
-    load_run(v, x, kind, along ? uint64_t(side) * k + deep : uint64_t(deep) * total + side, count);
+    load_run(v, x, kind, along ? uint64_t(side) * args.k + deep : uint64_t(deep) * total + side,
+             count);
   };
   const auto put = [&](float *tile, bool along, const float (&v)[RUN]) {
 #pragma unroll
@@ -43,16 +45,16 @@ static __device__ void simt PRODUCT_PARAMETERS {
     for (uint32_t e = 0; e < RUN; ++e) sum[i][e] = 0.0f;
   const uint32_t my_row = t / 8 * 4, my_column = t % 8 * RUN;
   if (start < end) {
-    fetch(x, a, kinds >> 24 & 15, A_ALONG, row0, m, start);
-    fetch(w, b, kinds >> 28 & 15, B_ALONG, column0, n, start);
+    fetch(x, args.a, args.kinds >> KIND_OF_A & 15, A_ALONG, row0, args.m, start);
+    fetch(w, args.b, args.kinds >> KIND_OF_B & 15, B_ALONG, column0, args.n, start);
   }
   for (uint32_t at = start; at < end; at += DEEP) {
     put(left, A_ALONG, x);
     put(right, B_ALONG, w);
     __syncthreads();
     if (at + DEEP < end) {
-      fetch(x, a, kinds >> 24 & 15, A_ALONG, row0, m, at + DEEP);
-      fetch(w, b, kinds >> 28 & 15, B_ALONG, column0, n, at + DEEP);
+      fetch(x, args.a, args.kinds >> KIND_OF_A & 15, A_ALONG, row0, args.m, at + DEEP);
+      fetch(w, args.b, args.kinds >> KIND_OF_B & 15, B_ALONG, column0, args.n, at + DEEP);
     }
 #pragma unroll
     for (uint32_t d = 0; d < DEEP; ++d) {
@@ -69,27 +71,27 @@ static __device__ void simt PRODUCT_PARAMETERS {
     __syncthreads();
   }
 
-  const Epilogue epilogue = PRODUCT_EPILOGUE(FORM == NT);
+  const Epilogue epilogue(args, FORM == NT);
 #pragma unroll
   for (int i = 0; i < 4; ++i)
-    if (row0 + my_row + i < m && column0 + my_column < n)
+    if (row0 + my_row + i < args.m && column0 + my_column < args.n)
       epilogue.write_sums(row0 + my_row + i, column0 + my_column, sum[i]);
 }
 
-KERNEL(128, simt_nt, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, simt<NT>)
-KERNEL(128, simt_nn, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, simt<NN>)
-KERNEL(128, simt_tn, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, simt<TN>)
+KERNEL(128, simt_nt, Product, simt<NT>)
+KERNEL(128, simt_nn, Product, simt<NN>)
+KERNEL(128, simt_tn, Product, simt<TN>)
 
 /// Few columns (x·Aᵀ and dy·B of an adapter): a is read once, b stands in shared memory. A warp
 /// takes ROWS rows and eight columns (blockIdx.z); a lane takes eight neighbours of every 256 of k.
 /// How many rows a warp takes changes no bit.
 template <Form FORM, int ROWS>
-static __device__ void thin PRODUCT_PARAMETERS {
-  constexpr uint32_t STEP = 32 * RUN, DEEP = 2 * STEP, COLUMNS = 8;
+static __device__ void thin(const Product args) {
+  constexpr uint32_t STEP = 32 * RUN, DEEP = THIN_DEPTH, COLUMNS = THIN_COLUMNS;
   float *right = reinterpret_cast<float *>(shared_memory());  // [COLUMNS][DEEP]
   const uint32_t lane = lane_id(), column0 = blockIdx.z * COLUMNS;
   const uint32_t row0 = (blockIdx.x * (blockDim.x / 32) + warp_id()) * ROWS;
-  const uint32_t kind_a = kinds >> 24 & 15, kind_b = kinds >> 28 & 15;
+  const uint32_t kind_a = args.kinds >> KIND_OF_A & 15, kind_b = args.kinds >> KIND_OF_B & 15;
 
   // The eight of a lane stand as two times four, so that lanes read neighbouring 16 bytes.
   const auto place = [](uint32_t column, uint32_t deep) {
@@ -102,19 +104,19 @@ static __device__ void thin PRODUCT_PARAMETERS {
 #pragma unroll
     for (uint32_t c = 0; c < COLUMNS; ++c) sum[r][c] = 0.0f;
 
-  for (uint32_t at = 0; at < k; at += DEEP) {
+  for (uint32_t at = 0; at < args.k; at += DEEP) {
     __syncthreads();
     for (uint32_t e = threadIdx.x * RUN; e < COLUMNS * DEEP; e += blockDim.x * RUN) {
       float v[RUN];
       const uint32_t c = FORM == NT ? e / DEEP : 0, d = FORM == NT ? e % DEEP : e / COLUMNS;
       if (FORM == NT) {
-        const uint32_t count = column0 + c < n ? at_least_zero(k, at + d) : 0;
-        load_run(v, b, kind_b, uint64_t(column0 + c) * k + at + d, count);
+        const uint32_t count = column0 + c < args.n ? at_least_zero(args.k, at + d) : 0;
+        load_run(v, args.b, kind_b, uint64_t(column0 + c) * args.k + at + d, count);
 #pragma unroll
         for (uint32_t i = 0; i < RUN; ++i) right[place(c, d + i)] = v[i];
       } else {
-        const uint32_t count = at + d < k ? at_least_zero(n, column0) : 0;
-        load_run(v, b, kind_b, uint64_t(at + d) * n + column0, count);
+        const uint32_t count = at + d < args.k ? at_least_zero(args.n, column0) : 0;
+        load_run(v, args.b, kind_b, uint64_t(at + d) * args.n + column0, count);
 #pragma unroll
         for (uint32_t i = 0; i < RUN; ++i) right[place(i, d)] = v[i];
       }
@@ -126,8 +128,8 @@ static __device__ void thin PRODUCT_PARAMETERS {
       float x[ROWS][RUN];
 #pragma unroll
       for (int r = 0; r < ROWS; ++r)
-        load_run(x[r], a, kind_a, uint64_t(row0 + r) * k + deep,
-                 row0 + r < m ? at_least_zero(k, deep) : 0);
+        load_run(x[r], args.a, kind_a, uint64_t(row0 + r) * args.k + deep,
+                 row0 + r < args.m ? at_least_zero(args.k, deep) : 0);
 #pragma unroll
       for (uint32_t c = 0; c < COLUMNS; ++c) {
         const float *from = right + c * DEEP + half + lane * 4;
@@ -149,27 +151,27 @@ static __device__ void thin PRODUCT_PARAMETERS {
       const float total = warp_sum(sum[r][c]);
       if (r == 0 || lane == uint32_t(r)) mine[c] = total;
     }
-  const Epilogue epilogue = PRODUCT_EPILOGUE(FORM == NT);
-  if (lane < ROWS && row0 + lane < m) epilogue.write_sums(row0 + lane, column0, mine);
+  const Epilogue epilogue(args, FORM == NT);
+  if (lane < ROWS && row0 + lane < args.m) epilogue.write_sums(row0 + lane, column0, mine);
 }
 
-KERNEL(256, thin_nt_4, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (thin<NT, 4>))
-KERNEL(256, thin_nn_4, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (thin<NN, 4>))
-KERNEL(256, thin_nt_1, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (thin<NT, 1>))
-KERNEL(256, thin_nn_1, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (thin<NN, 1>))
+KERNEL(256, thin_nt_4, Product, thin<NT, 4>)
+KERNEL(256, thin_nn_4, Product, thin<NN, 4>)
+KERNEL(256, thin_nt_1, Product, thin<NT, 1>)
+KERNEL(256, thin_nn_1, Product, thin<NN, 1>)
 
 /// Partial sums of aᵀ·b where a or b has few columns (gradients of an adapter): `rows` of k for
 /// each blockIdx.y, eight columns of the thin operand for each blockIdx.z, eight of the wide one
 /// for each thread. partial is [chunks, m, n].
 template <bool THIN_B>
-static __device__ void thin_gradient(float *partial, const void *a, const void *b, uint32_t m,
-                                     uint32_t n, uint32_t k, uint32_t rows, uint32_t kinds) {
+static __device__ void thin_gradient(const ThinGradient args) {
   float *few = reinterpret_cast<float *>(shared_memory());  // [rows][RUN]
-  const void *wide_one = THIN_B ? a : b, *thin_one = THIN_B ? b : a;
-  const uint32_t kind_wide = kinds >> (THIN_B ? 24 : 28) & 15,
-                 kind_thin = kinds >> (THIN_B ? 28 : 24) & 15;
-  const uint32_t width = THIN_B ? m : n, thickness = THIN_B ? n : m;
-  const uint32_t start = blockIdx.y * rows, count = k - start < rows ? k - start : rows;
+  const void *wide_one = THIN_B ? args.a : args.b, *thin_one = THIN_B ? args.b : args.a;
+  const uint32_t kind_wide = args.kinds >> (THIN_B ? KIND_OF_A : KIND_OF_B) & 15,
+                 kind_thin = args.kinds >> (THIN_B ? KIND_OF_B : KIND_OF_A) & 15;
+  const uint32_t width = THIN_B ? args.m : args.n, thickness = THIN_B ? args.n : args.m;
+  const uint32_t start = blockIdx.y * args.rows,
+                 count = args.k - start < args.rows ? args.k - start : args.rows;
   const uint32_t thin0 = blockIdx.z * RUN, wide0 = (blockIdx.x * blockDim.x + threadIdx.x) * RUN;
 
   for (uint32_t r = threadIdx.x; r < count; r += blockDim.x) {
@@ -199,7 +201,7 @@ static __device__ void thin_gradient(float *partial, const void *a, const void *
       for (uint32_t e = 0; e < RUN; ++e)
         sum[i][e] = fmaf(x[e], bits_to_float(w[i / 4].word[i % 4]), sum[i][e]);
   }
-  partial += uint64_t(blockIdx.y) * m * n;
+  float *partial = args.partial + uint64_t(blockIdx.y) * args.m * args.n;
 #pragma unroll
   for (uint32_t i = 0; i < RUN; ++i) {
     if (THIN_B) {
@@ -208,59 +210,55 @@ static __device__ void thin_gradient(float *partial, const void *a, const void *
 #pragma unroll
       for (uint32_t e = 0; e < RUN; ++e) v[e] = sum[e][i];
       if (wide0 + i < width)
-        store_run(partial, KIND_F32, uint64_t(wide0 + i) * n + thin0,
+        store_run(partial, DTYPE_F32, uint64_t(wide0 + i) * args.n + thin0,
                   at_least_zero(thickness, thin0), v);
     } else if (thin0 + i < thickness) {
-      store_run(partial, KIND_F32, uint64_t(thin0 + i) * n + wide0, at_least_zero(width, wide0),
-                sum[i]);
+      store_run(partial, DTYPE_F32, uint64_t(thin0 + i) * args.n + wide0,
+                at_least_zero(width, wide0), sum[i]);
     }
   }
 }
 
-#define GRADIENT_PARAMETERS                                                          \
-  (float *partial, const void *a, const void *b, uint32_t m, uint32_t n, uint32_t k, \
-   uint32_t rows, uint32_t kinds)
-#define GRADIENT_ARGUMENTS (partial, a, b, m, n, k, rows, kinds)
-KERNEL(128, thin_gradient_a, GRADIENT_PARAMETERS, GRADIENT_ARGUMENTS, thin_gradient<false>)
-KERNEL(128, thin_gradient_b, GRADIENT_PARAMETERS, GRADIENT_ARGUMENTS, thin_gradient<true>)
+KERNEL(128, thin_gradient_a, ThinGradient, thin_gradient<false>)
+KERNEL(128, thin_gradient_b, ThinGradient, thin_gradient<true>)
 
 /// y = epilogue of the partial sums at `a`, [chunks, m, n] f32, added in the order of their chunks;
 /// `k` is how many.
-static __device__ void split_k_sum PRODUCT_PARAMETERS {
-  const uint32_t runs = (n + RUN - 1) / RUN;
+static __device__ void split_k_sum(const Product args) {
+  const uint32_t runs = (args.n + RUN - 1) / RUN;
   const uint64_t at = uint64_t(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (at >= uint64_t(m) * runs) return;
+  if (at >= uint64_t(args.m) * runs) return;
   const uint32_t row = uint32_t(at / runs), column = uint32_t(at % runs) * RUN;
   float sum[RUN] = {};
-  for (uint32_t c = 0; c < k; ++c) {
+  for (uint32_t c = 0; c < args.k; ++c) {
     float x[RUN];
-    load_run(x, a, KIND_F32, (uint64_t(c) * m + row) * n + column, at_least_zero(n, column));
+    load_run(x, args.a, DTYPE_F32, (uint64_t(c) * args.m + row) * args.n + column,
+             at_least_zero(args.n, column));
 #pragma unroll
     for (uint32_t e = 0; e < RUN; ++e) sum[e] += x[e];
   }
-  const Epilogue epilogue = PRODUCT_EPILOGUE(false);
+  const Epilogue epilogue(args, false);
   epilogue.write_sums(row, column, sum);
 }
 
-KERNEL(128, split_k_reduce, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, split_k_sum)
+KERNEL(128, split_k_reduce, Product, split_k_sum)
 
 /// partial[c] = the sum of `rows` rows of x from row c·rows on, in order. partial is [chunks, n].
-static __device__ void sum_chunk(float *partial, const void *x, uint32_t n, uint32_t k,
-                                 uint32_t rows, uint32_t kind) {
-  const uint32_t column = (blockIdx.x * blockDim.x + threadIdx.x) * RUN, start = blockIdx.y * rows;
-  const uint32_t end = k - start < rows ? k : start + rows;
-  if (column >= n) return;
+static __device__ void sum_chunk(const SumChunks args) {
+  const uint32_t column = (blockIdx.x * blockDim.x + threadIdx.x) * RUN,
+                 start = blockIdx.y * args.rows;
+  const uint32_t end = args.k - start < args.rows ? args.k : start + args.rows;
+  if (column >= args.n) return;
   float sum[RUN] = {};
 #pragma unroll 4
   for (uint32_t r = start; r < end; ++r) {
     float v[RUN];
-    load_run(v, x, kind, uint64_t(r) * n + column, at_least_zero(n, column));
+    load_run(v, args.x, args.kind, uint64_t(r) * args.n + column, at_least_zero(args.n, column));
 #pragma unroll
     for (uint32_t e = 0; e < RUN; ++e) sum[e] += v[e];
   }
-  store_run(partial, KIND_F32, uint64_t(blockIdx.y) * n + column, at_least_zero(n, column), sum);
+  store_run(args.partial, DTYPE_F32, uint64_t(blockIdx.y) * args.n + column,
+            at_least_zero(args.n, column), sum);
 }
 
-KERNEL(64, sum_chunks,
-       (float *partial, const void *x, uint32_t n, uint32_t k, uint32_t rows, uint32_t kind),
-       (partial, x, n, k, rows, kind), sum_chunk)
+KERNEL(64, sum_chunks, SumChunks, sum_chunk)

@@ -2,15 +2,11 @@
 // any alignment.
 #include "matmul.cuh"
 
-KERNEL(256, gemm_tn_large_bf16, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS,
-       (gemm<TN, bf16, Large, true>))
-KERNEL(128, gemm_tn_medium_bf16, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS,
-       (gemm<TN, bf16, Medium, true>))
-KERNEL(128, gemm_tn_small_bf16, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS,
-       (gemm<TN, bf16, Small, true>))
-KERNEL(128, gemm_tn_any_bf16, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (gemm<TN, bf16, Loose, false>))
-KERNEL(256, gemm_tn_large_f16, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (gemm<TN, f16, Large, true>))
-KERNEL(128, gemm_tn_medium_f16, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS,
-       (gemm<TN, f16, Medium, true>))
-KERNEL(128, gemm_tn_small_f16, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (gemm<TN, f16, Small, true>))
-KERNEL(128, gemm_tn_any_f16, PRODUCT_PARAMETERS, PRODUCT_ARGUMENTS, (gemm<TN, f16, Loose, false>))
+KERNEL(Large::THREADS, gemm_tn_large_bf16, Product, gemm<TN, bf16, Large, true>)
+KERNEL(Medium::THREADS, gemm_tn_medium_bf16, Product, gemm<TN, bf16, Medium, true>)
+KERNEL(Small::THREADS, gemm_tn_small_bf16, Product, gemm<TN, bf16, Small, true>)
+KERNEL(Loose::THREADS, gemm_tn_any_bf16, Product, gemm<TN, bf16, Loose, false>)
+KERNEL(Large::THREADS, gemm_tn_large_f16, Product, gemm<TN, f16, Large, true>)
+KERNEL(Medium::THREADS, gemm_tn_medium_f16, Product, gemm<TN, f16, Medium, true>)
+KERNEL(Small::THREADS, gemm_tn_small_f16, Product, gemm<TN, f16, Small, true>)
+KERNEL(Loose::THREADS, gemm_tn_any_f16, Product, gemm<TN, f16, Loose, false>)

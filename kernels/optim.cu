@@ -23,85 +23,65 @@ static __device__ __forceinline__ void store_some(float *to, uint64_t i, uint64_
     store_part<false>(to, i, n, x);
 }
 
-/// One AdamW step; what depends on the step alone comes computed: rate = learning rate / (1 -
-/// β1^t), inverse_root = 1/√(1 - β2^t), decay = 1 - learning rate·weight decay. V elements a thread
-/// and step.
+/// One AdamW step, V elements a thread and step.
 template <int V>
-static __device__ void step(float *parameter, float *moment1, float *moment2, const float *gradient,
-                            uint64_t n, float beta1, float left1, float beta2, float left2,
-                            float epsilon, float rate, float inverse_root, float decay,
-                            float gradient_scale) {
+static __device__ void step(const Adamw args) {
   const uint64_t stride = uint64_t(gridDim.x) * blockDim.x * V;
-  for (uint64_t i = (uint64_t(blockIdx.x) * blockDim.x + threadIdx.x) * V; i < n; i += stride) {
-    const bool whole = V == 1 || i + V <= n;
+  for (uint64_t i = (uint64_t(blockIdx.x) * blockDim.x + threadIdx.x) * V; i < args.n;
+       i += stride) {
+    const bool whole = V == 1 || i + V <= args.n;
     float p[V], m[V], s[V], g[V];
-    load_some(p, static_cast<const float *>(parameter), i, n, whole);
-    load_some(m, static_cast<const float *>(moment1), i, n, whole);
-    load_some(s, static_cast<const float *>(moment2), i, n, whole);
-    load_some(g, gradient, i, n, whole);
+    load_some(p, static_cast<const float *>(args.parameter), i, args.n, whole);
+    load_some(m, static_cast<const float *>(args.moment1), i, args.n, whole);
+    load_some(s, static_cast<const float *>(args.moment2), i, args.n, whole);
+    load_some(g, args.gradient, i, args.n, whole);
 #pragma unroll
     for (int v = 0; v < V; ++v) {
-      g[v] *= gradient_scale;
-      m[v] = fmaf(beta1, m[v], left1 * g[v]);
-      s[v] = fmaf(beta2, s[v], left2 * g[v] * g[v]);
-      p[v] = fmaf(p[v], decay, -(rate * m[v] / fmaf(sqrtf(s[v]), inverse_root, epsilon)));
+      g[v] *= args.gradient_scale;
+      m[v] = fmaf(args.beta1, m[v], args.left1 * g[v]);
+      s[v] = fmaf(args.beta2, s[v], args.left2 * g[v] * g[v]);
+      p[v] = fmaf(p[v], args.decay,
+                  -(args.rate * m[v] / fmaf(sqrtf(s[v]), args.inverse_root, args.epsilon)));
     }
-    store_some(parameter, i, n, whole, p);
-    store_some(moment1, i, n, whole, m);
-    store_some(moment2, i, n, whole, s);
+    store_some(args.parameter, i, args.n, whole, p);
+    store_some(args.moment1, i, args.n, whole, m);
+    store_some(args.moment2, i, args.n, whole, s);
   }
 }
 
-/// Elements that one block sums; fixed, so that the order of addition is.
-constexpr uint32_t CHUNK = 16384;
-
 /// partial[b] = Σ x² of chunk b; a thread has groups of four neighbours, which WIDE reads at once.
 template <bool WIDE>
-static __device__ void squares(float *partial, const float *x, uint64_t n) {
+static __device__ void squares(const SumSquares args) {
   float *room = reinterpret_cast<float *>(shared_memory());
-  const uint64_t first = uint64_t(blockIdx.x) * CHUNK;
+  const uint64_t first = uint64_t(blockIdx.x) * SUM_SQUARES_CHUNK;
   float sum = 0.0f;
 #pragma unroll 4
-  for (uint64_t i = first + 4 * threadIdx.x; i < first + CHUNK && i < n; i += 4 * blockDim.x) {
+  for (uint64_t i = first + 4 * threadIdx.x; i < first + SUM_SQUARES_CHUNK && i < args.n;
+       i += 4 * blockDim.x) {
     float a[4];
-    load_some(a, x, i, n, WIDE && i + 4 <= n);
+    load_some(a, args.x, i, args.n, WIDE && i + 4 <= args.n);
 #pragma unroll
     for (int v = 0; v < 4; ++v) sum = fmaf(a[v], a[v], sum);
   }
   sum = block_sum(sum, room);
-  if (threadIdx.x == 0) partial[blockIdx.x] = sum;
+  if (threadIdx.x == 0) args.partial[blockIdx.x] = sum;
 }
 
 /// y = Σ partial, in f64: thousands of sums of like size. One block; each thread's share, then the
 /// threads in order.
-static __device__ void total(float *y, const float *partial, uint32_t count) {
+static __device__ void total(const SumPartial args) {
   double *room = reinterpret_cast<double *>(shared_memory());
   double sum = 0.0;
-  for (uint32_t i = threadIdx.x; i < count; i += blockDim.x) sum += double(partial[i]);
+  for (uint32_t i = threadIdx.x; i < args.count; i += blockDim.x) sum += double(args.partial[i]);
   room[threadIdx.x] = sum;
   __syncthreads();
   if (threadIdx.x > 0) return;
   for (uint32_t i = 1; i < blockDim.x; ++i) sum += room[i];
-  y[0] = float(sum);
+  args.y[0] = float(sum);
 }
 
-KERNEL(256, adamw_f32,
-       (float *parameter, float *moment1, float *moment2, const float *gradient, uint64_t n,
-        float beta1, float left1, float beta2, float left2, float epsilon, float rate,
-        float inverse_root, float decay, float gradient_scale),
-       (parameter, moment1, moment2, gradient, n, beta1, left1, beta2, left2, epsilon, rate,
-        inverse_root, decay, gradient_scale),
-       step<1>)
-KERNEL(256, adamw_f32_wide,
-       (float *parameter, float *moment1, float *moment2, const float *gradient, uint64_t n,
-        float beta1, float left1, float beta2, float left2, float epsilon, float rate,
-        float inverse_root, float decay, float gradient_scale),
-       (parameter, moment1, moment2, gradient, n, beta1, left1, beta2, left2, epsilon, rate,
-        inverse_root, decay, gradient_scale),
-       step<4>)
-KERNEL(256, sum_squares_f32, (float *partial, const float *x, uint64_t n), (partial, x, n),
-       squares<false>)
-KERNEL(256, sum_squares_f32_wide, (float *partial, const float *x, uint64_t n), (partial, x, n),
-       squares<true>)
-KERNEL(256, sum_partial, (float *y, const float *partial, uint32_t count), (y, partial, count),
-       total)
+KERNEL(256, adamw_f32, Adamw, step<1>)
+KERNEL(256, adamw_f32_wide, Adamw, step<4>)
+KERNEL(256, sum_squares_f32, SumSquares, squares<false>)
+KERNEL(256, sum_squares_f32_wide, SumSquares, squares<true>)
+KERNEL(256, sum_partial, SumPartial, total)

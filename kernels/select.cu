@@ -3,8 +3,8 @@
 #include "reduce.cuh"
 #include "vector.cuh"
 
-/// Threads a block, places for what is found in one go, and how many threads' best bound it.
-constexpr uint32_t THREADS = 256, FOUND = 1024, WANTED = 128;
+/// How many threads' best bound what is found in one go.
+constexpr uint32_t WANTED = 128;
 
 /// An element as one number, the greater the earlier: its value in the order of numbers, the zeros
 /// being one and what is not a number being -∞, and then its column, the smaller the greater. No
@@ -19,7 +19,7 @@ static __device__ __forceinline__ uint64_t rank_of(float value, uint32_t column)
 template <class T, int V, class Work>
 static __device__ __forceinline__ void each(const T *row, uint32_t cols, Work work) {
 #pragma unroll 4
-  for (uint32_t c = threadIdx.x * V; c < cols; c += THREADS * V) {
+  for (uint32_t c = threadIdx.x * V; c < cols; c += TOP_K_THREADS * V) {
     float a[V];
     load_many<V>(a, row + c);
 #pragma unroll
@@ -44,23 +44,22 @@ static __device__ __forceinline__ uint32_t ahead_of(uint64_t mine, const uint64_
 /// of it. Should they be more than there is room for, the bound is drawn nearer: the best of all
 /// bounds one.
 template <class T, int V>
-static __device__ void top_k(float *values, uint32_t *columns, const T *x, uint32_t rows,
-                             uint32_t cols, uint32_t k) {
-  uint64_t *best = reinterpret_cast<uint64_t *>(shared_memory()), *found = best + THREADS,
-           *bound = found + FOUND, *last = bound + 1;
+static __device__ void top_k(const TopK<T> args) {
+  uint64_t *best = reinterpret_cast<uint64_t *>(shared_memory()), *found = best + TOP_K_THREADS,
+           *bound = found + TOP_K_FOUND, *last = bound + 1;
   uint32_t *count = reinterpret_cast<uint32_t *>(last + 1);
-  for (uint64_t r = blockIdx.x; r < rows; r += gridDim.x) {
-    const T *row = x + r * cols;
+  for (uint64_t r = blockIdx.x; r < args.rows; r += gridDim.x) {
+    const T *row = args.x + r * args.cols;
     uint64_t behind = ~uint64_t(0);
-    for (uint32_t done = 0; done < k;) {
+    for (uint32_t done = 0; done < args.k;) {
       uint64_t mine = 0;
-      each<T, V>(row, cols,
+      each<T, V>(row, args.cols,
                  [&](uint64_t rank) { mine = rank < behind && rank > mine ? rank : mine; });
       best[threadIdx.x] = mine;
       __syncthreads();
       // Threads that have nothing left stand behind all others.
-      const uint32_t place = mine ? ahead_of(mine, best, THREADS) : THREADS;
-      uint32_t some = k - done < WANTED ? k - done : WANTED, here;
+      const uint32_t place = mine ? ahead_of(mine, best, TOP_K_THREADS) : TOP_K_THREADS;
+      uint32_t some = args.k - done < WANTED ? args.k - done : WANTED, here;
       for (;; some /= 2) {
         if (threadIdx.x == 0) {
           *count = 0;
@@ -70,25 +69,25 @@ static __device__ void top_k(float *values, uint32_t *columns, const T *x, uint3
         if (place == some - 1) *bound = mine;
         __syncthreads();
         const uint64_t least = *bound;
-        each<T, V>(row, cols, [&](uint64_t rank) {
+        each<T, V>(row, args.cols, [&](uint64_t rank) {
           if (rank < behind && rank >= least) {
             const uint32_t to = count_one(count);
-            if (to < FOUND) found[to] = rank;
+            if (to < TOP_K_FOUND) found[to] = rank;
           }
         });
         __syncthreads();
         here = *count;
         __syncthreads();
-        if (here <= FOUND) break;
+        if (here <= TOP_K_FOUND) break;
       }
-      const uint32_t wanted = here < k - done ? here : k - done;
-      for (uint32_t i = threadIdx.x; i < here; i += THREADS) {
+      const uint32_t wanted = here < args.k - done ? here : args.k - done;
+      for (uint32_t i = threadIdx.x; i < here; i += TOP_K_THREADS) {
         const uint64_t rank = found[i];
         const uint32_t at = ahead_of(rank, found, here), column = ~uint32_t(rank);
         if (at >= wanted) continue;
         const float value = wide(row[column]);
-        values[r * k + done + at] = value == value ? value : bits_to_float(0xff800000u);
-        columns[r * k + done + at] = column;
+        args.values[r * args.k + done + at] = value == value ? value : bits_to_float(0xff800000u);
+        args.columns[r * args.k + done + at] = column;
         if (at == wanted - 1) *last = rank;
       }
       __syncthreads();
@@ -98,21 +97,9 @@ static __device__ void top_k(float *values, uint32_t *columns, const T *x, uint3
   }
 }
 
-KERNEL(256, top_k_f32,
-       (float *values, uint32_t *columns, const float *x, uint32_t rows, uint32_t cols, uint32_t k),
-       (values, columns, x, rows, cols, k), top_k<float, 1>)
-KERNEL(256, top_k_f32_wide,
-       (float *values, uint32_t *columns, const float *x, uint32_t rows, uint32_t cols, uint32_t k),
-       (values, columns, x, rows, cols, k), top_k<float, 4>)
-KERNEL(256, top_k_f16,
-       (float *values, uint32_t *columns, const f16 *x, uint32_t rows, uint32_t cols, uint32_t k),
-       (values, columns, x, rows, cols, k), top_k<f16, 1>)
-KERNEL(256, top_k_f16_wide,
-       (float *values, uint32_t *columns, const f16 *x, uint32_t rows, uint32_t cols, uint32_t k),
-       (values, columns, x, rows, cols, k), top_k<f16, 8>)
-KERNEL(256, top_k_bf16,
-       (float *values, uint32_t *columns, const bf16 *x, uint32_t rows, uint32_t cols, uint32_t k),
-       (values, columns, x, rows, cols, k), top_k<bf16, 1>)
-KERNEL(256, top_k_bf16_wide,
-       (float *values, uint32_t *columns, const bf16 *x, uint32_t rows, uint32_t cols, uint32_t k),
-       (values, columns, x, rows, cols, k), top_k<bf16, 8>)
+KERNEL(TOP_K_THREADS, top_k_f32, TopK<float>, top_k<float, 1>)
+KERNEL(TOP_K_THREADS, top_k_f32_wide, TopK<float>, top_k<float, 4>)
+KERNEL(TOP_K_THREADS, top_k_f16, TopK<f16>, top_k<f16, 1>)
+KERNEL(TOP_K_THREADS, top_k_f16_wide, TopK<f16>, top_k<f16, 8>)
+KERNEL(TOP_K_THREADS, top_k_bf16, TopK<bf16>, top_k<bf16, 1>)
+KERNEL(TOP_K_THREADS, top_k_bf16_wide, TopK<bf16>, top_k<bf16, 8>)

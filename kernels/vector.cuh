@@ -1,7 +1,7 @@
 // Several elements at once: 16 bytes where addresses and lengths allow, one element elsewhere.
 #pragma once
 
-#include "dtype.cuh"
+#include "interface.cuh"
 
 /// Elements of T in 16 bytes.
 template <class T>
@@ -94,11 +94,13 @@ static __device__ __forceinline__ void store_part(T *row, uint64_t c, uint64_t c
   }
 }
 
-/// load_part from an array whose dtype is known at run time: 0 f32, 1 f16, 2 bf16.
+/// load_part from an array whose dtype is known at run time.
 template <bool WIDE, int V>
 static __device__ __forceinline__ void load_part_any(float (&x)[V], const void *from, uint64_t c,
                                                      uint64_t cols, uint32_t dtype, float beyond) {
-  if (dtype == 0) return load_part<WIDE>(x, static_cast<const float *>(from), c, cols, beyond);
-  if (dtype == 1) return load_part<WIDE>(x, static_cast<const f16 *>(from), c, cols, beyond);
+  if (dtype == DTYPE_F32)
+    return load_part<WIDE>(x, static_cast<const float *>(from), c, cols, beyond);
+  if (dtype == DTYPE_F16)
+    return load_part<WIDE>(x, static_cast<const f16 *>(from), c, cols, beyond);
   load_part<WIDE>(x, static_cast<const bf16 *>(from), c, cols, beyond);
 }

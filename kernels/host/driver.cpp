@@ -14,6 +14,8 @@
 //
 // What it pretends to be, by environment, with ENGINE_STAND_IN_ before each name:
 //   DEVICES=1  CAPABILITY=8.0  MEMORY=bytes  INIT_FAILS=code  DRIVER_TOO_OLD=1
+//   VERSION=13000                what cuDriverGetVersion answers
+//   PARAMETERS="blend_f32 28"    says of a kernel that it takes so many bytes
 //   FAILS="cuMemHostAlloc 3 2"   the third call of that function ends with code 2
 //   CALLS=file                   receives how often each function was called, when the process ends
 #include "driver.h"
@@ -52,7 +54,7 @@ EXPORT cuInit(unsigned flags) {
 }
 EXPORT cuDriverGetVersion(int *version) {
   return api("cuDriverGetVersion",
-             [&] { return *version = pretend("DRIVER_TOO_OLD", 0) ? 11020 : 13000, SUCCESS; });
+             [&] { return *version = static_cast<int>(pretend("VERSION", 13000)), SUCCESS; });
 }
 EXPORT cuDeviceGetCount(int *count) {
   return started("cuDeviceGetCount",
@@ -440,6 +442,29 @@ EXPORT cuFuncGetAttribute(int *value, int attribute, void *function) {
       case 8: return *value = static_cast<int>(f->shared), SUCCESS;
       default: return wrong(INVALID_VALUE, "attribute %d is not known here", attribute);
     }
+  });
+}
+EXPORT cuFuncGetParamInfo(void *function, size_t index, size_t *offset, size_t *bytes) {
+  return inside("cuFuncGetParamInfo", [&](Context &c) -> int {
+    const Function *f = find(c.functions, function);
+    if (!f) return unknown("function", function);
+    if (index >= f->takes.count) return INVALID_VALUE;
+    *offset = 0;
+    for (size_t i = 0; i <= index; ++i) {
+      // A parameter stands at a multiple of its alignment; what is larger than a word has that of
+      // one.
+      *bytes = f->takes.bytes[i];
+      const size_t alignment = *bytes < 8 ? *bytes : 8;
+      *offset = (*offset + alignment - 1) / alignment * alignment;
+      if (i < index) *offset += *bytes;
+    }
+    if (const char *value = getenv("ENGINE_STAND_IN_PARAMETERS")) {
+      char which[64] = {};
+      unsigned long long other = 0;
+      if (sscanf(value, "%63s %llu", which, &other) == 2 && strcmp(which, f->entry->name) == 0)
+        *bytes = other;
+    }
+    return SUCCESS;
   });
 }
 EXPORT cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx,

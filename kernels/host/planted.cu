@@ -4,6 +4,13 @@
 #include "../philox.cuh"
 #include "../tile.cuh"
 
+/// An entry point with its parameters one by one.
+#define PLANTED(threads, name, parameters, arguments, ...)        \
+  static void name##_kernel parameters { __VA_ARGS__ arguments; } \
+  extern "C" void engine_emulated_##name(void **values) {         \
+    emulator::invoke(name##_kernel, values, threads);             \
+  }
+
 #define PARAMETERS (float *y, const float *x, uint32_t n)
 #define ARGUMENTS (y, x, n)
 
@@ -203,51 +210,51 @@ static void float_too_large(float *y, const float *x, uint32_t) {
   y[0] = float(uint32_t(x[0] - 1.0f));
 }
 
-KERNEL(256, planted_no_barrier, PARAMETERS, ARGUMENTS, no_barrier)
-KERNEL(256, planted_no_warp_barrier, PARAMETERS, ARGUMENTS, no_warp_barrier)
-KERNEL(256, planted_no_second_barrier, PARAMETERS, ARGUMENTS, no_second_barrier)
-KERNEL(256, planted_blocks_race, PARAMETERS, ARGUMENTS, blocks_race)
-KERNEL(256, planted_blocks_accumulate, PARAMETERS, ARGUMENTS, blocks_accumulate)
-KERNEL(256, planted_barriers_are_there, PARAMETERS, ARGUMENTS, barriers_are_there)
-KERNEL(256, planted_read_outside, PARAMETERS, ARGUMENTS, read_outside)
-KERNEL(256, planted_write_outside, PARAMETERS, ARGUMENTS, write_outside)
-KERNEL(256, planted_no_such_address, PARAMETERS, ARGUMENTS, no_such_address)
-KERNEL(256, planted_shared_read_outside, PARAMETERS, ARGUMENTS, shared_read_outside)
-KERNEL(256, planted_shared_write_behind, PARAMETERS, ARGUMENTS, shared_write_behind)
-KERNEL(256, planted_shared_write_before, PARAMETERS, ARGUMENTS, shared_write_before)
-KERNEL(256, planted_shared_uninitialised, PARAMETERS, ARGUMENTS, shared_uninitialised)
-KERNEL(256, planted_load_misaligned, PARAMETERS, ARGUMENTS, load_misaligned)
-KERNEL(256, planted_store_misaligned, PARAMETERS, ARGUMENTS, store_misaligned)
-KERNEL(256, planted_eight_load_misaligned, PARAMETERS, ARGUMENTS, eight_load_misaligned)
-KERNEL(256, planted_global_store_misaligned, PARAMETERS, ARGUMENTS, global_store_misaligned)
-KERNEL(256, planted_count_of_global, PARAMETERS, ARGUMENTS, count_of_global)
-KERNEL(256, planted_pair_misaligned, PARAMETERS, ARGUMENTS, pair_misaligned)
-KERNEL(256, planted_float_misaligned, PARAMETERS, ARGUMENTS, float_misaligned)
-KERNEL(256, planted_ldmatrix_misaligned, PARAMETERS, ARGUMENTS, ldmatrix_misaligned)
-KERNEL(256, planted_ldmatrix_of_global, PARAMETERS, ARGUMENTS, ldmatrix_of_global)
-KERNEL(256, planted_barrier_at_two_lines, PARAMETERS, ARGUMENTS, barrier_at_two_lines)
-KERNEL(256, planted_barrier_after_return, PARAMETERS, ARGUMENTS, barrier_after_return)
-KERNEL(256, planted_shuffle_without_a_lane, PARAMETERS, ARGUMENTS, shuffle_without_a_lane)
-KERNEL(256, planted_shuffle_of_two_masks, PARAMETERS, ARGUMENTS, shuffle_of_two_masks)
-KERNEL(256, planted_shuffle_outside_its_mask, PARAMETERS, ARGUMENTS, shuffle_outside_its_mask)
-KERNEL(256, planted_shuffle_beside_ldmatrix, PARAMETERS, ARGUMENTS, shuffle_beside_ldmatrix)
-KERNEL(256, planted_shuffle_at_barrier, PARAMETERS, ARGUMENTS, shuffle_at_barrier)
-KERNEL(256, planted_copy_read_early, PARAMETERS, ARGUMENTS, copy_read_early)
-KERNEL(256, planted_copy_waits_short, PARAMETERS, ARGUMENTS, copy_waits_short)
-KERNEL(256, planted_copy_left, PARAMETERS, ARGUMENTS, copy_left)
-KERNEL(256, planted_copy_uncommitted, PARAMETERS, ARGUMENTS, copy_uncommitted)
-KERNEL(256, planted_copy_target_written, PARAMETERS, ARGUMENTS, copy_target_written)
-KERNEL(256, planted_copy_source_written, PARAMETERS, ARGUMENTS, copy_source_written)
-KERNEL(256, planted_copy_misaligned, PARAMETERS, ARGUMENTS, copy_misaligned)
-KERNEL(256, planted_copy_outside_shared, PARAMETERS, ARGUMENTS, copy_outside_shared)
-KERNEL(256, planted_copy_too_long, PARAMETERS, ARGUMENTS, copy_too_long)
-KERNEL(256, planted_copy_beyond_source, PARAMETERS, ARGUMENTS, copy_beyond_source)
-KERNEL(256, planted_stack_overflow, PARAMETERS, ARGUMENTS, stack_overflow)
-KERNEL(256, planted_divides_by_zero, PARAMETERS, ARGUMENTS, divides_by_zero)
-KERNEL(256, planted_shifts_too_far, PARAMETERS, ARGUMENTS, shifts_too_far)
-KERNEL(256, planted_index_outside_registers, PARAMETERS, ARGUMENTS, index_outside_registers)
-KERNEL(256, planted_float_too_large, PARAMETERS, ARGUMENTS, float_too_large)
-KERNEL(32, planted_more_threads_than_named, PARAMETERS, ARGUMENTS, no_barrier)
+PLANTED(256, planted_no_barrier, PARAMETERS, ARGUMENTS, no_barrier)
+PLANTED(256, planted_no_warp_barrier, PARAMETERS, ARGUMENTS, no_warp_barrier)
+PLANTED(256, planted_no_second_barrier, PARAMETERS, ARGUMENTS, no_second_barrier)
+PLANTED(256, planted_blocks_race, PARAMETERS, ARGUMENTS, blocks_race)
+PLANTED(256, planted_blocks_accumulate, PARAMETERS, ARGUMENTS, blocks_accumulate)
+PLANTED(256, planted_barriers_are_there, PARAMETERS, ARGUMENTS, barriers_are_there)
+PLANTED(256, planted_read_outside, PARAMETERS, ARGUMENTS, read_outside)
+PLANTED(256, planted_write_outside, PARAMETERS, ARGUMENTS, write_outside)
+PLANTED(256, planted_no_such_address, PARAMETERS, ARGUMENTS, no_such_address)
+PLANTED(256, planted_shared_read_outside, PARAMETERS, ARGUMENTS, shared_read_outside)
+PLANTED(256, planted_shared_write_behind, PARAMETERS, ARGUMENTS, shared_write_behind)
+PLANTED(256, planted_shared_write_before, PARAMETERS, ARGUMENTS, shared_write_before)
+PLANTED(256, planted_shared_uninitialised, PARAMETERS, ARGUMENTS, shared_uninitialised)
+PLANTED(256, planted_load_misaligned, PARAMETERS, ARGUMENTS, load_misaligned)
+PLANTED(256, planted_store_misaligned, PARAMETERS, ARGUMENTS, store_misaligned)
+PLANTED(256, planted_eight_load_misaligned, PARAMETERS, ARGUMENTS, eight_load_misaligned)
+PLANTED(256, planted_global_store_misaligned, PARAMETERS, ARGUMENTS, global_store_misaligned)
+PLANTED(256, planted_count_of_global, PARAMETERS, ARGUMENTS, count_of_global)
+PLANTED(256, planted_pair_misaligned, PARAMETERS, ARGUMENTS, pair_misaligned)
+PLANTED(256, planted_float_misaligned, PARAMETERS, ARGUMENTS, float_misaligned)
+PLANTED(256, planted_ldmatrix_misaligned, PARAMETERS, ARGUMENTS, ldmatrix_misaligned)
+PLANTED(256, planted_ldmatrix_of_global, PARAMETERS, ARGUMENTS, ldmatrix_of_global)
+PLANTED(256, planted_barrier_at_two_lines, PARAMETERS, ARGUMENTS, barrier_at_two_lines)
+PLANTED(256, planted_barrier_after_return, PARAMETERS, ARGUMENTS, barrier_after_return)
+PLANTED(256, planted_shuffle_without_a_lane, PARAMETERS, ARGUMENTS, shuffle_without_a_lane)
+PLANTED(256, planted_shuffle_of_two_masks, PARAMETERS, ARGUMENTS, shuffle_of_two_masks)
+PLANTED(256, planted_shuffle_outside_its_mask, PARAMETERS, ARGUMENTS, shuffle_outside_its_mask)
+PLANTED(256, planted_shuffle_beside_ldmatrix, PARAMETERS, ARGUMENTS, shuffle_beside_ldmatrix)
+PLANTED(256, planted_shuffle_at_barrier, PARAMETERS, ARGUMENTS, shuffle_at_barrier)
+PLANTED(256, planted_copy_read_early, PARAMETERS, ARGUMENTS, copy_read_early)
+PLANTED(256, planted_copy_waits_short, PARAMETERS, ARGUMENTS, copy_waits_short)
+PLANTED(256, planted_copy_left, PARAMETERS, ARGUMENTS, copy_left)
+PLANTED(256, planted_copy_uncommitted, PARAMETERS, ARGUMENTS, copy_uncommitted)
+PLANTED(256, planted_copy_target_written, PARAMETERS, ARGUMENTS, copy_target_written)
+PLANTED(256, planted_copy_source_written, PARAMETERS, ARGUMENTS, copy_source_written)
+PLANTED(256, planted_copy_misaligned, PARAMETERS, ARGUMENTS, copy_misaligned)
+PLANTED(256, planted_copy_outside_shared, PARAMETERS, ARGUMENTS, copy_outside_shared)
+PLANTED(256, planted_copy_too_long, PARAMETERS, ARGUMENTS, copy_too_long)
+PLANTED(256, planted_copy_beyond_source, PARAMETERS, ARGUMENTS, copy_beyond_source)
+PLANTED(256, planted_stack_overflow, PARAMETERS, ARGUMENTS, stack_overflow)
+PLANTED(256, planted_divides_by_zero, PARAMETERS, ARGUMENTS, divides_by_zero)
+PLANTED(256, planted_shifts_too_far, PARAMETERS, ARGUMENTS, shifts_too_far)
+PLANTED(256, planted_index_outside_registers, PARAMETERS, ARGUMENTS, index_outside_registers)
+PLANTED(256, planted_float_too_large, PARAMETERS, ARGUMENTS, float_too_large)
+PLANTED(32, planted_more_threads_than_named, PARAMETERS, ARGUMENTS, no_barrier)
 
 // Meanings.
 
@@ -265,8 +272,9 @@ static void one_product(float *y, const T *a, const T *b) {
   mma<T>(d, x, z);
   for (uint32_t i = 0; i < 4; ++i) y[(group + i / 2 * 8) * 8 + 2 * place + i % 2] = d[i];
 }
-KERNEL(32, planted_mma_f16, (float *y, const f16 *a, const f16 *b), (y, a, b), one_product<f16>)
-KERNEL(32, planted_mma_bf16, (float *y, const bf16 *a, const bf16 *b), (y, a, b), one_product<bf16>)
+PLANTED(32, planted_mma_f16, (float *y, const f16 *a, const f16 *b), (y, a, b), one_product<f16>)
+PLANTED(32, planted_mma_bf16, (float *y, const bf16 *a, const bf16 *b), (y, a, b),
+        one_product<bf16>)
 
 /// x is 32 rows of 16 bytes; y receives each lane's four registers.
 static void matrices(uint32_t *y, const uint32_t *x, uint32_t transposed) {
@@ -281,8 +289,8 @@ static void matrices(uint32_t *y, const uint32_t *x, uint32_t transposed) {
   }
   for (uint32_t i = 0; i < 4; ++i) y[4 * lane_id() + i] = r[i];
 }
-KERNEL(32, planted_matrices, (uint32_t *y, const uint32_t *x, uint32_t transposed),
-       (y, x, transposed), matrices)
+PLANTED(32, planted_matrices, (uint32_t *y, const uint32_t *x, uint32_t transposed),
+        (y, x, transposed), matrices)
 
 /// Copies 16 bytes a thread in two groups, the second of which is waited for later: y receives what
 /// shared memory holds then.
@@ -301,7 +309,8 @@ static void copies(uint32_t *y, const uint32_t *x, uint32_t bytes) {
   for (uint32_t i = 0; i < 4; ++i) y[9 * threadIdx.x + 4 + i] = load4(room + 16 + 4 * i);
   y[9 * threadIdx.x + 8] = early;
 }
-KERNEL(256, planted_copies, (uint32_t *y, const uint32_t *x, uint32_t bytes), (y, x, bytes), copies)
+PLANTED(256, planted_copies, (uint32_t *y, const uint32_t *x, uint32_t bytes), (y, x, bytes),
+        copies)
 
 /// y: 32 values shuffled from lane `from` + own lane, 32 of lane ^ flip, the warp's sum and
 /// maximum.
@@ -313,8 +322,8 @@ static void shuffles(float *y, const float *x, uint32_t from, uint32_t flip) {
   y[64 + lane_id()] = sum;
   y[96 + lane_id()] = most;
 }
-KERNEL(32, planted_shuffles, (float *y, const float *x, uint32_t from, uint32_t flip),
-       (y, x, from, flip), shuffles)
+PLANTED(32, planted_shuffles, (float *y, const float *x, uint32_t from, uint32_t flip),
+        (y, x, from, flip), shuffles)
 
 /// y: what the count was for each thread, then what it is in the end; then a pair of x, the thread
 /// and 7, thread by thread.
@@ -328,18 +337,18 @@ static void counts(uint32_t *y, const uint32_t *x) {
   const Eight pair = load8(x + 2 * threadIdx.x);
   store16_global(y + 260 + 4 * threadIdx.x, Sixteen{{pair.word[0], pair.word[1], threadIdx.x, 7}});
 }
-KERNEL(256, planted_counts, (uint32_t *y, const uint32_t *x), (y, x), counts)
+PLANTED(256, planted_counts, (uint32_t *y, const uint32_t *x), (y, x), counts)
 
 static void random_words(uint32_t *y, const uint32_t *x) {
   const uint32_t *c = x + 6 * threadIdx.x;
   const PhiloxBlock block = philox(c[0], c[1], c[2], c[3], c[4], c[5]);
   for (uint32_t i = 0; i < 4; ++i) y[4 * threadIdx.x + i] = block.word[i];
 }
-KERNEL(256, planted_philox, (uint32_t *y, const uint32_t *x), (y, x), random_words)
+PLANTED(256, planted_philox, (uint32_t *y, const uint32_t *x), (y, x), random_words)
 
 /// Where each thread thinks it is.
 static void places(uint32_t *y) {
   const uint32_t block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
   y[block * blockDim.x + threadIdx.x] = block * 1000 + warp_id() * 32 + lane_id();
 }
-KERNEL(1024, planted_places, (uint32_t *y), (y), places)
+PLANTED(1024, planted_places, (uint32_t *y), (y), places)

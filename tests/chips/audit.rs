@@ -139,7 +139,7 @@ fn kernels_need_what_was_accepted() {
     let mut found = Table::new();
     kernels::REPORTS.iter().for_each(|(_, report)| found.extend(read_report(report)));
     let reported: BTreeSet<&str> = found.keys().map(|(entry, _)| entry.as_str()).collect();
-    let named: BTreeSet<&str> = kernels::ENTRIES.iter().map(|(entry, _)| *entry).collect();
+    let named: BTreeSet<&str> = kernels::ENTRIES.iter().map(|entry| entry.name).collect();
     assert_eq!(
         reported, named,
         "ptxas compiled other entry points than the table of entries names"
@@ -303,9 +303,10 @@ fn main_loops_are_printed() {
             Command::new(&cuobjdump).arg("-sass").arg(&file).env("PATH", path).output().unwrap();
         assert!(output.status.success(), "{family}: {}", String::from_utf8_lossy(&output.stderr));
         let functions = disassembly(&String::from_utf8_lossy(&output.stdout), "sm_80");
-        for (entry, _) in kernels::ENTRIES.iter().filter(|(_, of)| of == family) {
+        for entry in kernels::ENTRIES.iter().filter(|entry| entry.family == *family) {
+            let entry = entry.name;
             let code =
-                functions.get(*entry).unwrap_or_else(|| panic!("{entry}: not in the disassembly"));
+                functions.get(entry).unwrap_or_else(|| panic!("{entry}: not in the disassembly"));
             assert!(code.iter().any(|i| i.name == "EXIT"), "{entry}: was not understood");
             if let Some(mix) = hottest_loop(code) {
                 println!("{entry}: {mix}");

@@ -307,6 +307,8 @@ fn what_a_machine_lacks_is_said_with_what_to_do() {
             ("DRIVER_TOO_OLD", "1"),
             vec!["cuda:0", "update the driver", kernels::COMPILER, "--device cpu"],
         ),
+        // A kernel of another build, which takes something else than its table says.
+        (("PARAMETERS", "blend_f32 28"), vec!["blend_f32", "expected 32 bytes", "(0, 28)"]),
         (
             ("INIT_FAILS", "803"),
             vec!["cuda:0", "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "same version"],
@@ -343,6 +345,11 @@ fn what_a_machine_lacks_is_said_with_what_to_do() {
         left["p.jsonl"].split_inclusive(|&b| b == b'\n').all(|line| line.ends_with(b"\n")),
         "whole lines"
     );
+
+    // A driver from before CUDA 12.4 cannot tell what a kernel takes: that it is there is enough.
+    let older = [("VERSION", "12020"), ("PARAMETERS", "blend_f32 28")];
+    let decode = words("cuda:0", &format!("{DECODE} --dtype f32 --out older.jsonl"));
+    done(library, folder.path(), &older, &borrowed(&decode));
 
     // SAFETY: asks the dynamic linker for a driver, which stays open.
     if !unsafe { libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_NOW) }.is_null() {

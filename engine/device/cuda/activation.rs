@@ -3,84 +3,56 @@
 use super::*;
 use crate::device::ops::Activation;
 
-/// Launches over n elements.
-fn each(
-    cuda: &Cuda,
-    name: &str,
-    dtype: Dtype,
-    n: usize,
-    addresses: &[u64],
-    arguments: &[Arg],
-) -> Result<()> {
-    let (entry, many) = entry(name, dtype, n, addresses);
-    cuda.launch(&entry, grid(cuda, n / many), arguments)
-}
-
-fn gelu_name(form: Gelu) -> &'static str {
-    match form {
-        Gelu::Tanh => "tanh",
-        Gelu::Erf => "erf",
-    }
-}
-
 impl Activation for Cuda {
     fn gelu(&self, y: ViewMut, x: View, form: Gelu) -> Result<()> {
         let n = x.shape().count();
-        let arguments = [Arg::from(&y), x.into(), Arg::U64(n as u64)];
-        each(
-            self,
-            &format!("gelu_{}", gelu_name(form)),
-            x.dtype(),
-            n,
-            &[y.address(), x.address()],
-            &arguments,
-        )
+        let (entry, many) = self.entries.gelu(form).of(x.dtype(), n, &[y.address(), x.address()]);
+        let parameters = interface::Gelu { y: (&y).into(), x: x.into(), n: n as u64 };
+        self.launch(entry, grid(self, entry, n / many), parameters)
     }
 
     fn gelu_backward(&self, dx: ViewMut, dy: View, x: View, form: Gelu) -> Result<()> {
         let n = x.shape().count();
-        let arguments = [Arg::from(&dx), dy.into(), x.into(), Arg::U64(n as u64)];
         let addresses = [dx.address(), dy.address(), x.address()];
-        each(
-            self,
-            &format!("gelu_backward_{}", gelu_name(form)),
-            x.dtype(),
-            n,
-            &addresses,
-            &arguments,
-        )
+        let (entry, many) = self.entries.gelu_backward(form).of(x.dtype(), n, &addresses);
+        let parameters =
+            interface::GeluBackward { dx: (&dx).into(), dy: dy.into(), x: x.into(), n: n as u64 };
+        self.launch(entry, grid(self, entry, n / many), parameters)
     }
 
     fn blend(&self, y: ViewMut, x: View, alpha: f32, beta: f32) -> Result<()> {
         let n = x.shape().count();
-        let arguments =
-            [Arg::from(&y), x.into(), Arg::U64(n as u64), Arg::F32(alpha), Arg::F32(beta)];
-        each(self, "blend", x.dtype(), n, &[y.address(), x.address()], &arguments)
+        let (entry, many) = self.entries.blend.of(x.dtype(), n, &[y.address(), x.address()]);
+        let parameters = interface::Blend { y: (&y).into(), x: x.into(), n: n as u64, alpha, beta };
+        self.launch(entry, grid(self, entry, n / many), parameters)
     }
 
     fn dropout(&self, y: ViewMut, x: View, dropout: Dropout, write: Write) -> Result<()> {
         let (rows, cols) = (x.rows(), x.cols());
-        let arguments = [
-            Arg::from(&y),
-            x.into(),
-            dropout.rows.into(),
-            count(rows),
-            count(cols),
-            Arg::U32(dropout.key[0]),
-            Arg::U32(dropout.key[1]),
-            Arg::U32(Dropout::threshold(dropout.rate)),
-            Arg::F32(1.0 / (1.0 - dropout.rate)),
-            add(write),
-        ];
-        let (entry, many) = entry("dropout", x.dtype(), cols, &[y.address(), x.address()]);
+        let parameters = interface::DropoutRows {
+            y: (&y).into(),
+            x: x.into(),
+            places: dropout.rows.into(),
+            rows: count(rows),
+            cols: count(cols),
+            key0: dropout.key[0],
+            key1: dropout.key[1],
+            threshold: Dropout::threshold(dropout.rate),
+            kept: 1.0 / (1.0 - dropout.rate),
+            add: add(write),
+            unused: 0,
+        };
+        let (entry, many) = self.entries.dropout.of(x.dtype(), cols, &[y.address(), x.address()]);
         // A Philox block makes four columns: no thread takes fewer.
-        self.launch(&entry, grid(self, rows * cols.div_ceil(many.max(4))), &arguments)
+        let steps = rows * cols.div_ceil(many.max(4));
+        self.launch(entry, grid(self, entry, steps), parameters)
     }
 
     fn cast(&self, y: ViewMut, x: View) -> Result<()> {
         let n = x.shape().count();
-        let arguments = [Arg::from(&y), x.into(), Arg::U64(n as u64)];
-        let name = format!("cast_{}", suffix(x.dtype()));
-        each(self, &name, y.dtype(), n, &[y.address(), x.address()], &arguments)
+        let (entry, many) =
+            self.entries.cast(x.dtype()).of(y.dtype(), n, &[y.address(), x.address()]);
+        let parameters = interface::Cast { y: (&y).into(), x: x.into(), n: n as u64 };
+        self.launch(entry, grid(self, entry, n / many), parameters)
     }
 }

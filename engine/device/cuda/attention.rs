@@ -1,15 +1,9 @@
 use super::*;
 use crate::base::Fault;
 use crate::device::ops::Attention;
+use kernels::interface::{DropoutMask, HeadStrides};
 use std::cmp::Reverse;
 use std::sync::Arc;
-
-/// Threads a block of the kernels that take tiles of rows.
-const THREADS: u32 = 128;
-/// Warps of those.
-const WARPS: usize = 4;
-/// Queries, or keys, of a block on the plain cores, and rows of the tiles it walks over.
-const PLAIN: (usize, usize) = (16, 32);
 
 /// How a row of qkv is divided, and which kernels can take it.
 #[derive(Clone, Copy)]
@@ -31,12 +25,12 @@ impl HeadColumns {
         self.count * self.size
     }
 
-    /// Columns from a part (query, key, value) to the next, and from a head to the next.
-    fn steps(self) -> [Arg; 2] {
-        match self.layout {
-            Qkv::Thirds => [count(self.width()), count(self.size)],
-            Qkv::PerHead => [count(self.size), count(3 * self.size)],
-        }
+    fn strides(self) -> HeadStrides {
+        let (part, head) = match self.layout {
+            Qkv::Thirds => (self.width(), self.size),
+            Qkv::PerHead => (self.size, 3 * self.size),
+        };
+        HeadStrides { part: count(part), head: count(head) }
     }
 
     /// Whether tensor cores do it: 16-bit elements, a head of 64 or 128, addresses of whole 16
@@ -47,14 +41,6 @@ impl HeadColumns {
             && [64, 128].contains(&self.size)
             && scale > 0.0
             && addresses.iter().all(|a| a.is_multiple_of(16))
-    }
-
-    /// The entry point of a family, by head size if tensor cores do it.
-    fn entry(self, family: &str, tensor_cores: bool) -> String {
-        match tensor_cores {
-            true => format!("{family}_{}_{}", self.size, suffix(self.dtype)),
-            false => format!("{family}_any_{}", suffix(self.dtype)),
-        }
     }
 }
 
@@ -98,91 +84,69 @@ fn sorted(segments: &Segments, own: &str, block: usize) -> Vec<[u32; 4]> {
     blocks
 }
 
-/// Rows, key, threshold and factor of dropout; no rows without.
-fn drop_out(dropout: Option<Dropout>) -> [Arg; 5] {
+/// No rows without dropout.
+fn mask(dropout: Option<Dropout>) -> DropoutMask {
     match dropout {
-        None => [Arg::Address(0), Arg::U32(0), Arg::U32(0), Arg::U32(0), Arg::F32(1.0)],
-        Some(Dropout { rate, key, rows }) => [
-            rows.into(),
-            Arg::U32(key[0]),
-            Arg::U32(key[1]),
-            Arg::U32(Dropout::threshold(rate)),
-            Arg::F32(1.0 / (1.0 - rate)),
-        ],
+        None => DropoutMask { kept: 1.0, ..DropoutMask::default() },
+        Some(Dropout { rate, key, rows }) => DropoutMask {
+            rows: rows.into(),
+            key0: key[0],
+            key1: key[1],
+            threshold: Dropout::threshold(rate),
+            kept: 1.0 / (1.0 - rate),
+        },
     }
 }
 
 impl Attention for Cuda {
     fn rotate(&self, x: ViewMut, rotary: Rotary, heads: Heads, turn: Turn) -> Result<()> {
-        const THREADS: u32 = 256;
         let heads = HeadColumns::new(x.as_view(), heads);
         let pairs = heads.size / 4;
-        let wide = 16 / heads.dtype.size();
-        let (step, width) = match pairs.is_multiple_of(wide) && x.address().is_multiple_of(16) {
-            true => (wide, "wide"),
-            false => (1, "one"),
+        let (entry, many) = self.entries.rotate.of(heads.dtype, pairs, &[x.address()]);
+        let parameters = interface::Rotate {
+            x: (&x).into(),
+            cos: rotary.cos.into(),
+            sin: rotary.sin.into(),
+            positions0: rotary.positions[0].into(),
+            positions1: rotary.positions[1].into(),
+            rows: count(x.rows()),
+            heads: count(heads.count),
+            pairs: count(pairs),
+            layout: heads.strides(),
+            sign: match turn {
+                Turn::Forward => 1.0,
+                Turn::Backward => -1.0,
+            },
         };
-        let [part, head] = heads.steps();
-        let sign = match turn {
-            Turn::Forward => 1.0,
-            Turn::Backward => -1.0,
-        };
-        let arguments = [
-            Arg::from(&x),
-            rotary.cos.into(),
-            rotary.sin.into(),
-            rotary.positions[0].into(),
-            rotary.positions[1].into(),
-            count(x.rows()),
-            count(heads.count),
-            count(pairs),
-            part,
-            head,
-            Arg::F32(sign),
-        ];
-        let turns = x.rows() * 4 * heads.count * pairs / step;
-        self.launch(
-            &format!("rotate_{width}_{}", suffix(heads.dtype)),
-            Grid::of(turns.div_ceil(THREADS as usize), THREADS),
-            &arguments,
-        )
+        let turns = x.rows() * 4 * heads.count * pairs / many;
+        self.launch(entry, Grid::of(turns.div_ceil(entry.threads())), parameters)
     }
 
     fn attention(&self, y: ViewMut, log_sum_exp: ViewMut, attend: Attend) -> Result<()> {
         let Attend { qkv, segments, heads, scale, dropout } = attend;
         let heads = HeadColumns::new(qkv, heads);
         let tensor_cores = heads.tensor_cores(scale, &[y.address(), qkv.address()]);
-        // Queries, and two stages of keys and values.
-        let (queries, shared) = match (tensor_cores, heads.size) {
-            (true, 64) => (128, 2 * heads.size * (128 + 4 * 64)),
-            (true, _) => (128, 2 * heads.size * (128 + 4 * 32)),
-            (false, size) => {
-                let (own, walked) = PLAIN;
-                (own, 4 * (2 * own * size + own * walked + walked * (2 * size + 1)))
-            }
+        let (queries, shared) = match tensor_cores {
+            true => (interface::ATTENTION_QUERIES, interface::attention_shared(heads.size)),
+            false => (interface::ATTENTION_SIMT_OWN, interface::attention_simt_shared(heads.size)),
         };
         let shared = fitting(self, "attention", heads, shared)?;
         let list = blocks(segments, "queries", queries)?;
-        let [part, head] = heads.steps();
-        let [rows, key0, key1, threshold, kept] = drop_out(dropout);
-        let arguments = [
-            Arg::from(&y),
-            Arg::from(&log_sum_exp),
-            qkv.into(),
-            list.view().into(),
-            count(heads.count),
-            count(heads.size),
-            part,
-            head,
-            Arg::F32(scale),
-            rows,
-            key0,
-            key1,
-            threshold,
-            kept,
-        ];
-        let grid = Grid::of(list.shape().count() / 4 * heads.count, THREADS).shared(shared);
-        self.launch(&heads.entry("attention", tensor_cores), grid, &arguments)
+        let parameters = interface::Attention {
+            y: (&y).into(),
+            log_sum_exp: (&log_sum_exp).into(),
+            qkv: qkv.into(),
+            work: list.view().into(),
+            dropout: mask(dropout),
+            heads: count(heads.count),
+            size: count(heads.size),
+            layout: heads.strides(),
+            scale,
+            unused: 0,
+        };
+        let grid = Grid::of(list.shape().count() / 4 * heads.count).shared(shared);
+        let entry = self.entries.attention.of(tensor_cores, heads.size, heads.dtype);
+        self.launch(entry, grid, parameters)
     }
 
     fn attention_backward(
@@ -197,150 +161,138 @@ impl Attention for Cuda {
         let (heads, batch) = (HeadColumns::new(qkv, heads), qkv.rows());
         // Log-sum-exp and Σ dy·y, a head's rows side by side.
         let statistics = self.scratch(8 * heads.count * batch)?;
-        let arguments = [
-            statistics.arg(),
-            dy.into(),
-            y.into(),
-            log_sum_exp.into(),
-            count(batch),
-            count(heads.count),
-            count(heads.size),
-        ];
-        let grid = Grid {
-            blocks: [batch.div_ceil(8) as u32, heads.count as u32, 1],
-            threads: 256,
-            shared: 0,
+        let parameters = interface::AttentionStatistics {
+            statistics: statistics.at(),
+            dy: dy.into(),
+            y: y.into(),
+            log_sum_exp: log_sum_exp.into(),
+            rows: count(batch),
+            heads: count(heads.count),
+            size: count(heads.size),
+            unused: 0,
         };
-        self.launch(&format!("attention_statistics_{}", suffix(heads.dtype)), grid, &arguments)?;
+        let entry = self.entries.attention_statistics.of(heads.dtype);
+        // A warp a row and head.
+        let across = batch.div_ceil(entry.threads() / 32);
+        let grid = Grid { blocks: [across as u32, heads.count as u32, 1], shared: 0 };
+        self.launch(entry, grid, parameters)?;
 
         let tensor_cores =
             heads.tensor_cores(scale, &[d_qkv.address(), dy.address(), qkv.address()]);
-        // Owned rows of two matrices, two stages of walked rows of two and of their five words.
-        let (own, shared) = match (tensor_cores, heads.size) {
-            (true, 64) => (128, 2 * 2 * heads.size * (128 + 2 * 32) + 2 * 5 * 32 * 4),
-            (true, _) => (64, 2 * 2 * heads.size * (64 + 2 * 32) + 2 * 5 * 32 * 4),
-            (false, size) => {
-                let (own, walked) = PLAIN;
-                (own, 4 * (4 * own * size + 2 * own * walked + 2 * walked * (size + 1)))
-            }
+        let size = heads.size;
+        let (own, shared) = match tensor_cores {
+            true => (interface::backward_own(size), interface::backward_shared(size)),
+            false => (interface::ATTENTION_SIMT_OWN, interface::backward_simt_shared(size)),
         };
         let shared = fitting(self, "attention_backward", heads, shared)?;
-        let [part, head] = heads.steps();
-        let [rows, key0, key1, threshold, kept] = drop_out(dropout);
         // Which rows a block owns; the others it walks over.
-        for (family, owned) in [("attention_keys", "keys"), ("attention_queries", "queries")] {
+        for (family, owned) in
+            [(&self.entries.attention_keys, "keys"), (&self.entries.attention_queries, "queries")]
+        {
             let list = blocks(segments, owned, own)?;
-            let arguments = [
-                Arg::from(&d_qkv),
-                dy.into(),
-                statistics.arg(),
-                qkv.into(),
-                list.view().into(),
-                count(batch),
-                count(heads.count),
-                count(heads.size),
-                part,
-                head,
-                Arg::F32(scale),
-                rows,
-                key0,
-                key1,
-                threshold,
-                kept,
-            ];
-            let grid = Grid::of(list.shape().count() / 4 * heads.count, THREADS).shared(shared);
-            self.launch(&heads.entry(family, tensor_cores), grid, &arguments)?;
+            let parameters = interface::AttentionBackward {
+                d_qkv: (&d_qkv).into(),
+                dy: dy.into(),
+                statistics: statistics.at(),
+                qkv: qkv.into(),
+                work: list.view().into(),
+                dropout: mask(dropout),
+                batch: count(batch),
+                heads: count(heads.count),
+                size: count(size),
+                layout: heads.strides(),
+                scale,
+            };
+            let grid = Grid::of(list.shape().count() / 4 * heads.count).shared(shared);
+            self.launch(family.of(tensor_cores, size, heads.dtype), grid, parameters)?;
         }
         Ok(())
     }
 
     fn cache_store(&self, cache: ViewMut, qkv: View, slots: View, heads: Heads) -> Result<()> {
         let heads = HeadColumns::new(qkv, heads);
-        let [part, head] = heads.steps();
-        let arguments = [
-            Arg::from(&cache),
-            qkv.into(),
-            slots.into(),
-            count(qkv.rows()),
-            count(heads.count),
-            count(heads.size),
-            part,
-            head,
-        ];
-        let grid = Grid::of(qkv.rows(), 256).shared(4);
-        self.launch(&format!("cache_store_{}", suffix(heads.dtype)), grid, &arguments)
+        let parameters = interface::CacheStore {
+            cache: (&cache).into(),
+            qkv: qkv.into(),
+            slots: slots.into(),
+            rows: count(qkv.rows()),
+            heads: count(heads.count),
+            size: count(heads.size),
+            layout: heads.strides(),
+            unused: 0,
+        };
+        let grid = Grid::of(qkv.rows()).shared(interface::CACHE_STORE_SHARED);
+        self.launch(self.entries.cache_store.of(heads.dtype), grid, parameters)
     }
 
     fn cache_attention(&self, y: ViewMut, attend: AttendCache) -> Result<()> {
-        /// Keys of a split of a prompt, and how many splits there are at most:
-        /// kernels/attention_cache.cu.
-        const SPLIT: (usize, usize) = (512, 4);
         let AttendCache { qkv, prompt, tail, rows, heads, scale } = attend;
         let heads = HeadColumns::new(qkv, heads);
-        let [part, head] = heads.steps();
         // The longest prompt is known to the device alone; none is longer than all.
         let splits = match heads.tensor_cores(scale, &[qkv.address(), prompt.address()]) {
-            true => prompt.rows().div_ceil(SPLIT.0).min(SPLIT.1),
+            true => {
+                prompt.rows().div_ceil(interface::CACHE_SPLIT).min(interface::CACHE_MOST_SPLITS)
+            }
             false => 0,
         };
         let found = qkv.rows() * splits * heads.count;
         let sums = self.scratch(4 * found * heads.size)?;
-        let marks = self.scratch(8 * found)?;
+        let statistics = self.scratch(8 * found)?;
         if splits > 0 {
             let plan = self.scratch(4 * (1 + 2 * qkv.rows() * splits))?;
-            let grid = Grid::of(1, 1024).shared(2 * 32 * 4);
-            self.launch("cache_plan", grid, &[plan.arg(), rows.prompt.into(), count(qkv.rows())])?;
-            let arguments = [
-                sums.arg(),
-                marks.arg(),
-                qkv.into(),
-                prompt.into(),
-                rows.prompt.into(),
-                plan.arg(),
-                count(qkv.rows()),
-                count(splits),
-                count(heads.count),
-                part,
-                head,
-                Arg::F32(scale),
-            ];
-            // Queries, for each warp two stages of keys and values, and what the warps found of 32
-            // rows.
-            let keys = if heads.size == 64 { 32 } else { 16 };
-            let shared = 2 * heads.size * (32 + WARPS * 4 * keys) + WARPS * 32 * 2 * 4;
+            let pieces = interface::CachePlan {
+                plan: plan.at(),
+                prompt: rows.prompt.into(),
+                rows: count(qkv.rows()),
+                unused: 0,
+            };
+            let grid = Grid::of(1).shared(interface::CACHE_PLAN_SHARED);
+            self.launch(self.entries.cache_plan, grid, pieces)?;
+            let parameters = interface::CachePrompt {
+                sums: sums.at(),
+                statistics: statistics.at(),
+                qkv: qkv.into(),
+                prompt: prompt.into(),
+                ranges: rows.prompt.into(),
+                plan: plan.at(),
+                rows: count(qkv.rows()),
+                splits: count(splits),
+                heads: count(heads.count),
+                layout: heads.strides(),
+                scale,
+            };
+            let shared = interface::cache_prompt_shared(heads.size);
             let shared = fitting(self, "cache_attention", heads, shared)?;
             // Blocks take one piece after another: as many as the processors hold at once.
             let held = 2 * self.processors();
-            self.launch(
-                &heads.entry("cache_prompt", true),
-                Grid::of(found.min(held), THREADS).shared(shared),
-                &arguments,
-            )?;
+            let entry = match heads.size {
+                64 => self.entries.cache_prompt_64.of(heads.dtype),
+                _ => self.entries.cache_prompt_128.of(heads.dtype),
+            };
+            self.launch(entry, Grid::of(found.min(held)).shared(shared), parameters)?;
         }
-        let arguments = [
-            Arg::from(&y),
-            qkv.into(),
-            prompt.into(),
-            tail.into(),
-            rows.prompt.into(),
-            rows.path_start.into(),
-            rows.path.into(),
-            sums.arg(),
-            marks.arg(),
-            count(qkv.rows()),
-            count(splits),
-            count(heads.count),
-            count(heads.size),
-            part,
-            head,
-            Arg::F32(scale),
-        ];
-        let shared = WARPS * (32 * 12 + 8 * heads.size).next_multiple_of(16);
+        let parameters = interface::CachePaths {
+            y: (&y).into(),
+            qkv: qkv.into(),
+            prompt: prompt.into(),
+            tail: tail.into(),
+            ranges: rows.prompt.into(),
+            path_start: rows.path_start.into(),
+            path: rows.path.into(),
+            sums: sums.at(),
+            statistics: statistics.at(),
+            rows: count(qkv.rows()),
+            splits: count(splits),
+            heads: count(heads.count),
+            size: count(heads.size),
+            layout: heads.strides(),
+            scale,
+            unused: 0,
+        };
+        let shared = interface::cache_paths_shared(heads.size);
         let shared = fitting(self, "cache_attention", heads, shared)?;
-        self.launch(
-            &format!("cache_paths_{}", suffix(heads.dtype)),
-            Grid::of((qkv.rows() * heads.count).div_ceil(WARPS), THREADS).shared(shared),
-            &arguments,
-        )
+        let blocks = (qkv.rows() * heads.count).div_ceil(interface::ATTENTION_WARPS);
+        let entry = self.entries.cache_paths.of(heads.dtype);
+        self.launch(entry, Grid::of(blocks).shared(shared), parameters)
     }
 }

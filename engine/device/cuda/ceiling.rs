@@ -3,11 +3,8 @@
 use super::*;
 use std::time::Instant;
 
-/// Independent products a warp makes in a round; the kernel's constant.
-const PRODUCTS: usize = 8;
 /// Operations of one 16×8×16 product.
 const OPERATIONS: usize = 2 * 16 * 8 * 16;
-const THREADS: u32 = 256;
 
 /// Tensor-core rate of registers alone and the rate of a copy, each the best of some rounds.
 pub(super) fn ceilings(cuda: &Cuda) -> Result<Ceilings> {
@@ -16,7 +13,8 @@ pub(super) fn ceilings(cuda: &Cuda) -> Result<Ceilings> {
     let blocks = 2 * cuda.processors();
     let (rounds, bytes) =
         if cuda.driver.properties().emulated { (2, 1 << 16) } else { (20_000, 1 << 30) };
-    let y = cuda.scratch(blocks * THREADS as usize * 4)?;
+    let threads = cuda.entries.ceiling.bf16.threads();
+    let y = cuda.scratch(blocks * threads * 4)?;
     let best = |work: &dyn Fn() -> Result<()>| -> Result<f64> {
         let mut best = f64::MAX;
         for _ in 0..8 {
@@ -28,18 +26,18 @@ pub(super) fn ceilings(cuda: &Cuda) -> Result<Ceilings> {
         }
         Ok(best)
     };
-    let warps = blocks * THREADS as usize / 32;
-    let operations = (warps * rounds * PRODUCTS * OPERATIONS) as f64;
-    let products = |entry: &str| {
-        let arguments = [y.arg(), count(rounds), Arg::U32(1)];
-        best(&|| cuda.launch(entry, Grid::of(blocks, THREADS), &arguments))
+    let warps = blocks * threads / 32;
+    let operations = (warps * rounds * interface::CEILING_PRODUCTS * OPERATIONS) as f64;
+    let products = |entry| {
+        let parameters = interface::Ceiling { y: y.at(), rounds: count(rounds), seed: 1 };
+        best(&|| cuda.launch(entry, Grid::of(blocks), parameters))
             .map(|seconds| operations / seconds)
     };
     let (from, to) = (cuda.scratch(bytes)?, cuda.scratch(bytes)?);
     let copied = best(&|| cuda.driver.copy(to.address, from.address, bytes))?;
     Ok(Ceilings {
-        bf16: products("ceiling_bf16")?,
-        f16: products("ceiling_f16")?,
+        bf16: products(cuda.entries.ceiling.bf16)?,
+        f16: products(cuda.entries.ceiling.f16)?,
         // Each byte is read and written.
         memory: 2.0 * bytes as f64 / copied,
     })

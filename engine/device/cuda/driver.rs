@@ -1,49 +1,26 @@
 //! All that the CUDA backend asks of a driver. Two answer: the GPU's own ([`super::real`]) and the
-//! emulator ([`super::emulated`]); grids, argument order and workspace above this line are the same
+//! emulator ([`super::emulated`]); grids, parameters and workspace above this line are the same
 //! code for both.
 
 use anyhow::Result;
 
-/// The size of a launch.
+/// The size of a launch; threads a block are the entry point's.
 #[derive(Clone, Copy, Debug)]
 pub struct Grid {
     /// Blocks; y and z at most 65,535.
     pub blocks: [u32; 3],
-    /// Threads a block: whole warps, at most 1,024.
-    pub threads: u32,
     /// Bytes of dynamic shared memory.
     pub shared: usize,
 }
 
 impl Grid {
     /// `blocks` in one dimension.
-    pub fn of(blocks: usize, threads: u32) -> Grid {
-        Grid { blocks: [blocks as u32, 1, 1], threads, shared: 0 }
+    pub fn of(blocks: usize) -> Grid {
+        Grid { blocks: [blocks as u32, 1, 1], shared: 0 }
     }
 
     pub fn shared(self, bytes: usize) -> Grid {
         Grid { shared: bytes, ..self }
-    }
-}
-
-/// One argument of an entry point; its type decides the type that the kernel must have there.
-#[derive(Clone, Copy, Debug)]
-pub enum Arg {
-    /// A pointer of any type; 0 = none.
-    Address(u64),
-    U32(u32),
-    U64(u64),
-    F32(f32),
-}
-
-impl Arg {
-    /// The eight bytes whose first ones are the value.
-    pub fn word(self) -> u64 {
-        match self {
-            Arg::Address(x) | Arg::U64(x) => x,
-            Arg::U32(x) => u64::from(x),
-            Arg::F32(x) => u64::from(x.to_bits()),
-        }
     }
 }
 
@@ -77,7 +54,8 @@ pub trait Driver: Send + Sync {
     /// Between buffers that do not overlap.
     fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<()>;
     fn zero(&self, address: u64, bytes: usize) -> Result<()>;
-    /// Runs entry point `entry` of the kernels with these arguments.
-    fn launch(&self, entry: &str, grid: Grid, arguments: &[Arg]) -> Result<()>;
+    /// Runs number `entry` of [`kernels::ENTRIES`], all of which a driver found and checked when it
+    /// was opened, with its parameters: the bytes of their struct, where one may stand.
+    fn launch(&self, entry: usize, grid: Grid, parameters: &[u8]) -> Result<()>;
     fn synchronize(&self) -> Result<()>;
 }

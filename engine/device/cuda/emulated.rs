@@ -2,9 +2,10 @@
 //! page that nobody may touch, and begins poisoned; a launch runs the kernel on the host under the
 //! order of threads that the seed decides.
 
-use super::driver::{Arg, Driver, Grid, Properties};
+use super::driver::{Driver, Grid, Properties};
 use crate::base::{host, Fault};
-use anyhow::{anyhow, Result};
+use anyhow::{anyhow, ensure, Result};
+use kernels::emulated::Kernel;
 use memmap2::MmapMut;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -23,6 +24,8 @@ pub struct Emulated {
     /// `kernels/host/emulator.h`.
     seed: u64,
     launches: AtomicU64,
+    /// By number of the entry point.
+    kernels: Vec<Kernel>,
     buffers: Mutex<BTreeMap<u64, Buffer>>,
 }
 
@@ -65,12 +68,30 @@ impl Emulated {
         // tests.
         let properties =
             Properties { name: "emu".into(), processors: 4, shared: 163 << 10, emulated: true };
-        Ok(Emulated { properties, seed, launches: AtomicU64::new(0), buffers: Mutex::default() })
+        let kernels = kernels::ENTRIES.iter().map(found).collect::<Result<_>>()?;
+        let (launches, buffers) = (AtomicU64::new(0), Mutex::default());
+        Ok(Emulated { properties, seed, launches, kernels, buffers })
     }
 
     fn buffers(&self) -> MutexGuard<'_, BTreeMap<u64, Buffer>> {
         self.buffers.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// The kernel of an entry point. Refuses one that takes something else than its table says.
+fn found(entry: &kernels::Signature) -> Result<Kernel> {
+    let kernel = kernels::emulated::find(entry.name).map_err(|words| anyhow!(words))?;
+    let takes = kernel.takes();
+    ensure!(
+        takes.count == 1
+            && takes.bytes[0] as usize == entry.bytes
+            && takes.threads == entry.threads,
+        "kernels: {}: expected {} bytes of parameters and {} threads a block, got {takes:?}",
+        entry.name,
+        entry.bytes,
+        entry.threads
+    );
+    Ok(kernel)
 }
 
 impl Driver for Emulated {
@@ -137,21 +158,18 @@ impl Driver for Emulated {
         Ok(())
     }
 
-    fn launch(&self, entry: &str, grid: Grid, arguments: &[Arg]) -> Result<()> {
+    fn launch(&self, entry: usize, grid: Grid, parameters: &[u8]) -> Result<()> {
         let number = self.launches.fetch_add(1, Ordering::Relaxed);
-        let mut words: Vec<u64> = arguments.iter().map(|a| a.word()).collect();
-        let mut pointers: Vec<*mut c_void> =
-            words.iter_mut().map(|w| (w as *mut u64).cast()).collect();
-        let Grid { blocks, threads, shared } = grid;
+        let (kernel, threads) = (self.kernels[entry], kernels::ENTRIES[entry].threads);
+        let Grid { blocks, shared } = grid;
         let grid = kernels::emulated::Grid { blocks, threads, shared };
-        // SAFETY: the wrapper beside each kernel gives its arguments in its order and types (x86-64
-        // is little-endian, so the first bytes of a word are the value); addresses are of buffers
-        // of this device, which end against inaccessible pages.
+        // SAFETY: the bytes are of the struct that the kernel takes: `Entries` and `found` checked
+        // both against the table; addresses are of buffers of this device, which end against
+        // inaccessible pages.
         let end = unsafe {
-            kernels::emulated::launch(
-                entry,
+            kernel.launch(
                 grid,
-                &mut pointers,
+                &mut [parameters.as_ptr().cast_mut().cast()],
                 // Seeds that mirror each other still do.
                 self.seed.wrapping_add(number.wrapping_mul(3 * 1_000_003)),
             )
@@ -160,7 +178,8 @@ impl Driver for Emulated {
             let buffers = self.buffers();
             let (at, bytes) = buffers.values().find_map(|b| Some((b.trespass()?, b.bytes)))?;
             Some(format!(
-                "{entry}: memory: something wrote at byte {at} of a buffer of {bytes} bytes"
+                "{}: memory: something wrote at byte {at} of a buffer of {bytes} bytes",
+                kernel.name()
             ))
         };
         match end.err().or_else(trespass) {

@@ -3,10 +3,6 @@
 use super::*;
 use crate::device::ops::Loss;
 
-const THREADS: u32 = 512;
-/// A float a warp, for sums over a block.
-const SHARED: usize = 32 * 4;
-
 impl Loss for Cuda {
     fn cross_entropy(
         &self,
@@ -16,24 +12,30 @@ impl Loss for Cuda {
         weights: View,
     ) -> Result<()> {
         let (rows, cols) = (logits.rows(), logits.cols());
-        let arguments = [
-            Arg::from(&loss),
-            Arg::from(&logits),
-            targets.into(),
-            weights.into(),
-            count(rows),
-            count(cols),
-        ];
-        let (entry, _) =
-            entry("cross_entropy", logits.dtype(), cols, &[logits.as_view().address()]);
-        self.launch(&entry, Grid::of(rows, THREADS).shared(SHARED), &arguments)
+        let parameters = interface::CrossEntropy {
+            loss: (&loss).into(),
+            logits: (&logits).into(),
+            targets: targets.into(),
+            weights: weights.into(),
+            rows: count(rows),
+            cols: count(cols),
+        };
+        let addresses = [logits.as_view().address()];
+        let (entry, _) = self.entries.cross_entropy.of(logits.dtype(), cols, &addresses);
+        self.launch(entry, Grid::of(rows).shared(interface::REDUCE_SHARED), parameters)
     }
 
     fn log_probs_at(&self, y: ViewMut, logits: View, first: View, ids: View) -> Result<()> {
         let (rows, cols) = (logits.rows(), logits.cols());
-        let arguments =
-            [Arg::from(&y), logits.into(), first.into(), ids.into(), count(rows), count(cols)];
-        let (entry, _) = entry("log_probs_at", logits.dtype(), cols, &[logits.address()]);
-        self.launch(&entry, Grid::of(rows, THREADS).shared(SHARED), &arguments)
+        let parameters = interface::LogProbsAt {
+            y: (&y).into(),
+            logits: logits.into(),
+            first: first.into(),
+            ids: ids.into(),
+            rows: count(rows),
+            cols: count(cols),
+        };
+        let (entry, _) = self.entries.log_probs_at.of(logits.dtype(), cols, &[logits.address()]);
+        self.launch(entry, Grid::of(rows).shared(interface::REDUCE_SHARED), parameters)
     }
 }

@@ -1,20 +1,15 @@
 //! Products: which kernel, which tile, which grid. The tile never changes a bit, see
 //! `kernels/matmul.cuh`.
 
+use super::entries::TileName;
 use super::*;
 use crate::device::ops::Matmul;
+use kernels::interface::RUN;
 
 /// A tile of the tensor-core kernels and what it costs.
 struct Tile {
-    name: &'static str,
-    /// Of y, by a block.
-    rows: usize,
-    columns: usize,
-    /// Of k, in one stage.
-    depth: usize,
-    stages: usize,
-    /// Of y, by a warp.
-    warp: [usize; 2],
+    name: TileName,
+    shape: interface::Tile,
     /// Relative rate of a processor that is full of blocks of this tile. These are the operand
     /// bytes a multiply needs (a 64 × 64 warp tile reads 8 ldmatrix for 32 mma, a 16 × 16 one 2 for
     /// 2) and how well blocks hide each other's starts.
@@ -25,57 +20,29 @@ struct Tile {
 const TILES: [Tile; 4] = [
     // One block of 8 warps fills a processor's registers; rows of a are read n/256 times, rows of b
     // m/128 times.
-    Tile {
-        name: "large",
-        rows: 128,
-        columns: 256,
-        depth: 32,
-        stages: 4,
-        warp: [64, 64],
-        rate: 1.0,
-    },
+    Tile { name: TileName::Large, shape: interface::LARGE, rate: 1.0 },
     // Two blocks of 4 warps; finer at the edges of y and in the last wave of blocks.
-    Tile {
-        name: "medium",
-        rows: 128,
-        columns: 128,
-        depth: 32,
-        stages: 4,
-        warp: [64, 64],
-        rate: 0.95,
-    },
+    Tile { name: TileName::Medium, shape: interface::MEDIUM, rate: 0.95 },
     // A few hundred rows (beams of a batch): enough blocks for every processor.
-    Tile { name: "small", rows: 64, columns: 64, depth: 64, stages: 3, warp: [32, 32], rate: 0.7 },
+    Tile { name: TileName::Small, shape: interface::SMALL, rate: 0.7 },
     // One to sixteen rows (a decode step), bound by reading b once: many narrow blocks, each 32
     // rows of b 4 × 128 deep ahead.
-    Tile { name: "few", rows: 16, columns: 32, depth: 128, stages: 4, warp: [16, 16], rate: 0.2 },
+    Tile { name: TileName::Few, shape: interface::FEW, rate: 0.2 },
 ];
 
 /// The tile of operands at any address: they are gathered element by element, half as deep so that
 /// it fits registers.
-const ANY: &Tile =
-    &Tile { name: "any", rows: 64, columns: 64, depth: 32, stages: 3, warp: [32, 32], rate: 0.1 };
+const ANY: &Tile = &Tile { name: TileName::Any, shape: interface::LOOSE, rate: 0.1 };
 
 impl Tile {
-    fn threads(&self) -> u32 {
-        (32 * (self.rows / self.warp[0]) * (self.columns / self.warp[1])) as u32
-    }
-
-    /// Bytes of shared memory: the stages and the low-rank tail, later the sums of the warps.
-    fn shared(&self) -> usize {
-        let tail = 32 * 2 * (self.rows + self.columns);
-        let stages = self.stages * self.depth * 2 * (self.rows + self.columns);
-        let warps = self.threads() as usize / 32;
-        (stages + tail).max(warps * self.warp[0] * (self.warp[1] + 8) * 4)
-    }
-
     fn blocks(&self, m: usize, n: usize) -> usize {
-        m.div_ceil(self.rows) * n.div_ceil(self.columns)
+        m.div_ceil(self.shape.rows) * n.div_ceil(self.shape.columns)
     }
 
     /// Time of the busiest processor, in any unit.
     fn cost(&self, m: usize, n: usize, processors: usize) -> f64 {
-        (self.blocks(m, n).div_ceil(processors) * self.rows * self.columns) as f64 / self.rate
+        let elements = self.shape.rows * self.shape.columns;
+        (self.blocks(m, n).div_ceil(processors) * elements) as f64 / self.rate
     }
 }
 
@@ -86,7 +53,7 @@ fn choose(form: Form, m: usize, n: usize, processors: usize, shared: usize) -> &
     let tiles = if form == Form::Tn { &TILES[..3] } else { &TILES[..] };
     tiles
         .iter()
-        .filter(|tile| tile.shared() <= shared)
+        .filter(|tile| tile.shape.shared() <= shared)
         .min_by(|x, y| x.cost(m, n, processors).total_cmp(&y.cost(m, n, processors)))
         .expect("the small tile fits every device")
 }
@@ -104,11 +71,11 @@ const SMALL_GRADIENT_CHUNK: usize = 1024;
 /// tensor-core kernels keep them in.
 const WIDEST: usize = 1 << 22;
 
-/// The arguments of the product kernels that wrappers change, the rest is the epilogue's.
+/// The parameters of the product kernels that wrappers change, the rest is the epilogue's.
 struct Product<'a> {
-    y: Arg,
-    a: Arg,
-    b: Arg,
+    y: Address,
+    a: Address,
+    b: Address,
     size: (usize, usize, usize),
     /// Length of k that one block sums.
     chunk: usize,
@@ -117,42 +84,48 @@ struct Product<'a> {
 }
 
 impl Product<'_> {
-    fn arguments(&self) -> Vec<Arg> {
+    fn parameters(&self) -> interface::Product {
         let Epilogue { scale, bias, gelu, pre_activation, low_rank, residual, write } =
             self.epilogue;
-        let address = |x: Option<View>| x.map_or(Arg::Address(0), Arg::from);
         let before = pre_activation.as_ref().map(|x| x.as_view());
         let residual_of = residual.map(|r| r.0);
         let (z, factor) = (low_rank.map(|l| l.z), low_rank.map(|l| l.factor));
         let kind = |x: Option<View>| x.map_or(0, |x| code(x.dtype()));
         let [y, a, b] = self.kinds.map(code);
-        let kinds = [y, kind(before), kind(*bias), kind(residual_of), kind(z), kind(factor), a, b];
         let gelu = match gelu {
             None => 0,
-            Some(Gelu::Tanh) => 2,
-            Some(Gelu::Erf) => 4,
+            Some(Gelu::Tanh) => interface::CHOICE_GELU_TANH,
+            Some(Gelu::Erf) => interface::CHOICE_GELU_ERF,
         };
+        let add = if *write == Write::Add { interface::CHOICE_ADD } else { 0 };
         let (m, n, k) = self.size;
-        vec![
-            self.y,
-            address(before),
-            self.a,
-            self.b,
-            address(*bias),
-            address(residual_of),
-            address(z),
-            address(factor),
-            count(m),
-            count(n),
-            count(k),
-            count(self.chunk),
-            count(z.map_or(0, |z| z.cols())),
-            Arg::U32(kinds.iter().rev().fold(0, |all, kind| all << 4 | kind)),
-            Arg::U32(u32::from(*write == Write::Add) | gelu),
-            Arg::F32(*scale),
-            Arg::F32(low_rank.map_or(0.0, |l| l.scale)),
-            Arg::F32(residual.map_or(0.0, |r| r.1)),
-        ]
+        interface::Product {
+            y: self.y,
+            before: address(before),
+            a: self.a,
+            b: self.b,
+            bias: address(*bias),
+            residual: address(residual_of),
+            z: address(z),
+            factor: address(factor),
+            m: count(m),
+            n: count(n),
+            k: count(k),
+            chunk: count(self.chunk),
+            rank: count(z.map_or(0, |z| z.cols())),
+            kinds: y << interface::KIND_OF_Y
+                | kind(before) << interface::KIND_OF_BEFORE
+                | kind(*bias) << interface::KIND_OF_BIAS
+                | kind(residual_of) << interface::KIND_OF_RESIDUAL
+                | kind(z) << interface::KIND_OF_Z
+                | kind(factor) << interface::KIND_OF_FACTOR
+                | a << interface::KIND_OF_A
+                | b << interface::KIND_OF_B,
+            choices: (gelu | add) as u32,
+            scale: *scale,
+            low_rank_scale: low_rank.map_or(0.0, |l| l.scale),
+            residual_scale: residual.map_or(0.0, |r| r.1),
+        }
     }
 }
 
@@ -161,7 +134,7 @@ impl Matmul for Cuda {
         let (m, n) = (y.rows(), y.cols());
         let k = if form == Form::Tn { a.rows() } else { a.cols() };
         let product = Product {
-            y: Arg::from(&y),
+            y: (&y).into(),
             a: a.into(),
             b: b.into(),
             size: (m, n, k),
@@ -185,55 +158,58 @@ impl Matmul for Cuda {
         // Chunks write bare sums side by side; the epilogue comes when they are added.
         let partial = self.scratch(chunks * m * n * size_of::<f32>())?;
         if thin {
-            let (entry, wide, few) =
-                if n <= m { ("thin_gradient_b", m, n) } else { ("thin_gradient_a", n, m) };
-            let grid = Grid {
-                blocks: [wide.div_ceil(128 * 8) as u32, chunks as u32, few.div_ceil(8) as u32],
-                threads: 128,
-                shared: chunk * 8 * size_of::<f32>(),
+            let (entry, wide, few) = match n <= m {
+                true => (self.entries.thin_gradient_b, m, n),
+                false => (self.entries.thin_gradient_a, n, m),
             };
-            let kinds = Arg::U32(code(a.dtype()) << 24 | code(b.dtype()) << 28);
-            let arguments = [
-                partial.arg(),
-                a.into(),
-                b.into(),
-                count(m),
-                count(n),
-                count(k),
-                count(chunk),
-                kinds,
-            ];
-            self.launch(entry, grid, &arguments)?;
+            let across = wide.div_ceil(entry.threads() * RUN);
+            let grid = Grid {
+                blocks: [across as u32, chunks as u32, few.div_ceil(RUN) as u32],
+                shared: interface::thin_gradient_shared(chunk),
+            };
+            let parameters = interface::ThinGradient {
+                partial: partial.at(),
+                a: a.into(),
+                b: b.into(),
+                m: count(m),
+                n: count(n),
+                k: count(k),
+                rows: count(chunk),
+                kinds: code(a.dtype()) << interface::KIND_OF_A
+                    | code(b.dtype()) << interface::KIND_OF_B,
+                unused: 0,
+            };
+            self.launch(entry, grid, parameters)?;
         } else {
             let bare = Epilogue::default();
             let kinds = [Dtype::F32, a.dtype(), b.dtype()];
-            let part = Product { y: partial.arg(), chunk, kinds, epilogue: &bare, ..product };
+            let part = Product { y: partial.at(), chunk, kinds, epilogue: &bare, ..product };
             sums(self, &part, a, b, form, chunks)?;
         }
-        join(self, &Product { a: partial.arg(), size: (m, n, chunks), ..product })
+        reduce(self, &Product { a: partial.at(), size: (m, n, chunks), ..product })
     }
 
     fn sum_rows(&self, y: ViewMut, x: View) -> Result<()> {
         let (rows, n) = (x.rows(), x.cols());
         let chunks = rows.div_ceil(CHUNK);
         let partial = self.scratch(chunks * n * size_of::<f32>())?;
-        let grid = chunked(n.div_ceil(64 * 8), chunks, 64, 0);
-        let arguments = [
-            partial.arg(),
-            x.into(),
-            count(n),
-            count(rows),
-            count(CHUNK),
-            Arg::U32(code(x.dtype())),
-        ];
-        self.launch("sum_chunks", grid, &arguments)?;
+        let entry = self.entries.sum_chunks;
+        let parameters = interface::SumChunks {
+            partial: partial.at(),
+            x: x.into(),
+            n: count(n),
+            k: count(rows),
+            rows: count(CHUNK),
+            kind: code(x.dtype()),
+        };
+        self.launch(entry, chunked(n.div_ceil(entry.threads() * RUN), chunks, 0), parameters)?;
         let add = Epilogue { write: Write::Add, ..Epilogue::default() };
-        join(
+        reduce(
             self,
             &Product {
-                y: Arg::from(&y),
-                a: partial.arg(),
-                b: Arg::Address(0),
+                y: (&y).into(),
+                a: partial.at(),
+                b: Address::default(),
                 size: (1, n, chunks),
                 chunk: chunks,
                 kinds: [Dtype::F32; 3],
@@ -244,51 +220,47 @@ impl Matmul for Cuda {
 }
 
 /// y = epilogue of the partial sums at `a`, added in their order.
-fn join(cuda: &Cuda, product: &Product) -> Result<()> {
-    let (m, n, _) = product.size;
-    cuda.launch(
-        "split_k_reduce",
-        Grid::of((m * n.div_ceil(8)).div_ceil(128), 128),
-        &product.arguments(),
-    )
+fn reduce(cuda: &Cuda, product: &Product) -> Result<()> {
+    let ((m, n, _), entry) = (product.size, cuda.entries.split_k_reduce);
+    let blocks = (m * n.div_ceil(RUN)).div_ceil(entry.threads());
+    cuda.launch(entry, Grid::of(blocks), product.parameters())
 }
 
 /// `blocks` for each of `chunks`.
-fn chunked(blocks: usize, chunks: usize, threads: u32, shared: usize) -> Grid {
-    let mut grid = Grid::of(blocks, threads).shared(shared);
+fn chunked(blocks: usize, chunks: usize, shared: usize) -> Grid {
+    let mut grid = Grid::of(blocks).shared(shared);
     grid.blocks[1] = chunks as u32;
     grid
 }
 
 /// One kernel over all of k, or over `chunks` of it.
 fn sums(cuda: &Cuda, product: &Product, a: View, b: View, form: Form, chunks: usize) -> Result<()> {
-    let name = match form {
-        Form::Nt => "nt",
-        Form::Nn => "nn",
-        Form::Tn => "tn",
-    };
+    let entries = cuda.entries.products(form);
     let (m, n, _) = product.size;
     let [_, of_a, of_b] = product.kinds;
     let narrow = a.cols().max(b.cols()) < WIDEST;
     if of_a == of_b && of_a != Dtype::F32 && narrow {
         let aligned = [a, b].iter().all(|x| x.address() % 16 == 0 && x.cols() % 8 == 0);
-        let properties = cuda.driver.properties();
-        let tile =
-            if aligned { choose(form, m, n, cuda.processors(), properties.shared) } else { ANY };
-        let entry = format!("gemm_{name}_{}_{}", tile.name, suffix(of_a));
-        let grid = chunked(tile.blocks(m, n), chunks, tile.threads(), tile.shared());
-        return cuda.launch(&entry, grid, &product.arguments());
+        let shared = cuda.driver.properties().shared;
+        let tile = if aligned { choose(form, m, n, cuda.processors(), shared) } else { ANY };
+        let grid = chunked(tile.blocks(m, n), chunks, tile.shape.shared());
+        return cuda.launch(entries.tile(tile.name, of_a), grid, product.parameters());
     }
-    if form != Form::Tn && n <= THIN {
+    if let Some([one, four]) = entries.thin.filter(|_| n <= THIN) {
         // Four rows a warp share what is read of b; few rows are spread over more warps.
-        let rows = if m.div_ceil(4 * 8) >= cuda.processors() { 4 } else { 1 };
-        let blocks = [m.div_ceil(rows * 8) as u32, 1, n.div_ceil(8) as u32];
-        let grid = Grid { blocks, threads: 256, shared: 8 * 512 * size_of::<f32>() };
-        return cuda.launch(&format!("thin_{name}_{rows}"), grid, &product.arguments());
+        let warps = four.threads() / 32;
+        let (entry, rows) = match m.div_ceil(4 * warps) >= cuda.processors() {
+            true => (four, 4 * warps),
+            false => (one, one.threads() / 32),
+        };
+        let across = n.div_ceil(interface::THIN_COLUMNS);
+        let blocks = [m.div_ceil(rows) as u32, 1, across as u32];
+        let grid = Grid { blocks, shared: interface::THIN_SHARED };
+        return cuda.launch(entry, grid, product.parameters());
     }
-    let shared = 2 * 16 * (64 + 4) * size_of::<f32>();
-    let grid = chunked(m.div_ceil(64) * n.div_ceil(64), chunks, 128, shared);
-    cuda.launch(&format!("simt_{name}"), grid, &product.arguments())
+    let side = interface::SIMT_SIDE;
+    let grid = chunked(m.div_ceil(side) * n.div_ceil(side), chunks, interface::SIMT_SHARED);
+    cuda.launch(entries.simt, grid, product.parameters())
 }
 
 #[cfg(test)]
@@ -299,20 +271,25 @@ mod tests {
     fn tiles_fit_a_processor_and_suit_the_size() {
         for tile in TILES.iter().chain([ANY]) {
             assert!(
-                tile.shared() <= 163 << 10,
-                "{}: {} bytes of shared memory",
+                tile.shape.shared() <= 163 << 10,
+                "{:?}: {} bytes of shared memory",
                 tile.name,
-                tile.shared()
+                tile.shape.shared()
             );
-            assert!(tile.threads() <= 256, "{}: {} threads", tile.name, tile.threads());
+            assert!(
+                tile.shape.threads() <= 256,
+                "{:?}: {} threads",
+                tile.name,
+                tile.shape.threads()
+            );
         }
         let name = |form, m, n| choose(form, m, n, 108, 163 << 10).name;
-        assert_eq!(name(Form::Nt, 8192, 16384), "large");
-        assert_eq!(name(Form::Nt, 256, 4096), "medium");
-        assert_eq!(name(Form::Nn, 64, 4096), "small");
-        assert_eq!(name(Form::Nt, 1, 4096), "few");
-        assert_eq!(name(Form::Tn, 1, 4096), "small");
+        assert_eq!(name(Form::Nt, 8192, 16384), TileName::Large);
+        assert_eq!(name(Form::Nt, 256, 4096), TileName::Medium);
+        assert_eq!(name(Form::Nn, 64, 4096), TileName::Small);
+        assert_eq!(name(Form::Nt, 1, 4096), TileName::Few);
+        assert_eq!(name(Form::Tn, 1, 4096), TileName::Small);
         // A block of later consumer devices has 99 KiB.
-        assert_eq!(choose(Form::Nt, 8192, 16384, 84, 99 << 10).name, "medium");
+        assert_eq!(choose(Form::Nt, 8192, 16384, 84, 99 << 10).name, TileName::Medium);
     }
 }

@@ -4,6 +4,7 @@
 
 mod driver;
 mod emulated;
+mod entries;
 mod memory;
 mod real;
 
@@ -19,7 +20,9 @@ mod select;
 
 use super::*;
 use anyhow::Result;
-use driver::{Arg, Driver, Grid};
+use driver::{Driver, Grid};
+use entries::{Entries, Entry};
+use kernels::interface::{self, Address, Parameters};
 use memory::Memory;
 
 pub use real::{gpus, Found};
@@ -27,26 +30,28 @@ pub use real::{gpus, Found};
 pub(super) struct Cuda {
     place: Place,
     driver: Box<dyn Driver>,
+    entries: Entries,
     memory: Memory,
 }
 
 impl Cuda {
     /// GPU number `ordinal`.
     pub fn open(ordinal: usize) -> Result<Cuda> {
-        let driver = Box::new(real::Gpu::open(ordinal)?);
-        Ok(Cuda { place: Place::Cuda(ordinal), driver, memory: Memory::default() })
+        Cuda::on(Place::Cuda(ordinal), Box::new(real::Gpu::open(ordinal)?))
     }
 
     /// The emulator; `seed` draws the order of threads.
     pub fn emulated(seed: u64) -> Result<Cuda> {
-        let driver = Box::new(emulated::Emulated::open(seed)?);
-        Ok(Cuda { place: Place::Emu(seed), driver, memory: Memory::default() })
+        Cuda::on(Place::Emu(seed), Box::new(emulated::Emulated::open(seed)?))
     }
 
-    /// Runs an entry point of `kernels/*.cu`. Arguments stand in the order of the kernel: outputs,
-    /// inputs, scalars.
-    fn launch(&self, entry: &str, grid: Grid, arguments: &[Arg]) -> Result<()> {
-        self.driver.launch(entry, grid, arguments)
+    fn on(place: Place, driver: Box<dyn Driver>) -> Result<Cuda> {
+        Ok(Cuda { place, driver, entries: Entries::find()?, memory: Memory::default() })
+    }
+
+    /// Runs an entry point of `kernels/*.cu`.
+    fn launch<P: Parameters>(&self, entry: Entry<P>, grid: Grid, parameters: P) -> Result<()> {
+        self.driver.launch(entry.index, grid, bytemuck::bytes_of(&parameters))
     }
 
     /// Streaming multiprocessors.
@@ -68,8 +73,8 @@ struct Scratch<'a> {
 }
 
 impl Scratch<'_> {
-    fn arg(&self) -> Arg {
-        Arg::Address(self.address)
+    fn at(&self) -> Address {
+        Address(self.address)
     }
 }
 
@@ -79,65 +84,49 @@ impl Drop for Scratch<'_> {
     }
 }
 
-impl From<View<'_>> for Arg {
-    fn from(x: View) -> Arg {
-        Arg::Address(x.address())
+impl From<View<'_>> for Address {
+    fn from(x: View) -> Address {
+        Address(x.address())
     }
 }
 
-impl From<&ViewMut<'_>> for Arg {
-    fn from(y: &ViewMut) -> Arg {
-        Arg::Address(y.as_view().address())
+impl From<&ViewMut<'_>> for Address {
+    fn from(y: &ViewMut) -> Address {
+        Address(y.as_view().address())
     }
+}
+
+/// Where x is, or nowhere.
+fn address(x: Option<View>) -> Address {
+    x.map_or(Address::default(), Address::from)
 }
 
 /// A size as a kernel takes it. Panics beyond 32 bits: no tensor has so many rows or columns.
-fn count(n: usize) -> Arg {
-    Arg::U32(u32::try_from(n).expect("rows and columns are below 2^32"))
+fn count(n: usize) -> u32 {
+    u32::try_from(n).expect("rows and columns are below 2^32")
 }
 
 /// How a kernel is told of a dtype that it learns at run time.
 fn code(dtype: Dtype) -> u32 {
-    match dtype {
-        Dtype::F32 => 0,
-        Dtype::F16 => 1,
-        Dtype::Bf16 => 2,
+    let code = match dtype {
+        Dtype::F32 => interface::DTYPE_F32,
+        Dtype::F16 => interface::DTYPE_F16,
+        Dtype::Bf16 => interface::DTYPE_BF16,
         Dtype::U32 => unreachable!("the door lets only floats through"),
-    }
+    };
+    code as u32
 }
 
-fn add(write: Write) -> Arg {
-    Arg::U32((write == Write::Add).into())
+fn add(write: Write) -> u32 {
+    (write == Write::Add).into()
 }
 
-/// The suffix of entry points for a storage dtype.
-fn suffix(dtype: Dtype) -> &'static str {
-    match dtype {
-        Dtype::F32 => "f32",
-        Dtype::F16 => "f16",
-        Dtype::Bf16 => "bf16",
-        Dtype::U32 => "u32",
-    }
-}
-
-/// The entry point of `name` for rows of `cols` elements at these addresses, and how many elements
-/// one of its threads takes at once: 16 bytes where every address and the pitch allow, else one.
-fn entry(name: &str, dtype: Dtype, cols: usize, addresses: &[u64]) -> (String, usize) {
-    let many = 16 / dtype.size();
-    match cols.is_multiple_of(many) && addresses.iter().all(|a| a.is_multiple_of(16)) {
-        true => (format!("{name}_{}_wide", suffix(dtype)), many),
-        false => (format!("{name}_{}", suffix(dtype)), 1),
-    }
-}
-
-/// Threads a block, where a family does not say otherwise.
-const THREADS: u32 = 256;
 /// Blocks a processor at most; beyond that a thread takes several steps.
 const BLOCKS: usize = 16;
 
 /// A thread a step, as far as blocks go: for kernels where no element knows another.
-fn grid(cuda: &Cuda, steps: usize) -> Grid {
-    Grid::of(steps.div_ceil(THREADS as usize).clamp(1, BLOCKS * cuda.processors()), THREADS)
+fn grid<P>(cuda: &Cuda, entry: Entry<P>, steps: usize) -> Grid {
+    Grid::of(steps.div_ceil(entry.threads()).clamp(1, BLOCKS * cuda.processors()))
 }
 
 impl Backend for Cuda {

@@ -3,13 +3,6 @@
 use super::*;
 use crate::device::ops::Norm;
 
-/// A float a warp, for sums over a block.
-const SHARED: usize = 32 * 4;
-/// Threads a block where a thread owns columns of all rows: few, for there are few columns.
-const NARROW: u32 = 64;
-/// Rows whose parameter gradients are summed in one go; the kernel's constant.
-const CHUNK: usize = 64;
-
 impl Norm for Cuda {
     fn layernorm(
         &self,
@@ -20,25 +13,22 @@ impl Norm for Cuda {
         bias: View,
         epsilon: f32,
     ) -> Result<()> {
-        let arguments = [
-            Arg::from(&y),
-            Arg::from(&statistics),
-            x.into(),
-            weight.into(),
-            bias.into(),
-            Arg::U32(code(weight.dtype())),
-            Arg::U32(code(bias.dtype())),
-            count(x.rows()),
-            count(x.cols()),
-            Arg::F32(epsilon),
-        ];
-        let (entry, _) = entry(
-            "layernorm",
-            x.dtype(),
-            x.cols(),
-            &[y.address(), x.address(), weight.address(), bias.address()],
-        );
-        self.launch(&entry, Grid::of(x.rows(), THREADS).shared(SHARED), &arguments)
+        let parameters = interface::Layernorm {
+            y: (&y).into(),
+            statistics: (&statistics).into(),
+            x: x.into(),
+            weight: weight.into(),
+            bias: bias.into(),
+            weight_dtype: code(weight.dtype()),
+            bias_dtype: code(bias.dtype()),
+            rows: count(x.rows()),
+            cols: count(x.cols()),
+            epsilon,
+            unused: 0,
+        };
+        let addresses = [y.address(), x.address(), weight.address(), bias.address()];
+        let (entry, _) = self.entries.layernorm.of(x.dtype(), x.cols(), &addresses);
+        self.launch(entry, Grid::of(x.rows()).shared(interface::REDUCE_SHARED), parameters)
     }
 
     fn layernorm_backward(
@@ -51,50 +41,45 @@ impl Norm for Cuda {
     ) -> Result<()> {
         let Normed { x, weight, statistics } = normed;
         let (rows, cols) = (x.rows(), x.cols());
-        let arguments = [
-            Arg::from(&dx),
-            dy.into(),
-            x.into(),
-            weight.into(),
-            statistics.into(),
-            Arg::U32(code(weight.dtype())),
-            count(rows),
-            count(cols),
-            add(write),
-        ];
         if let Some((d_weight, d_bias)) = parameters {
-            let chunks = rows.div_ceil(CHUNK);
+            let chunks = rows.div_ceil(interface::NORM_CHUNK);
             let partial = self.scratch(4 * chunks * 2 * cols)?;
-            let (name, many) =
-                entry("layernorm_parameters", x.dtype(), cols, &[dy.address(), x.address()]);
-            let sums =
-                [partial.arg(), dy.into(), x.into(), statistics.into(), count(rows), count(cols)];
-            let blocks = |columns: usize| columns.div_ceil(NARROW as usize) as u32;
-            let grid = Grid {
-                blocks: [blocks(cols / many), chunks as u32, 1],
-                threads: NARROW,
-                shared: 0,
+            let (entry, many) =
+                self.entries.layernorm_parameters.of(x.dtype(), cols, &[dy.address(), x.address()]);
+            let sums = interface::LayernormParameters {
+                partial: partial.at(),
+                dy: dy.into(),
+                x: x.into(),
+                statistics: statistics.into(),
+                rows: count(rows),
+                cols: count(cols),
             };
-            self.launch(&name, grid, &sums)?;
-            let collected = [
-                Arg::from(&d_weight),
-                Arg::from(&d_bias),
-                partial.arg(),
-                count(chunks),
-                count(cols),
-            ];
-            self.launch(
-                "layernorm_collect",
-                Grid::of(blocks(2 * cols) as usize, NARROW),
-                &collected,
-            )?;
+            let across = (cols / many).div_ceil(entry.threads());
+            let grid = Grid { blocks: [across as u32, chunks as u32, 1], shared: 0 };
+            self.launch(entry, grid, sums)?;
+            let entry = self.entries.layernorm_collect;
+            let collected = interface::LayernormCollect {
+                d_weight: (&d_weight).into(),
+                d_bias: (&d_bias).into(),
+                partial: partial.at(),
+                chunks: count(chunks),
+                cols: count(cols),
+            };
+            self.launch(entry, Grid::of((2 * cols).div_ceil(entry.threads())), collected)?;
         }
-        let (entry, _) = entry(
-            "layernorm_backward",
-            x.dtype(),
-            cols,
-            &[dx.address(), dy.address(), x.address(), weight.address()],
-        );
-        self.launch(&entry, Grid::of(rows, THREADS).shared(SHARED), &arguments)
+        let parameters = interface::LayernormBackward {
+            dx: (&dx).into(),
+            dy: dy.into(),
+            x: x.into(),
+            weight: weight.into(),
+            statistics: statistics.into(),
+            weight_dtype: code(weight.dtype()),
+            rows: count(rows),
+            cols: count(cols),
+            add: add(write),
+        };
+        let addresses = [dx.address(), dy.address(), x.address(), weight.address()];
+        let (entry, _) = self.entries.layernorm_backward.of(x.dtype(), cols, &addresses);
+        self.launch(entry, Grid::of(rows).shared(interface::REDUCE_SHARED), parameters)
     }
 }

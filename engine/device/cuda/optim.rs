@@ -3,14 +3,6 @@
 use super::*;
 use crate::device::ops::Optim;
 
-/// Elements that one block of `sum_squares` sums; the kernel's constant.
-const CHUNK: usize = 16_384;
-
-/// The entry point for a flat range, whose end may be short of a vector: the kernel sees to it.
-fn flat(name: &str, addresses: &[u64]) -> (String, usize) {
-    entry(name, Dtype::F32, 0, addresses)
-}
-
 impl Optim for Cuda {
     fn adamw(
         &self,
@@ -26,39 +18,44 @@ impl Optim for Cuda {
         let left = |beta: f32| (1.0 - f64::from(beta)) as f32;
         let correction = |beta: f32| 1.0 - f64::from(beta).powf(step as f64);
         let n = gradient.shape().count();
-        let arguments = [
-            Arg::from(&parameter),
-            Arg::from(&moment1),
-            Arg::from(&moment2),
-            gradient.into(),
-            Arg::U64(n as u64),
-            Arg::F32(beta1),
-            Arg::F32(left(beta1)),
-            Arg::F32(beta2),
-            Arg::F32(left(beta2)),
-            Arg::F32(epsilon),
-            Arg::F32((f64::from(learning_rate) / correction(beta1)) as f32),
-            Arg::F32((1.0 / correction(beta2).sqrt()) as f32),
-            Arg::F32((1.0 - f64::from(learning_rate) * f64::from(weight_decay)) as f32),
-            Arg::F32(gradient_scale),
-        ];
         let addresses =
             [parameter.address(), moment1.address(), moment2.address(), gradient.address()];
-        let (entry, many) = flat("adamw", &addresses);
-        self.launch(&entry, grid(self, n.div_ceil(many)), &arguments)
+        let parameters = interface::Adamw {
+            parameter: (&parameter).into(),
+            moment1: (&moment1).into(),
+            moment2: (&moment2).into(),
+            gradient: gradient.into(),
+            n: n as u64,
+            beta1,
+            left1: left(beta1),
+            beta2,
+            left2: left(beta2),
+            epsilon,
+            rate: (f64::from(learning_rate) / correction(beta1)) as f32,
+            inverse_root: (1.0 / correction(beta2).sqrt()) as f32,
+            decay: (1.0 - f64::from(learning_rate) * f64::from(weight_decay)) as f32,
+            gradient_scale,
+            unused: 0,
+        };
+        let (entry, many) = self.entries.adamw.flat(&addresses);
+        self.launch(entry, grid(self, entry, n.div_ceil(many)), parameters)
     }
 
     fn sum_squares(&self, y: ViewMut, x: View) -> Result<()> {
         let n = x.shape().count();
-        let chunks = n.div_ceil(CHUNK);
+        let chunks = n.div_ceil(interface::SUM_SQUARES_CHUNK);
         let partial = self.scratch(4 * chunks)?;
-        let arguments = [partial.arg(), x.into(), Arg::U64(n as u64)];
-        self.launch(
-            &flat("sum_squares", &[x.address()]).0,
-            Grid::of(chunks, THREADS).shared(32 * 4),
-            &arguments,
-        )?;
-        let arguments = [Arg::from(&y), partial.arg(), count(chunks)];
-        self.launch("sum_partial", Grid::of(1, THREADS).shared(8 * THREADS as usize), &arguments)
+        let (entry, _) = self.entries.sum_squares.flat(&[x.address()]);
+        let squares = interface::SumSquares { partial: partial.at(), x: x.into(), n: n as u64 };
+        self.launch(entry, Grid::of(chunks).shared(interface::REDUCE_SHARED), squares)?;
+        let entry = self.entries.sum_partial;
+        let sum = interface::SumPartial {
+            y: (&y).into(),
+            partial: partial.at(),
+            count: count(chunks),
+            unused: 0,
+        };
+        let shared = interface::sum_partial_shared(entry.threads());
+        self.launch(entry, Grid::of(1).shared(shared), sum)
     }
 }

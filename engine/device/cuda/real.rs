@@ -2,13 +2,13 @@
 //! resolved when it is opened. libcuda is opened at run time, so the same binary starts where there
 //! is no driver.
 
-use super::driver::{Arg, Driver, Grid, Properties};
+use super::driver::{Driver, Grid, Properties};
 use crate::base::Fault;
 use anyhow::{Context as _, Result};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 use std::collections::HashMap;
-use std::ffi::{c_void, CString};
+use std::ffi::CString;
 use std::sync::{Mutex, MutexGuard};
 
 /// Bytes of one pinned slot; longer copies go through several.
@@ -27,7 +27,8 @@ pub struct Gpu {
     /// next.
     pool: sys::CUmemoryPool,
     modules: Vec<sys::CUmodule>,
-    kernels: HashMap<&'static str, sys::CUfunction>,
+    /// By number of the entry point.
+    kernels: Vec<sys::CUfunction>,
     staging: Mutex<Staging>,
 }
 
@@ -119,6 +120,37 @@ fn capability(device: sys::CUdevice) -> Result<(i32, i32)> {
     ))
 }
 
+/// Whether the driver can tell what a kernel takes: from CUDA 12.4 on.
+fn tells_parameters() -> Result<bool> {
+    let mut version = 0;
+    // SAFETY: writes one integer.
+    unsafe { sys::cuDriverGetVersion(&mut version) }
+        .result()
+        .map_err(|e| refuse("asking the driver's version", e))?;
+    Ok(version >= 12_040)
+}
+
+/// Refuses a kernel that does not take just the struct of its table.
+fn check_parameters(function: sys::CUfunction, signature: &kernels::Signature) -> Result<()> {
+    let ask = |index: usize| {
+        let (mut offset, mut bytes) = (0, 0);
+        // SAFETY: a function of a module that is loaded; writes two integers.
+        let code = unsafe { sys::cuFuncGetParamInfo(function, index, &mut offset, &mut bytes) };
+        (code == sys::CUresult::CUDA_SUCCESS).then_some((offset, bytes))
+    };
+    let (first, second) = (ask(0), ask(1));
+    match first == Some((0, signature.bytes)) && second.is_none() {
+        true => Ok(()),
+        false => Err(Fault::Device.error(format!(
+            "kernels: {}: expected {} bytes of parameters in one argument, got arguments of (offset, \
+            bytes) {:?}; the binary and its kernels are of different builds: build again",
+            signature.name,
+            signature.bytes,
+            [first, second].iter().flatten().collect::<Vec<_>>()
+        ))),
+    }
+}
+
 impl Gpu {
     /// Opens device `ordinal`. Refuses, with what to do: no driver, no kernels in this binary, no
     /// such device, a device older than compute capability 8.0, a driver too old for the kernels.
@@ -180,7 +212,7 @@ impl Gpu {
             stream: std::ptr::null_mut(),
             pool: std::ptr::null_mut(),
             modules: Vec::new(),
-            kernels: HashMap::new(),
+            kernels: Vec::new(),
             staging: Mutex::new(Staging { slots: Vec::new(), next: 0 }),
         };
         gpu.enter()?;
@@ -213,7 +245,9 @@ impl Gpu {
             self.modules.push(module);
             families.insert(*family, module);
         }
-        for &(entry, family) in kernels::ENTRIES {
+        let tells = tells_parameters()?;
+        for signature in kernels::ENTRIES {
+            let (entry, family) = (signature.name, signature.family);
             let module = families
                 .get(family)
                 .with_context(|| format!("kernels: {entry}: no image of {family}"))?;
@@ -231,7 +265,10 @@ impl Gpu {
                 )
             }
             .map_err(|e| refuse(&format!("giving kernel {entry} its shared memory"), e))?;
-            self.kernels.insert(entry, function);
+            if tells {
+                check_parameters(function, signature)?;
+            }
+            self.kernels.push(function);
         }
         Ok(())
     }
@@ -402,29 +439,24 @@ impl Driver for Gpu {
             .map_err(|e| refuse("clearing memory", e))
     }
 
-    fn launch(&self, entry: &str, grid: Grid, arguments: &[Arg]) -> Result<()> {
+    fn launch(&self, entry: usize, grid: Grid, parameters: &[u8]) -> Result<()> {
         self.enter()?;
-        let function = *self.kernels.get(entry).with_context(|| {
-            format!("kernels: {entry}: expected an entry point, got none of that name")
-        })?;
-        let mut words: Vec<u64> = arguments.iter().map(|a| a.word()).collect();
-        let mut pointers: Vec<*mut c_void> =
-            words.iter_mut().map(|w| (w as *mut u64).cast()).collect();
+        let signature = &kernels::ENTRIES[entry];
         let [x, y, z] = grid.blocks;
-        // SAFETY: the wrapper beside each kernel gives its arguments in its order and types; the
-        // driver copies them before this returns. Buffers outlive the launch: memory freed earlier
-        // is only used again by later work of the same stream.
+        // SAFETY: the bytes are of the struct that the kernel takes, which `Entries` and `load`
+        // checked; the driver copies them before this returns. Buffers outlive the launch: memory
+        // freed earlier is only used again by later work of the same stream.
         unsafe {
             result::launch_kernel(
-                function,
+                self.kernels[entry],
                 (x, y, z),
-                (grid.threads, 1, 1),
+                (signature.threads, 1, 1),
                 grid.shared as u32,
                 self.stream,
-                &mut pointers,
+                &mut [parameters.as_ptr().cast_mut().cast()],
             )
         }
-        .map_err(|e| refuse(&format!("launching {entry}, {grid:?}"), e))
+        .map_err(|e| refuse(&format!("launching {}, {grid:?}", signature.name), e))
     }
 
     fn synchronize(&self) -> Result<()> {
