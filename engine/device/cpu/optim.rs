@@ -5,7 +5,7 @@ use super::element::{floats, floats_mut};
 use super::reduce;
 use super::threads::Scatter;
 use super::Cpu;
-use crate::device::ops::Optim;
+use crate::device::ops::{AdamWFactors, Optim};
 use anyhow::Result;
 
 impl Optim for Cpu {
@@ -18,15 +18,8 @@ impl Optim for Cpu {
         numbers: AdamW,
     ) -> Result<()> {
         let pool = &self.threads;
-        let AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, step, gradient_scale } =
-            numbers;
-        // In f64: 1 - β² of the first steps would lose digits in f32.
-        let left = |beta: f32| (1.0 - f64::from(beta)) as f32;
-        let correction = |beta: f32| 1.0 - f64::from(beta).powf(step as f64);
-        let (left1, left2) = (left(beta1), left(beta2));
-        let rate = (f64::from(learning_rate) / correction(beta1)) as f32;
-        let inverse_root = (1.0 / correction(beta2).sqrt()) as f32;
-        let decay = (1.0 - f64::from(learning_rate) * f64::from(weight_decay)) as f32;
+        let AdamW { beta1, beta2, epsilon, gradient_scale, .. } = numbers;
+        let AdamWFactors { left1, left2, rate, inverse_root, decay } = numbers.factors();
 
         let gradient = floats::<f32>(gradient);
         let moment1 = Scatter::new(floats_mut::<f32>(moment1));

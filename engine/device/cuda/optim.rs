@@ -1,7 +1,7 @@
 //! The optimiser's step and the norm of its gradient, over one flat range.
 
 use super::*;
-use crate::device::ops::Optim;
+use crate::device::ops::{AdamWFactors, Optim};
 
 impl Optim for Cuda {
     fn adamw(
@@ -12,11 +12,8 @@ impl Optim for Cuda {
         gradient: View,
         numbers: AdamW,
     ) -> Result<()> {
-        let AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, step, gradient_scale } =
-            numbers;
-        // In f64, as on the CPU: 1 - β² of the first steps would lose digits in f32.
-        let left = |beta: f32| (1.0 - f64::from(beta)) as f32;
-        let correction = |beta: f32| 1.0 - f64::from(beta).powf(step as f64);
+        let AdamW { beta1, beta2, epsilon, gradient_scale, .. } = numbers;
+        let AdamWFactors { left1, left2, rate, inverse_root, decay } = numbers.factors();
         let n = gradient.shape().count();
         let addresses =
             [parameter.address(), moment1.address(), moment2.address(), gradient.address()];
@@ -27,13 +24,13 @@ impl Optim for Cuda {
             gradient: gradient.into(),
             n: n as u64,
             beta1,
-            left1: left(beta1),
+            left1,
             beta2,
-            left2: left(beta2),
+            left2,
             epsilon,
-            rate: (f64::from(learning_rate) / correction(beta1)) as f32,
-            inverse_root: (1.0 / correction(beta2).sqrt()) as f32,
-            decay: (1.0 - f64::from(learning_rate) * f64::from(weight_decay)) as f32,
+            rate,
+            inverse_root,
+            decay,
             gradient_scale,
             unused: 0,
         };

@@ -30,7 +30,7 @@ pub use embed::Embed;
 pub use loss::Loss;
 pub use matmul::{Epilogue, Form, LowRank, Matmul};
 pub use norm::{Norm, Normed};
-pub use optim::{AdamW, Optim};
+pub use optim::{AdamW, AdamWFactors, Optim};
 pub use select::Select;
 
 use super::{Device, View, ViewMut};

@@ -21,6 +21,38 @@ pub struct AdamW {
     pub gradient_scale: f32,
 }
 
+/// What a step multiplies by, made of the numbers of [`AdamW`]; the same on every device.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamWFactors {
+    /// 1 - β₁.
+    pub left1: f32,
+    /// 1 - β₂.
+    pub left2: f32,
+    /// lr / (1 - β₁ᵗ): the rate with the first moment's bias corrected.
+    pub rate: f32,
+    /// 1 / √(1 - β₂ᵗ): corrects the bias of the root of the second moment.
+    pub inverse_root: f32,
+    /// 1 - lr·λ: what decay leaves of the parameter.
+    pub decay: f32,
+}
+
+impl AdamW {
+    /// The factors of the step, in f64 until the last: 1 - β₂ᵗ of the first steps would lose digits
+    /// in f32.
+    pub fn factors(&self) -> AdamWFactors {
+        let left = |beta: f32| (1.0 - f64::from(beta)) as f32;
+        let correction = |beta: f32| 1.0 - f64::from(beta).powf(self.step as f64);
+        let rate = f64::from(self.learning_rate);
+        AdamWFactors {
+            left1: left(self.beta1),
+            left2: left(self.beta2),
+            rate: (rate / correction(self.beta1)) as f32,
+            inverse_root: (1.0 / correction(self.beta2).sqrt()) as f32,
+            decay: (1.0 - rate * f64::from(self.weight_decay)) as f32,
+        }
+    }
+}
+
 /// What a backend does with a flat range of what is trained.
 pub trait Optim {
     /// One AdamW step of a flat range: parameter and both moments in place.
