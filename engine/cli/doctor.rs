@@ -232,8 +232,8 @@ mod tests {
 
     #[test]
     fn the_linkers_cache_is_searched_for_whole_names() {
-        let cache =
-            b"glibc-ld.so.cache1.1\xff\x01\0libcuda.so.1\0/opt/x/libcuda.so.1.2\0/opt/y/libcuda.so.1\0/z\0";
+        let cache = b"glibc-ld.so.cache1.1\xff\x01\0libcuda.so.1\0/opt/x/libcuda.so.1.2\0\
+            /opt/y/libcuda.so.1\0/z\0";
         assert_eq!(in_linker_cache(cache, "libcuda.so.1"), Some("/opt/y/libcuda.so.1".into()));
         assert_eq!(in_linker_cache(cache, "libcuda.so.2"), None);
     }

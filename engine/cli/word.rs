@@ -17,7 +17,11 @@ pub fn word<T: Words>() -> impl TypedValueParser<Value = T> {
 }
 
 macro_rules! words {
-    ($($name:path)*) => { $(impl Words for $name { const NAMES: &'static [&'static str] = <$name>::NAMES; })* };
+    ($($name:path)*) => {
+        $(impl Words for $name {
+            const NAMES: &'static [&'static str] = <$name>::NAMES;
+        })*
+    };
 }
 
 mod listed {
@@ -29,7 +33,8 @@ mod listed {
     use crate::recommender::source::{Curve, Storage};
     use crate::recommender::{Family, Split};
 
-    words!(Family Constrain Mode Segment Keeps Order Tuned Curve Storage Match PartA PartB PlainRun Split);
+    words!(Family Constrain Mode Segment Keeps Order Tuned Curve Storage);
+    words!(Match PartA PartB PlainRun Split);
 }
 
 /// The same command line, in which no number of any verb is infinite or none at all.

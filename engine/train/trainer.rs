@@ -139,8 +139,10 @@ pub fn train(
         write_line(
             &mut log,
             json!({
-                "step": step, "loss": loss, "learning_rate": learning_rate, "gradient_norm": gradient_norm,
-                "tokens_per_second": report.tokens_per_second.round(), "memory_bytes": memory, "seconds": state.seconds,
+                "step": step, "loss": loss, "learning_rate": learning_rate,
+                "gradient_norm": gradient_norm,
+                "tokens_per_second": report.tokens_per_second.round(), "memory_bytes": memory,
+                "seconds": state.seconds,
             }),
         )?;
         let last = step == settings.schedule.total;

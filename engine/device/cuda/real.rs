@@ -142,8 +142,8 @@ fn check_parameters(function: sys::CUfunction, signature: &kernels::Signature) -
     match first == Some((0, signature.bytes)) && second.is_none() {
         true => Ok(()),
         false => Err(Fault::Device.error(format!(
-            "kernels: {}: expected {} bytes of parameters in one argument, got arguments of (offset, \
-            bytes) {:?}; the binary and its kernels are of different builds: build again",
+            "kernels: {}: expected {} bytes of parameters in one argument, got arguments of \
+            (offset, bytes) {:?}; the binary and its kernels are of different builds: build again",
             signature.name,
             signature.bytes,
             [first, second].iter().flatten().collect::<Vec<_>>()
@@ -255,12 +255,12 @@ impl Gpu {
             // SAFETY: a module loaded above.
             let function = unsafe { result::module::get_function(*module, name) }
                 .map_err(|e| refuse(&format!("finding kernel {entry}"), e))?;
-            use sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as MOST;
+            use sys::CUfunction_attribute_enum as FunctionAttribute;
             // SAFETY: a function of that module.
             unsafe {
                 result::function::set_function_attribute(
                     function,
-                    MOST,
+                    FunctionAttribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
                     self.properties.shared as i32,
                 )
             }
