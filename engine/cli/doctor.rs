@@ -78,8 +78,7 @@ fn processor() -> String {
     }
 }
 
-/// What the CPU rooms use or may use. A binary for x86-64-v3 has checked for the first three before
-/// anything else.
+/// What the CPU rooms use or may use: without the first three there is no `--device cpu`.
 fn instructions() -> String {
     #[cfg(target_arch = "x86_64")]
     {

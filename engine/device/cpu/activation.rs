@@ -13,11 +13,16 @@ impl Activation for Cpu {
         let pool = &self.threads;
         by_float!(x.dtype(), T => by_gelu!(form, ERF => {
             let x = floats::<T>(x);
-            pool.rows_of(floats_mut::<T>(y), 1, |range, y| {
-                for (y, x) in y.iter_mut().zip(&x[range]) {
-                    *y = T::narrow(math::gelu::<ERF>(x.wide()));
-                }
-            });
+            pool.rows_of(
+                floats_mut::<T>(y),
+                1,
+                #[inline(always)]
+                |range, y| {
+                    for (y, x) in y.iter_mut().zip(&x[range]) {
+                        *y = T::narrow(math::gelu::<ERF>(x.wide()));
+                    }
+                },
+            );
         }));
         Ok(())
     }
@@ -26,11 +31,16 @@ impl Activation for Cpu {
         let pool = &self.threads;
         by_float!(x.dtype(), T => by_gelu!(form, ERF => {
             let (dy, x) = (floats::<T>(dy), floats::<T>(x));
-            pool.rows_of(floats_mut::<T>(dx), 1, |range, dx| {
-                for ((dx, dy), x) in dx.iter_mut().zip(&dy[range.clone()]).zip(&x[range]) {
-                    *dx = T::narrow(dy.wide() * math::gelu_slope::<ERF>(x.wide()));
-                }
-            });
+            pool.rows_of(
+                floats_mut::<T>(dx),
+                1,
+                #[inline(always)]
+                |range, dx| {
+                    for ((dx, dy), x) in dx.iter_mut().zip(&dy[range.clone()]).zip(&x[range]) {
+                        *dx = T::narrow(dy.wide() * math::gelu_slope::<ERF>(x.wide()));
+                    }
+                },
+            );
         }));
         Ok(())
     }
@@ -39,18 +49,23 @@ impl Activation for Cpu {
         let pool = &self.threads;
         by_float!(x.dtype(), T => {
             let x = floats::<T>(x);
-            pool.rows_of(floats_mut::<T>(y), 1, |range, y| {
-                // With beta zero y may hold anything, not a number included.
-                if beta == 0.0 {
-                    for (y, x) in y.iter_mut().zip(&x[range]) {
-                        *y = T::narrow(alpha * x.wide());
+            pool.rows_of(
+                floats_mut::<T>(y),
+                1,
+                #[inline(always)]
+                |range, y| {
+                    // With beta zero y may hold anything, not a number included.
+                    if beta == 0.0 {
+                        for (y, x) in y.iter_mut().zip(&x[range]) {
+                            *y = T::narrow(alpha * x.wide());
+                        }
+                    } else {
+                        for (y, x) in y.iter_mut().zip(&x[range]) {
+                            *y = T::narrow(alpha.mul_add(x.wide(), beta * y.wide()));
+                        }
                     }
-                } else {
-                    for (y, x) in y.iter_mut().zip(&x[range]) {
-                        *y = T::narrow(alpha.mul_add(x.wide(), beta * y.wide()));
-                    }
-                }
-            });
+                },
+            );
         });
         Ok(())
     }
@@ -61,29 +76,34 @@ impl Activation for Cpu {
         let rows = words(dropout.rows);
         by_float!(x.dtype(), T => {
             let x = floats::<T>(x);
-            pool.rows_of(floats_mut::<T>(y), cols, |range, y| {
-                let rows = rows[3 * range.start..3 * range.end].chunks_exact(3);
-                let x = x[range.start * cols..range.end * cols].chunks_exact(cols);
-                for ((y, x), row) in y.chunks_exact_mut(cols).zip(x).zip(rows) {
-                    let row = Row::new(&dropout, [row[0], row[1], row[2]]);
-                    let parts = y.chunks_mut(Row::WIDTH).zip(x.chunks(Row::WIDTH));
-                    for (i, (y, x)) in parts.enumerate() {
-                        let factors = row.factors(i * Row::WIDTH);
-                        match write {
-                            Write::Set => {
-                                for ((y, x), factor) in y.iter_mut().zip(x).zip(factors) {
-                                    *y = T::narrow(x.wide() * factor);
+            pool.rows_of(
+                floats_mut::<T>(y),
+                cols,
+                #[inline(always)]
+                |range, y| {
+                    let rows = rows[3 * range.start..3 * range.end].chunks_exact(3);
+                    let x = x[range.start * cols..range.end * cols].chunks_exact(cols);
+                    for ((y, x), row) in y.chunks_exact_mut(cols).zip(x).zip(rows) {
+                        let row = Row::new(&dropout, [row[0], row[1], row[2]]);
+                        let parts = y.chunks_mut(Row::WIDTH).zip(x.chunks(Row::WIDTH));
+                        for (i, (y, x)) in parts.enumerate() {
+                            let factors = row.factors(i * Row::WIDTH);
+                            match write {
+                                Write::Set => {
+                                    for ((y, x), factor) in y.iter_mut().zip(x).zip(factors) {
+                                        *y = T::narrow(x.wide() * factor);
+                                    }
                                 }
-                            }
-                            Write::Add => {
-                                for ((y, x), factor) in y.iter_mut().zip(x).zip(factors) {
-                                    *y = T::narrow(x.wide().mul_add(factor, y.wide()));
+                                Write::Add => {
+                                    for ((y, x), factor) in y.iter_mut().zip(x).zip(factors) {
+                                        *y = T::narrow(x.wide().mul_add(factor, y.wide()));
+                                    }
                                 }
                             }
                         }
                     }
-                }
-            });
+                },
+            );
         });
         Ok(())
     }
@@ -92,11 +112,16 @@ impl Activation for Cpu {
         let pool = &self.threads;
         by_float!(x.dtype(), S => {
             let x = floats::<S>(x);
-            by_float!(y.dtype(), T => pool.rows_of(floats_mut::<T>(y), 1, |range, y| {
-                for (y, x) in y.iter_mut().zip(&x[range]) {
-                    *y = T::narrow(x.wide());
-                }
-            }));
+            by_float!(y.dtype(), T => pool.rows_of(
+                floats_mut::<T>(y),
+                1,
+                #[inline(always)]
+                |range, y| {
+                    for (y, x) in y.iter_mut().zip(&x[range]) {
+                        *y = T::narrow(x.wide());
+                    }
+                },
+            ));
         });
         Ok(())
     }
@@ -130,8 +155,22 @@ impl Row {
 
     /// The factors of columns `first..first + WIDTH`; `first` is a multiple of 4. Column c takes
     /// word c mod 4 of the counter (c / 4, place, example low, example high).
-    #[inline]
+    #[inline(always)]
     pub fn factors(&self, first: usize) -> [f32; Self::WIDTH] {
+        #[allow(unused_unsafe)] // outside x86-64 it is a function like any other
+        // SAFETY: the processor has what `draw` asks for: see `vector`.
+        unsafe {
+            self.draw(first)
+        }
+    }
+
+    /// A function of its own: inlined, what multiplies with the factors becomes branches.
+    #[inline(never)]
+    #[cfg_attr(
+        target_arch = "x86_64",
+        target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,movbe")
+    )]
+    fn draw(&self, first: usize) -> [f32; Self::WIDTH] {
         debug_assert!(first.is_multiple_of(4));
         let first = (first / 4) as u32;
         let [low, high, place] = self.row;

@@ -2,6 +2,7 @@
 
 use super::super::{View, ViewMut, Write};
 use super::threads::Scatter;
+use super::vector::vector;
 use crate::base::Dtype;
 use half::{bf16, f16};
 use std::borrow::Cow;
@@ -15,7 +16,12 @@ pub(super) trait Element: bytemuck::Pod + Send + Sync {
     fn narrow(x: f32) -> Self;
     /// Runs `work` on the elements as f32: in place where they are, else in `scratch`, rounded back
     /// afterwards.
-    fn as_f32<R>(x: &mut [Self], scratch: &mut Vec<f32>, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    #[inline(always)]
+    fn as_f32<R>(
+        x: &mut [Self],
+        scratch: &mut Vec<f32>,
+        mut work: impl FnMut(&mut [f32]) -> R,
+    ) -> R {
         scratch.resize(x.len(), 0.0);
         widen(scratch, x);
         let result = work(scratch);
@@ -37,7 +43,8 @@ impl Element for f32 {
         x
     }
 
-    fn as_f32<R>(x: &mut [f32], _: &mut Vec<f32>, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    #[inline(always)]
+    fn as_f32<R>(x: &mut [f32], _: &mut Vec<f32>, mut work: impl FnMut(&mut [f32]) -> R) -> R {
         work(x)
     }
 }
@@ -189,6 +196,7 @@ impl<'a> Floats<'a> {
     }
 
     /// y = x\[start..start + y.len()\].
+    #[inline(always)]
     pub fn read(self, start: usize, y: &mut [f32]) {
         let range = start..start + y.len();
         match self {
@@ -221,7 +229,9 @@ impl<'a> FloatsMut<'a> {
     ///
     /// # Safety
     /// No other thread reads or writes that range meanwhile.
+    #[inline(always)]
     pub unsafe fn write(&self, start: usize, x: &[f32], write: Write) {
+        #[inline(always)]
         fn put<T: Element>(y: &mut [T], x: &[f32], write: Write) {
             match write {
                 Write::Set => narrow(y, x),
@@ -248,14 +258,17 @@ pub(super) fn widened<'a>(x: View<'a>) -> Cow<'a, [f32]> {
         dtype => by_float!(dtype, T => {
             let x = floats::<T>(x);
             let mut wide = vec![0.0; x.len()];
-            widen(&mut wide, x);
+            vector(
+                #[inline(always)]
+                || widen(&mut wide, x),
+            );
             Cow::Owned(wide)
         }),
     }
 }
 
 /// y = x.
-#[inline]
+#[inline(always)]
 pub(super) fn widen<T: Element>(y: &mut [f32], x: &[T]) {
     assert_eq!(y.len(), x.len());
     for (y, &x) in y.iter_mut().zip(x) {
@@ -264,7 +277,7 @@ pub(super) fn widen<T: Element>(y: &mut [f32], x: &[T]) {
 }
 
 /// y = x, rounded.
-#[inline]
+#[inline(always)]
 pub(super) fn narrow<T: Element>(y: &mut [T], x: &[f32]) {
     assert_eq!(y.len(), x.len());
     for (y, &x) in y.iter_mut().zip(x) {

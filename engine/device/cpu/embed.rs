@@ -33,17 +33,22 @@ impl Embed for Cpu {
         let d_table = Scatter::new(floats_mut::<f32>(d_table));
         by_float!(dy.dtype(), T => {
             let dy = floats::<T>(dy);
-            pool.ranges(cols, width, |range| {
-                for (dy, &id) in dy.chunks_exact(cols).zip(ids) {
-                    let start = id as usize * cols;
-                    // SAFETY: the ranges of columns are disjoint, and one thread visits its rows
-                    // one after another.
-                    let sum = unsafe { d_table.range(start + range.start..start + range.end) };
-                    for (sum, dy) in sum.iter_mut().zip(&dy[range.clone()]) {
-                        *sum += dy.wide();
+            pool.ranges(
+                cols,
+                width,
+                #[inline(always)]
+                |range| {
+                    for (dy, &id) in dy.chunks_exact(cols).zip(ids) {
+                        let start = id as usize * cols;
+                        // SAFETY: the ranges of columns are disjoint, and one thread visits its
+                        // rows one after another.
+                        let sum = unsafe { d_table.range(start + range.start..start + range.end) };
+                        for (sum, dy) in sum.iter_mut().zip(&dy[range.clone()]) {
+                            *sum += dy.wide();
+                        }
                     }
-                }
-            });
+                },
+            );
         });
         Ok(())
     }
@@ -54,16 +59,21 @@ fn add(pool: &Threads, y: ViewMut, table: View, ids: &[u32], write: Write) {
     let cols = y.cols();
     by_float!(table.dtype(), S => {
         let table = floats::<S>(table);
-        by_float!(y.dtype(), T => pool.rows_of(floats_mut::<T>(y), cols, |range, y| {
-            for (y, &id) in y.chunks_exact_mut(cols).zip(&ids[range]) {
-                let x = &table[id as usize * cols..][..cols];
-                let row = y.iter_mut().zip(x);
-                match write {
-                    Write::Set => row.for_each(|(y, x)| *y = T::narrow(x.wide())),
-                    Write::Add => row.for_each(|(y, x)| *y = T::narrow(y.wide() + x.wide())),
+        by_float!(y.dtype(), T => pool.rows_of(
+            floats_mut::<T>(y),
+            cols,
+            #[inline(always)]
+            |range, y| {
+                for (y, &id) in y.chunks_exact_mut(cols).zip(&ids[range]) {
+                    let x = &table[id as usize * cols..][..cols];
+                    let row = y.iter_mut().zip(x);
+                    match write {
+                        Write::Set => row.for_each(|(y, x)| *y = T::narrow(x.wide())),
+                        Write::Add => row.for_each(|(y, x)| *y = T::narrow(y.wide() + x.wide())),
+                    }
                 }
-            }
-        }));
+            },
+        ));
     });
 }
 

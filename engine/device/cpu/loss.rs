@@ -30,15 +30,24 @@ impl Loss for Cpu {
         let loss = Scatter::new(floats_mut::<f32>(loss));
         by_float!(logits.dtype(), T => {
             let logits = Scatter::new(floats_mut::<T>(logits));
-            pool.each_with(rows, Vec::new, |scratch, r| {
-                // SAFETY: `each_with` hands out each row once.
-                let loss = unsafe { loss.range(r..r + 1) };
-                // SAFETY: as above.
-                let row = unsafe { logits.range(r * cols..(r + 1) * cols) };
-                loss[0] = T::as_f32(row, scratch, |row| {
-                    softmax_gradient(row, targets[r] as usize, weights[r])
-                });
-            });
+            pool.each_with(
+                rows,
+                Vec::new,
+                #[inline(always)]
+                |scratch, r| {
+                    // SAFETY: `each_with` hands out each row once.
+                    let loss = unsafe { loss.range(r..r + 1) };
+                    // SAFETY: as above.
+                    let row = unsafe { logits.range(r * cols..(r + 1) * cols) };
+                    let (target, weight) = (targets[r] as usize, weights[r]);
+                    loss[0] = T::as_f32(
+                        row,
+                        scratch,
+                        #[inline(always)]
+                        |row| softmax_gradient(row, target, weight),
+                    );
+                },
+            );
         });
         Ok(())
     }
@@ -62,26 +71,31 @@ impl Loss for Cpu {
         let y = Scatter::new(floats_mut::<f32>(y));
         by_float!(logits.dtype(), T => {
             let logits = floats::<T>(logits);
-            pool.each(rows, |r| {
-                let range = first[r] as usize..first[r + 1] as usize;
-                if range.is_empty() {
-                    return;
-                }
-                let row = &logits[r * cols..(r + 1) * cols];
-                let max = reduce::max(row);
-                let log_sum = reduce::sum(row, |x| exp(x - max)).ln();
-                // SAFETY: the ranges ascend and do not overlap, as checked above.
-                let y = unsafe { y.range(range.clone()) };
-                for (y, &id) in y.iter_mut().zip(&ids[range]) {
-                    *y = row[id as usize].wide() - max - log_sum;
-                }
-            });
+            pool.each(
+                rows,
+                #[inline(always)]
+                |r| {
+                    let range = first[r] as usize..first[r + 1] as usize;
+                    if range.is_empty() {
+                        return;
+                    }
+                    let row = &logits[r * cols..(r + 1) * cols];
+                    let max = reduce::max(row);
+                    let log_sum = reduce::sum(row, |x| exp(x - max)).ln();
+                    // SAFETY: the ranges ascend and do not overlap, as checked above.
+                    let y = unsafe { y.range(range.clone()) };
+                    for (y, &id) in y.iter_mut().zip(&ids[range]) {
+                        *y = row[id as usize].wide() - max - log_sum;
+                    }
+                },
+            );
         });
         Ok(())
     }
 }
 
 /// Returns log Σ exp(row) - row\[target\]; the row becomes weight·(softmax - one-hot).
+#[inline(always)]
 fn softmax_gradient(row: &mut [f32], target: usize, weight: f32) -> f32 {
     let max = reduce::max(row);
     let logit = row[target] - max;

@@ -124,6 +124,7 @@ macro_rules! by_gelu {
 pub(super) use by_gelu;
 
 /// y = gelu(y).
+#[inline(always)]
 pub(super) fn gelu_in_place(y: &mut [f32], form: Gelu) {
     by_gelu!(form, ERF => for y in y {
         *y = gelu::<ERF>(*y);

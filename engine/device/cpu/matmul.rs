@@ -11,12 +11,14 @@
 use super::super::*;
 use super::element::{by_float, floats, floats_mut, widened, Element, Floats, FloatsMut};
 use super::math;
-use super::panel::{pitch, with_scratch, Matrix, Panel};
+use super::panel::{pitch, Matrix, Panel, Scratch};
 use super::threads::Scatter;
+use super::vector::vector;
 use super::{Cpu, Threads};
 use crate::device::ops::Matmul;
 use anyhow::Result;
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::ops::Range;
 
 /// Longest stretch of k in one call: `gemm` cuts none so short, on any machine.
@@ -29,6 +31,10 @@ const HEIGHT: usize = 512;
 const HELD: usize = 4 * DEPTH;
 /// Multiplications that are worth waking a thread for.
 const WORTH: usize = 1 << 19;
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
 
 impl Matmul for Cpu {
     fn matmul(&self, y: ViewMut, a: View, b: View, form: Form, epilogue: Epilogue) -> Result<()> {
@@ -58,14 +64,21 @@ impl Matmul for Cpu {
             }
             let target = FloatsMut::F32(Scatter::new(&mut turned));
             Product::new(target, (n, m), b, a, form, epilogue).run(pool);
-            pool.rows(m, n, |rows| {
-                let mut row = vec![0.0; n];
-                for r in rows {
-                    row.iter_mut().zip(turned[r..].iter().step_by(m)).for_each(|(y, x)| *y = *x);
-                    // SAFETY: `rows` hands out each row once.
-                    unsafe { y.write(r * n, &row, write) };
-                }
-            });
+            pool.rows(
+                m,
+                n,
+                #[inline(always)]
+                |rows| {
+                    let mut row = vec![0.0; n];
+                    for r in rows {
+                        row.iter_mut()
+                            .zip(turned[r..].iter().step_by(m))
+                            .for_each(|(y, x)| *y = *x);
+                        // SAFETY: `rows` hands out each row once.
+                        unsafe { y.write(r * n, &row, write) };
+                    }
+                },
+            );
             return Ok(());
         }
         Product::new(FloatsMut::new(y), (m, n), a, b, form, epilogue).run(pool);
@@ -81,19 +94,29 @@ impl Matmul for Cpu {
         let sums = Scatter::new(&mut partial);
         by_float!(x.dtype(), T => {
             let x = floats::<T>(x);
-            pool.ranges(rows, CHUNK, |range| {
-                let start = range.start / CHUNK * cols;
-                // SAFETY: `ranges` hands out each chunk once.
-                let sums = unsafe { sums.range(start..start + cols) };
-                for x in x[range.start * cols..range.end * cols].chunks_exact(cols) {
-                    sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x.wide());
-                }
-            });
+            pool.ranges(
+                rows,
+                CHUNK,
+                #[inline(always)]
+                |range| {
+                    let start = range.start / CHUNK * cols;
+                    // SAFETY: `ranges` hands out each chunk once.
+                    let sums = unsafe { sums.range(start..start + cols) };
+                    for x in x[range.start * cols..range.end * cols].chunks_exact(cols) {
+                        sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x.wide());
+                    }
+                },
+            );
         });
         let y = floats_mut::<f32>(y);
-        for sums in partial.chunks_exact(cols) {
-            y.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum);
-        }
+        vector(
+            #[inline(always)]
+            || {
+                for sums in partial.chunks_exact(cols) {
+                    y.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum);
+                }
+            },
+        );
         Ok(())
     }
 }
@@ -210,11 +233,15 @@ impl<'a> Product<'a> {
         if wide * high < tasks.min(pool.count()) {
             wide = pool.count().min(n.div_ceil(64));
         }
-        pool.each(wide * high, |i| {
-            let (row, column) = (i % high, i / high);
-            let edge = |i: usize| if i == wide { n } else { n / 16 * i / wide * 16 };
-            self.block(cut(0..m, row, high), edge(column)..edge(column + 1));
-        });
+        pool.each(
+            wide * high,
+            #[inline(always)]
+            |i| {
+                let (row, column) = (i % high, i / high);
+                let edge = |i: usize| if i == wide { n } else { n / 16 * i / wide * 16 };
+                self.block(cut(0..m, row, high), edge(column)..edge(column + 1));
+            },
+        );
     }
 
     fn depth(&self) -> usize {
@@ -222,6 +249,7 @@ impl<'a> Product<'a> {
     }
 
     /// Computes one block of y: for some stretches at a time all rows, some rows at a time.
+    #[inline(always)]
     fn block(&self, rows: Range<usize>, columns: Range<usize>) {
         let (direct, begun) = (self.direct(), self.begun());
         let parts = rows.len().div_ceil(HEIGHT);
@@ -235,61 +263,53 @@ impl<'a> Product<'a> {
             (height * self::pitch(a_size)).max(a_size * self::pitch(height)),
             columns.len().next_multiple_of(16),
         ];
-        with_scratch(sizes.iter().sum(), |scratch| {
-            let (panels, scratch) = scratch.split_at_mut(sizes[0]);
-            let (tile, scratch) = scratch.split_at_mut(sizes[1]);
-            let (a, line) = scratch.split_at_mut(sizes[2]);
-            let mut next = 0;
-            loop {
-                let (first, mut depth) = (next, 0);
-                while next < self.stretches.len()
-                    && depth + self.stretches[next].depth.len() <= HELD
-                {
-                    depth += self.stretches[next].depth.len();
-                    next += 1;
+        let mut memory = SCRATCH.take();
+        let scratch = memory.take(sizes.iter().sum());
+        let (panels, scratch) = scratch.split_at_mut(sizes[0]);
+        let (tile, scratch) = scratch.split_at_mut(sizes[1]);
+        let (a, line) = scratch.split_at_mut(sizes[2]);
+        let mut next = 0;
+        loop {
+            let (first, mut depth) = (next, 0);
+            while next < self.stretches.len() && depth + self.stretches[next].depth.len() <= HELD {
+                depth += self.stretches[next].depth.len();
+                next += 1;
+            }
+            let held = self.panels(first..next, &columns, panels, pitch);
+            for part in 0..parts {
+                let rows = cut(rows.clone(), part, parts);
+                let (start, stride) = match direct {
+                    Some(y) => (y.pointer(rows.start * self.n + columns.start), self.n),
+                    None => (tile.as_mut_ptr(), pitch),
+                };
+                if let (Some(y), 0) = (begun, first) {
+                    for (r, row) in rows.clone().zip(tile.chunks_mut(pitch)) {
+                        let start = r * self.n + columns.start;
+                        // SAFETY: this task's columns of this row; nobody else touches them.
+                        let y = unsafe { y.range(start..start + columns.len()) };
+                        row[..columns.len()].copy_from_slice(y);
+                    }
                 }
-                let held = self.panels(first..next, &columns, panels, pitch);
-                for part in 0..parts {
-                    let rows = cut(rows.clone(), part, parts);
-                    let (start, stride) = match direct {
-                        Some(y) => (y.pointer(rows.start * self.n + columns.start), self.n),
-                        None => (tile.as_mut_ptr(), pitch),
-                    };
-                    if let (Some(y), 0) = (begun, first) {
-                        for (r, row) in rows.clone().zip(tile.chunks_mut(pitch)) {
-                            let start = r * self.n + columns.start;
-                            // SAFETY: this task's columns of this row; nobody else touches them.
-                            let y = unsafe { y.range(start..start + columns.len()) };
-                            row[..columns.len()].copy_from_slice(y);
-                        }
-                    }
-                    for (i, &panel) in (first..next).zip(&held) {
-                        let read = i > 0
-                            || begun.is_some()
-                            || direct.is_some() && self.write == Write::Add;
-                        let a = self.left(&self.stretches[i], &rows, a);
-                        self.call(start, stride, (rows.len(), columns.len()), a, panel, i, read);
-                    }
-                    if next == self.stretches.len() {
-                        self.finish(
-                            rows,
-                            &columns,
-                            direct,
-                            tile,
-                            pitch,
-                            &mut line[..columns.len()],
-                        );
-                    }
+                for (i, &panel) in (first..next).zip(&held) {
+                    let read =
+                        i > 0 || begun.is_some() || direct.is_some() && self.write == Write::Add;
+                    let a = self.left(&self.stretches[i], &rows, a);
+                    self.call(start, stride, (rows.len(), columns.len()), a, panel, i, read);
                 }
                 if next == self.stretches.len() {
-                    break;
+                    self.finish(rows, &columns, direct, tile, pitch, &mut line[..columns.len()]);
                 }
             }
-        });
+            if next == self.stretches.len() {
+                break;
+            }
+        }
+        SCRATCH.set(memory);
     }
 
     /// The panels of b for some stretches: in place where their columns are contiguous f32, else
     /// copied.
+    #[inline(always)]
     fn panels(
         &self,
         stretches: Range<usize>,
@@ -297,24 +317,26 @@ impl<'a> Product<'a> {
         mut room: &mut [f32],
         pitch: usize,
     ) -> Vec<Panel> {
-        let stretches = self.stretches[stretches].iter();
-        let panel = |stretch: &Stretch| {
+        let mut panels = Vec::with_capacity(stretches.len());
+        for stretch in &self.stretches[stretches] {
             let b = &self.terms[stretch.term].b;
             if b.column_stride == 1 && columns.len() > 1 {
                 if let Some(panel) = b.in_place(&stretch.depth, columns) {
-                    return panel;
+                    panels.push(panel);
+                    continue;
                 }
             }
-            let (y, rest) = std::mem::take(&mut room).split_at_mut(stretch.depth.len() * pitch);
+            let (y, rest) = room.split_at_mut(stretch.depth.len() * pitch);
             room = rest;
             b.columns_contiguous(stretch.depth.clone(), columns.clone(), y, pitch);
-            Panel { start: y.as_ptr(), depth_stride: pitch, column_stride: 1 }
-        };
-        stretches.map(panel).collect()
+            panels.push(Panel { start: y.as_ptr(), depth_stride: pitch, column_stride: 1 });
+        }
+        panels
     }
 
     /// Rows of a: in place where they are f32 and more than one, else copied to where a second row
     /// can be read.
+    #[inline(always)]
     fn left(&self, stretch: &Stretch, rows: &Range<usize>, room: &mut [f32]) -> Panel {
         let a = &self.terms[stretch.term].a;
         let in_place = if rows.len() > 1 { a.in_place(&stretch.depth, rows) } else { None };
@@ -322,6 +344,7 @@ impl<'a> Product<'a> {
     }
 
     #[allow(clippy::too_many_arguments)]
+    #[inline(always)]
     fn call(
         &self,
         y: *mut f32,
@@ -364,6 +387,7 @@ impl<'a> Product<'a> {
     }
 
     /// What comes after the sum, for rows that are complete.
+    #[inline(always)]
     fn finish(
         &self,
         rows: Range<usize>,

@@ -15,6 +15,7 @@ mod panel;
 mod reduce;
 mod select;
 mod threads;
+mod vector;
 
 use super::*;
 use crate::base::host;

@@ -4,6 +4,7 @@ use super::super::*;
 use super::element::{by_float, floats, floats_mut, widened, Element};
 use super::reduce;
 use super::threads::Scatter;
+use super::vector::vector;
 use super::Cpu;
 use crate::device::ops::Norm;
 use anyhow::Result;
@@ -27,21 +28,27 @@ impl Norm for Cpu {
         let statistics = Scatter::new(floats_mut::<f32>(statistics));
         by_float!(x.dtype(), T => {
             let x = floats::<T>(x);
-            pool.rows_of(floats_mut::<T>(y), cols, |range, y| {
-                // SAFETY: `rows_of` hands out each row once.
-                let statistics = unsafe { statistics.range(2 * range.start..2 * range.end) };
-                let x = x[range.start * cols..range.end * cols].chunks_exact(cols);
-                let rows = y.chunks_exact_mut(cols).zip(x).zip(statistics.chunks_exact_mut(2));
-                for ((y, x), statistics) in rows {
-                    let mean = reduce::sum(x, |x| x) / cols as f32;
-                    let variance = reduce::sum(x, |x| (x - mean) * (x - mean)) / cols as f32;
-                    let inverse = 1.0 / (variance + epsilon).sqrt();
-                    statistics.copy_from_slice(&[mean, inverse]);
-                    for (((y, x), weight), bias) in y.iter_mut().zip(x).zip(&*weight).zip(&*bias) {
-                        *y = T::narrow(((x.wide() - mean) * inverse).mul_add(*weight, *bias));
+            pool.rows_of(
+                floats_mut::<T>(y),
+                cols,
+                #[inline(always)]
+                |range, y| {
+                    // SAFETY: `rows_of` hands out each row once.
+                    let statistics = unsafe { statistics.range(2 * range.start..2 * range.end) };
+                    let x = x[range.start * cols..range.end * cols].chunks_exact(cols);
+                    let rows = y.chunks_exact_mut(cols).zip(x).zip(statistics.chunks_exact_mut(2));
+                    for ((y, x), statistics) in rows {
+                        let mean = reduce::sum(x, |x| x) / cols as f32;
+                        let variance = reduce::sum(x, |x| (x - mean) * (x - mean)) / cols as f32;
+                        let inverse = 1.0 / (variance + epsilon).sqrt();
+                        statistics.copy_from_slice(&[mean, inverse]);
+                        let row = y.iter_mut().zip(x).zip(&*weight).zip(&*bias);
+                        for (((y, x), weight), bias) in row {
+                            *y = T::narrow(((x.wide() - mean) * inverse).mul_add(*weight, *bias));
+                        }
                     }
-                }
-            });
+                },
+            );
         });
         Ok(())
     }
@@ -68,39 +75,50 @@ impl Norm for Cpu {
         by_float!(x.dtype(), T => {
             let (x, dy) = (floats::<T>(x), floats::<T>(dy));
             let dx = Scatter::new(floats_mut::<T>(dx));
-            pool.ranges(rows, CHUNK, |range| {
-                let elements = range.start * cols..range.end * cols;
-                // SAFETY: `ranges` hands out each row, and so each chunk, once.
-                let dx = unsafe { dx.range(elements.clone()) };
-                let mut sums = sums.as_ref().map(|sums| {
-                    let start = range.start / CHUNK * 2 * cols;
-                    // SAFETY: as above.
-                    unsafe { sums.range(start..start + 2 * cols) }.split_at_mut(cols)
-                });
-                let dy = dy[elements.clone()].chunks_exact(cols);
-                let x = x[elements].chunks_exact(cols);
-                let rows = dx.chunks_exact_mut(cols).zip(dy).zip(x);
-                for (((dx, dy), x), r) in rows.zip(range) {
-                    let (mean, inverse) = (statistics[2 * r], statistics[2 * r + 1]);
-                    if let Some((d_weight, d_bias)) = &mut sums {
-                        let sums = d_weight.iter_mut().zip(d_bias.iter_mut());
-                        for (((d_weight, d_bias), dy), x) in sums.zip(dy).zip(x) {
-                            *d_weight = ((x.wide() - mean) * inverse).mul_add(dy.wide(), *d_weight);
-                            *d_bias += dy.wide();
+            pool.ranges(
+                rows,
+                CHUNK,
+                #[inline(always)]
+                |range| {
+                    let elements = range.start * cols..range.end * cols;
+                    // SAFETY: `ranges` hands out each row, and so each chunk, once.
+                    let dx = unsafe { dx.range(elements.clone()) };
+                    let mut sums = sums.as_ref().map(|sums| {
+                        let start = range.start / CHUNK * 2 * cols;
+                        // SAFETY: as above.
+                        unsafe { sums.range(start..start + 2 * cols) }.split_at_mut(cols)
+                    });
+                    let dy = dy[elements.clone()].chunks_exact(cols);
+                    let x = x[elements].chunks_exact(cols);
+                    let rows = dx.chunks_exact_mut(cols).zip(dy).zip(x);
+                    for (((dx, dy), x), r) in rows.zip(range) {
+                        let (mean, inverse) = (statistics[2 * r], statistics[2 * r + 1]);
+                        if let Some((d_weight, d_bias)) = &mut sums {
+                            let sums = d_weight.iter_mut().zip(d_bias.iter_mut());
+                            for (((d_weight, d_bias), dy), x) in sums.zip(dy).zip(x) {
+                                let normed = (x.wide() - mean) * inverse;
+                                *d_weight = normed.mul_add(dy.wide(), *d_weight);
+                                *d_bias += dy.wide();
+                            }
                         }
+                        let row = Row { mean, inverse, weight: &weight };
+                        row.backward(dx, dy, x, write);
                     }
-                    let row = Row { mean, inverse, weight: &weight };
-                    row.backward(dx, dy, x, write);
-                }
-            });
+                },
+            );
         });
         if let Some((d_weight, d_bias)) = parameters {
             let (d_weight, d_bias) = (floats_mut::<f32>(d_weight), floats_mut::<f32>(d_bias));
-            for sums in partial.chunks_exact(2 * cols) {
-                let (weights, biases) = sums.split_at(cols);
-                d_weight.iter_mut().zip(weights).for_each(|(d, s)| *d += s);
-                d_bias.iter_mut().zip(biases).for_each(|(d, s)| *d += s);
-            }
+            vector(
+                #[inline(always)]
+                || {
+                    for sums in partial.chunks_exact(2 * cols) {
+                        let (weights, biases) = sums.split_at(cols);
+                        d_weight.iter_mut().zip(weights).for_each(|(d, s)| *d += s);
+                        d_bias.iter_mut().zip(biases).for_each(|(d, s)| *d += s);
+                    }
+                },
+            );
         }
         Ok(())
     }

@@ -3,32 +3,27 @@
 
 use super::element::Floats;
 use super::element::{widen, Element};
-use std::cell::RefCell;
 use std::ops::Range;
 
-/// A cache line, so that scratch is aligned for any vector.
-#[derive(Clone, Copy)]
+/// Memory that a thread keeps between calls, since fresh pages cost more than small products do; it
+/// grows to what was asked for, and what it holds is never assumed.
+#[derive(Default)]
+pub(super) struct Scratch(Vec<Line>);
+
+/// A cache line, so that panels begin at one and are aligned for any vector.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 struct Line([f32; 16]);
 
-thread_local! {
-    /// Kept from product to product: fresh pages cost more than small products do.
-    static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Runs `work` with `len` floats of unspecified content that belong to this thread. Does not nest.
-pub(super) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    SCRATCH.with_borrow_mut(|lines| {
-        if lines.len() * 16 < len {
-            lines.resize(len.div_ceil(16), Line([0.0; 16]));
+impl Scratch {
+    /// `count` elements, contents unspecified.
+    pub fn take(&mut self, count: usize) -> &mut [f32] {
+        let lines = count.div_ceil(16);
+        if self.0.len() < lines {
+            self.0.resize(lines, bytemuck::Zeroable::zeroed());
         }
-        // SAFETY: a Line is sixteen floats without padding, and `lines` is borrowed for as long as
-        // the slice lives.
-        let floats = unsafe {
-            std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast::<f32>(), lines.len() * 16)
-        };
-        work(&mut floats[..len])
-    })
+        &mut bytemuck::cast_slice_mut(&mut self.0)[..count]
+    }
 }
 
 /// The distance between rows of `width` floats in scratch: whole cache lines, and not a multiple of
@@ -83,6 +78,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// The stretch copied to `y` with columns contiguous, `pitch` apart along the depth.
+    #[inline(always)]
     pub fn columns_contiguous(
         &self,
         depth: Range<usize>,
@@ -111,6 +107,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// The stretch copied to `y` in its own order; returns how to read it.
+    #[inline(always)]
     pub fn widened(&self, depth: &Range<usize>, columns: &Range<usize>, y: &mut [f32]) -> Panel {
         let (outer, inner, depth_is_outer) = match self.column_stride {
             1 => (depth, columns, true),
@@ -127,6 +124,7 @@ impl<'a> Matrix<'a> {
 }
 
 /// y\[c\]\[r\] = x\[r\]\[c\] for `rows` rows of x and `cols` columns.
+#[inline(always)]
 fn transpose<T: Element>(
     y: &mut [f32],
     y_stride: usize,
@@ -146,7 +144,10 @@ fn transpose<T: Element>(
                 for (i, row) in block.iter_mut().enumerate() {
                     widen(row, &x[(r + i) * x_stride + c..][..8]);
                 }
-                for (i, row) in transposed(block).iter().enumerate() {
+                #[allow(unused_unsafe)] // outside x86-64 it is a function like any other
+                // SAFETY: the processor has what `transposed` asks for: see `vector`.
+                let block = unsafe { transposed(block) };
+                for (i, row) in block.iter().enumerate() {
                     y[(c + i) * y_stride + r..][..8].copy_from_slice(row);
                 }
             }
@@ -160,12 +161,12 @@ fn transpose<T: Element>(
     }
 }
 
-#[cfg(all(target_arch = "x86_64", target_feature = "avx"))]
-#[inline(always)]
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx")]
 fn transposed(block: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
     use std::arch::x86_64::*;
-    // SAFETY: AVX is there (the cfg above); the arrays and eight vectors have the same size and any
-    // bits are floats.
+    // SAFETY: the arrays and eight vectors have the same size and any bits are floats.
     unsafe {
         let r: [__m256; 8] = std::mem::transmute(block);
         let pairs = |a, b| (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
@@ -189,7 +190,7 @@ fn transposed(block: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
     }
 }
 
-#[cfg(not(all(target_arch = "x86_64", target_feature = "avx")))]
+#[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
 fn transposed(block: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
     std::array::from_fn(|i| std::array::from_fn(|j| block[j][i]))

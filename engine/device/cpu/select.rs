@@ -16,19 +16,24 @@ impl Select for Cpu {
         let columns = Scatter::new(words_mut(columns));
         by_float!(x.dtype(), T => {
             let x = floats::<T>(x);
-            pool.each(rows, |r| {
-                // SAFETY: `each` hands out each row once.
-                let values = unsafe { values.range(r * k..(r + 1) * k) };
-                // SAFETY: as above.
-                let columns = unsafe { columns.range(r * k..(r + 1) * k) };
-                largest(values, columns, &x[r * cols..(r + 1) * cols]);
-            });
+            pool.each(
+                rows,
+                #[inline(always)]
+                |r| {
+                    // SAFETY: `each` hands out each row once.
+                    let values = unsafe { values.range(r * k..(r + 1) * k) };
+                    // SAFETY: as above.
+                    let columns = unsafe { columns.range(r * k..(r + 1) * k) };
+                    largest(values, columns, &x[r * cols..(r + 1) * cols]);
+                },
+            );
         });
         Ok(())
     }
 }
 
 /// The `values.len()` largest of x, descending, ties by smaller column; not a number counts as -∞.
+#[inline(always)]
 fn largest<T: Element>(values: &mut [f32], columns: &mut [u32], x: &[T]) {
     const BLOCK: usize = 64;
     let k = values.len();

@@ -1,5 +1,6 @@
 //! Threads: work is cut at places that do not depend on how many there are.
 
+use super::vector::{self, vector};
 use crate::base::Fault;
 use anyhow::Result;
 use std::ops::Range;
@@ -13,8 +14,9 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    /// `count` threads, 0 for one per core.
+    /// `count` threads, 0 for one per core. Refuses a processor that the work is not compiled for.
     pub fn open(count: usize) -> Result<Threads> {
+        vector::check()?;
         let count = match count {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,
@@ -38,9 +40,15 @@ impl Threads {
         self.count
     }
 
-    /// Calls `work(i)` once for every i below `count`, in any order, on any thread.
+    /// Calls `work(i)` once for every i below `count`, in any order, on any thread, as
+    /// [`vector`] code: it says `#[inline(always)]`, here and below.
     pub fn each(&self, count: usize, work: impl Fn(usize) + Sync) {
-        self.each_with(count, || (), |(), i| work(i));
+        self.each_with(
+            count,
+            || (),
+            #[inline(always)]
+            |(), i| work(i),
+        );
     }
 
     /// As [`Threads::each`], with something that every thread makes for itself first, such as
@@ -53,14 +61,19 @@ impl Threads {
     ) {
         let next = AtomicUsize::new(0);
         let run = || {
-            let mut i = next.fetch_add(1, Ordering::Relaxed);
-            if i < count {
-                let mut own = make();
-                while i < count {
-                    work(&mut own, i);
-                    i = next.fetch_add(1, Ordering::Relaxed);
-                }
-            }
+            vector(
+                #[inline(always)]
+                || {
+                    let mut i = next.fetch_add(1, Ordering::Relaxed);
+                    if i < count {
+                        let mut own = make();
+                        while i < count {
+                            work(&mut own, i);
+                            i = next.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                },
+            );
         };
         match &self.pool {
             Some(pool) if count > 1 => pool.in_place_scope(|scope| {
@@ -77,7 +90,11 @@ impl Threads {
     /// `0..count`.
     pub fn ranges(&self, count: usize, chunk: usize, work: impl Fn(Range<usize>) + Sync) {
         assert!(chunk > 0, "ranges of nothing");
-        self.each(count.div_ceil(chunk), |i| work(i * chunk..count.min((i + 1) * chunk)));
+        self.each(
+            count.div_ceil(chunk),
+            #[inline(always)]
+            |i| work(i * chunk..count.min((i + 1) * chunk)),
+        );
     }
 
     /// As [`Threads::ranges`], for rows of `cols` elements: each range is worth waking a thread
@@ -95,11 +112,16 @@ impl Threads {
     ) {
         let rows = y.len() / cols.max(1);
         let y = Scatter::new(y);
-        self.rows(rows, cols, |range| {
-            // SAFETY: `rows` hands out each row once.
-            let part = unsafe { y.range(range.start * cols..range.end * cols) };
-            work(range, part);
-        });
+        self.rows(
+            rows,
+            cols,
+            #[inline(always)]
+            |range| {
+                // SAFETY: `rows` hands out each row once.
+                let part = unsafe { y.range(range.start * cols..range.end * cols) };
+                work(range, part);
+            },
+        );
     }
 }
 

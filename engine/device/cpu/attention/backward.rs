@@ -4,10 +4,9 @@
 use super::super::super::*;
 use super::super::element::{narrow, words, Element};
 use super::super::math::exp;
+use super::super::panel::Scratch;
 use super::super::threads::Scatter;
-use super::tile::{
-    across, across_len, along, along_len, dot, product, HeadRows, Left, Scratch, WIDE,
-};
+use super::tile::{across, across_len, along, along_len, dot, product, HeadRows, Left, WIDE};
 use super::{drop_out, groups, row_of, strip, visible, HeadColumns, Part, Unit, TALL};
 use std::cell::RefCell;
 
@@ -50,13 +49,19 @@ pub(super) struct Backward<'a, T> {
 
 impl<T: Element> Backward<'_, T> {
     /// The gradients of some whole sequences and heads.
+    #[inline(always)]
     pub fn run(&self, units: &[Unit]) {
-        MEMORY.with_borrow_mut(|memory| units.iter().for_each(|unit| head(memory, self, unit)));
+        let mut memory = MEMORY.take();
+        for unit in units {
+            head(&mut memory, self, unit);
+        }
+        MEMORY.set(memory);
     }
 }
 
 /// With p the probabilities, m dropout's factors and D = Σ dy·y of a row:
 /// dv = (p∘m)ᵀ·dy, ds = scale·p∘(m∘(dy·vᵀ) - D), dq = ds·k, dk = dsᵀ·q.
+#[inline(always)]
 fn head<T: Element>(memory: &mut Memory, inputs: &Backward<T>, unit: &Unit) {
     let Backward { d_qkv, heads, scale, dropout, .. } = *inputs;
     let (size, width, rows, context) = (heads.size, heads.width(), unit.rows, unit.context);
@@ -187,6 +192,7 @@ fn head<T: Element>(memory: &mut Memory, inputs: &Backward<T>, unit: &Unit) {
 }
 
 /// The gradient of the rows `range` of one part. shapes: sums `[range, stride]`.
+#[inline(always)]
 fn write<T: Element>(
     d_qkv: Scatter<T>,
     part: HeadRows<T>,

@@ -2,9 +2,10 @@
 
 use super::super::super::{AttendCache, ViewMut};
 use super::super::element::{floats, floats_mut, words, Element};
+use super::super::panel::Scratch;
 use super::super::threads::Scatter;
 use super::tile::{
-    across, across_len, along, along_len, dot, product, softmax, HeadRows, Left, Scratch, WIDE,
+    across, across_len, along, along_len, dot, product, softmax, HeadRows, Left, WIDE,
 };
 use super::{groups, strip, HeadColumns, Part, TALL};
 use std::cell::RefCell;
@@ -105,18 +106,20 @@ impl<'a, T: Element> Cached<'a, T> {
     }
 
     /// Some heads of some blocks, counted block by block.
+    #[inline(always)]
     pub fn run(&self, units: Range<usize>) {
         let heads = self.heads.count;
-        MEMORY.with_borrow_mut(|memory| {
-            for unit in units {
-                attend(memory, self, &self.blocks[unit / heads], unit % heads);
-            }
-        });
+        let mut memory = MEMORY.take();
+        for unit in units {
+            attend(&mut memory, self, &self.blocks[unit / heads], unit % heads);
+        }
+        MEMORY.set(memory);
     }
 }
 
 /// One head of the rows of a block: keys of the prompt once for all of them, then each row's own
 /// path.
+#[inline(always)]
 fn attend<T: Element>(memory: &mut Memory, inputs: &Cached<T>, block: &Range<usize>, head: usize) {
     let Cached { y, paths, heads, scale, .. } = *inputs;
     let (size, width) = (heads.size, heads.width());

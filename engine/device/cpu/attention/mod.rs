@@ -76,20 +76,25 @@ impl Attention for Cpu {
             Turn::Forward => 1.0,
             Turn::Backward => -1.0,
         };
-        by_float!(x.dtype(), T => self.threads.rows_of(floats_mut::<T>(x), columns, |range, x| {
-            for (row, x) in range.zip(x.chunks_exact_mut(columns)) {
-                for (half, positions) in positions.iter().enumerate() {
-                    let first = positions[row] as usize * pairs;
-                    let (cos, sin) = (&cos[first..first + pairs], &sin[first..first + pairs]);
-                    for part in [Part::Query, Part::Key] {
-                        for head in 0..heads.count {
-                            let first = heads.column(part, head) + half * 2 * pairs;
-                            rotate::turn_half(&mut x[first..first + 2 * pairs], cos, sin, sign);
+        by_float!(x.dtype(), T => self.threads.rows_of(
+            floats_mut::<T>(x),
+            columns,
+            #[inline(always)]
+            |range, x| {
+                for (row, x) in range.zip(x.chunks_exact_mut(columns)) {
+                    for (half, positions) in positions.iter().enumerate() {
+                        let first = positions[row] as usize * pairs;
+                        let (cos, sin) = (&cos[first..first + pairs], &sin[first..first + pairs]);
+                        for part in [Part::Query, Part::Key] {
+                            for head in 0..heads.count {
+                                let first = heads.column(part, head) + half * 2 * pairs;
+                                rotate::turn_half(&mut x[first..first + 2 * pairs], cos, sin, sign);
+                            }
                         }
                     }
                 }
-            }
-        }));
+            },
+        ));
         Ok(())
     }
 
@@ -103,9 +108,14 @@ impl Attention for Cpu {
             let y = Scatter::new(floats_mut::<T>(y));
             let qkv = floats::<T>(qkv);
             let forward = Forward { y, log_sum_exp, qkv, heads, scale, dropout };
-            self.threads.ranges(units.len(), together(products), |range| {
-                forward.run(&units[range]);
-            });
+            self.threads.ranges(
+                units.len(),
+                together(products),
+                #[inline(always)]
+                |range| {
+                    forward.run(&units[range]);
+                },
+            );
         });
         Ok(())
     }
@@ -130,9 +140,14 @@ impl Attention for Cpu {
             let (dy, y, qkv) = (floats::<T>(dy), floats::<T>(y), floats::<T>(qkv));
             let backward =
                 Backward { d_qkv, dy, y, log_sum_exp, qkv, heads, scale, dropout };
-            self.threads.ranges(units.len(), together(products), |range| {
-                backward.run(&units[range]);
-            });
+            self.threads.ranges(
+                units.len(),
+                together(products),
+                #[inline(always)]
+                |range| {
+                    backward.run(&units[range]);
+                },
+            );
         });
         Ok(())
     }
@@ -146,18 +161,23 @@ impl Attention for Cpu {
             let cache = Scatter::new(floats_mut::<T>(cache));
             // Cut by columns and not by rows: should a slot be named twice, its later row stays, on
             // every thread count.
-            self.threads.ranges(2 * heads.count, together(rows * size), |range| {
-                for (row, &slot) in qkv.chunks_exact(columns).zip(slots) {
-                    for i in range.clone() {
-                        let part = if i < heads.count { Part::Key } else { Part::Value };
-                        let column = heads.column(part, i % heads.count);
-                        let first = slot as usize * 2 * width + i * size;
-                        // SAFETY: columns i·size.. of all slots are written for this i alone.
-                        let slot = unsafe { cache.range(first..first + size) };
-                        slot.copy_from_slice(&row[column..][..size]);
+            self.threads.ranges(
+                2 * heads.count,
+                together(rows * size),
+                #[inline(always)]
+                |range| {
+                    for (row, &slot) in qkv.chunks_exact(columns).zip(slots) {
+                        for i in range.clone() {
+                            let part = if i < heads.count { Part::Key } else { Part::Value };
+                            let column = heads.column(part, i % heads.count);
+                            let first = slot as usize * 2 * width + i * size;
+                            // SAFETY: columns i·size.. of all slots are written for this i alone.
+                            let slot = unsafe { cache.range(first..first + size) };
+                            slot.copy_from_slice(&row[column..][..size]);
+                        }
                     }
-                }
-            });
+                },
+            );
         });
         Ok(())
     }
@@ -165,9 +185,14 @@ impl Attention for Cpu {
     fn cache_attention(&self, y: ViewMut, attend: AttendCache) -> Result<()> {
         by_float!(attend.qkv.dtype(), T => {
             let cached = Cached::<T>::new(y, attend);
-            self.threads.ranges(cached.units(), together(cached.products()), |range| {
-                cached.run(range);
-            });
+            self.threads.ranges(
+                cached.units(),
+                together(cached.products()),
+                #[inline(always)]
+                |range| {
+                    cached.run(range);
+                },
+            );
         });
         Ok(())
     }
@@ -227,6 +252,7 @@ fn strip(columns: usize) -> usize {
 
 /// Multiplies the probabilities of one query row with dropout's factors; key j is column j of the
 /// head's counters.
+#[inline(always)]
 fn drop_out(probabilities: &mut [f32], row: &Row, head: usize) {
     // Counter word 0 is (head << 16) | key / 4, and a counter serves four columns.
     let first = head << 18;

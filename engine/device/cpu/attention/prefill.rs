@@ -2,10 +2,9 @@
 
 use super::super::super::*;
 use super::super::element::{words, Element};
+use super::super::panel::Scratch;
 use super::super::threads::Scatter;
-use super::tile::{
-    across, across_len, along, along_len, product, softmax, HeadRows, Left, Scratch, WIDE,
-};
+use super::tile::{across, across_len, along, along_len, product, softmax, HeadRows, Left, WIDE};
 use super::{drop_out, groups, row_of, strip, visible, HeadColumns, Part, Unit, TALL};
 use std::cell::RefCell;
 
@@ -38,11 +37,17 @@ pub(super) struct Forward<'a, T> {
 
 impl<T: Element> Forward<'_, T> {
     /// The rows of some units.
+    #[inline(always)]
     pub fn run(&self, units: &[Unit]) {
-        MEMORY.with_borrow_mut(|memory| units.iter().for_each(|unit| head(memory, self, unit)));
+        let mut memory = MEMORY.take();
+        for unit in units {
+            head(&mut memory, self, unit);
+        }
+        MEMORY.set(memory);
     }
 }
 
+#[inline(always)]
 fn head<T: Element>(memory: &mut Memory, forward: &Forward<T>, unit: &Unit) {
     let Forward { y, log_sum_exp, qkv, heads, scale, dropout } = *forward;
     let (size, width) = (heads.size, heads.width());

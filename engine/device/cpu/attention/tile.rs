@@ -10,27 +10,6 @@ pub(super) const WIDE: usize = 16;
 /// there are.
 pub(super) const TALL: usize = 6;
 
-/// Memory that a thread keeps between calls; it grows to what was asked for, and what it holds is
-/// never assumed.
-#[derive(Default)]
-pub(super) struct Scratch(Vec<Line>);
-
-/// A cache line, so that panels begin at one.
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
-
-impl Scratch {
-    /// `count` elements, contents unspecified.
-    pub fn take(&mut self, count: usize) -> &mut [f32] {
-        let lines = count.div_ceil(16);
-        if self.0.len() < lines {
-            self.0.resize(lines, bytemuck::Zeroable::zeroed());
-        }
-        &mut bytemuck::cast_slice_mut(&mut self.0)[..count]
-    }
-}
-
 /// Rows of one head inside a matrix that holds all heads.
 #[derive(Clone, Copy)]
 pub(super) struct HeadRows<'a, T> {
@@ -49,6 +28,7 @@ impl<'a, T: Element> HeadRows<'a, T> {
     }
 
     /// y `[rows, size]` = the first rows as f32.
+    #[inline(always)]
     pub fn plain(&self, y: &mut [f32]) {
         for (i, y) in y.chunks_exact_mut(self.size).enumerate() {
             widen(y, self.row(i));
@@ -63,6 +43,7 @@ pub(super) fn across_len(rows: usize, cols: usize) -> usize {
 
 /// x `[rows, cols]` transposed, in panels: panel p holds rows 16p.. as `[cols, 16]`, zeros where
 /// rows end.
+#[inline(always)]
 pub(super) fn across(y: &mut [f32], x: &[f32], cols: usize) {
     for (y, x) in y.chunks_exact_mut(WIDE * cols).zip(x.chunks(WIDE * cols)) {
         if x.len() < WIDE * cols {
@@ -89,6 +70,7 @@ pub(super) fn along_len(rows: usize, cols: usize) -> usize {
 
 /// x `[rows, cols]` in panels: panel p holds columns 16p.. as `[rows, 16]`, zeros where columns
 /// end.
+#[inline(always)]
 pub(super) fn along(y: &mut [f32], x: &[f32], cols: usize) {
     let rows = x.len() / cols;
     if rows == 0 {
@@ -120,6 +102,7 @@ pub(super) struct Left<'a> {
 
 /// c\[i, j\] = Σₜ a\[i, t\]·b\[t, j\] for `rows` ≤ 6 rows and 16 columns, t ascending in one sum;
 /// with `ADD` that sum begins with c. shapes: c rows `stride` apart, b `[steps, 16]`.
+#[inline(always)]
 pub(super) fn product<const ADD: bool>(
     c: &mut [f32],
     stride: usize,
@@ -127,18 +110,24 @@ pub(super) fn product<const ADD: bool>(
     b: &[f32],
     rows: usize,
 ) {
-    match rows {
-        1 => tile::<1, ADD>(c, stride, a, b),
-        2 => tile::<2, ADD>(c, stride, a, b),
-        3 => tile::<3, ADD>(c, stride, a, b),
-        4 => tile::<4, ADD>(c, stride, a, b),
-        5 => tile::<5, ADD>(c, stride, a, b),
-        6 => tile::<6, ADD>(c, stride, a, b),
-        _ => unreachable!("a tile of {rows} rows"),
+    #[allow(unused_unsafe)] // outside x86-64 `tile` is a function like any other
+    // SAFETY: the processor has what `tile` asks for: see `vector`.
+    unsafe {
+        match rows {
+            1 => tile::<1, ADD>(c, stride, a, b),
+            2 => tile::<2, ADD>(c, stride, a, b),
+            3 => tile::<3, ADD>(c, stride, a, b),
+            4 => tile::<4, ADD>(c, stride, a, b),
+            5 => tile::<5, ADD>(c, stride, a, b),
+            6 => tile::<6, ADD>(c, stride, a, b),
+            _ => unreachable!("a tile of {rows} rows"),
+        }
     }
 }
 
+/// A function of its own, so that its sums have the registers to themselves.
 #[inline(never)]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,movbe"))]
 fn tile<const M: usize, const ADD: bool>(c: &mut [f32], stride: usize, a: Left, b: &[f32]) {
     let (b, _) = b.as_chunks::<WIDE>();
     let last = (M - 1) * a.row + b.len().saturating_sub(1) * a.step;
@@ -170,6 +159,7 @@ fn tile<const M: usize, const ADD: bool>(c: &mut [f32], stride: usize, a: Left, 
 
 /// Scores of one row become e^(scale·score - maximum) up to `visible` and zero from there on;
 /// returns maximum and sum. The sum runs in sixteen lanes by column. `scores` are whole panels.
+#[inline(always)]
 pub(super) fn softmax(scores: &mut [f32], visible: usize, scale: f32) -> (f32, f32) {
     debug_assert!(visible <= scores.len() && scores.len().is_multiple_of(WIDE));
     scores[visible..].fill(f32::NEG_INFINITY);
@@ -211,6 +201,7 @@ fn total(mut lanes: [f32; WIDE]) -> f32 {
 }
 
 /// Σ x·y in sixteen lanes by column.
+#[inline(always)]
 pub(super) fn dot<S: Element, T: Element>(x: &[S], y: &[T]) -> f32 {
     assert_eq!(x.len(), y.len());
     let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<WIDE>(), y.as_chunks::<WIDE>());
