@@ -67,6 +67,7 @@
 
 #[deny(missing_docs)]
 pub mod base;
+#[cfg(feature = "cli")]
 pub mod cli;
 #[deny(missing_docs)]
 pub mod data;

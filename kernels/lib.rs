@@ -174,17 +174,20 @@ pub mod emulated {
             let kernel = std::ffi::CString::new(self.name).expect("names have no zero byte");
             let block = [grid.threads, 1, 1];
             let mut words = [0u8; 1024];
-            let failed = engine_emulator_launch(
-                kernel.as_ptr(),
-                self.body,
-                grid.blocks.as_ptr(),
-                block.as_ptr(),
-                grid.shared,
-                arguments.as_mut_ptr(),
-                seed,
-                words.as_mut_ptr().cast(),
-                words.len(),
-            );
+            // SAFETY: the arguments are the caller's promise; all else outlives the call.
+            let failed = unsafe {
+                engine_emulator_launch(
+                    kernel.as_ptr(),
+                    self.body,
+                    grid.blocks.as_ptr(),
+                    block.as_ptr(),
+                    grid.shared,
+                    arguments.as_mut_ptr(),
+                    seed,
+                    words.as_mut_ptr().cast(),
+                    words.len(),
+                )
+            };
             if failed == 0 {
                 return Ok(());
             }
@@ -214,7 +217,9 @@ pub mod emulated {
         arguments: &mut [*mut c_void],
         seed: u64,
     ) -> Result<(), String> {
-        find(entry)?.launch(grid, arguments, seed)
+        let kernel = find(entry)?;
+        // SAFETY: the caller's promise.
+        unsafe { kernel.launch(grid, arguments, seed) }
     }
 
     /// Runs an entry point under each of `seeds` from the same contents of `outputs` (address and
@@ -242,9 +247,11 @@ pub mod emulated {
         let mut first: Option<(u64, Vec<Vec<u8>>)> = None;
         for &seed in seeds {
             for (&(to, bytes), from) in outputs.iter().zip(&before) {
-                std::ptr::copy_nonoverlapping(from.as_ptr(), to, bytes);
+                // SAFETY: as above; `from` is a copy of as many bytes.
+                unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to, bytes) };
             }
-            launch(entry, grid, arguments, seed)?;
+            // SAFETY: the caller's promise.
+            unsafe { launch(entry, grid, arguments, seed) }?;
             let after = contents();
             let Some((other, expected)) = &first else {
                 first = Some((seed, after));
