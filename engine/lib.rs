@@ -71,6 +71,7 @@ pub mod base;
 pub mod cli;
 #[deny(missing_docs)]
 pub mod data;
+#[deny(missing_docs)]
 pub mod decode;
 #[deny(missing_docs)]
 pub mod device;
@@ -78,7 +79,9 @@ pub mod device;
 pub mod eval;
 #[deny(missing_docs)]
 pub mod model;
+#[deny(missing_docs)]
 pub mod recommender;
+#[deny(missing_docs)]
 pub mod train;
 
 pub use base::{Dtype, Fault};

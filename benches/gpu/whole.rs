@@ -6,8 +6,8 @@ use anyhow::Result;
 use engine::base::{Dtype, Philox, Stream};
 use engine::data::sample::{Prompt as Text, SampleOptions};
 use engine::data::text::Piece;
-use engine::data::{Batch, Intra, IntraMode, SampleBuilder, Special, Trie};
-use engine::decode::{recommend, Prompt, Rules};
+use engine::data::{Batch, Intra, IntraMode, Sample, SampleBuilder, Special, Trie};
+use engine::decode::{recommend, Rules};
 use engine::device::Device;
 use engine::model::plan::{training_plan, Setup, Training};
 use engine::model::{Config, Flat, Keep, LoraConfig, Model, Rates, Tune};
@@ -153,7 +153,7 @@ fn decode(device: &Device, config: Config) -> Result<()> {
     let trie = Trie::build(&titles, &values);
     let intra = Intra::new(trie.clone(), IntraMode::default());
     let builder = SampleBuilder::new(SPECIAL, intra.clone(), SampleOptions::default());
-    let prompts: Vec<Prompt> = (0..USERS)
+    let prompts: Vec<Sample> = (0..USERS)
         .map(|i| {
             let mut text = Text::default();
             for _ in 0..10 {
@@ -161,8 +161,7 @@ fn decode(device: &Device, config: Config) -> Result<()> {
                 text.push(Piece::plain(&[837]));
             }
             text.push_mask(SPECIAL.mask);
-            let sample = builder.prompt(i as u64, &text)?;
-            Ok(Prompt { mask_position: sample.mask_inter(), sample })
+            builder.prompt(i as u64, &text)
         })
         .collect::<Result<_>>()?;
     let model = Model::synthetic(device, config, Dtype::Bf16, &Tune::Nothing, 0)?;

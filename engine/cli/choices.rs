@@ -1,6 +1,7 @@
 //! The parser's view of settings that are enums below: which names it takes, and what `--help` says
 //! of each.
 
+use crate::recommender::prepare::Format;
 use crate::recommender::report::{ItemRepr, Policy, Split, Users};
 use clap::builder::PossibleValue;
 use clap::ValueEnum;
@@ -60,5 +61,27 @@ impl ValueEnum for ItemRepr {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(PossibleValue::new(self.name()))
+    }
+}
+
+impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Format] {
+        Format::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(match self {
+            Format::Folder => "items.jsonl with interactions.tsv[.gz] or sequences.txt",
+            Format::Amazon => "reviews_X_5.json.gz and meta_X.json.gz of 2014",
+            Format::Recbole => "X.inter, X.item and X.user",
+            Format::Jsonl => {
+                "A file of events as JSON lines, or a folder with interactions.jsonl and \
+                 items.jsonl"
+            }
+            Format::Csv => {
+                "A file of events as comma-separated values, or a folder with interactions.csv \
+                 and items.csv"
+            }
+        }))
     }
 }

@@ -9,9 +9,11 @@ use anyhow::Result;
 /// What is fixed for a generation.
 #[derive(Clone, Copy)]
 pub struct Limits<'a> {
+    /// Numbers the produced tokens.
     pub intra: &'a Intra<'a>,
     /// `[START]` and `[END]`.
     pub start: u32,
+    /// Ends an answer.
     pub end: u32,
     /// Special tokens: each ends an answer as `[END]` does, and none is ever fed back (R33).
     pub specials: &'a [u32],
@@ -22,7 +24,9 @@ pub struct Limits<'a> {
 /// A text to be filled: a row without part B, and the inter ids of its masks in order.
 #[derive(Clone, Debug)]
 pub struct Blanks {
+    /// The text.
     pub part_a: Sample,
+    /// Inter ids of its masks, in order.
     pub masks: Vec<u32>,
 }
 

@@ -6,6 +6,6 @@ mod score;
 mod search;
 
 pub use generate::{greedy, Answer, Blanks, Limits};
-pub use recommend::{recommend, recommend_each, Cost, Prompt};
+pub use recommend::{recommend, recommend_each, Cost};
 pub use score::score_all;
 pub use search::{Finished, Rules, Search, Wanted};

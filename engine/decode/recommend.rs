@@ -6,13 +6,6 @@ use crate::data::{Batch, Sample};
 use crate::model::{Extension, KvCache, Model};
 use anyhow::Result;
 
-/// A request: a row that ends with `[START]`, and the inter id with which its answer is fed back.
-#[derive(Clone, Debug)]
-pub struct Prompt {
-    pub sample: Sample,
-    pub mask_position: u32,
-}
-
 /// What a group of requests cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
@@ -20,30 +13,31 @@ pub struct Cost {
     pub passes: usize,
     /// Rows of these passes.
     pub rows: usize,
+    /// Rows of the prompts.
     pub prompt_rows: usize,
 }
 
-/// The finished sequences of every prompt, best first, by trie-constrained beam search. A prompt's
+/// The finished sequences of every prompt, a row that ends with `[START]`, best first, by trie-constrained beam search. A prompt's
 /// result has the same bits whatever prompts stand beside it.
 pub fn recommend(
     model: &Model,
     rules: Rules,
-    prompts: &[Prompt],
+    prompts: &[Sample],
 ) -> Result<(Vec<Vec<Finished>>, Cost)> {
-    let asked: Vec<(Rules, &Prompt)> = prompts.iter().map(|prompt| (rules, prompt)).collect();
+    let asked: Vec<(Rules, &Sample)> = prompts.iter().map(|prompt| (rules, prompt)).collect();
     recommend_each(model, &asked)
 }
 
 /// As [`recommend`], every prompt under its own rules.
 pub fn recommend_each(
     model: &Model,
-    asked: &[(Rules, &Prompt)],
+    asked: &[(Rules, &Sample)],
 ) -> Result<(Vec<Vec<Finished>>, Cost)> {
     let mut cost = Cost::default();
     if asked.is_empty() {
         return Ok((Vec::new(), cost));
     }
-    let batch = Batch::of(asked.iter().map(|(_, prompt)| &prompt.sample));
+    let batch = Batch::of(asked.iter().map(|&(_, prompt)| prompt));
     cost.prompt_rows = batch.tokens.len();
     let (mut cache, ends) = KvCache::prefill(model, &batch, 32 * asked.len())?;
     let mut searches: Vec<Search> = asked.iter().map(|(rules, _)| Search::new(*rules)).collect();
@@ -81,7 +75,7 @@ pub fn recommend_each(
                     at = parents[request][at as usize];
                 }
                 path.reverse();
-                let position = model.config.produced(asked[request].1.mask_position, want.id);
+                let position = model.config.produced(asked[request].1.mask_inter(), want.id);
                 extension.push(request as u32, want.token, position, used, &path);
                 rows.push((request, want.row));
                 used += 1;

@@ -5,9 +5,8 @@
 //! it attends, so a chunk is one pass, however deep; what two chunks share, a path, is run in both.
 //! Nothing but a chunk is ever held.
 
-use super::recommend::Prompt;
 use super::search::{best_first, Finished, Rules};
-use crate::data::{Batch, IntraState, Trie};
+use crate::data::{Batch, IntraState, Sample, Trie};
 use crate::model::{Extension, KvCache, Model};
 use anyhow::Result;
 
@@ -16,11 +15,11 @@ const CHUNK: usize = 1024;
 
 /// The best `width` of all sequences of its trie for every prompt, best first; `look_ahead` means
 /// nothing here. A score has the bits that the beam gives it, whatever prompts stand beside it.
-pub fn score_all(model: &Model, asked: &[(Rules, &Prompt)]) -> Result<Vec<Vec<Finished>>> {
+pub fn score_all(model: &Model, asked: &[(Rules, &Sample)]) -> Result<Vec<Vec<Finished>>> {
     if asked.is_empty() {
         return Ok(Vec::new());
     }
-    let batch = Batch::of(asked.iter().map(|(_, prompt)| &prompt.sample));
+    let batch = Batch::of(asked.iter().map(|&(_, prompt)| prompt));
     let (cache, ends) = KvCache::prefill(model, &batch, CHUNK)?;
     let (mut first, mut ids) = (vec![0], Vec::new());
     for (rules, _) in asked {
@@ -64,7 +63,7 @@ pub fn score_all(model: &Model, asked: &[(Rules, &Prompt)]) -> Result<Vec<Vec<Fi
 
 struct Scorer<'a> {
     model: &'a Model,
-    asked: &'a [(Rules<'a>, &'a Prompt)],
+    asked: &'a [(Rules<'a>, &'a Sample)],
     cache: KvCache,
     /// Per request: log-probabilities of what may follow the root.
     roots: Vec<Vec<f32>>,
@@ -124,7 +123,7 @@ impl Scorer<'_> {
             state = after;
             let row = chunk.extension.rows() as u32;
             slots.push(row);
-            let position = self.model.config.produced(prompt.mask_position, id);
+            let position = self.model.config.produced(prompt.mask_inter(), id);
             chunk.extension.push(request as u32, token, position, row, &slots);
             rules.trie.legal(node, rules.end, &mut chunk.ids);
             chunk.first.push(chunk.ids.len() as u32);

@@ -13,7 +13,9 @@ use crate::data::{Intra, IntraState, Trie};
 /// What is fixed for all requests.
 #[derive(Clone, Copy)]
 pub struct Rules<'a> {
+    /// What may be written.
     pub trie: &'a Trie<'a>,
+    /// Numbers the produced tokens.
     pub intra: &'a Intra<'a>,
     /// The token that ends an item.
     pub end: u32,
@@ -44,7 +46,9 @@ struct Known {
 pub struct Wanted {
     /// Number of the row within this search; row 0 is the prompt's last row and is never wanted.
     pub row: u32,
+    /// The row after which it is fed.
     pub parent: u32,
+    /// What is fed.
     pub token: u32,
     /// Intra id of the token.
     pub id: u32,

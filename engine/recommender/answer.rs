@@ -4,8 +4,8 @@ use super::budget::Beams;
 use super::open::Recommender;
 use super::question::{Asked, Rows};
 use crate::data::task::Tasks;
-use crate::data::Trie;
-use crate::decode::{self, greedy, recommend_each, score_all, Finished, Limits, Prompt, Rules};
+use crate::data::{Sample, Trie};
+use crate::decode::{self, greedy, recommend_each, score_all, Finished, Limits, Rules};
 use anyhow::Result;
 use std::time::Instant;
 
@@ -132,10 +132,10 @@ impl Recommender {
     }
 
     /// What [`recommend_each`] finds, in groups that there is memory for.
-    fn search(&self, mut asked: &[(Rules, &Prompt)]) -> Result<Vec<Vec<Finished>>> {
+    fn search(&self, mut asked: &[(Rules, &Sample)]) -> Result<Vec<Vec<Finished>>> {
         let mut found = Vec::with_capacity(asked.len());
         while !asked.is_empty() {
-            let rows: Vec<usize> = asked.iter().map(|(_, prompt)| prompt.sample.rows()).collect();
+            let rows: Vec<usize> = asked.iter().map(|(_, prompt)| prompt.rows()).collect();
             let beams = asked.iter().map(|(rules, _)| rules.width).max().unwrap_or(0);
             let beams = Beams::items(self.dataset(), beams);
             let (group, later) = asked.split_at(self.budget.together(&rows, beams));
@@ -157,7 +157,7 @@ impl Recommender {
                     item,
                     score: found.score,
                     tokens: found.tokens.clone(),
-                    positions: fed_back(prompt.mask_position, &found.ids),
+                    positions: fed_back(prompt.mask_inter(), &found.ids),
                     log_probs: found.log_probs.clone(),
                 });
                 Answer::Items(scored.collect())

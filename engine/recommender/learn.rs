@@ -196,7 +196,7 @@ impl<'a> Validation<'a> {
         let (count, seed) = (settings.validate_users, settings.seed);
         let users = sampled_users(dataset, Split::Validation, count, seed);
         let beams = Beams::items(dataset, settings.validate_beams);
-        let rows_of = |&user: &u32| Ok(prompt_of(tasks, dataset, user)?.0.sample.rows());
+        let rows_of = |&user: &u32| Ok(prompt_of(tasks, dataset, user)?.0.rows());
         let (mut groups, mut most) = (Vec::new(), (0, 0));
         let mut rest = users.as_slice();
         while !rest.is_empty() && settings.validate_every > 0 {
@@ -251,9 +251,8 @@ impl<'a> Validation<'a> {
 }
 
 /// What asks for a user's validation event, and the item that answers it.
-fn prompt_of(tasks: &Tasks, dataset: &Dataset, user: u32) -> Result<(decode::Prompt, u32)> {
+fn prompt_of(tasks: &Tasks, dataset: &Dataset, user: u32) -> Result<(Sample, u32)> {
     let items = dataset.user(user).items;
     let shown = Split::Validation.shown(items.len()).expect("sampled users have a target");
-    let sample = tasks.prompt(user, shown)?;
-    Ok((decode::Prompt { mask_position: sample.mask_inter(), sample }, items[shown]))
+    Ok((tasks.prompt(user, shown)?, items[shown]))
 }

@@ -23,13 +23,17 @@ const LONGEST_LINE: usize = 16 << 20;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Line {
+    /// What the answer bears as well.
     pub id: Value,
+    /// What is asked, in one word.
     pub task: Option<String>,
     /// Names of items, oldest first.
     pub history: Option<Vec<Value>>,
+    /// What is known of the person.
     pub profile: Option<Map<String, Value>>,
     /// Names of items.
     pub candidates: Option<Vec<Value>>,
+    /// A text with masks.
     pub text: Option<String>,
 }
 
@@ -38,12 +42,15 @@ pub struct Line {
 pub struct Refused {
     /// The line's own id, null where none can be read.
     pub id: Value,
+    /// Why it is none.
     pub error: String,
 }
 
 /// A line as it was read, without its end.
 pub enum RawLine {
+    /// Its bytes.
     Bytes(Vec<u8>),
+    /// Longer than a line may be; its bytes were passed over.
     TooLong,
 }
 
@@ -100,6 +107,7 @@ pub struct RawLines {
 }
 
 impl RawLines {
+    /// The lines of a file. Refuses one that cannot be read.
     pub fn open(path: &Path) -> Result<RawLines> {
         let shown = path.display().to_string();
         let file = File::open(path).map_err(|error| refuse_file(&shown, &error.to_string()))?;
@@ -301,9 +309,7 @@ pub fn answer(dataset: &Dataset, question: &Labelled, answered: &Answered) -> Va
         }
         Answer::Refused(_) => unreachable!("refusals have left by now"),
     }
-    if let Rows::Items { prompt: crate::decode::Prompt { sample: row, .. }, .. }
-    | Rows::Text { first: row, .. } = &asked.rows
-    {
+    if let Rows::Items { prompt: row, .. } | Rows::Text { first: row, .. } = &asked.rows {
         line["tokens"] = json!(row.tokens.len());
     }
     line["seconds"] = json!((answered.seconds * 1e6).round() / 1e6);
@@ -313,7 +319,7 @@ pub fn answer(dataset: &Dataset, question: &Labelled, answered: &Answered) -> Va
 /// The line of an answer's trace: all that recomputes its scores elsewhere.
 pub fn trace(dataset: &Dataset, question: &Labelled, answered: &Answered) -> Value {
     let row = match &question.asked.rows {
-        Rows::Items { prompt, .. } => &prompt.sample,
+        Rows::Items { prompt, .. } => prompt,
         Rows::Text { first, .. } => first,
         Rows::Refused(_) => return answer(dataset, question, answered),
     };

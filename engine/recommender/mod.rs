@@ -14,6 +14,7 @@ pub mod merge;
 pub mod open;
 pub mod parity;
 pub mod predictions;
+pub mod prepare;
 pub mod question;
 pub mod queue;
 pub mod report;

@@ -7,7 +7,7 @@ use crate::data::catalogue::cleaned;
 use crate::data::names::Name;
 use crate::data::task::{Shopper, Split};
 use crate::data::{Sample, Trie};
-use crate::decode::{Blanks, Prompt};
+use crate::decode::Blanks;
 use anyhow::{Context, Result};
 
 /// A question to a [`Recommender`].
@@ -62,7 +62,7 @@ pub struct Asked {
 
 pub(super) enum Rows {
     Items {
-        prompt: Prompt,
+        prompt: Sample,
         /// The candidates; the whole catalogue without.
         within: Option<Trie<'static>>,
         /// Items that no list shows, ascending, each once.
@@ -187,6 +187,6 @@ impl Recommender {
     }
 }
 
-fn items(sample: Sample, within: Option<Trie<'static>>, left_out: Vec<u32>) -> Rows {
-    Rows::Items { prompt: Prompt { mask_position: sample.mask_inter(), sample }, within, left_out }
+fn items(prompt: Sample, within: Option<Trie<'static>>, left_out: Vec<u32>) -> Rows {
+    Rows::Items { prompt, within, left_out }
 }

@@ -8,9 +8,13 @@ use anyhow::Result;
 /// Fixed numbers of the optimiser (R37; docs/models.md, training).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hyper {
+    /// Decay of the first moment.
     pub beta1: f32,
+    /// Decay of the second moment.
     pub beta2: f32,
+    /// What the root of the second moment is raised by.
     pub epsilon: f32,
+    /// Share of a matrix that goes at each step, times the learning rate.
     pub weight_decay: f32,
     /// Largest gradient norm; 0 = no clipping.
     pub clip: f32,
@@ -21,7 +25,9 @@ pub struct Hyper {
 /// Moments and the runs of slots that share a weight decay.
 pub struct Optimizer {
     hyper: Hyper,
+    /// Running mean of the gradients.
     pub moment1: Flat,
+    /// Running mean of their squares.
     pub moment2: Flat,
     /// (offset, length, decays), merged where neighbours agree.
     ranges: Vec<(usize, usize, bool)>,
@@ -29,6 +35,7 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
+    /// Moments of zero for all that `model` trains.
     pub fn new(model: &Model, hyper: Hyper) -> Result<Optimizer> {
         let mut ranges: Vec<(usize, usize, bool)> = Vec::new();
         for slot in model.layout().slots() {

@@ -24,6 +24,7 @@ pub struct State {
     pub without_gain: u32,
     /// Loss target tokens seen.
     pub targets: u64,
+    /// Tokens seen.
     pub tokens: u64,
     /// crc32 of the settings that decide the numbers: a resume under others is refused.
     pub settings: u32,

@@ -12,6 +12,7 @@ const LARGEST: f64 = 16_777_216.0;
 /// Powers of two, so nothing is rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LossScale {
+    /// What losses are multiplied by.
     pub factor: f64,
     /// Steps since it changed.
     pub steady: u32,

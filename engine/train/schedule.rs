@@ -3,6 +3,7 @@
 /// Linear warm-up from 0 to `peak`, then linear decay to 0 (R37).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
+    /// Highest rate.
     pub peak: f64,
     /// Steps of warm-up.
     pub warmup: u64,

@@ -17,18 +17,27 @@ use std::time::Instant;
 /// What a run is told; everything else follows from it and the step.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The run folder.
     pub run: PathBuf,
+    /// Decides dropout.
     pub seed: u64,
+    /// The learning rate of every step.
     pub schedule: Schedule,
+    /// AdamW's constants.
     pub hyper: Hyper,
+    /// Dropout of the model.
     pub rates: Rates,
+    /// Dropout of what an adapter reads.
     pub lora_dropout: f32,
+    /// What a layer keeps for its backward.
     pub keep: Keep,
     /// Steps between validations; 0 = none.
     pub validate_every: u64,
     /// Validations without gain after which the run ends; 0 = never.
     pub patience: u32,
+    /// Steps between checkpoints.
     pub checkpoint_every: u64,
+    /// Checkpoints that stay.
     pub keep_checkpoints: usize,
     /// Stop after this many seconds of training, validation included; 0 = no limit.
     pub max_seconds: f64,
@@ -57,12 +66,19 @@ pub struct Hooks<'a> {
 /// One step's numbers.
 #[derive(Clone, Debug)]
 pub struct Report {
+    /// Number of the step, from 1.
     pub step: u64,
+    /// Steps of the whole schedule.
     pub total: u64,
+    /// Mean loss a target.
     pub loss: f64,
+    /// Rate of this step.
     pub learning_rate: f64,
+    /// Norm of the gradient before clipping.
     pub gradient_norm: f64,
+    /// Tokens of this step a second.
     pub tokens_per_second: f64,
+    /// Training seconds so far, over all resumes.
     pub seconds: f64,
     /// Score of a validation that followed this step.
     pub validation: Option<f64>,
@@ -71,9 +87,13 @@ pub struct Report {
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
+    /// All steps of the schedule are done.
     Done,
+    /// So many validations brought no gain.
     NoGain,
+    /// The time that was given is over.
     TimeIsUp,
+    /// Somebody asked for it.
     Interrupted,
 }
 

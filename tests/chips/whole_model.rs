@@ -6,8 +6,8 @@ use crate::golden_sets::{distance, sets, Rows, Set};
 use engine::base::{Dtype, Philox, Stream};
 use engine::data::sample::{Prompt as Text, SampleOptions};
 use engine::data::text::Piece;
-use engine::data::{Intra, IntraMode, SampleBuilder, Special, Trie};
-use engine::decode::{recommend, Finished, Prompt, Rules};
+use engine::data::{Intra, IntraMode, Sample, SampleBuilder, Special, Trie};
+use engine::decode::{recommend, Finished, Rules};
 use engine::device::Device;
 use engine::model::{Adapter, Checkpoint, Config, Family, Flat, Keep, LoraConfig, Model, Tune};
 use engine::train::{Hyper, LossScale, Optimizer};
@@ -239,7 +239,7 @@ fn decoded(device: &Device, dtype: Dtype, count: usize) -> Vec<Vec<Finished>> {
     let intra = Intra::new(trie.clone(), IntraMode::default());
     let options = SampleOptions { last_position: 128, ..SampleOptions::default() };
     let builder = SampleBuilder::new(SPECIAL, intra.clone(), options);
-    let prompts: Vec<Prompt> = (0..count)
+    let prompts: Vec<Sample> = (0..count)
         .map(|i| {
             let mut text = Text::default();
             for k in 0..1 + i % 4 {
@@ -247,8 +247,7 @@ fn decoded(device: &Device, dtype: Dtype, count: usize) -> Vec<Vec<Finished>> {
                 text.push(Piece::plain(&[44]));
             }
             text.push_mask(SPECIAL.mask);
-            let sample = builder.prompt(i as u64, &text).unwrap();
-            Prompt { mask_position: sample.mask_inter(), sample }
+            builder.prompt(i as u64, &text).unwrap()
         })
         .collect();
     let rules = Rules {

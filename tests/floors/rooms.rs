@@ -55,13 +55,14 @@ const ROOMS: [Room; 9] = [
 const FACE: &str = "cli";
 
 /// Verbs that only translate: of the house they name `recommender` and `base` alone.
-const TRANSLATORS: [&str; 7] = [
+const TRANSLATORS: [&str; 8] = [
     "cli/decode.rs",
     "cli/demo.rs",
     "cli/eval.rs",
     "cli/forward.rs",
     "cli/init.rs",
     "cli/merge.rs",
+    "cli/prepare.rs",
     "cli/train.rs",
 ];
 

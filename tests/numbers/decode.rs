@@ -5,9 +5,7 @@ use engine::base::{Dtype, Philox, Stream};
 use engine::data::sample::SampleOptions;
 use engine::data::text::Piece;
 use engine::data::{Batch, Intra, IntraMode, Sample, SampleBuilder, Special, Trie};
-use engine::decode::{
-    greedy, recommend, score_all, Blanks, Finished, Limits, Prompt, Rules, Search,
-};
+use engine::decode::{greedy, recommend, score_all, Blanks, Finished, Limits, Rules, Search};
 use engine::device::Device;
 use engine::model::{Checkpoint, Config, Model, Tune};
 use std::path::Path;
@@ -40,7 +38,7 @@ fn prompts(
     titles: &[Vec<u32>],
     count: usize,
     rng: &mut Philox,
-) -> Vec<Prompt> {
+) -> Vec<Sample> {
     (0..count)
         .map(|i| {
             let mut text = engine::data::sample::Prompt::default();
@@ -49,9 +47,7 @@ fn prompts(
                 text.push(Piece::plain(&[44]));
             }
             text.push_mask(SPECIAL.mask);
-            let sample = rows.prompt(i as u64, &text).unwrap();
-            let mask_position = sample.mask_inter();
-            Prompt { sample, mask_position }
+            rows.prompt(i as u64, &text).unwrap()
         })
         .collect()
 }
@@ -82,12 +78,12 @@ impl World {
 }
 
 /// Teacher-forced log-probabilities of an answer and its [END].
-fn forced(model: &Model, rows: &SampleBuilder, prompt: &Prompt, tokens: &[u32]) -> Vec<f32> {
-    let mut sample = prompt.sample.clone();
+fn forced(model: &Model, rows: &SampleBuilder, prompt: &Sample, tokens: &[u32]) -> Vec<f32> {
+    let mut sample = prompt.clone();
     let from = sample.tokens.len() - 1;
     for (&token, id) in tokens.iter().zip(rows.intra().ids(tokens)) {
         sample.tokens.push(token);
-        sample.positions[0].push(prompt.mask_position);
+        sample.positions[0].push(prompt.mask_inter());
         sample.positions[1].push(id);
     }
     let last = model.hidden(&Batch::of([&sample]), |_, _| Ok(())).unwrap();
@@ -191,14 +187,14 @@ fn scoring_all_is_a_beam_as_wide_as_the_catalogue_bit_for_bit() {
             intra: &large.intra,
             ..world.search(world.trie.nodes(), length_penalty, true)
         });
-        let asked: Vec<(Rules, &Prompt)> = rules.into_iter().zip(&prompts).collect();
+        let asked: Vec<(Rules, &Sample)> = rules.into_iter().zip(&prompts).collect();
         let scored = score_all(&model, &asked).unwrap();
         for (&(rules, prompt), scored) in asked.iter().zip(&scored) {
             let (beamed, _) = recommend(&model, rules, std::slice::from_ref(prompt)).unwrap();
             assert_eq!(*scored, beamed[0]);
         }
         // Only the best are kept, and they are the same ones.
-        let fewer: Vec<(Rules, &Prompt)> =
+        let fewer: Vec<(Rules, &Sample)> =
             asked.iter().map(|&(rules, prompt)| (Rules { width: 5, ..rules }, prompt)).collect();
         for (fewer, all) in score_all(&model, &fewer).unwrap().iter().zip(&scored) {
             assert_eq!(fewer, &all[..5]);

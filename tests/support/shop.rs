@@ -2,7 +2,7 @@
 //! lack.
 #![allow(dead_code)] // each binary of tests uses a part of it
 
-use engine::cli::prepare::{self, Layout, Prepare};
+use engine::cli::prepare::{self, Format, Prepare};
 use engine::data::Dataset;
 use std::path::{Path, PathBuf};
 
@@ -114,10 +114,10 @@ impl Shop {
     }
 
     pub fn prepare(&self) -> anyhow::Result<Dataset> {
-        self.prepare_as(Layout::Folder)
+        self.prepare_as(Format::Folder)
     }
 
-    pub fn prepare_as(&self, format: Layout) -> anyhow::Result<Dataset> {
+    pub fn prepare_as(&self, format: Format) -> anyhow::Result<Dataset> {
         let arguments = Prepare { format, ..self.arguments() };
         prepare::run(&arguments)?;
         Dataset::open(&arguments.out)

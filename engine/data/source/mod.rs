@@ -15,6 +15,7 @@ mod rows;
 pub use lines::{Lines, Skips};
 pub use object::attributes;
 
+use crate::base::named::named;
 use crate::base::Fault;
 use anyhow::Result;
 use std::path::Path;
@@ -117,20 +118,20 @@ impl Clock {
     }
 }
 
-/// Which reader a source needs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// A folder with items, users and events in files of their own.
-    #[default]
-    Folder,
-    /// Reviews and metadata as the Amazon collection of 2014 has them.
-    Amazon,
-    /// Atomic files of RecBole: `.inter`, `.item`, `.user`.
-    Recbole,
-    /// An event a line, as a JSON object.
-    Jsonl,
-    /// An event a line, as fields between commas.
-    Csv,
+named! {
+    /// Which reader a source needs.
+    pub enum Format: "format" {
+        /// A folder with items, users and events in files of their own.
+        Folder = "folder",
+        /// Reviews and metadata as the Amazon collection of 2014 has them.
+        Amazon = "amazon",
+        /// Atomic files of RecBole: `.inter`, `.item`, `.user`.
+        Recbole = "recbole",
+        /// An event a line, as a JSON object.
+        Jsonl = "jsonl",
+        /// An event a line, as fields between commas.
+        Csv = "csv",
+    }
 }
 
 /// Reads a whole source. `skips` says how many malformed lines may be left out, and lists them

@@ -3,7 +3,7 @@
 use super::{cases, changed, changes, sound, Change};
 use crate::shop;
 use engine::base::Fault;
-use engine::cli::prepare::{self, Layout, Prepare};
+use engine::cli::prepare::{self, Prepare};
 use engine::data::source::{read, Format, Skips};
 use engine::data::Dataset;
 use proptest::prelude::*;
@@ -13,7 +13,6 @@ use std::path::Path;
 /// A source that is read: its format, and its files.
 struct Source {
     format: Format,
-    layout: Layout,
     files: Vec<(&'static str, String)>,
 }
 
@@ -61,7 +60,6 @@ fn sources() -> Vec<Source> {
     vec![
         Source {
             format: Format::Folder,
-            layout: Layout::Folder,
             files: vec![
                 ("items.jsonl", shop::ITEMS.into()),
                 ("interactions.tsv", shop::INTERACTIONS.into()),
@@ -71,30 +69,22 @@ fn sources() -> Vec<Source> {
         },
         Source {
             format: Format::Folder,
-            layout: Layout::Folder,
             files: vec![
                 ("items.jsonl", "{\"id\":1,\"title\":\"A\"}\n{\"id\":2,\"title\":\"B\"}\n".into()),
                 ("sequences.txt", "7 1 2 1\n8 2 2\n".into()),
             ],
         },
-        Source {
-            format: Format::Jsonl,
-            layout: Layout::Jsonl,
-            files: vec![("events.jsonl", jsonl)],
-        },
+        Source { format: Format::Jsonl, files: vec![("events.jsonl", jsonl)] },
         Source {
             format: Format::Csv,
-            layout: Layout::Csv,
             files: vec![("interactions.csv", csv.into()), ("items.csv", items_csv.into())],
         },
         Source {
             format: Format::Recbole,
-            layout: Layout::Recbole,
             files: vec![("x.inter", inter.into()), ("x.item", item.into())],
         },
         Source {
             format: Format::Amazon,
-            layout: Layout::Amazon,
             files: vec![("reviews_X_5.json", reviews), ("meta_X.json", meta)],
         },
     ]
@@ -179,7 +169,7 @@ proptest! {
         source.put(folder.path(), spoilt.index(source.files.len()), &changes);
         let arguments = TOKENIZER.with(|tokenizer| Prepare {
             source: source.path(folder.path()),
-            format: source.layout,
+            format: source.format,
             tokenizer: Some(tokenizer.path().join("tokenizer.json")),
             out: folder.path().join("x.bin"),
             skip_bad: 10_000,

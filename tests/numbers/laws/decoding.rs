@@ -6,7 +6,7 @@ use engine::data::intra::{Ids, START_ID};
 use engine::data::sample::{Prompt as Text, SampleOptions};
 use engine::data::text::Piece;
 use engine::data::{Batch, EncIntra, Intra, IntraMode, Sample, SampleBuilder, Special, Trie};
-use engine::decode::{recommend, Prompt, Rules, Search};
+use engine::decode::{recommend, Rules, Search};
 use engine::model::{Extension, KvCache, Model, Tune};
 use proptest::prelude::*;
 
@@ -67,13 +67,7 @@ fn a_wide_beam_is_brute_force_in_both_families() {
         let options = SampleOptions { last_position: 128, ..SampleOptions::default() };
         let rows = SampleBuilder::new(special, intra.clone(), options);
         let texts: Vec<Text> = (0..3).map(|_| text(&mut rng, &titles, special.mask)).collect();
-        let prompts: Vec<Prompt> = texts
-            .iter()
-            .map(|text| {
-                let sample = rows.prompt(0, text).unwrap();
-                Prompt { mask_position: sample.mask_inter(), sample }
-            })
-            .collect();
+        let prompts: Vec<Sample> = texts.iter().map(|text| rows.prompt(0, text).unwrap()).collect();
         for length_penalty in [0.0, 1.0] {
             let width = trie.nodes();
             let rules = Rules {

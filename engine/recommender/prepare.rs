@@ -1,0 +1,106 @@
+//! Preparing: raw data become one `.bin`.
+
+use crate::base::{write_atomically, Fault};
+use crate::data::catalogue::{training_texts, Duplicates};
+use crate::data::dataset::{write, Recipe};
+use crate::data::source::{read, Skips};
+use crate::data::vocab::{train_tokenizer, Vocab};
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use std::path::PathBuf;
+
+pub use crate::data::dataset::Statistics;
+pub use crate::data::source::Format;
+
+/// What is read, with which tokenizer, and what is written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Preparing {
+    /// The folder or file to read.
+    pub source: PathBuf,
+    /// How the source is laid out.
+    pub format: Format,
+    /// The tokenizer.json of the model that will read the data.
+    pub tokenizer: Option<PathBuf>,
+    /// Train a byte-level BPE of so many ids on the catalogue instead.
+    pub train_tokenizer: Option<usize>,
+    /// Where the trained tokenizer goes; `None` = tokenizer.json beside the `.bin`.
+    pub tokenizer_out: Option<PathBuf>,
+    /// The `.bin` to write.
+    pub out: PathBuf,
+    /// Malformed lines that may be left out.
+    pub skip_bad: usize,
+    /// Decides the stored negatives and the order of equal scores.
+    pub seed: u64,
+    /// Leave equal titles as they are: their items then share a leaf of the trie.
+    pub keep_duplicate_titles: bool,
+}
+
+/// What was written.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// Counts of everything.
+    pub counts: Statistics,
+    /// What the times count from.
+    pub clock: &'static str,
+    /// What the reader has to say.
+    pub notes: Vec<String>,
+    /// Malformed lines that were left out, a sentence each.
+    pub skipped: Vec<String>,
+    /// Where the tokenizer that was trained went.
+    pub trained: Option<PathBuf>,
+    /// Ids of the tokenizer.
+    pub tokenizer_size: usize,
+    /// Its hash.
+    pub tokenizer_hash: u32,
+}
+
+/// Reads the source, makes or opens the tokenizer and writes the `.bin`. Refuses settings that
+/// contradict one another, and malformed lines beyond those that may be left out.
+pub fn prepare(args: &Preparing) -> Result<Prepared> {
+    if args.out.as_os_str().is_empty() {
+        return Err(Fault::Usage.error(
+            "setting `out`: expected a path for the .bin, got none; give setting `out` FILE.bin",
+        ));
+    }
+    if args.tokenizer.is_none() && args.train_tokenizer.is_none() {
+        return Err(Fault::Usage.error(
+            "tokenizer: expected setting `tokenizer` FILE or setting `train-tokenizer` N, got neither; \
+            give one of them",
+        ));
+    }
+    // A tokenizer that is not there should not cost the time of reading the source.
+    let given = args.tokenizer.as_deref().map(Vocab::open).transpose()?;
+    let mut skips = Skips::new(args.skip_bad);
+    let raw = read(&args.source, args.format, &mut skips)?;
+    let mut trained = None;
+    let vocab = match (given, args.train_tokenizer) {
+        (Some(vocab), _) => vocab,
+        (None, size) => {
+            let texts = training_texts(&raw.items);
+            let json = train_tokenizer(texts.iter().map(String::as_str), size.unwrap_or_default())?;
+            let path = args
+                .tokenizer_out
+                .clone()
+                .unwrap_or_else(|| args.out.with_file_name("tokenizer.json"));
+            write_atomically(&path, |file| Ok(file.write_all(&json)?))?;
+            trained = Some(path);
+            Vocab::from_json(&json).context("the tokenizer trained just now")?
+        }
+    };
+    let duplicates =
+        if args.keep_duplicate_titles { Duplicates::Shared } else { Duplicates::Apart };
+    let recipe = Recipe { seed: args.seed, format: args.format.to_string(), duplicates };
+    let counts = write(&args.out, &raw, &vocab, &recipe)?;
+
+    Ok(Prepared {
+        counts,
+        clock: raw.clock.name(),
+        notes: raw.notes,
+        skipped: skips.skipped().iter().map(ToString::to_string).collect(),
+        trained,
+        tokenizer_size: vocab.size(),
+        tokenizer_hash: vocab.hash(),
+    })
+}
