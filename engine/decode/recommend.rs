@@ -17,8 +17,9 @@ pub struct Cost {
     pub prompt_rows: usize,
 }
 
-/// The finished sequences of every prompt, a row that ends with `[START]`, best first, by trie-constrained beam search. A prompt's
-/// result has the same bits whatever prompts stand beside it.
+/// The finished sequences of every prompt, a row that ends with `[START]`, best first, by
+/// trie-constrained beam search. A prompt's result has the same bits whatever prompts stand beside
+/// it.
 pub fn recommend(
     model: &Model,
     rules: Rules,

@@ -66,7 +66,8 @@ pub fn prepare(args: &Preparing) -> Result<Prepared> {
     }
     if args.tokenizer.is_none() && args.train_tokenizer.is_none() {
         return Err(Fault::Usage.error(
-            "tokenizer: expected setting `tokenizer` FILE or setting `train-tokenizer` N, got neither; \
+            "tokenizer: expected setting `tokenizer` FILE or setting `train-tokenizer` N, got \
+            neither; \
             give one of them",
         ));
     }
