@@ -1,5 +1,6 @@
 //! The laws that the sources themselves are held to. Nothing here links the crate.
 
+mod dependencies;
 mod imports;
 mod paths;
 mod rooms;
