@@ -1,4 +1,4 @@
-//! Floor 4: words for people. Flags, settings, progress, exit codes; one file a verb.
+//! Floor 5: words for people. Flags, settings, progress, exit codes; one file a verb.
 //!
 //! # How a verb plugs in
 //!
