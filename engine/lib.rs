@@ -65,6 +65,9 @@
 //! work inside a call is spread over the device's own threads. Nothing is installed in the process
 //! (signal handlers, panic hooks) except by the command line.
 
+// Only `cli::say` knows where lines go, and what to do when they cannot.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 #[deny(missing_docs)]
 pub mod base;
 #[cfg(feature = "cli")]

@@ -1,4 +1,4 @@
-use super::{decode, init, prepare, train, Global};
+use super::{decode, init, prepare, say, train, Global};
 use crate::base::write_atomically;
 use crate::recommender::shop;
 use anyhow::Result;
@@ -78,10 +78,15 @@ pub fn run(args: &Demo, global: &Global) -> Result<()> {
     ])?;
     decode::run(&asking, global)?;
     let found = shop::hits(&place("predictions.jsonl"), &popular)?;
-    println!("\n| method | HR@10, {} users |\n|---|---|", found.users);
-    println!("| popularity | {:.4} |\n| engine | {:.4} |", found.popular, found.answers);
-    println!("\nrun folder: {}", place("run").display());
-    println!("predictions: {}", place("predictions.jsonl").display());
+    say::result(&format!(
+        "\n| method | HR@10, {} users |\n|---|---|\n| popularity | {:.4} |\n| engine | {:.4} |\n\n\
+        run folder: {}\npredictions: {}\n",
+        found.users,
+        found.popular,
+        found.answers,
+        place("run").display(),
+        place("predictions.jsonl").display(),
+    ));
     Ok(())
 }
 

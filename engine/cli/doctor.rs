@@ -1,14 +1,13 @@
 //! `engine doctor`: what there is to compute with, and what to do about what is missing.
 
 use super::exit::flags;
-use super::Global;
+use super::{say, Global};
 use crate::base::host;
 use crate::recommender::weights::weights_folders;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// What this machine and this binary can compute with, and what to do about what is missing.
@@ -54,7 +53,8 @@ pub fn run(_: &Doctor, global: &Global) -> Result<()> {
     for (name, value) in lines {
         writeln!(text, "{name:<13} {value}")?;
     }
-    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
+    say::result(&text);
+    Ok(())
 }
 
 fn processor() -> String {

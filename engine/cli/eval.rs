@@ -1,10 +1,10 @@
 //! `engine eval`: metrics from a predictions file, without model and chip.
 
+use super::say;
 use super::settings::of_flags;
 use crate::recommender::report::{judge, ItemRepr, Judging, Policy, Split, Users};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use std::io::Write;
 use std::path::PathBuf;
 
 /// Metrics from a predictions file; needs no model and no GPU.
@@ -72,13 +72,13 @@ impl Default for Eval {
 /// failed check.
 pub fn run(args: &Eval) -> Result<()> {
     let judged = judge(&of_flags::<Judging>(args))?;
-    write!(std::io::stdout().lock(), "{}", judged.tables()).context("standard output")?;
+    say::result(&judged.tables());
     for warning in &judged.report.warnings {
-        eprintln!("warning: {warning}");
+        say::remark(&format!("warning: {warning}"));
     }
     if let Some(folder) = &args.report {
         judged.save(folder)?;
-        eprintln!("report: {}", folder.join("report.html").display());
+        say::remark(&format!("report: {}", folder.join("report.html").display()));
     }
     judged.verdict()
 }

@@ -2,39 +2,45 @@
 //!
 //! | code | meaning | what leads to it |
 //! |---|---|---|
-//! | 0 | done | also: the reader of standard output went away |
+//! | 0 | done | also: the reader of standard output went away, and nothing else was to be done |
 //! | 1 | our fault | an error without a mark, a panic |
 //! | 2 | wrong usage or settings | `Fault::Usage`, the parser of flags, a path that is not there or not ours |
 //! | 3 | data invalid | `Fault::Data` |
 //! | 4 | model, tokenizer or adapter does not fit | `Fault::Model` |
-//! | 5 | device or memory | `Fault::Device`, an older processor, a full or failing disk |
+//! | 5 | device or memory | `Fault::Device`, an older processor, a full or failing disk, results that standard output did not take |
 //! | 6 | a check failed | `Fault::Check` |
-//! | 130, 143 | interrupted by SIGINT, SIGTERM | state saved, where there is any |
+//! | 129, 130, 143 | interrupted by SIGHUP, SIGINT, SIGTERM | state saved, where there is any |
 
 use super::interrupt::{self, Interrupted};
+use super::say;
+use crate::base::text::shortened;
 use crate::base::{name_settings, Fault};
 use anyhow::Result;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU8, Ordering};
-
-/// What a panic becomes; the hook knows what the unwinding no longer does.
-static PANIC: AtomicU8 = AtomicU8::new(1);
 
 /// Runs `body` and ends as it ends: the error as one line, a panic as one line, the signal as 128 +
 /// its number.
 pub fn guard(verbose: bool, body: impl FnOnce() -> Result<()>) -> ExitCode {
     panic::set_hook(Box::new(explain));
+    interrupt::outlive_limits();
     // Nothing is used after a panic but the exit code.
-    match panic::catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(())) => ExitCode::from(interrupt::signal().map_or(0, |signal| 128 + signal as u8)),
+    let code = match panic::catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => interrupt::signal().map_or(0, |signal| 128 + signal as u8),
         Ok(Err(error)) => {
             say(&error, verbose);
-            ExitCode::from(code(&error))
+            code(&error)
         }
-        Err(_) => ExitCode::from(PANIC.load(Ordering::Relaxed)),
-    }
+        Err(_) => 1,
+    };
+    ExitCode::from(match say::unsaid().filter(|_| code == 0) {
+        Some(lost) => {
+            line(&lost);
+            5
+        }
+        None => code,
+    })
 }
 
 /// The exit code of an error.
@@ -92,9 +98,7 @@ fn cause_in_files(error: &anyhow::Error) -> Option<&io::Error> {
 fn say(error: &anyhow::Error, verbose: bool) {
     if let Some(refused) = error.downcast_ref::<clap::Error>() {
         if !refused.use_stderr() || refused.kind() == HELP_FOR_NOTHING {
-            // As in `let _` below: nobody is left to tell.
-            let _ = refused.print();
-            return;
+            return say::help(refused);
         }
         return line(&sentence(refused));
     }
@@ -108,7 +112,7 @@ fn say(error: &anyhow::Error, verbose: bool) {
         }
         let trace = error.backtrace();
         if trace.status() == std::backtrace::BacktraceStatus::Captured {
-            let _ = writeln!(io::stderr(), "{trace}");
+            say::remark(&trace.to_string());
         }
     }
 }
@@ -125,12 +129,14 @@ pub fn flags(message: &str) -> String {
     })
 }
 
+/// Bytes of an error's line at most: what it quotes may be of any length.
+const LONGEST: usize = 4000;
+
 /// One line on standard error, whatever the words hold.
 fn line(words: &str) {
     let flat: Vec<&str> =
         words.lines().map(str::trim_end).filter(|part| !part.is_empty()).collect();
-    // If standard error is closed nobody is left to tell.
-    let _ = writeln!(io::stderr(), "engine: {}", flat.join(" "));
+    say::remark(&format!("engine: {}", shortened(&flat.join(" "), LONGEST)));
 }
 
 /// The parser's several lines as one: what is wrong, its tips, where to read on.
@@ -154,8 +160,7 @@ pub fn sentence(refused: &clap::Error) -> String {
     parts.join("; ")
 }
 
-/// The panic hook: a panic is our fault, except where `println!` met a reader who went away or a
-/// full disk.
+/// The panic hook: a panic is our fault.
 fn explain(panic: &PanicHookInfo<'_>) {
     let payload = panic.payload();
     let words = payload
@@ -163,16 +168,6 @@ fn explain(panic: &PanicHookInfo<'_>) {
         .map(|s| (*s).to_owned())
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no words".to_owned());
-    if let Some(why) = words.strip_prefix("failed printing to stdout: ") {
-        // Rust's own wording of EPIPE.
-        if why.starts_with("Broken pipe") {
-            return PANIC.store(0, Ordering::Relaxed);
-        }
-        PANIC.store(5, Ordering::Relaxed);
-        return line(&format!(
-            "standard output: cannot be written: {why}; free some space or write elsewhere"
-        ));
-    }
     let place = panic.location().map_or("somewhere".to_owned(), ToString::to_string);
     line(&format!(
         "our fault: {place}: {words}; please report this line with the command (RUST_BACKTRACE=1 \
@@ -180,7 +175,7 @@ fn explain(panic: &PanicHookInfo<'_>) {
     ));
     let trace = std::backtrace::Backtrace::capture();
     if trace.status() == std::backtrace::BacktraceStatus::Captured {
-        let _ = writeln!(io::stderr(), "{trace}");
+        say::remark(&trace.to_string());
     }
 }
 

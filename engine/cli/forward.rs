@@ -1,7 +1,7 @@
 //! `engine forward`: given rows through the model, for parity with other implementations.
 
 use super::word::word;
-use super::Global;
+use super::{say, Global};
 use crate::recommender::parity::{forward, Rows};
 use crate::recommender::source::{Curve, Source, Storage};
 use anyhow::Result;
@@ -60,6 +60,6 @@ pub fn run(args: &Forward, global: &Global) -> Result<()> {
         let linears = done.adapted;
         global.note(&format!("adapter: {}: {linears} linears adapted", adapter.display()));
     }
-    println!("{}: {} tensors", args.outputs.display(), done.tensors);
+    say::result(&format!("{}: {} tensors\n", args.outputs.display(), done.tensors));
     Ok(())
 }

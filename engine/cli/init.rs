@@ -3,7 +3,7 @@
 use super::progress::Progress;
 use super::settings::of_flags;
 use super::word::word;
-use super::{interrupt, Global};
+use super::{interrupt, say, Global};
 use crate::recommender::create::{create, Creation};
 use crate::recommender::Storage;
 use anyhow::Result;
@@ -60,6 +60,7 @@ pub fn run(args: &Init, global: &Global) -> Result<()> {
     if let Some(bar) = progress {
         bar.finish();
     }
-    println!("{}: {parameters} parameters, {}", args.out.display(), args.dtype.torch());
+    let (out, dtype) = (args.out.display(), args.dtype.torch());
+    say::result(&format!("{out}: {parameters} parameters, {dtype}\n"));
     Ok(())
 }

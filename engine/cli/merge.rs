@@ -1,7 +1,7 @@
 //! `engine merge`: a base and its adapter become one checkpoint.
 
 use super::word::word;
-use super::Global;
+use super::{say, Global};
 use crate::recommender::merge::merge;
 use crate::recommender::source::{Source, Storage};
 use anyhow::Result;
@@ -44,6 +44,6 @@ pub fn run(args: &Merge, global: &Global) -> Result<()> {
     let (adapter, linears) = (args.adapter.display(), merged.adapted);
     global.note(&format!("adapter: {adapter}: {linears} linears adapted"));
     let (out, parameters) = (args.out.display(), merged.parameters);
-    println!("{out}: {parameters} parameters, {}", args.dtype.torch());
+    say::result(&format!("{out}: {parameters} parameters, {}\n", args.dtype.torch()));
     Ok(())
 }

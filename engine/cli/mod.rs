@@ -8,8 +8,9 @@
 //!    struct's doc comment is the verb's help: what it does, an empty line,
 //!    `Example: engine VERB …`. Fields that another run must not inherit (`--resume`) bear
 //!    `#[serde(skip)]`.
-//! 2. `pub fn run(args: &Verb, global: &Global) -> Result<()>`. Results go to standard output, all
-//!    else to standard error: [`progress::Progress`] while it runs, [`Global::note`] for a remark.
+//! 2. `pub fn run(args: &Verb, global: &Global) -> Result<()>`. Results go to standard output
+//!    ([`say::result`]), all else to standard error: [`progress::Progress`] while it runs,
+//!    [`Global::note`] for a remark. Neither fails: what could not be said is judged at the end.
 //!    It fails with an `anyhow` error that bears a [`crate::base::Fault`]; see [`exit`] for what
 //!    becomes of it.
 //! 3. A line in [`Verb`] and one in [`Verb::run`].
@@ -43,6 +44,7 @@ pub mod interrupt;
 pub mod merge;
 pub mod prepare;
 pub mod progress;
+pub mod say;
 pub mod settings;
 pub mod train;
 mod word;
@@ -112,7 +114,7 @@ impl Global {
     /// A remark on standard error, unless `--quiet`.
     pub fn note(&self, words: &str) {
         if !self.quiet {
-            eprintln!("{words}");
+            say::remark(words);
         }
     }
 }

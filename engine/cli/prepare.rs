@@ -1,5 +1,6 @@
 //! `engine prepare`: flags become settings, what was prepared becomes a table.
 
+use super::say;
 use super::settings::of_flags;
 use crate::recommender::prepare::{prepare, Prepared, Preparing};
 use anyhow::Result;
@@ -49,23 +50,23 @@ pub fn run(args: &Prepare) -> Result<()> {
     let begin = Instant::now();
     let prepared = prepare(&of_flags::<Preparing>(args))?;
     for sentence in &prepared.skipped {
-        eprintln!("left out: {sentence}");
+        say::remark(&format!("left out: {sentence}"));
     }
     let counts = &prepared.counts;
     if counts.long_titles > 0 {
-        eprintln!(
+        say::remark(&format!(
             "warning: {} titles have more than 64 tokens; they are kept whole",
             counts.long_titles
-        );
+        ));
     }
     if counts.named_by_id > 0 {
-        eprintln!(
+        say::remark(&format!(
             "warning: {} items have no title, category, brand or text_id; their text is their id, \
              and ids may tell what comes next",
             counts.named_by_id
-        );
+        ));
     }
-    print!("{}", table(&args.out, &prepared, begin));
+    say::result(&table(&args.out, &prepared, begin));
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! What is done, how fast, and when it will be over: a bar on a terminal, a plain line every few
 //! seconds elsewhere.
 
+use super::say;
+use crate::base::text::visible;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -81,7 +83,7 @@ impl Progress {
     /// What stands behind the numbers from now on: a loss, a name.
     pub fn message(&mut self, words: String) {
         if let Face::Bar(bar) = &self.face {
-            bar.set_message(words.clone());
+            bar.set_message(visible(&words).into_owned());
         }
         self.message = words;
     }
@@ -90,8 +92,8 @@ impl Progress {
     pub fn note(&self, words: &str) {
         match &self.face {
             Face::Silent => {}
-            Face::Bar(bar) => bar.suspend(|| eprintln!("{words}")),
-            Face::Lines { .. } => eprintln!("{words}"),
+            Face::Bar(bar) => bar.suspend(|| say::remark(words)),
+            Face::Lines { .. } => say::remark(words),
         }
     }
 
@@ -108,7 +110,7 @@ impl Progress {
     }
 
     fn print(&self) {
-        eprintln!("{}", self.line(self.started.elapsed().as_secs_f64()));
+        say::remark(&self.line(self.started.elapsed().as_secs_f64()));
     }
 
     /// `label  done/total unit  rate unit/s  time left  message`, after `seconds`.

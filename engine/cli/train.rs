@@ -3,6 +3,7 @@
 use super::exit::flags;
 use super::interrupt;
 use super::progress::Progress;
+use super::say;
 use super::settings::of_flags;
 use super::Global;
 use crate::base::text::amount;
@@ -37,7 +38,7 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
         .best
         .map_or(String::new(), |(score, step)| format!(", best NDCG@10 {score:.4} at step {step}"));
     global.note(&format!("memory: peak {}", amount(learned.peak)));
-    println!("{why}: {} steps, {:.0} s{best}", state.step, state.seconds);
+    say::result(&format!("{why}: {} steps, {:.0} s{best}\n", state.step, state.seconds));
     interrupt::check()
 }
 
@@ -54,7 +55,7 @@ impl Watch for Shown<'_> {
     fn begun(&mut self, begun: &Begun) {
         interrupt::install();
         self.global.note_device(&begun.device);
-        println!("run: {}", begun.run.display());
+        say::result(&format!("run: {}\n", begun.run.display()));
         self.global.note(&format!(
             "{} users, {} trained values, {} steps of {} examples, validation on {} users",
             begun.learners, begun.trained, begun.steps, self.batch, begun.validated

@@ -8,4 +8,5 @@ mod prompts;
 mod resume;
 #[path = "../support/shop.rs"]
 mod shop;
+mod streams;
 mod tools;

@@ -4,14 +4,13 @@ mod kinds;
 pub mod memory;
 pub mod sheet;
 
-use super::Global;
+use super::{say, Global};
 use crate::base::Fault;
 use crate::device::Place;
 use anyhow::Result;
 use memory::PlanFlags;
 use serde::{Deserialize, Serialize};
 use sheet::Sheet;
-use std::io::Write;
 use std::path::PathBuf;
 
 /// Says what a checkpoint, config.json, adapter, run or .bin is; plans the memory of a run on it
@@ -67,12 +66,11 @@ pub fn run(args: &Inspect, global: &Global) -> Result<()> {
         })?;
         sheet.part("memory", args.flags.plan(&base, place, plan == "train")?);
     }
-    let mut text =
-        if args.json { serde_json::to_string_pretty(&sheet.json())? } else { sheet.text() };
-    if args.json {
-        text.push('\n');
+    match args.json {
+        true => say::exactly(&(serde_json::to_string_pretty(&sheet.json())? + "\n")),
+        false => say::result(&sheet.text()),
     }
-    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
+    Ok(())
 }
 
 /// The device that is planned for, which need not be here.
