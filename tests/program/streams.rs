@@ -33,7 +33,7 @@ fn engine(shop: &Shop, words: &str) -> Command {
 
 fn train(out: &str, more: &str) -> String {
     format!(
-        "train --weights w --data toys.bin --rank 2 --batch 4 --validate-every 0 --out {out} {more}"
+        "train --weights w --data shop.bin --rank 2 --batch 4 --validate-every 0 --out {out} {more}"
     )
 }
 
@@ -78,7 +78,7 @@ fn results_that_nobody_takes_end_no_training() {
         assert!(is_run(&shop.path(name)));
         assert_eq!(error(&output).contains("standard output: cannot be written"), code == 5);
     }
-    for words in ["doctor", "inspect toys.bin", "train --help", "--version"] {
+    for words in ["doctor", "inspect shop.bin", "train --help", "--version"] {
         let output = engine(shop, words).stdout(full()).output().unwrap();
         assert_eq!(output.status.code(), Some(5), "{words}: {}", error(&output));
     }
