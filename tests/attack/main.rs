@@ -10,8 +10,6 @@ mod crash;
 mod faults;
 mod interpose;
 mod kills;
-#[path = "../support/shop.rs"]
-mod shop;
 mod tree;
 mod verbs;
 

@@ -1,7 +1,7 @@
 //! Every verb that writes, once or more: what stands before it, and what is done after a failure.
 
 use crate::interpose::{self, Attack, Class, How, Log};
-use crate::{shop, tree};
+use crate::tree;
 use safetensors::tensor::{Dtype, TensorView};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,11 +50,19 @@ fn done(folder: &Path, text: &str) {
 /// rows for `forward`.
 fn make_base(base: &Path) {
     fs::create_dir(base).unwrap();
-    shop::numbered(base, 30, 24, 6, |i| {
+    let source = base.join("source");
+    fs::create_dir(&source).unwrap();
+    let item = |i: usize| {
         let colour = ["Red", "Blue", "Tiny", "Grand"][i % 4];
         let thing = ["Kite", "Robot", "Drum"][i / 10];
-        format!("{{\"id\": {}, \"title\": \"{colour} {thing} {}\"}}", i + 1, i / 4)
-    });
+        format!("{{\"id\": {}, \"title\": \"{colour} {thing} {}\"}}\n", i + 1, i / 4)
+    };
+    fs::write(source.join("items.jsonl"), (0..30).map(item).collect::<String>()).unwrap();
+    let user = |u: usize| {
+        let bought: Vec<String> = (0..6).map(|k| ((u * 7 + k * 3) % 30 + 1).to_string()).collect();
+        format!("{} {}\n", u + 1, bought.join(" "))
+    };
+    fs::write(source.join("sequences.txt"), (0..24).map(user).collect::<String>()).unwrap();
     fs::write(base.join("config.json"), CONFIG).unwrap();
     done(base, "prepare source --train-tokenizer 300 --out shop.bin");
     done(base, "init --model config.json --tokenizer tokenizer.json --out w");
