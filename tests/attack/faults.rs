@@ -58,7 +58,7 @@ fn attacks(known: &Known) -> Vec<Attack> {
 
 fn is_left_over(name: &str) -> bool {
     let last = name.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    last.contains(".partial") || last.ends_with(".tmp")
+    [".partial", ".tmp", ".engine.lock"].iter().any(|end| last.ends_with(end))
 }
 
 /// A folder without what was begun and not finished.

@@ -8,6 +8,7 @@
 
 mod crash;
 mod faults;
+mod fuzz;
 mod interpose;
 mod kills;
 mod tree;
