@@ -171,12 +171,14 @@ fn scattered(seed: &[u8], other: &[u8], rng: &mut Philox) -> Vec<u8> {
     bytes
 }
 
+/// What reads one input; an error is what the program would end with.
+type Read = Box<dyn Fn(&[u8]) -> anyhow::Result<()>>;
+
 /// One kind of input.
 struct Kind {
     name: &'static str,
     seeds: Vec<Vec<u8>>,
-    /// Reads one; an error is what the program would end with.
-    read: Box<dyn Fn(&[u8]) -> anyhow::Result<()>>,
+    read: Read,
 }
 
 /// Writes a file anew: the one before may still be mapped, and to cut one back makes some file
@@ -188,10 +190,7 @@ fn put(path: &Path, bytes: &[u8]) {
 }
 
 /// Writes a file and reads it.
-fn of_file(
-    path: PathBuf,
-    read: impl Fn(&Path) -> anyhow::Result<()> + 'static,
-) -> Box<dyn Fn(&[u8]) -> anyhow::Result<()>> {
+fn of_file(path: PathBuf, read: impl Fn(&Path) -> anyhow::Result<()> + 'static) -> Read {
     Box::new(move |bytes| {
         put(&path, bytes);
         read(&path)
