@@ -49,7 +49,7 @@ pub fn greedy(model: &Model, texts: &[&Blanks], limits: Limits) -> Result<Vec<Ve
         return Ok(Vec::new());
     }
     let batch = Batch::of(texts.iter().map(|text| &text.part_a));
-    let (mut cache, _) = KvCache::prefill(model, &batch, 32 * texts.len())?;
+    let (mut cache, _) = KvCache::prefill(model, &batch, KvCache::SLOTS * texts.len())?;
     let mut used = 0u32;
     loop {
         let mut extension = Extension::new();

@@ -40,7 +40,7 @@ pub fn recommend_each(
     }
     let batch = Batch::of(asked.iter().map(|&(_, prompt)| prompt));
     cost.prompt_rows = batch.tokens.len();
-    let (mut cache, ends) = KvCache::prefill(model, &batch, 32 * asked.len())?;
+    let (mut cache, ends) = KvCache::prefill(model, &batch, KvCache::SLOTS * asked.len())?;
     let mut searches: Vec<Search> = asked.iter().map(|(rules, _)| Search::new(*rules)).collect();
     // The prompts' last rows answer for the roots.
     let (mut first, mut ids) = (vec![0], Vec::new());

@@ -7,7 +7,7 @@ use crate::data::Dataset;
 use crate::model::plan::{
     decoding_plan, training_plan, Decoding, Produced, Setup, Training, TrainingPlan,
 };
-use crate::model::{Keep, Model, Rates, Tune};
+use crate::model::{Keep, KvCache, Model, Rates, Tune};
 use anyhow::Result;
 
 /// Share of a device's own memory that a plan may fill; the rest is for the kernels' needs and for
@@ -70,7 +70,13 @@ impl Beams {
         let at_once =
             Produced { rows: step * tokens, path: step * tokens * tokens, used: step * tokens };
         let passes = grown.chain([at_once]).collect();
-        Decoding { prompts, prompt_rows, slots: 32 * prompts, passes, choices: self.choices }
+        Decoding {
+            prompts,
+            prompt_rows,
+            slots: KvCache::SLOTS * prompts,
+            passes,
+            choices: self.choices,
+        }
     }
 }
 

@@ -63,6 +63,10 @@ impl Extension {
 }
 
 impl KvCache {
+    /// Slots for produced tokens that a request begins with: most answers fit, and the tail grows
+    /// for those that do not.
+    pub const SLOTS: usize = 32;
+
     /// Runs the prompts of `batch` (one request a sequence) and keeps their keys and values; the
     /// tail has room for `slots` produced tokens of all requests together. Returns the normed last
     /// row of each prompt, `[S, h]`.
