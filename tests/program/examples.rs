@@ -66,11 +66,17 @@ fn shop() -> Shop {
 #[test]
 fn recommend_prints_the_items_that_decode_finds() {
     let shop = shop();
-    let shown = run(&shop, &example("recommend"), &["w", "shop.bin", "Gloom", "Lego City"], "");
+    let shown =
+        run(&shop, &example("recommend"), &["w", "shop.bin", "Lego City Police Boat", "x1"], "");
     let engine = Path::new(env!("CARGO_BIN_EXE_engine"));
     let decode = "--quiet decode --weights w --data shop.bin --top 5 --prompts -";
     let words: Vec<&str> = decode.split(' ').collect();
-    let line = run(&shop, engine, &words, "{\"id\": 1, \"history\": [\"Gloom\", \"Lego City\"]}\n");
+    let line = run(
+        &shop,
+        engine,
+        &words,
+        "{\"id\": 1, \"history\": [\"Lego City Police Boat\", \"x1\"]}\n",
+    );
     let line: Value = serde_json::from_str(&line).unwrap();
     let found: Vec<String> = line["items"]
         .as_array()

@@ -449,7 +449,7 @@ fn what_cannot_be_asked_is_refused_with_a_sentence() {
         shop,
         &format!("{DECODE} --prompts prompts.jsonl --resume"),
         2,
-        &["--resume", "--out FILE"],
+        &["--resume", "--out to name a file"],
     );
     refused(shop, &format!("{DECODE} --prompts nowhere.jsonl"), 2, &["--prompts", "nowhere.jsonl"]);
     refused(shop, &format!("{DECODE} --top 0"), 2, &["--top"]);
