@@ -3,7 +3,7 @@
 //! `cargo run --release --example filter -- runs/toys toys.bin < questions.jsonl`
 
 use engine::recommender::line::{self, RawLines};
-use engine::recommender::queue::Queue;
+use engine::recommender::queue::{Limits, Queue};
 use engine::recommender::{Family, Recommender, Settings};
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ fn main() -> anyhow::Result<()> {
     };
     let recommender = Recommender::open(&Settings::new(weights, data))?;
     let lines = RawLines::standard_input()?;
-    let queue = Queue::start(lines, 64, Duration::from_millis(10), || false);
+    let limits = Limits { lines: 64, bytes: 16 << 20, wait: Duration::from_millis(10) };
+    let queue = Queue::start(lines, limits, || false);
     while let Some(group) = queue.next()? {
         let asked: Vec<line::Labelled> =
             group.iter().map(|raw| line::ask(&recommender, raw, Family::Sequential)).collect();

@@ -27,21 +27,56 @@ pub fn amount(bytes: u64) -> String {
     }
 }
 
-/// `text` as a terminal may have it: every control character but the ends of lines and tabs is
-/// written out, so that what a file or a path holds is shown and never obeyed.
-pub fn visible(text: &str) -> Cow<'_, str> {
-    let hidden = |c: char| c.is_control() && c != '\n' && c != '\t';
-    if !text.contains(hidden) {
+/// What a terminal or a page obeys instead of showing it: control characters of both sets, and what
+/// turns the direction of the text around it (embeddings, overrides and isolates of Unicode), so
+/// that a line reads otherwise than it is. Ends of lines and tabs are the writer's own layout.
+fn is_obeyed(c: char) -> bool {
+    let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    (c.is_control() && c != '\n' && c != '\t') || turns || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// `text` with every character that `chosen` names in the words of `write`.
+fn replaced(
+    text: &str,
+    chosen: fn(char) -> bool,
+    write: fn(&mut String, char) -> std::fmt::Result,
+) -> Cow<'_, str> {
+    if !text.contains(chosen) {
         return Cow::Borrowed(text);
     }
     let mut words = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        match hidden(c) {
-            true => write!(words, "\\u{{{:x}}}", u32::from(c)).expect("a String takes all"),
+        match chosen(c) {
+            true => write(&mut words, c).expect("a String takes all"),
             false => words.push(c),
         }
     }
     Cow::Owned(words)
+}
+
+/// `text` as a terminal or a page may have it: what it would obey is written out, so that what a
+/// file or a path holds is shown and never done. Ends of lines and tabs stay.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    replaced(text, is_obeyed, |words, c| write!(words, "\\u{{{:x}}}", u32::from(c)))
+}
+
+/// A quotation inside a line: as [`visible`], and it ends no line and leaves no column.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    replaced(
+        text,
+        |c| is_obeyed(c) || c == '\n' || c == '\t',
+        |words, c| match c {
+            '\n' => words.write_str("\\n"),
+            '\t' => words.write_str("\\t"),
+            _ => write!(words, "\\u{{{:x}}}", u32::from(c)),
+        },
+    )
+}
+
+/// JSON as a terminal may have it: the same values, and in their strings what it would obey as
+/// JSON's own escapes. `serde_json` writes out the first control characters alone.
+pub fn visible_json(json: &str) -> Cow<'_, str> {
+    replaced(json, is_obeyed, |words, c| write!(words, "\\u{:04x}", u32::from(c)))
 }
 
 /// `text` with at most some `most` bytes of it: what is longer loses its middle, since a sentence
@@ -66,6 +101,17 @@ mod tests {
         assert_eq!(visible("a\tb\n"), "a\tb\n");
         assert_eq!(visible("\u{1b}[31mred\u{7}\r"), "\\u{1b}[31mred\\u{7}\\u{d}");
         assert_eq!(visible("\u{7f}\u{9b}é"), "\\u{7f}\\u{9b}é");
+        assert_eq!(visible("a\u{202e}b\u{2066}"), "a\\u{202e}b\\u{2066}");
+        assert_eq!(one_line("a\tb\nc\u{1b}"), "a\\tb\\nc\\u{1b}");
+    }
+
+    #[test]
+    fn json_keeps_its_values() {
+        let values = ["\u{7f}\u{9b}[31m", "\u{1b}\n\t\\u001b", "é \u{202e}\u{2028}", "\u{10ffff}"];
+        let json = serde_json::to_string_pretty(&values).unwrap();
+        let shown = visible_json(&json);
+        assert!(!shown.contains(is_obeyed), "{shown}");
+        assert_eq!(serde_json::from_str::<Vec<String>>(&shown).unwrap(), values);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The flags of the verbs that share rules: what each is called, its help and what its value may
 //! be. What they mean is the settings' business, which have the same names.
 
-use super::word::word;
+use super::word::{size, word};
 use crate::recommender::budget::Keeps;
 use crate::recommender::learning::{Order, Tuned};
 use crate::recommender::rules::{Match, PartA, PartB, PlainRun};
@@ -241,6 +241,14 @@ pub struct Decode {
     /// Milliseconds that a prompt from standard input waits for company
     #[arg(long, default_value_t = 10, value_name = "MS")]
     pub max_wait: u64,
+    /// Bytes of a prompt's line at most; a longer one is passed over, unread, and its answer says
+    /// so
+    #[arg(long, default_value = "1Mi", value_name = "SIZE", value_parser = size)]
+    pub max_line: u64,
+    /// Bytes of prompts that are held at once, those that wait and those that are being answered;
+    /// whoever sends more has to wait
+    #[arg(long, default_value = "16Mi", value_name = "SIZE", value_parser = size)]
+    pub max_memory: u64,
     #[command(flatten)]
     #[serde(flatten)]
     pub rows: RowFlags,

@@ -5,7 +5,7 @@
 //! that cannot be written ends nothing either, since a verb may have more to do than to say it;
 //! [`unsaid`] is what [`super::exit`] asks when the verb is done.
 
-use crate::base::text::visible;
+use crate::base::text::{visible, visible_json};
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Mutex, PoisonError};
 
@@ -20,11 +20,15 @@ pub fn remark(words: &str) {
 
 /// A result for people, lines with their ends.
 pub fn result(text: &str) {
-    exactly(&visible(text));
+    out(&visible(text));
 }
 
-/// A result for programs: JSON, whose strings are whatever they are.
-pub fn exactly(text: &str) {
+/// A result for programs.
+pub fn json(text: &str) {
+    out(&visible_json(text));
+}
+
+fn out(text: &str) {
     let mut unsaid = UNSAID.lock().unwrap_or_else(PoisonError::into_inner);
     // After a failure nothing more is written: a result with a hole in it would pass for a whole
     // one.

@@ -1,4 +1,4 @@
-//! Values of flags: words that an enum below declares, numbers that are numbers.
+//! Values of flags: words that an enum below declares, numbers that are numbers, sizes in bytes.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command};
@@ -58,5 +58,48 @@ fn number<T: FromStr + Copy + Into<f64>>(text: &str) -> Result<T, String> {
     match number.into().is_finite() {
         true => Ok(number),
         false => Err("expected a finite number".to_owned()),
+    }
+}
+
+/// The bytes that "80G", "512Mi" or "1000" name.
+pub fn size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let factor = match text[digits..].trim_end_matches(['b', 'B']) {
+        "" => 1.0,
+        "k" | "K" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        "Ki" => 1024.0,
+        "Mi" => 1048576.0,
+        "Gi" => 1073741824.0,
+        "Ti" => 1099511627776.0,
+        _ => return Err(format!("expected a size such as 80G or 80Gi, got {text}")),
+    };
+    match text[..digits].parse::<f64>() {
+        Ok(number) if number > 0.0 && number * factor < 1e18 => Ok((number * factor) as u64),
+        _ => Err(format!("expected a size such as 80G or 80Gi, got {text}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read() {
+        for (text, bytes) in [
+            ("80G", Some(80_000_000_000)),
+            ("80GB", Some(80_000_000_000)),
+            ("80Gi", Some(85_899_345_920)),
+            ("1.5k", Some(1500)),
+            ("7", Some(7)),
+            ("G", None),
+            ("80X", None),
+            ("0", None),
+            ("-1G", None),
+        ] {
+            assert_eq!(size(text).ok(), bytes, "{text}");
+        }
     }
 }

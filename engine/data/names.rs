@@ -3,7 +3,7 @@
 use super::catalogue::clean;
 use super::dataset::Dataset;
 use crate::base::Fault;
-use anyhow::Result;
+use serde::{de, Deserialize, Deserializer};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt;
@@ -45,19 +45,38 @@ impl fmt::Display for Name {
     }
 }
 
-impl TryFrom<Value> for Name {
-    type Error = anyhow::Error;
+/// From a number or a text alone, without a value of every kind between: a line may hold millions.
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Name, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Name;
 
-    /// Refuses what is neither a number nor a text.
-    fn try_from(value: Value) -> Result<Name> {
-        match value {
-            Value::Number(number) => Ok(Name::Number(number.to_string())),
-            Value::String(text) => Ok(Name::Text(text)),
-            other => Err(Fault::Data.error(format!(
-                "item: {other}: expected the id or the title of an item, got neither; name it by \
-                 a number or a text"
-            ))),
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the id or the title of an item, a number or a text")
+            }
+
+            fn visit_u64<E>(self, id: u64) -> Result<Name, E> {
+                Ok(Name::Number(id.to_string()))
+            }
+
+            fn visit_i64<E>(self, id: i64) -> Result<Name, E> {
+                Ok(Name::Number(id.to_string()))
+            }
+
+            fn visit_f64<E>(self, id: f64) -> Result<Name, E> {
+                Ok(Name::Number(Value::from(id).to_string()))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Name, E> {
+                Ok(Name::Text(text.to_owned()))
+            }
+
+            fn visit_string<E>(self, text: String) -> Result<Name, E> {
+                Ok(Name::Text(text))
+            }
         }
+        from.deserialize_any(Visitor)
     }
 }
 
@@ -80,7 +99,7 @@ impl<'a> Names<'a> {
     /// first in the order of ties (E16b).
     ///
     /// Refuses, naming it, what is neither.
-    pub fn find(&self, name: &Name) -> Result<u32> {
+    pub fn find(&self, name: &Name) -> anyhow::Result<u32> {
         let found = match name {
             Name::Number(digits) => self.dataset.find_item(digits),
             Name::Text(text) => {

@@ -13,6 +13,10 @@ use crate::base::{Fault, Philox, Stream};
 use anyhow::Result;
 use std::ops::Range;
 
+/// Bytes of text that a token stands for at most, on average over a row: the longest words and runs
+/// of white space in published vocabularies.
+const LONGEST_TOKEN: usize = 128;
+
 /// Users with fewer events have no held-out ones: they are training only.
 pub const FEWEST: usize = 3;
 
@@ -184,6 +188,7 @@ impl<'a> Tasks<'a> {
     /// The prompt that asks for the next item of somebody whom the data set need not know, by the
     /// first template.
     pub fn ask(&self, shopper: Shopper) -> Result<Sample> {
+        self.readable("profile", shopper.attributes.iter().map(|(n, v)| n.len() + v.len()).sum())?;
         let times = vec![NO_TIME; shopper.history.len()];
         self.builder.prompt(0, &self.fill(shopper, &times, NO_TIME, 0, u64::MAX)?)
     }
@@ -191,7 +196,22 @@ impl<'a> Tasks<'a> {
     /// A text written by hand, in which names of masks stand for blanks (R5, R34). `segmented`:
     /// entities in it are recognised.
     pub fn free(&self, text: &str, segmented: bool) -> Result<Prompt> {
+        self.readable("text", text.len())?;
         free_text(self.dataset.vocab(), segmented.then_some(&self.builder.intra().pool), text)
+    }
+
+    /// Refuses words that fit no row, before they are cut into tokens: that takes seconds and a few
+    /// hundred bytes for each byte of a long text.
+    fn readable(&self, what: &str, bytes: usize) -> Result<()> {
+        let tokens = self.builder.longest_prompt(0);
+        let most = tokens * LONGEST_TOKEN;
+        if bytes <= most {
+            return Ok(());
+        }
+        Err(Fault::Data.error(format!(
+            "{what}: expected at most {most} bytes, more than {tokens} tokens stand for, got \
+            {bytes}; shorten it"
+        )))
     }
 
     /// Refuses a text that leaves no room in the row for an answer of `answer` tokens to each of

@@ -1,5 +1,6 @@
 //! Charts as inline SVG. Colours are the page's CSS variables, so that they follow its theme.
 
+use crate::base::text::visible;
 use std::fmt::Write;
 
 const WIDTH: f64 = 720.0;
@@ -8,6 +9,7 @@ const RIGHT: f64 = 18.0;
 
 /// Text that is safe within HTML and its attributes.
 pub fn escaped(text: &str) -> String {
+    let text = visible(text);
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -2,17 +2,44 @@
 
 use super::report::Report;
 use super::table::{self, Cell, Table};
+use crate::base::text::one_line;
+
+/// Words from outside as Markdown shows them: on one line, and nothing of them marks anything up or
+/// begins a tag.
+pub fn quoted(text: &str) -> String {
+    let text = one_line(text);
+    let mut safe = String::with_capacity(text.len());
+    let mut before = None;
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        let word = |side: Option<char>| side.is_some_and(char::is_alphanumeric);
+        let next = rest.peek().copied();
+        let marks = match c {
+            '\\' | '`' | '*' | '[' | ']' | '<' | '|' | '~' => true,
+            // Inside a word it marks nothing, and file names are full of it.
+            '_' => !(word(before) && word(next)),
+            '&' => word(next) || next == Some('#'),
+            _ => false,
+        };
+        if marks {
+            safe.push('\\');
+        }
+        safe.push(c);
+        before = Some(c);
+    }
+    safe
+}
 
 /// A table with aligned columns.
 pub fn table(table: &Table) -> String {
     let words = |cell: &Cell| match cell {
-        Cell::Text(text) => text.replace('|', "\\|"),
+        Cell::Text(text) => quoted(text),
         Cell::Number { text, half_width: Some(half), .. } => format!("{text} ±{half}"),
         Cell::Number { text, half_width: None, .. } => text.clone(),
         Cell::Empty => "–".into(),
     };
     let mut lines: Vec<Vec<String>> =
-        vec![table.columns.iter().map(|(name, _)| name.clone()).collect()];
+        vec![table.columns.iter().map(|(name, _)| quoted(name)).collect()];
     lines.extend(table.rows.iter().map(|(_, cells)| cells.iter().map(words).collect()));
     let widths: Vec<usize> = (0..table.columns.len())
         .map(|c| lines.iter().map(|line| line[c].chars().count()).max().unwrap_or(0).max(3))
@@ -37,23 +64,23 @@ pub fn table(table: &Table) -> String {
 
 /// The tables alone, each under its title: what goes to standard output.
 pub fn tables(report: &Report) -> String {
-    let of = |t: &Table| format!("{}\n\n{}", t.title, table(t));
+    let of = |t: &Table| format!("{}\n\n{}", quoted(&t.title), table(t));
     table::of_report(report).iter().map(of).collect::<Vec<_>>().join("\n")
 }
 
 /// The whole report.
 pub fn report(report: &Report) -> String {
-    let mut text = format!("# Evaluation of {}\n\n", report.predictions);
+    let mut text = format!("# Evaluation of {}\n\n", quoted(&report.predictions));
     for (name, words) in table::facts(report) {
-        text += &format!("* {name}: {words}\n");
+        text += &format!("* {}: {}\n", quoted(&name), quoted(&words));
     }
     for t in table::of_report(report) {
-        text += &format!("\n## {}\n\n{}", t.title, table(&t));
+        text += &format!("\n## {}\n\n{}", quoted(&t.title), table(&t));
     }
     let mut list = |title: &str, lines: &[String]| {
         if !lines.is_empty() {
             text += &format!("\n## {title}\n\n");
-            lines.iter().for_each(|line| text += &format!("* {line}\n"));
+            lines.iter().for_each(|line| text += &format!("* {}\n", quoted(line)));
         }
     };
     list("Warnings", &report.warnings);
@@ -65,7 +92,26 @@ pub fn report(report: &Report) -> String {
     list("Thresholds", &report.thresholds.iter().map(verdict).collect::<Vec<_>>());
     if let Some(settings) = report.settings.as_object().filter(|settings| !settings.is_empty()) {
         text += "\n## Settings of the predictions\n\n";
-        settings.iter().for_each(|(name, value)| text += &format!("* {name}: {value}\n"));
+        for (name, value) in settings {
+            text += &format!("* {}: {}\n", quoted(name), quoted(&value.to_string()));
+        }
     }
     text + &format!("\n{}\n", table::FOOTNOTE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_quoted_marks_nothing_up() {
+        for (text, safe) in [
+            ("toys_beauty.jsonl", "toys_beauty.jsonl"),
+            ("_toys_ & co, AT&T", "\\_toys\\_ & co, AT\\&T"),
+            ("a|b`c*d[e](f)<script>~", "a\\|b\\`c\\*d\\[e\\](f)\\<script>\\~"),
+            ("a\n# b\u{1b}", "a\\\\n# b\\\\u{1b}"),
+        ] {
+            assert_eq!(quoted(text), safe);
+        }
+    }
 }

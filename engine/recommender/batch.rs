@@ -7,7 +7,7 @@ use super::line::{self, Labelled, RawLines};
 use super::open::Recommender;
 use super::predictions::{Output, Side};
 use super::question::Question;
-use super::queue::Queue;
+use super::queue::{Limits, Queue};
 use crate::base::Fault;
 use crate::data::task::sampled_users;
 use anyhow::Result;
@@ -88,7 +88,7 @@ pub fn run(
         Source::Users(users) => {
             Box::new(users.iter().map(|&user| Ok(line::id(dataset.user(user).id))))
         }
-        Source::File(path) => Box::new(line::ids(path)?),
+        Source::File(path) => Box::new(line::ids(path, job.max_line as usize)?),
         Source::Stream(_) => Box::new(std::iter::empty()),
     };
     let (mut output, done) = Output::open(&side, resume, ids)?;
@@ -126,6 +126,7 @@ fn groups<'a>(
         Ok(Labelled { id, task: job.task.to_string(), asked: recommender.ask(&question)? })
     };
     let of_line = |raw: &line::RawLine| line::ask(recommender, raw, job.task);
+    let (longest, most) = (job.max_line as usize, job.max_memory as usize);
     Ok(match source {
         Source::Users(users) => {
             let mut chunks = users[done..].chunks(job.batch);
@@ -137,14 +138,15 @@ fn groups<'a>(
             })
         }
         Source::File(path) => {
-            let mut lines = RawLines::open(path)?;
+            let mut lines = RawLines::open(path)?.at_most(longest);
             for _ in 0..done {
                 lines.read()?;
             }
             Box::new(move || {
-                let mut questions = Vec::new();
-                while questions.len() < job.batch && !stop() {
+                let (mut questions, mut bytes) = (Vec::new(), 0);
+                while questions.len() < job.batch && bytes <= most / 2 && !stop() {
                     let Some(raw) = lines.read()? else { break };
+                    bytes += raw.held();
                     questions.push(of_line(&raw));
                 }
                 Ok(Some(questions).filter(|questions| !questions.is_empty()))
@@ -156,7 +158,8 @@ fn groups<'a>(
                 None => RawLines::standard_input()?,
             };
             let wait = Duration::from_millis(job.max_wait);
-            let queue = Queue::start(lines, job.batch, wait, stop);
+            let limits = Limits { lines: job.batch, bytes: most, wait };
+            let queue = Queue::start(lines.at_most(longest), limits, stop);
             Box::new(move || Ok(queue.next()?.map(|lines| lines.iter().map(of_line).collect())))
         }
     })

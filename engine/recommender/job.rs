@@ -1,5 +1,6 @@
 //! What a batch is told: what is asked, of which model, and where the answers go.
 
+use super::line::LONGEST_LINE;
 use super::settings::Settings;
 use crate::base::Fault;
 use crate::data::task::Split;
@@ -27,6 +28,10 @@ pub struct Job {
     pub batch: usize,
     /// Milliseconds that a line from a stream waits for company.
     pub max_wait: u64,
+    /// Bytes of a line at most; a longer one is refused unread.
+    pub max_line: u64,
+    /// Bytes of lines that are held at once: those that wait and those that are being answered.
+    pub max_memory: u64,
     /// Where the JSON lines go; "-" = standard output.
     pub out: String,
     /// Where a line a request goes with all that recomputes its scores elsewhere.
@@ -43,6 +48,8 @@ impl Default for Job {
             users: 0,
             batch: 64,
             max_wait: 10,
+            max_line: LONGEST_LINE as u64,
+            max_memory: 16 * LONGEST_LINE as u64,
             out: "-".to_owned(),
             trace: None,
         }
@@ -56,6 +63,13 @@ impl Job {
         let refuse = |what: &str| Err(Fault::Usage.error(format!("decode: {what}")));
         if self.batch == 0 {
             return refuse("expected setting `batch` above 0; raise it");
+        }
+        if self.max_memory / 2 < self.max_line {
+            return refuse(&format!(
+                "setting `max-memory`: expected at least twice setting `max-line`, which is {}, \
+                 got {}; a line is read while another is answered",
+                self.max_line, self.max_memory
+            ));
         }
         if resume && self.out == "-" {
             return refuse(

@@ -9,6 +9,7 @@ use crate::data::names::Name;
 use crate::data::source::attributes;
 use crate::data::{Dataset, Family};
 use anyhow::{Context, Result};
+use serde::de::IgnoredAny;
 use serde::Deserialize;
 use serde_json::{json, Map, Value};
 use std::fs::File;
@@ -16,8 +17,13 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-/// Bytes of a line at most: what a broken host sends must not fill the memory.
-const LONGEST_LINE: usize = 16 << 20;
+/// Bytes of a line at most where nobody says otherwise: what a broken host sends must not fill the
+/// memory. A line of prompts that can be answered has some thousands.
+pub const LONGEST_LINE: usize = 1 << 20;
+
+/// Values of a profile at most: each becomes texts and tokens of its own, and a row has room for
+/// some hundreds.
+const MOST_VALUES: usize = 1000;
 
 /// A prompt as a line gives it.
 #[derive(Debug, Deserialize)]
@@ -28,11 +34,11 @@ pub struct Line {
     /// What is asked, in one word.
     pub task: Option<String>,
     /// Names of items, oldest first.
-    pub history: Option<Vec<Value>>,
+    pub history: Option<Vec<Name>>,
     /// What is known of the person.
     pub profile: Option<Map<String, Value>>,
     /// Names of items.
-    pub candidates: Option<Vec<Value>>,
+    pub candidates: Option<Vec<Name>>,
     /// A text with masks.
     pub text: Option<String>,
 }
@@ -50,60 +56,83 @@ pub struct Refused {
 pub enum RawLine {
     /// Its bytes.
     Bytes(Vec<u8>),
-    /// Longer than a line may be; its bytes were passed over.
-    TooLong,
+    /// Longer than the bytes that a line may have; it was passed over.
+    TooLong(usize),
+}
+
+/// What is looked for first: with the id, a refusal of anything else can be told whose it is.
+#[derive(Deserialize)]
+struct Identified {
+    #[serde(default)]
+    id: Value,
 }
 
 impl RawLine {
+    /// Bytes that it holds.
+    pub fn held(&self) -> usize {
+        match self {
+            RawLine::Bytes(bytes) => bytes.capacity(),
+            RawLine::TooLong(_) => 0,
+        }
+    }
+
     /// Reads the prompt. Refuses what is no JSON object, an id that is neither a number nor a text,
     /// and a key that means nothing.
     pub fn parse(&self) -> Result<Line, Refused> {
-        let refuse = |id: &Value, error: String| Refused {
-            id: id.clone(),
-            error: format!("prompt: {error}"),
-        };
-        let RawLine::Bytes(bytes) = self else {
-            return Err(refuse(
-                &Value::Null,
-                format!(
-                    "expected a line of at most {LONGEST_LINE} bytes, got a longer one; shorten it"
-                ),
-            ));
-        };
-        let value: Value = serde_json::from_slice(bytes).map_err(|error| {
-            refuse(&Value::Null, format!("expected a JSON object, got: {error}; mend the line"))
-        })?;
-        let id = match &value {
-            Value::Object(object) => object.get("id").unwrap_or(&Value::Null).clone(),
-            _ => {
-                return Err(refuse(
-                    &Value::Null,
-                    "expected a JSON object, got another value; mend the line".to_owned(),
-                ))
+        let refuse =
+            |id: Value, error: String| Err(Refused { id, error: format!("prompt: {error}") });
+        let bytes = match self {
+            RawLine::Bytes(bytes) => bytes,
+            RawLine::TooLong(most) => {
+                let error = format!(
+                    "expected a line of at most {most} bytes, got a longer one; shorten it, or \
+                     raise setting `max-line`"
+                );
+                return refuse(Value::Null, error);
             }
         };
-        if !id.is_number() && !id.is_string() {
-            return Err(refuse(
-                &Value::Null,
-                format!("id: expected a number or a text, got {id}; give every line one"),
-            ));
+        if let Err(error) = serde_json::from_slice::<IgnoredAny>(bytes) {
+            let error = format!("expected a JSON object, got: {error}; mend the line");
+            return refuse(Value::Null, error);
         }
-        serde_json::from_value(value).map_err(|error| {
-            refuse(
-                &id,
-                format!(
-                    "expected id, task, history, profile, candidates, text, got: {error}; mend \
-                    the line"
-                ),
-            )
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            let error = "expected a JSON object, got another value; mend the line".to_owned();
+            return refuse(Value::Null, error);
+        }
+        let id = match serde_json::from_slice::<Identified>(bytes) {
+            Ok(found) => found.id,
+            Err(error) => {
+                return refuse(Value::Null, format!("id: {error}; give every line one of its own"))
+            }
+        };
+        let returns = id.is_string() || id.is_number() && stands_in(&id.to_string(), bytes);
+        if !returns {
+            let error = "id: expected a text or a number that comes back as it is written, got";
+            return refuse(Value::Null, format!("{error} {id}; give every line one"));
+        }
+        serde_json::from_slice(bytes).or_else(|error| {
+            let keys = "id, task, history, profile, candidates, text";
+            refuse(id, format!("expected {keys}, got: {error}; mend the line"))
         })
     }
+}
+
+/// Whether a number stands in a line with these very digits. One of more digits than 64 bits hold
+/// was read as another number, and would come back as that.
+fn stands_in(digits: &str, line: &[u8]) -> bool {
+    let part_of_number = |b: &u8| b.is_ascii_digit() || b".eE+-".contains(b);
+    line.windows(digits.len()).enumerate().any(|(at, part)| {
+        part == digits.as_bytes()
+            && !line.get(at + digits.len()).is_some_and(part_of_number)
+            && !line[..at].last().is_some_and(part_of_number)
+    })
 }
 
 /// Lines one after another; the last one may lack its end.
 pub struct RawLines {
     reader: BufReader<File>,
     shown: String,
+    longest: usize,
 }
 
 impl RawLines {
@@ -111,7 +140,7 @@ impl RawLines {
     pub fn open(path: &Path) -> Result<RawLines> {
         let shown = path.display().to_string();
         let file = File::open(path).map_err(|error| refuse_file(&shown, &error.to_string()))?;
-        Ok(RawLines { reader: BufReader::new(file), shown })
+        Ok(RawLines { reader: BufReader::new(file), shown, longest: LONGEST_LINE })
     }
 
     /// Standard input. Nobody else may read it: what is read ahead stays here.
@@ -120,12 +149,23 @@ impl RawLines {
         Ok(RawLines {
             reader: BufReader::new(File::from(input)),
             shown: "standard input".to_owned(),
+            longest: LONGEST_LINE,
         })
+    }
+
+    /// The same lines, of which none may have more than `bytes`; [`LONGEST_LINE`] otherwise.
+    pub fn at_most(self, bytes: usize) -> RawLines {
+        RawLines { longest: bytes, ..self }
+    }
+
+    /// Bytes of a line at most.
+    pub fn longest(&self) -> usize {
+        self.longest
     }
 
     /// The next line; may wait for it.
     pub fn read(&mut self) -> Result<Option<RawLine>> {
-        read(&mut self.reader, LONGEST_LINE)
+        read(&mut self.reader, self.longest)
             .with_context(|| format!("setting `prompts`: {}", self.shown))
     }
 
@@ -144,8 +184,10 @@ fn read(reader: &mut impl BufRead, longest: usize) -> io::Result<Option<RawLine>
         line.pop();
     } else if line.len() > longest {
         reader.skip_until(b'\n')?;
-        return Ok(Some(RawLine::TooLong));
+        return Ok(Some(RawLine::TooLong(longest)));
     }
+    // It was read into twice the room at times, and may wait for long.
+    line.shrink_to_fit();
     Ok(Some(RawLine::Bytes(line)))
 }
 
@@ -157,9 +199,9 @@ pub fn refuse_file(path: &str, got: &str) -> anyhow::Error {
     ))
 }
 
-/// The ids of a file's prompts, null where a line has none.
-pub fn ids(path: &Path) -> Result<impl Iterator<Item = Result<Value>>> {
-    let mut lines = RawLines::open(path)?;
+/// The ids of a file's prompts, null where a line of at most `longest` bytes has none.
+pub fn ids(path: &Path, longest: usize) -> Result<impl Iterator<Item = Result<Value>>> {
+    let mut lines = RawLines::open(path)?.at_most(longest);
     Ok(std::iter::from_fn(move || {
         let line = lines.read().transpose()?;
         Some(line.map(|line| line.parse().map_or_else(|refused| refused.id, |line| line.id)))
@@ -221,7 +263,6 @@ pub fn ask(recommender: &Recommender, line: &RawLine, task: Family) -> Labelled 
 /// The task and the question of a line.
 fn question(line: Line, usual: Family) -> Result<(String, Question)> {
     let Line { id: _, task, history, profile, candidates, text } = line;
-    let candidates = candidates.map(|values| names("candidates", values)).transpose()?;
     match (history, text) {
         (Some(history), None) => {
             let task = task.unwrap_or_else(|| usual.to_string());
@@ -230,7 +271,6 @@ fn question(line: Line, usual: Family) -> Result<(String, Question)> {
                     "task: expected sequential beside a history, got {task}; ask for it by a text"
                 )));
             }
-            let history = names("history", history)?;
             let profile = profile_of(profile.unwrap_or_default())?;
             Ok((task, Question::History { history, profile, candidates }))
         }
@@ -250,11 +290,6 @@ fn question(line: Line, usual: Family) -> Result<(String, Question)> {
     }
 }
 
-fn names(what: &str, values: Vec<Value>) -> Result<Vec<Name>> {
-    let names = values.into_iter().map(Name::try_from).collect::<Result<_>>();
-    names.with_context(|| what.to_owned())
-}
-
 /// What a profile says, as users' attributes say it; a list gives several values of one name (R6).
 fn profile_of(profile: Map<String, Value>) -> Result<Vec<(String, String)>> {
     let mut pairs = Vec::new();
@@ -263,6 +298,12 @@ fn profile_of(profile: Map<String, Value>) -> Result<Vec<(String, String)>> {
             Value::Array(values) => values,
             one => vec![one],
         };
+        if pairs.len() + values.len() > MOST_VALUES {
+            return Err(Fault::Data.error(format!(
+                "profile: {name}: expected at most {MOST_VALUES} values in all, got more; no row \
+                 has room for them"
+            )));
+        }
         for value in values {
             if value.is_array() || value.is_object() {
                 return Err(Fault::Data.error(format!(
@@ -361,6 +402,11 @@ mod tests {
             ("[1]", Value::Null, "another value"),
             ("{\"text\": \"x\"}", Value::Null, "id: expected"),
             ("{\"id\": [1]}", Value::Null, "got [1]"),
+            ("{\"id\": 18446744073709551616}", Value::Null, "as it is written"),
+            ("{\"id\": 0.1234567890123456789}", Value::Null, "as it is written"),
+            ("{\"id\": 1e2}", Value::Null, "as it is written"),
+            ("{\"id\": 1, \"id\": 2}", Value::Null, "duplicate"),
+            ("{\"id\": 7, \"history\": [[]]}", 7.into(), "title of an item"),
             ("{\"id\": \"a\", \"histroy\": []}", "a".into(), "histroy"),
             ("{\"id\": 7, \"history\": 3}", 7.into(), "sequence"),
             ("\u{0}", Value::Null, "JSON object"),
@@ -368,6 +414,10 @@ mod tests {
             let refused = parse(line).unwrap_err();
             assert_eq!(refused.id, id, "{line}");
             assert!(refused.error.contains(words), "{line}: {}", refused.error);
+        }
+        for id in ["2.5", "-7", "18446744073709551615", "\"\\u001b\""] {
+            let line = parse(&format!("{{\"text\": \"x\", \"id\": {id}}}")).unwrap();
+            assert_eq!(line.id, serde_json::from_str::<Value>(id).unwrap());
         }
         assert!(RawLine::Bytes(vec![0xff, 0xfe]).parse().is_err());
         assert_eq!(
@@ -383,9 +433,9 @@ mod tests {
         while let Some(line) = read(&mut input, 5).unwrap() {
             lines.push(match line {
                 RawLine::Bytes(bytes) => String::from_utf8(bytes).unwrap(),
-                RawLine::TooLong => "too long".to_owned(),
+                RawLine::TooLong(most) => format!("more than {most}"),
             });
         }
-        assert_eq!(lines, ["12345", "too long", "1", "last"]);
+        assert_eq!(lines, ["12345", "more than 5", "1", "last"]);
     }
 }

@@ -4,6 +4,7 @@
 use super::answer::Answered;
 use super::job::Job;
 use super::line::{self, Labelled};
+use crate::base::text::visible_json;
 use crate::base::{write_atomically, Fault};
 use crate::data::Dataset;
 use anyhow::{Context, Result};
@@ -150,12 +151,14 @@ impl Output {
         let pairs = || questions.iter().zip(answers);
         if let Some(trace) = &mut self.trace {
             for (question, answered) in pairs() {
-                writeln!(trace, "{}", line::trace(dataset, question, answered))?;
+                let line = line::trace(dataset, question, answered).to_string();
+                writeln!(trace, "{}", visible_json(&line))?;
             }
             trace.flush()?;
         }
         for (question, answered) in pairs() {
-            writeln!(self.out, "{}", line::answer(dataset, question, answered))?;
+            let line = line::answer(dataset, question, answered).to_string();
+            writeln!(self.out, "{}", visible_json(&line))?;
             self.out.flush()?;
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use super::open::Recommender;
 use super::settings::{Constrain, Mode, Segment};
+use crate::base::text::shortened;
 use crate::base::Fault;
 use crate::data::catalogue::cleaned;
 use crate::data::names::Name;
@@ -9,6 +10,9 @@ use crate::data::task::{Shopper, Split};
 use crate::data::{Sample, Trie};
 use crate::decode::Blanks;
 use anyhow::{Context, Result};
+
+/// Bytes of a refusal at most, or little more: what it quotes may be of any length.
+const LONGEST_REFUSAL: usize = 1000;
 
 /// A question to a [`Recommender`].
 #[derive(Clone, Debug, PartialEq)]
@@ -77,8 +81,10 @@ pub(super) enum Rows {
 }
 
 impl Asked {
-    /// A question that cannot be asked; its answer says why.
+    /// A question that cannot be asked; its answer says why, with the middle of a long quotation
+    /// left out.
     pub fn refused(why: String) -> Asked {
+        let why = shortened(&why, LONGEST_REFUSAL).into_owned();
         Asked { template: None, target: None, rows: Rows::Refused(why) }
     }
 }

@@ -2,14 +2,27 @@
 
 use super::line::{RawLine, RawLines};
 use anyhow::Result;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError};
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a signal may go unnoticed while nothing comes.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How much of an input is held at once, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Lines of a group.
+    pub lines: usize,
+    /// Bytes of all lines that were read and are not answered yet: at least those of two of the
+    /// longest lines.
+    pub bytes: usize,
+    /// How long the first line of a group waits for the others.
+    pub wait: Duration,
+}
 
 /// Groups of lines. After a signal no further line is taken from the input; those that were are
 /// still given out.
@@ -18,22 +31,55 @@ pub struct Queue {
     /// The reader waits for input and holds no whole line: all that it sent before is in the
     /// channel.
     idle: Arc<AtomicBool>,
-    most: usize,
-    wait: Duration,
+    limits: Limits,
+    held: Arc<Held>,
+    /// Bytes of the group that was given out last.
+    given: Cell<usize>,
     /// Whether somebody asked us to stop.
     stop: fn() -> bool,
 }
 
+/// Bytes of lines between the input and their answers.
+#[derive(Default)]
+struct Held {
+    bytes: Mutex<usize>,
+    /// Some were given back.
+    room: Condvar,
+}
+
+impl Held {
+    fn bytes(&self) -> MutexGuard<'_, usize> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is room for `more` below `most`.
+    fn wait_for(&self, more: usize, most: usize) {
+        let full = |bytes: &mut usize| *bytes > 0 && *bytes + more > most;
+        drop(self.room.wait_while(self.bytes(), full));
+    }
+
+    fn take(&self, bytes: usize) {
+        *self.bytes() += bytes;
+    }
+
+    fn give_back(&self, bytes: usize) {
+        *self.bytes() -= bytes;
+        self.room.notify_all();
+    }
+}
+
 impl Queue {
-    /// Reads on from now. A group has at most `most` lines; its first line waits at most `wait` for
-    /// the others.
-    pub fn start(mut input: RawLines, most: usize, wait: Duration, stop: fn() -> bool) -> Queue {
-        // Bounded, so that a host that is faster than the model feels it.
-        let (sender, lines) = sync_channel(most);
+    /// Reads on from now, within `limits`: what comes faster than it is answered stays with the
+    /// host, which feels it.
+    pub fn start(mut input: RawLines, limits: Limits, stop: fn() -> bool) -> Queue {
+        let (sender, lines) = sync_channel(limits.lines);
         let idle = Arc::new(AtomicBool::new(false));
-        let waits = idle.clone();
-        // The thread may be left behind in a read when the process ends: it holds nothing.
+        let held = Arc::new(Held::default());
+        let (waits, holds) = (idle.clone(), held.clone());
+        // The thread may be left behind in a read or a wait when the process ends: nobody misses
+        // what it holds.
         thread::spawn(move || loop {
+            holds.wait_for(input.longest(), limits.bytes);
             if !input.is_ready() {
                 if stop() {
                     return;
@@ -43,17 +89,19 @@ impl Queue {
             let line = input.read().transpose();
             waits.store(false, Ordering::Release);
             let Some(line) = line else { return };
+            holds.take(line.as_ref().map_or(0, RawLine::held));
             let failed = line.is_err();
             if sender.send(line).is_err() || failed {
                 return;
             }
         });
-        Queue { lines, idle, most, wait, stop }
+        Queue { lines, idle, limits, held, given: Cell::new(0), stop }
     }
 
-    /// The next group; waits for its first line. `None` at the end of the input, or after a signal
-    /// when all that was read has been given out.
+    /// The next group; waits for its first line, and takes the one before for answered. `None` at
+    /// the end of the input, or after a signal when all that was read has been given out.
     pub fn next(&self) -> Result<Option<Vec<RawLine>>> {
+        self.held.give_back(self.given.take());
         let mut group = Vec::new();
         loop {
             match self.lines.recv_timeout(PAUSE) {
@@ -72,14 +120,21 @@ impl Queue {
             }
             break;
         }
-        let until = Instant::now() + self.wait;
-        while group.len() < self.most {
+        let until = Instant::now() + self.limits.wait;
+        let mut bytes: usize = group.iter().map(RawLine::held).sum();
+        // Of long lines half of what may be held: the reader has room for the others meanwhile.
+        while group.len() < self.limits.lines && bytes <= self.limits.bytes / 2 {
             match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(line) => group.push(line?),
+                Ok(line) => {
+                    let line = line?;
+                    bytes += line.held();
+                    group.push(line);
+                }
                 // At the end of the input this group is the last.
                 Err(_) => break,
             }
         }
+        self.given.set(bytes);
         Ok(Some(group))
     }
 }

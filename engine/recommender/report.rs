@@ -1,6 +1,7 @@
 //! What predictions are worth: metrics of a file of answers, without model and chip.
 
 use super::predictions::Side;
+use crate::base::text::visible_json;
 use crate::base::{write_atomically, Fault};
 use crate::data::Dataset;
 use crate::eval::bootstrap::Bootstrap;
@@ -243,6 +244,7 @@ impl Judged {
         })?;
         let report = &self.report;
         let json = serde_json::to_string_pretty(report).context("report.json")? + "\n";
+        let json = visible_json(&json).into_owned();
         let (page, plain) = (html::page(report, self.curve.as_ref()), markdown::report(report));
         for (name, text) in [("report.json", json), ("report.md", plain), ("report.html", page)] {
             write_atomically(&folder.join(name), |file| Ok(file.write_all(text.as_bytes())?))

@@ -2,7 +2,9 @@
 //! ended.
 
 use crate::shop::Shop;
+use serde_json::Value;
 use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -148,4 +150,143 @@ fn control_characters_reach_no_terminal() {
     let words = error(&output);
     assert!(words.contains("\\u{1b}[31mred\\u{7}\\u{9b}"), "{words}");
     assert!(!words.trim_end().contains(char::is_control), "{words:?}");
+}
+
+/// What a terminal or a browser would do rather than show, in every spelling that a report has to
+/// carry: an escape, both sets of control characters, a turned direction, a tag, a cell's end.
+const HOSTILE: &str = "\u{1b}[31m\u{7}\u{7f}\u{9b}1m\u{202e}|`<script>x</script>\n# *top*";
+
+fn is_obeyed(c: char) -> bool {
+    (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}')
+}
+
+#[test]
+fn reports_show_what_they_quote() {
+    let shop = shop();
+    let line = serde_json::json!({
+        "id": "alice", "task": "sequential", "template": HOSTILE,
+        "items": [{"item": HOSTILE, "title": HOSTILE, "score": -1.0, "valid": false}],
+    });
+    let name = "\u{1b}[31m<b>|`.jsonl";
+    shop.put(name, format!("{line}\n"));
+    let side = serde_json::json!({ "limit": HOSTILE, HOSTILE: [HOSTILE] });
+    shop.put(&format!("{name}.settings.json"), side.to_string());
+    let words = format!("eval {name} --data shop.bin --resamples 2 --report report");
+    let output = engine(shop, &words).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", error(&output));
+    let told = String::from_utf8(output.stdout.clone()).unwrap();
+    let read = |name: &str| std::fs::read_to_string(shop.path("report").join(name)).unwrap();
+    let (plain, page, json) = (read("report.md"), read("report.html"), read("report.json"));
+    for text in [&told, &error(&output), &plain, &page, &json] {
+        assert!(!text.contains(is_obeyed), "{text:?}");
+    }
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(report["groups"][0]["template"], HOSTILE);
+    assert_eq!(report["settings"], side);
+    assert!(!page.contains("<script") && !page.contains("<b>"), "{page}");
+    for text in [told, plain] {
+        assert!(!text.replace("\\<", "").contains('<'), "{text}");
+        // A row of a table has as many cells as its head, and no quotation begins a line.
+        let cells = |line: &str| line.replace("\\|", "").matches('|').count();
+        for table in text.split("\n\n").filter(|part| part.starts_with('|')) {
+            let head = cells(table.lines().next().unwrap());
+            assert!(table.lines().all(|line| cells(line) == head), "{table}");
+        }
+        assert!(!text.lines().any(|line| line.starts_with("# *")), "{text}");
+    }
+}
+
+/// JSON that a terminal may have is the same JSON.
+#[test]
+fn control_characters_in_json_are_written_out() {
+    let shop = shop();
+    let prompt = serde_json::json!({"id": HOSTILE, "history": [HOSTILE]});
+    shop.put("hostile.jsonl", format!("{prompt}\n"));
+    let words = "--quiet decode --weights w --data shop.bin --prompts hostile.jsonl";
+    let output = engine(shop, words).output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(!told.contains(is_obeyed), "{told:?}");
+    let answer: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(answer["id"], HOSTILE);
+    assert!(answer["error"].as_str().unwrap().contains("item"), "{answer}");
+}
+
+/// Answers of a filter to `lines`, and the most memory that it had by then, in MB.
+fn filter(lines: impl ExactSizeIterator<Item = Vec<u8>> + Send + 'static) -> (Vec<Value>, u64) {
+    let words = "--quiet decode --weights w --data shop.bin --beams 2 --prompts -";
+    let mut child =
+        engine(shop(), words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut input, count) = (child.stdin.take().unwrap(), lines.len());
+    let feeder = std::thread::spawn(move || {
+        for line in lines {
+            input.write_all(&line).unwrap();
+            input.write_all(b"\n").unwrap();
+        }
+        input
+    });
+    let answers = BufReader::new(child.stdout.take().unwrap()).lines().take(count);
+    let answers = answers.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    drop(feeder.join().unwrap());
+    assert!(child.wait().unwrap().success());
+    (answers, peak / 1000)
+}
+
+/// What a host sends, however much and of whatever kind, stays within what `--help` says.
+#[test]
+fn a_filters_memory_is_bounded_whatever_comes() {
+    let (_, base) = filter(std::iter::once(br#"{"id":1,"history":[10]}"#.to_vec()));
+    let filled = |begin: &'static str, part: &'static str, bytes: usize, end: &'static str| {
+        let line = format!("{begin}{}{end}", part.repeat(bytes / part.len())).into_bytes();
+        move |count: usize| std::iter::repeat_n(line, count)
+    };
+    let mib = 1 << 20;
+    let near = mib - 100;
+    for (name, lines, words) in [
+        (
+            "too long",
+            filled("{\"id\":1,\"history\":[\"", "x", 15 * mib, "\"]}")(40),
+            "at most 1048576",
+        ),
+        ("a name", filled("{\"id\":1,\"history\":[\"", "x", near, "\"]}")(100), "item: "),
+        ("names", filled("{\"id\":1,\"history\":[", "1,", near, "1]}")(20), "item: 1"),
+        ("known names", filled("{\"id\":1,\"history\":[", "10,", near, "10]}")(20), ""),
+        (
+            "candidates",
+            filled("{\"id\":1,\"history\":[10],\"candidates\":[", "10,", near, "9]}")(20),
+            "",
+        ),
+        (
+            "a profile",
+            filled("{\"id\":1,\"history\":[10],\"profile\":{\"a\":[", "[],", near, "1]}}")(20),
+            "profile: a",
+        ),
+        (
+            "values",
+            filled("{\"id\":1,\"history\":[10],\"profile\":{\"a\":[", "1,", near, "1]}}")(20),
+            "profile: a",
+        ),
+        (
+            "a value",
+            filled("{\"id\":1,\"history\":[10],\"profile\":{\"a\":\"", "x ", near, "\"}}")(20),
+            "profile: expected at most",
+        ),
+        ("a key", filled("{\"id\":1,\"", "k", near, "\":1}")(100), "unknown field"),
+        ("an id", filled("{\"history\":[10],\"id\":\"", "i", near, "\"}")(100), ""),
+        ("a text", filled("{\"id\":1,\"text\":\"[MASK]", "some words ", near, "\"}")(20), "text: "),
+        ("brackets", filled("", "[", near, "")(100), "JSON"),
+    ] {
+        let sent = lines.len();
+        let (answers, peak) = filter(lines);
+        println!("{name}: {peak} MB, {base} MB idle");
+        assert_eq!(answers.len(), sent, "{name}");
+        for answer in &answers {
+            let error = answer["error"].as_str().unwrap_or_default();
+            assert!(error.contains(words) && error.len() < 1100, "{name}: {error}");
+            assert_eq!(error.is_empty(), words.is_empty(), "{name}: {error}");
+        }
+        assert!(peak < base + 100, "{name}: {peak} MB, {base} MB idle");
+    }
 }

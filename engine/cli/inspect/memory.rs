@@ -1,6 +1,6 @@
 //! The memory plan of a run as a table, and the flags that decide it.
 
-use super::super::word::word;
+use super::super::word::{size, word};
 use super::kinds::Base;
 use super::sheet::{bytes, Cell, Sheet};
 use crate::base::text::{amount, grouped};
@@ -80,27 +80,6 @@ pub struct PlanFlags {
     /// Memory that there is: 80G is 80·10⁹ bytes, 80Gi is 80·2³⁰
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub limit: Option<u64>,
-}
-
-/// The bytes that "80G", "512Mi" or "1000" name.
-fn size(text: &str) -> std::result::Result<u64, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let factor = match text[digits..].trim_end_matches(['b', 'B']) {
-        "" => 1.0,
-        "k" | "K" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "Ki" => 1024.0,
-        "Mi" => 1048576.0,
-        "Gi" => 1073741824.0,
-        "Ti" => 1099511627776.0,
-        _ => return Err(format!("expected a size such as 80G or 80Gi, got {text}")),
-    };
-    match text[..digits].parse::<f64>() {
-        Ok(number) if number > 0.0 && number * factor < 1e18 => Ok((number * factor) as u64),
-        _ => Err(format!("expected a size such as 80G or 80Gi, got {text}")),
-    }
 }
 
 impl PlanFlags {
@@ -318,23 +297,6 @@ fn most(fits: impl Fn(usize) -> bool) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_read() {
-        for (text, bytes) in [
-            ("80G", Some(80_000_000_000)),
-            ("80GB", Some(80_000_000_000)),
-            ("80Gi", Some(85_899_345_920)),
-            ("1.5k", Some(1500)),
-            ("7", Some(7)),
-            ("G", None),
-            ("80X", None),
-            ("0", None),
-            ("-1G", None),
-        ] {
-            assert_eq!(size(text).ok(), bytes, "{text}");
-        }
-    }
 
     #[test]
     fn the_largest_that_fits_is_found() {

@@ -67,7 +67,7 @@ pub fn run(args: &Inspect, global: &Global) -> Result<()> {
         sheet.part("memory", args.flags.plan(&base, place, plan == "train")?);
     }
     match args.json {
-        true => say::exactly(&(serde_json::to_string_pretty(&sheet.json())? + "\n")),
+        true => say::json(&(serde_json::to_string_pretty(&sheet.json())? + "\n")),
         false => say::result(&sheet.text()),
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Facts for people and for programs: an aligned table, or the same as one JSON object.
 
-use crate::base::text::{amount, grouped};
+use crate::base::text::{amount, grouped, one_line};
 use serde_json::{Map, Value};
 use std::fmt::{Display, Write as _};
 
@@ -84,6 +84,7 @@ impl Sheet {
         for entry in &self.0 {
             match entry {
                 Entry::Fact { name, words, .. } => {
+                    let words = one_line(words);
                     writeln!(text, "{name:<width$}  {words}").expect("a String takes all");
                 }
                 Entry::Table { columns, rows, .. } => text += &table(columns, rows),
