@@ -343,8 +343,8 @@ impl<'a> Product<'a> {
         in_place.unwrap_or_else(|| a.widened(&stretch.depth, rows, room))
     }
 
-    // Called once a tile, with what its caller holds in registers: a struct would only be filled and
-    // taken apart again.
+    // Called once a tile, with what its caller holds in registers: a struct would only be filled
+    // and taken apart again.
     #[allow(clippy::too_many_arguments)]
     #[inline(always)]
     fn call(
