@@ -3,6 +3,7 @@
 mod atomic;
 mod dtype;
 mod fault;
+mod hash;
 pub mod host;
 pub mod named;
 mod rng;
@@ -13,6 +14,7 @@ pub mod text;
 pub use atomic::write_atomically;
 pub use dtype::Dtype;
 pub use fault::Fault;
+pub use hash::hashes;
 pub use rng::{Philox, Stream};
 pub use setting::name_settings;
 pub use shape::Shape;
