@@ -18,7 +18,8 @@ pub fn name_settings(message: &str, say: impl Fn(&str, Option<&str>) -> String) 
             None => (&inside[..end], None),
         };
         said.push_str(&rest[..at]);
-        match !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') {
+        let is_part = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        match !name.is_empty() && name.bytes().all(is_part) {
             true => said.push_str(&say(name, value)),
             false => said.push_str(&rest[at..at + MARK.len() + end + 1]),
         }
@@ -40,6 +41,7 @@ mod tests {
         for (message, said) in [
             ("raise setting `max-row`", "raise MAX-ROW"),
             ("setting `keep`, setting `device = cpu`; go on", "KEEP, DEVICE=cpu; go on"),
+            ("setting `beta1` and setting `1 2`", "BETA1 and setting `1 2`"),
             ("no list `items`", "no list `items`"),
             ("setting `Not one`, setting `batch`", "setting `Not one`, BATCH"),
             ("setting `open", "setting `open"),
