@@ -73,9 +73,7 @@ impl Default for Eval {
 pub fn run(args: &Eval) -> Result<()> {
     let judged = judge(&of_flags::<Judging>(args))?;
     say::result(&judged.tables());
-    for warning in &judged.report.warnings {
-        say::remark(&format!("warning: {warning}"));
-    }
+    judged.report.warnings.iter().for_each(say::warning);
     if let Some(folder) = &args.report {
         judged.save(folder)?;
         say::remark(&format!("report: {}", folder.join("report.html").display()));

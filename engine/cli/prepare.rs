@@ -54,16 +54,14 @@ pub fn run(args: &Prepare) -> Result<()> {
     }
     let counts = &prepared.counts;
     if counts.long_titles > 0 {
-        say::remark(&format!(
-            "warning: {} titles have more than 64 tokens; they are kept whole",
-            counts.long_titles
-        ));
+        let titles = counts.long_titles;
+        say::warning(format!("{titles} titles have more than 64 tokens; they are kept whole"));
     }
     if counts.named_by_id > 0 {
-        say::remark(&format!(
-            "warning: {} items have no title, category, brand or text_id; their text is their id, \
-             and ids may tell what comes next",
-            counts.named_by_id
+        let items = counts.named_by_id;
+        say::warning(format!(
+            "{items} items have no title, category, brand or text_id; their text is their id, and \
+             ids may tell what comes next"
         ));
     }
     say::result(&table(&args.out, &prepared, begin));

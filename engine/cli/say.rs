@@ -6,6 +6,7 @@
 //! [`unsaid`] is what [`super::exit`] asks when the verb is done.
 
 use crate::base::text::{visible, visible_json};
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Mutex, PoisonError};
 
@@ -16,6 +17,11 @@ static UNSAID: Mutex<Option<io::Error>> = Mutex::new(None);
 pub fn remark(words: &str) {
     // In one piece, so that lines of several threads stay whole. It may fail: see above.
     let _ = io::stderr().write_all(format!("{}\n", visible(words)).as_bytes());
+}
+
+/// What is no fault and still ought to be known, `--quiet` or not.
+pub fn warning(words: impl Display) {
+    remark(&format!("warning: {words}"));
 }
 
 /// A result for people, lines with their ends.
