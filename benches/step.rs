@@ -257,7 +257,7 @@ impl Bench {
         if let Some(lora) = model.lora() {
             let folder = self.folder.path().join("adapter");
             std::fs::create_dir_all(&folder)?;
-            model.save_adapter(&folder.join("adapter_model.safetensors"))?;
+            model.save_adapter(&folder.join("adapter_model.safetensors"), None)?;
             let config = adapter_config(lora, &self.weights.display().to_string(), &[]);
             std::fs::write(folder.join("adapter_config.json"), config.to_string())?;
             command.arg("--adapter").arg(&folder);

@@ -2,6 +2,7 @@
 
 use super::interrupt;
 use super::progress::Progress;
+use super::say;
 use super::settings::of_flags;
 use super::Global;
 use crate::base::Fault;
@@ -30,6 +31,7 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
         let linears = recommender.adapted();
         global.note(&format!("adapter: {}: {linears} linears adapted", adapter.display()));
     }
+    recommender.origin().other_base.iter().for_each(say::warning);
     interrupt::install();
     let unit = if args.prompts.is_some() { "prompts" } else { "users" };
     let mut watch = Shown { global, unit, bar: None };

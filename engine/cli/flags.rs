@@ -276,6 +276,7 @@ mod tests {
     use crate::cli::settings::of_flags;
     use crate::cli::{eval::Eval, init::Init};
     use crate::recommender::create::Creation;
+    use crate::recommender::identity::{BY_CONTENTS, NOTHING_TO_ANSWERS, NOTHING_TO_TRAINING};
     use crate::recommender::job::Job;
     use crate::recommender::report::Judging;
     use crate::recommender::{Learning, Settings};
@@ -303,6 +304,33 @@ mod tests {
         let creation: Creation = settings::<Init, _>("--model m --out o");
         let (model, out) = ("m".into(), "o".into());
         assert_eq!(creation, Creation { model, out, ..Creation::default() });
+    }
+
+    /// Every flag counts when a run is gone on with, or stands in a list of those that do not.
+    #[test]
+    fn whether_a_flag_decides_numbers_is_known() {
+        /// What is no setting of the work itself.
+        const OF_THE_PROCESS: [&str; 6] = ["resume", "config", "quiet", "verbose", "help", "force"];
+        let command = crate::cli::command();
+        for (verb, settings, idle) in [
+            ("train", serde_json::json!(Learning::default()), NOTHING_TO_TRAINING),
+            ("decode", serde_json::json!(Job::default()), NOTHING_TO_ANSWERS),
+        ] {
+            let verb = command.find_subcommand(verb).unwrap();
+            let all = verb.get_arguments().chain(command.get_arguments());
+            let flags: Vec<&str> = all.filter_map(|flag| flag.get_long()).collect();
+            let counts = |flag: &str| settings.get(flag).is_some();
+            for flag in flags.iter().filter(|flag| !counts(flag)) {
+                let named = [idle, BY_CONTENTS, &OF_THE_PROCESS].concat().contains(flag);
+                assert!(
+                    named,
+                    "{verb} --{flag}: does a number depend on it? say so in identity.rs"
+                );
+            }
+            for listed in idle {
+                assert!(flags.contains(listed), "{verb}: --{listed} is listed, but no flag");
+            }
+        }
     }
 
     #[test]

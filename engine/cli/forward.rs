@@ -56,6 +56,7 @@ pub fn run(args: &Forward, global: &Global) -> Result<()> {
     let rows = Rows { inputs: &args.inputs, outputs: &args.outputs, gradients: args.gradients };
     let done = forward(&source, &rows)?;
     global.note_device(&done.device);
+    done.other_base.iter().for_each(say::warning);
     if let Some(adapter) = &args.adapter {
         let linears = done.adapted;
         global.note(&format!("adapter: {}: {linears} linears adapted", adapter.display()));

@@ -41,6 +41,7 @@ pub fn run(args: &Merge, global: &Global) -> Result<()> {
     };
     let merged = merge(&source, &args.out, args.dtype)?;
     global.note_device(&merged.device);
+    merged.other_base.iter().for_each(say::warning);
     let (adapter, linears) = (args.adapter.display(), merged.adapted);
     global.note(&format!("adapter: {adapter}: {linears} linears adapted"));
     let (out, parameters) = (args.out.display(), merged.parameters);

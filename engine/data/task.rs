@@ -70,6 +70,8 @@ pub struct Tasks<'a> {
     builder: SampleBuilder<'a>,
     encoder: Encoder<'a>,
     forms: Vec<Form>,
+    /// The templates of `forms` in words.
+    wording: Vec<String>,
     /// By token id (R12).
     sentence_ends: Vec<bool>,
     /// Longest prompt text, the same for training and decoding.
@@ -122,12 +124,18 @@ impl<'a> Tasks<'a> {
             builder,
             encoder,
             forms,
+            wording: templates.iter().map(ToString::to_string).collect(),
             sentence_ends,
             limit,
             longest,
             behaviours,
             seed,
         })
+    }
+
+    /// Its templates in words: training draws among them, decoding asks with the first.
+    pub fn wording(&self) -> &[String] {
+        &self.wording
     }
 
     /// The maker of its rows.

@@ -8,6 +8,7 @@ use super::vocab::Special;
 use crate::base::Fault;
 use anyhow::{Context, Result};
 use serde::Deserialize;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -263,6 +264,26 @@ enum FormPart {
     Plain(Arc<[u32]>),
     Field(Field),
     Mask(u32),
+}
+
+/// Id, family and text as it was parsed: blanks that mean nothing are gone.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): ", self.id, self.family)?;
+        for (place, part) in self.parts.iter().enumerate() {
+            let blank = if place > 0 { " " } else { "" };
+            match part {
+                Part::Plain(text) => f.write_str(text)?,
+                Part::Field(field) => write!(f, "{blank}{{{}}}", word_of(&FIELDS, *field))?,
+                Part::Mask(level) => f.write_str(word_of(&MASKS, *level))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn word_of<T: Copy + PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
+    words.iter().find(|(_, known)| *known == value).expect("every value has its word").0
 }
 
 impl Template {

@@ -2,6 +2,7 @@
 //! `adapter_model.safetensors`.
 
 use super::config::LinearName;
+use super::contents::Contents;
 use super::lora::{module_name, peft_prefix, LoraConfig};
 use super::model::Model;
 use super::parameters::{Layout, Slot};
@@ -10,6 +11,9 @@ use crate::base::Fault;
 use anyhow::Result;
 use serde_json::{json, Value};
 use std::path::Path;
+
+/// Under which name an adapter's file remembers the hash of its base. PEFT reads past it.
+pub(super) const BASE: &str = "engine.base";
 
 /// An adapter folder that was opened but not yet attached to a model.
 pub struct Adapter {
@@ -33,6 +37,16 @@ impl Adapter {
         let config = parse(&json).map_err(|e| Fault::Model.wrap(e, path.display()))?;
         let tensors = Checkpoint::open_file(&folder.join("adapter_model.safetensors"))?;
         Ok(Adapter { config, place: folder.display().to_string(), tensors })
+    }
+
+    /// What it is; see [`Contents::of`].
+    pub fn contents(&self, threads: usize) -> Contents {
+        Contents::of(self.config.contents(), &self.tensors, threads)
+    }
+
+    /// The hash of the base that it was trained on, where whoever wrote it remembered.
+    pub fn base(&self) -> Option<&str> {
+        self.tensors.remark(BASE)
     }
 }
 

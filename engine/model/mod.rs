@@ -6,6 +6,7 @@
 
 mod adapter;
 pub mod config;
+mod contents;
 mod lora;
 #[allow(clippy::module_inception)] // the file is named for the type whose contract it is
 mod model;
@@ -19,6 +20,7 @@ mod weights;
 
 pub use adapter::{adapter_config, Adapter};
 pub use config::{Config, Family, LinearName, Positions, Rates, Residual};
+pub use contents::Contents;
 pub use lora::{peft_prefix, LoraConfig};
 pub use model::{Model, HEAD};
 pub use parameters::{Flat, Layout, Role, Slot, SlotRole, TensorSpec};

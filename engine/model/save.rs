@@ -1,5 +1,6 @@
 //! Writing safetensors, tensor by tensor, so that a file may be larger than memory.
 
+use super::adapter::BASE;
 use super::config::Family;
 use super::lora::{peft_prefix, LoraModule};
 use super::model::{Model, Parameter, HEAD};
@@ -26,10 +27,22 @@ pub struct Entry {
 pub fn write_safetensors(
     path: &Path,
     entries: &[Entry],
+    bytes: impl FnMut(usize) -> Result<Vec<u8>>,
+) -> Result<()> {
+    write_remarked(path, None, entries, bytes)
+}
+
+/// As [`write_safetensors`], with a remark in the file's `__metadata__`.
+fn write_remarked(
+    path: &Path,
+    remark: Option<(&str, &str)>,
+    entries: &[Entry],
     mut bytes: impl FnMut(usize) -> Result<Vec<u8>>,
 ) -> Result<()> {
     let mut header = Map::new();
-    header.insert("__metadata__".into(), json!({"format": "pt"}));
+    let remarks = [("format", "pt")].into_iter().chain(remark);
+    let remarks = remarks.map(|(name, words)| (name.to_owned(), words.into()));
+    header.insert("__metadata__".into(), Value::Object(remarks.collect()));
     let mut offset = 0;
     for entry in entries {
         let size = entry.shape.count() * entry.dtype.size();
@@ -117,8 +130,9 @@ impl Model {
     }
 
     /// Writes `adapter_model.safetensors`, all that is trained, under the names that PEFT gives it
-    /// on disk, as f32. Refuses a model without an adapter.
-    pub fn save_adapter(&self, path: &Path) -> Result<()> {
+    /// on disk, as f32, and remembers the hash of its base in it. Refuses a model without an
+    /// adapter.
+    pub fn save_adapter(&self, path: &Path, base: Option<&str>) -> Result<()> {
         if self.lora().is_none() {
             return Err(
                 Fault::Usage.error("adapter: the model has none; train with setting `tune = lora`")
@@ -138,7 +152,7 @@ impl Model {
                 dtype: Dtype::F32,
             })
             .collect();
-        write_safetensors(path, &entries, |i| {
+        write_remarked(path, base.map(|hash| (BASE, hash)), &entries, |i| {
             let values = self.device.download_f32(self.values().view(&self.layout().slots()[i]))?;
             Ok(encode(&values, Dtype::F32))
         })

@@ -31,7 +31,6 @@ impl Model {
                 are masters then"
             )));
         }
-        checkpoint.discard(|name| name.ends_with("rotary_emb.inv_freq"));
         let mut layout = Layout::default();
         let mut starts: Vec<(Slot, Vec<f32>)> = Vec::new();
         let mut words = None;

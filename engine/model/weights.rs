@@ -6,10 +6,13 @@ use crate::device::{Device, Tensor};
 use anyhow::Result;
 use memmap2::Mmap;
 use safetensors::SafeTensors;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// What the names of buffers end with that the original computes anew, whatever a file says.
+const RECOMPUTED: &str = "rotary_emb.inv_freq";
 
 /// The tensors of one or several safetensors files by name. [`Checkpoint::take`] hands each out
 /// once; [`Checkpoint::finish`] refuses leftovers.
@@ -17,6 +20,7 @@ pub struct Checkpoint {
     place: String,
     files: Vec<Arc<Mmap>>,
     entries: BTreeMap<String, Entry>,
+    remarks: HashMap<String, String>,
 }
 
 struct Entry {
@@ -62,6 +66,7 @@ impl Checkpoint {
             place: place.display().to_string(),
             files: Vec::new(),
             entries: BTreeMap::new(),
+            remarks: HashMap::new(),
         }
     }
 
@@ -82,6 +87,7 @@ impl Checkpoint {
                 map.len()
             ))
         })?;
+        self.remarks.extend(metadata.metadata().clone().unwrap_or_default());
         let data = header + 8;
         for (name, info) in metadata.tensors() {
             let range = (data + info.data_offsets.0, data + info.data_offsets.1);
@@ -96,6 +102,9 @@ impl Checkpoint {
                 return Err(refuse(format!(
                     "tensor {name:?}: expected a name of printable characters"
                 )));
+            }
+            if name.ends_with(RECOMPUTED) {
+                continue;
             }
             let name = name.strip_prefix("glm.").unwrap_or(&name).to_owned();
             let entry =
@@ -127,6 +136,21 @@ impl Checkpoint {
     /// Names not yet taken, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
+    }
+
+    /// What its files say beside the tensors, in their `__metadata__`.
+    pub fn remark(&self, name: &str) -> Option<&str> {
+        self.remarks.get(name).map(String::as_str)
+    }
+
+    /// Name, type, dimensions and bytes of every tensor that has not been taken, sorted by name.
+    pub(super) fn stored(
+        &self,
+    ) -> impl Iterator<Item = (&str, safetensors::Dtype, &[usize], &[u8])> {
+        self.entries.iter().map(|(name, entry)| {
+            let bytes = &entry.file[entry.range.0..entry.range.1];
+            (name.as_str(), entry.dtype, entry.dims.as_slice(), bytes)
+        })
     }
 
     /// Dimensions of a tensor that has not been taken.
@@ -178,11 +202,6 @@ impl Checkpoint {
             )));
         }
         Ok(Stored { name: name.to_owned(), dtype, shape, file: entry.file, range: entry.range })
-    }
-
-    /// Drops tensors that the original ignores as well (recomputed buffers).
-    pub fn discard(&mut self, unwanted: impl Fn(&str) -> bool) {
-        self.entries.retain(|name, _| !unwanted(name));
     }
 
     /// Refuses tensors that nobody took: a checkpoint of another model must not load in part.

@@ -2,6 +2,7 @@
 //! an earlier run stopped.
 
 use super::answer::{Answer, Answered};
+use super::identity::Identity;
 use super::job::Job;
 use super::line::{self, Labelled, RawLines};
 use super::open::Recommender;
@@ -79,10 +80,7 @@ pub fn run(
     };
     let side = Side {
         decode: Job { settings: recommender.settings().clone(), ..job.clone() },
-        data_hash: dataset.hash(),
-        device: recommender.model().device.name().to_owned(),
-        engine: env!("CARGO_PKG_VERSION").to_owned(),
-        prompts_hash,
+        identity: Identity::of_answers(recommender, job, prompts_hash)?,
     };
     let ids: Box<dyn Iterator<Item = Result<Value>>> = match &source {
         Source::Users(users) => {

@@ -1,8 +1,10 @@
 //! Learning: a data set and a checkpoint become a run.
 
 use super::budget::{training, Beams, Budget, VALIDATION_GROUP};
+use super::identity::Identity;
 use super::learning::Learning;
 use super::run::Run;
+use super::source::Loaded;
 use crate::base::Fault;
 use crate::data::rules::Purpose;
 use crate::data::task::{examples_of_step, sampled_users, Mix, Split, Tasks};
@@ -83,7 +85,7 @@ pub fn learn(settings: &Learning, resume: bool, watch: &mut dyn Watch) -> Result
     let storage = settings.source().storage(&tune);
     let settings = &Learning { dtype: Some(storage), ..settings.clone() };
     let source = settings.source();
-    let (mut model, _) = source.load(&tune)?;
+    let Loaded { mut model, origin, .. } = source.load(&tune)?;
     let dataset = Dataset::open(&settings.data)?;
     source.check(&model, &dataset)?;
     let run = match &settings.out {
@@ -91,7 +93,8 @@ pub fn learn(settings: &Learning, resume: bool, watch: &mut dyn Watch) -> Result
         None => Run::free(&dataset, settings.tune),
     };
     let shown = || run.folder().display().to_string();
-    if !resume && !train::checkpoint::list(run.folder())?.is_empty() {
+    let begun = !train::checkpoint::list(run.folder())?.is_empty();
+    if begun && !resume {
         return Err(Fault::Usage.error(format!(
             "setting `out`: {}: expected a new run, got one with checkpoints; add setting `resume` \
             or choose another \
@@ -115,7 +118,13 @@ pub fn learn(settings: &Learning, resume: bool, watch: &mut dyn Watch) -> Result
     let rates = Rates::of(&tune, &model.config, settings.dropout, settings.attention_dropout);
     let rows = settings.batch_rows.min(settings.batch * tasks.builder().options().max_row);
     let step_of = |keep: Keep| training(keep, rows, rates, settings.lora_dropout);
-    let resolved = settings.resolved()?;
+    let identity = Identity::of_training(settings, rates, &origin, &dataset, &tasks)?;
+    match resume {
+        false => run.begin(&identity)?,
+        true if begun => run.expect(&identity)?,
+        // With nothing to go on from: `train` says so.
+        true => {}
+    }
     let loop_settings = train::Settings {
         run: run.folder().to_owned(),
         seed,
@@ -129,7 +138,6 @@ pub fn learn(settings: &Learning, resume: bool, watch: &mut dyn Watch) -> Result
         checkpoint_every: settings.checkpoint_every,
         keep_checkpoints: settings.keep_checkpoints,
         max_seconds: 60.0 * settings.max_minutes,
-        fingerprint: crc32fast::hash(format!("{resolved}{}", dataset.hash()).as_bytes()),
     };
     watch.begun(&Begun {
         run: run.folder().to_owned(),
@@ -142,7 +150,9 @@ pub fn learn(settings: &Learning, resume: bool, watch: &mut dyn Watch) -> Result
     });
     let mut batches = |step: u64| step_batches(settings, &tasks, &learners, &mix, step);
     let mut validate = |_: u64, model: &Model| validation.score(model, &tasks, &dataset);
-    let mut publish = |model: &Model, state: &State| run.publish(settings, model, &dataset, state);
+    let mut publish = |model: &Model, state: &State| {
+        run.publish(settings, model, &origin.weights, &dataset, state)
+    };
     let watch = std::cell::RefCell::new(watch);
     let mut hooks = Hooks {
         batches: &mut batches,

@@ -1,6 +1,6 @@
 //! A base and its adapter become one checkpoint: W' = W + scale·B·A in f32, rounded once.
 
-use super::source::{Source, Storage};
+use super::source::{Loaded, OtherBase, Source, Storage};
 use super::weights::find_weights;
 use crate::base::{write_atomically, Fault};
 use crate::model::Tune;
@@ -15,6 +15,8 @@ pub struct Merged {
     pub device: String,
     /// Linears that the adapter adapted.
     pub adapted: usize,
+    /// That the adapter was trained on another base, where it remembers.
+    pub other_base: Option<OtherBase>,
     /// Numbers of the model.
     pub parameters: usize,
 }
@@ -33,7 +35,7 @@ pub fn merge(source: &Source, out: &Path, dtype: Storage) -> Result<Merged> {
         )));
     }
     let source = Source { weights: base.clone(), ..source.clone() };
-    let (model, adapted) = source.load(&Tune::Nothing)?;
+    let Loaded { model, adapted, origin } = source.load(&Tune::Nothing)?;
     std::fs::create_dir_all(out).with_context(|| format!("setting `out`: {}", out.display()))?;
     let text = std::fs::read_to_string(base.join("config.json"))?;
     let mut config: serde_json::Value = serde_json::from_str(&text)?;
@@ -49,6 +51,7 @@ pub fn merge(source: &Source, out: &Path, dtype: Storage) -> Result<Merged> {
     Ok(Merged {
         device: model.device.name().to_owned(),
         adapted,
+        other_base: origin.other_base,
         parameters: model.config.parameters(),
     })
 }

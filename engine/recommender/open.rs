@@ -2,6 +2,7 @@
 
 use super::budget::Budget;
 use super::settings::Settings;
+use super::source::{Loaded, Origin};
 use crate::base::Fault;
 use crate::data::rules::Purpose;
 use crate::data::task::Tasks;
@@ -48,6 +49,7 @@ pub struct Recommender {
     pub(super) settings: Settings,
     pub(super) model: Model,
     adapted: usize,
+    origin: Origin,
     pub(super) budget: Budget,
     shop: Shop,
 }
@@ -65,7 +67,7 @@ impl Recommender {
         }
         let mut settings = settings.clone();
         settings.source.dtype = Some(settings.source.storage(&Tune::Nothing));
-        let (model, adapted) = settings.source.load(&Tune::Nothing)?;
+        let Loaded { model, adapted, origin } = settings.source.load(&Tune::Nothing)?;
         let dataset = Dataset::open(&settings.data)?;
         settings.source.check(&model, &dataset)?;
         let (positions, seed) = (model.config.max_positions, settings.source.seed);
@@ -76,7 +78,7 @@ impl Recommender {
         })?;
         let adapter = |lora: &LoraConfig| Tune::Lora { config: lora.clone(), positions: false };
         let budget = Budget::of(&model, &model.lora().map_or(Tune::Nothing, adapter))?;
-        Ok(Recommender { settings, model, adapted, budget, shop })
+        Ok(Recommender { settings, model, adapted, origin, budget, shop })
     }
 
     /// What it was opened with; the storage of weights and activations is decided there.
@@ -97,6 +99,11 @@ impl Recommender {
     /// Linears that the adapter adapts; 0 without one.
     pub fn adapted(&self) -> usize {
         self.adapted
+    }
+
+    /// What the model was made of, and whether the adapter was trained on other weights.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// What the memory plan knows of this model on this device.

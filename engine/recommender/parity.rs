@@ -1,7 +1,7 @@
 //! Parity: given rows through the model, every hidden state into a file, to compare with other
 //! implementations.
 
-use super::source::Source;
+use super::source::{Loaded, OtherBase, Source};
 use crate::base::{Dtype, Fault, Shape};
 use crate::data::Batch;
 use crate::model::{encode, write_safetensors, Entry, Flat, Keep, Model, Tune};
@@ -32,6 +32,8 @@ pub struct Done {
     pub device: String,
     /// Linears that the adapter adapts.
     pub adapted: usize,
+    /// That the adapter was trained on another base, where it remembers.
+    pub other_base: Option<OtherBase>,
     /// Tensors written.
     pub tensors: usize,
 }
@@ -40,7 +42,8 @@ pub struct Done {
 /// rows that are no batch, and gradients without labels.
 pub fn forward(source: &Source, rows: &Rows) -> Result<Done> {
     let full = rows.gradients && source.adapter.is_none();
-    let (model, adapted) = source.load(if full { &Tune::Full } else { &Tune::Nothing })?;
+    let tune = if full { Tune::Full } else { Tune::Nothing };
+    let Loaded { model, adapted, origin } = source.load(&tune)?;
     let (batch, labelled) = read(rows.inputs)?;
     if rows.gradients && !labelled {
         return Err(Fault::Usage.error(format!(
@@ -76,7 +79,12 @@ pub fn forward(source: &Source, rows: &Rows) -> Result<Done> {
         }
     }
     write(rows.outputs, &outputs)?;
-    Ok(Done { device: model.device.name().to_owned(), adapted, tensors: outputs.len() })
+    Ok(Done {
+        device: model.device.name().to_owned(),
+        adapted,
+        other_base: origin.other_base,
+        tensors: outputs.len(),
+    })
 }
 
 fn write(path: &Path, outputs: &[Output]) -> Result<()> {

@@ -2,6 +2,7 @@
 //! with them.
 
 use super::answer::Answered;
+use super::identity::Identity;
 use super::job::Job;
 use super::line::{self, Labelled};
 use crate::base::text::visible_json;
@@ -19,15 +20,9 @@ use std::path::{Path, PathBuf};
 pub struct Side {
     /// What was asked, of which model, under which rules.
     pub decode: Job,
-    /// The data set's hash.
-    pub data_hash: u32,
-    /// The device that computed.
-    pub device: String,
-    /// The engine's version.
-    pub engine: String,
-    /// crc32 of the file of prompts, where one was asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prompts_hash: Option<String>,
+    /// What of that decides the answers.
+    #[serde(flatten)]
+    pub identity: Identity,
 }
 
 impl Side {
@@ -81,14 +76,14 @@ pub struct Output {
 impl Output {
     /// Opens the output and says how many answers it holds already: none unless `resume`. Then
     /// lines that the end of a process cut off are taken away, and so is what the trace has more or
-    /// fewer of; `settings` must be those of before, and the lines' ids the first of `ids`.
+    /// fewer of; `settings` must be of the identity of before, and the lines' ids the first of
+    /// `ids`.
     pub fn open(
         settings: &Side,
         resume: bool,
         ids: impl Iterator<Item = Result<Value>>,
     ) -> Result<(Output, usize)> {
         let job = &settings.decode;
-        let settings = &serde_json::to_value(settings)?;
         let mut done = 0;
         let mut bytes = [0, 0];
         let trace = job.trace.as_deref();
@@ -99,7 +94,7 @@ impl Output {
         let path = Path::new(&job.out);
         let side = Side::path(path);
         if resume && path.exists() {
-            same_settings(path, &side, settings)?;
+            same_identity(path, &side, &settings.identity)?;
             // Without its trace no answer is whole.
             let mut traced: Option<Box<dyn BufRead>> = match trace {
                 Some(path) if path.exists() => {
@@ -135,7 +130,10 @@ impl Output {
         let out = Box::new(continued(path, bytes[0])?);
         let trace = trace.map(|path| continued(path, bytes[1])).transpose()?;
         if named(path, path.metadata())?.is_file() {
-            write_atomically(&side, |f| Ok(writeln!(f, "{settings}")?))?;
+            write_atomically(&side, |f| {
+                serde_json::to_writer(&mut *f, settings)?;
+                Ok(writeln!(f)?)
+            })?;
         }
         Ok((Output { out, trace }, done))
     }
@@ -187,59 +185,24 @@ fn whole_line(reader: &mut impl BufRead) -> Result<Option<(Value, u64)>> {
     Ok(serde_json::from_slice(&line).ok().filter(|_| whole).map(|value| (value, length)))
 }
 
-/// Refuses to go on under other settings, naming the first that differs.
-fn same_settings(path: &Path, side: &Path, settings: &Value) -> Result<()> {
+/// Refuses to go on with what was begun as something else.
+fn same_identity(path: &Path, side: &Path, now: &Identity) -> Result<()> {
     let before = std::fs::read_to_string(side).unwrap_or_default();
-    let before = before.lines().next().and_then(|line| serde_json::from_str(line).ok());
-    let Some(before) = before else {
-        return Err(Fault::Usage.error(format!(
-            "setting `resume`: {}: expected its settings in the first line of {}, got none; use \
-            another \
-            setting `out`",
-            path.display(),
-            side.display()
-        )));
-    };
-    match difference("settings", &before, settings) {
-        None => Ok(()),
-        Some(what) => Err(Fault::Usage.error(format!(
-            "setting `resume`: {}: expected the settings in {}, got others: {what}; use these or \
-            another \
-            setting `out`",
+    let before = before.lines().next().and_then(|line| serde_json::from_str::<Side>(line).ok());
+    match before {
+        Some(before) => before.identity.expect(now, side),
+        None => Err(Fault::Usage.error(format!(
+            "setting `resume`: {}: expected what it was begun with in the first line of {}, got \
+             none; use another setting `out`",
             path.display(),
             side.display()
         ))),
     }
 }
 
-/// Where two values differ first, and how.
-fn difference(name: &str, before: &Value, now: &Value) -> Option<String> {
-    if let (Value::Object(a), Value::Object(b)) = (before, now) {
-        let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
-        return keys.into_iter().find_map(|key| difference(key, &before[key], &now[key]));
-    }
-    (before != now).then(|| format!("{name} was {before} and is {now}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn the_setting_that_differs_is_named() {
-        let before = json!({"decode": {"beams": 20, "adapter": null}, "data_hash": 1});
-        assert_eq!(difference("settings", &before, &before), None);
-        let mut now = before.clone();
-        now["decode"]["beams"] = json!(5);
-        assert_eq!(difference("settings", &before, &now).unwrap(), "beams was 20 and is 5");
-        now = before.clone();
-        now["prompts_hash"] = json!("x");
-        assert_eq!(
-            difference("settings", &before, &now).unwrap(),
-            "prompts_hash was null and is \"x\""
-        );
-    }
 
     #[test]
     fn only_whole_lines_count() {

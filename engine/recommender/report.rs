@@ -133,6 +133,16 @@ fn is_sample(settings: &Value) -> bool {
     }
 }
 
+/// The predictions' settings with one hash for all tensors of a model: a report is for people.
+fn hashed(mut settings: Value) -> Value {
+    let models = Side::of(&settings).map(|side| (side.identity.weights, side.identity.adapter));
+    if let Some((weights, adapter)) = models {
+        settings["weights"] = weights.hash().into();
+        settings["adapter"] = adapter.map(|adapter| adapter.hash()).into();
+    }
+    settings
+}
+
 /// Reads and judges the predictions against `truth`.
 fn report_of(
     args: &Judging,
@@ -155,6 +165,7 @@ fn report_of(
         reader.read(BufReader::with_capacity(1 << 20, file), &name)?
     };
     let limited = is_sample(&settings);
+    let settings = hashed(settings);
     let users = args.users.unwrap_or(if limited { Users::Listed } else { Users::All });
     let options = Options {
         policy: args.policy,

@@ -2,6 +2,7 @@
 //! here alone.
 //!
 //! ```text
+//! identity.json       what it is: everything that decides its numbers, as it began
 //! config.toml         the settings, as they were resolved
 //! published.json      which step the model files are of, and why that one
 //! adapter_config.json, adapter_model.safetensors             the adapter, or with all weights
@@ -9,11 +10,12 @@
 //! metrics.jsonl, checkpoints/                                floor 3's: see `train`
 //! ```
 
+use super::identity::Identity;
 use super::learning::{Learning, Tuned};
 use super::weights::find_weights;
 use crate::base::{write_atomically, Dtype, Fault};
 use crate::data::Dataset;
-use crate::model::{adapter_config, Model};
+use crate::model::{adapter_config, Contents, Model};
 use crate::train::State;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,7 @@ use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+const IDENTITY: &str = "identity.json";
 const SETTINGS: &str = "config.toml";
 const PUBLISHED: &str = "published.json";
 
@@ -95,6 +98,30 @@ impl Run {
         })
     }
 
+    /// Writes down what the run is, before it has anything to go on from.
+    pub fn begin(&self, identity: &Identity) -> Result<()> {
+        write_atomically(&self.0.join(IDENTITY), |file| {
+            serde_json::to_writer_pretty(&mut *file, identity)?;
+            Ok(writeln!(file)?)
+        })
+    }
+
+    /// Refuses to go on with the run as anything else than what it began as.
+    pub fn expect(&self, now: &Identity) -> Result<()> {
+        let path = self.0.join(IDENTITY);
+        let text = std::fs::read_to_string(&path).map_err(|e| e.to_string());
+        let begun: Result<Identity, String> =
+            text.and_then(|text| serde_json::from_str(&text).map_err(|e| e.to_string()));
+        let begun = begun.map_err(|why| {
+            Fault::Data.error(format!(
+                "setting `resume`: {}: expected what the run began as, got {why}; begin another \
+                 run, or go on with the engine that began this one",
+                path.display()
+            ))
+        })?;
+        begun.expect(now, &path)
+    }
+
     /// Which step the model files are of; `None` where nobody wrote it down.
     pub fn published(&self) -> Result<Option<Published>> {
         let path = self.0.join(PUBLISHED);
@@ -115,6 +142,7 @@ impl Run {
         &self,
         settings: &Learning,
         model: &Model,
+        base: &Contents,
         dataset: &Dataset,
         state: &State,
     ) -> Result<()> {
@@ -123,9 +151,10 @@ impl Run {
         };
         if let Some(lora) = model.lora() {
             let saved = settings.tune()?.saved_modules(&model.config);
-            let base = settings.weights.display().to_string();
-            let config = serde_json::to_string_pretty(&adapter_config(lora, &base, &saved))?;
-            model.save_adapter(&self.0.join("adapter_model.safetensors"))?;
+            let place = settings.weights.display().to_string();
+            let config = serde_json::to_string_pretty(&adapter_config(lora, &place, &saved))?;
+            let base = base.hash();
+            model.save_adapter(&self.0.join("adapter_model.safetensors"), Some(&base))?;
             write("adapter_config.json", format!("{config}\n").as_bytes())?;
         } else {
             model.save_weights(&self.0.join("model.safetensors"), Dtype::F32)?;

@@ -6,9 +6,10 @@ use crate::base::named::named;
 use crate::base::{Dtype, Fault};
 use crate::data::{Dataset, Vocab};
 use crate::device::{gpus, Device, Gelu, Place};
-use crate::model::{Adapter, Checkpoint, Config, Model, Tune};
+use crate::model::{Adapter, Checkpoint, Config, Contents, Model, Tune};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -85,6 +86,74 @@ pub struct Source {
     pub threads: usize,
 }
 
+/// A model that is ready.
+pub struct Loaded {
+    /// The model.
+    pub model: Model,
+    /// Linears that the adapter adapts; 0 without one.
+    pub adapted: usize,
+    /// What it was made of.
+    pub origin: Origin,
+}
+
+/// What a model was made of.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// What the weights are.
+    pub weights: Contents,
+    /// What the adapter is, where there is one.
+    pub adapter: Option<Contents>,
+    /// That the adapter was trained on other weights, where it remembers.
+    pub other_base: Option<OtherBase>,
+}
+
+/// An adapter that stands on other weights than it was trained on. That is no fault, since weights
+/// are merged and converted, but its answers are not those that were judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherBase {
+    /// The adapter's folder.
+    pub adapter: PathBuf,
+    /// The hash of the weights that it was trained on ([`Contents::hash`]).
+    pub trained_on: String,
+    /// The hash of those under it.
+    pub found: String,
+}
+
+impl OtherBase {
+    /// Whether another base than the one it remembers is under an adapter.
+    pub fn under(folder: &Path, adapter: &Adapter, weights: &Contents) -> Option<OtherBase> {
+        let (trained_on, found) = (adapter.base()?.to_owned(), weights.hash());
+        let adapter = folder.to_owned();
+        (trained_on != found).then_some(OtherBase { adapter, trained_on, found })
+    }
+
+    /// The same of weights that nobody has opened.
+    pub fn in_folder(
+        folder: &Path,
+        adapter: &Adapter,
+        weights: &Path,
+    ) -> Result<Option<OtherBase>> {
+        if adapter.base().is_none() {
+            return Ok(None);
+        }
+        let config = Config::read(&weights.join("config.json"))?.contents();
+        let weights = Contents::of(config, &Checkpoint::open(weights)?, 0);
+        Ok(OtherBase::under(folder, adapter, &weights))
+    }
+}
+
+impl fmt::Display for OtherBase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OtherBase { adapter, trained_on, found } = self;
+        write!(
+            f,
+            "adapter: {}: expected the weights it was trained on ({trained_on}), got others \
+             ({found}); its answers are not those that it learnt",
+            adapter.display()
+        )
+    }
+}
+
 impl Source {
     /// Where it computes.
     pub fn place(&self) -> Place {
@@ -96,9 +165,8 @@ impl Source {
         self.dtype.unwrap_or_else(|| Storage::of(self.place(), tune))
     }
 
-    /// Opens the device, then loads the model and its adapter. The second value is the number of
-    /// linears that the adapter adapts. Refuses what does not fit together.
-    pub fn load(&self, tune: &Tune) -> Result<(Model, usize)> {
+    /// Opens the device, then loads the model and its adapter. Refuses what does not fit together.
+    pub fn load(&self, tune: &Tune) -> Result<Loaded> {
         let device = Device::at(self.place(), self.threads)?;
         let folder = find_weights(&self.weights)?;
         let mut config = Config::read(&folder.join("config.json"))?;
@@ -106,12 +174,18 @@ impl Source {
             config.gelu = if curve == Curve::Erf { Gelu::Erf } else { Gelu::Tanh };
         }
         let (checkpoint, dtype) = (Checkpoint::open(&folder)?, self.storage(tune).dtype());
-        let mut model = Model::load(&device, config, checkpoint, dtype, tune, self.seed)?;
-        let mut adapted = 0;
-        if let Some(adapter) = &self.adapter {
-            adapted = model.load_adapter(Adapter::open(adapter)?)?;
+        let weights = Contents::of(config.contents(), &checkpoint, self.threads);
+        let model = Model::load(&device, config, checkpoint, dtype, tune, self.seed)?;
+        let origin = Origin { weights, adapter: None, other_base: None };
+        let mut loaded = Loaded { model, adapted: 0, origin };
+        if let Some(folder) = &self.adapter {
+            let adapter = Adapter::open(folder)?;
+            let origin = &mut loaded.origin;
+            origin.other_base = OtherBase::under(folder, &adapter, &origin.weights);
+            origin.adapter = Some(adapter.contents(self.threads));
+            loaded.adapted = loaded.model.load_adapter(adapter)?;
         }
-        Ok((model, adapted))
+        Ok(loaded)
     }
 
     /// Refuses a data set whose tokens `model` does not have, or that was made with another

@@ -26,8 +26,6 @@ pub struct State {
     pub targets: u64,
     /// Tokens seen.
     pub tokens: u64,
-    /// crc32 of the settings that decide the numbers: a resume under others is refused.
-    pub settings: u32,
     /// Of f16 runs: what losses are multiplied by, and the steps since it changed.
     #[serde(default)]
     pub loss_scale: LossScale,

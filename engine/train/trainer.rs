@@ -41,8 +41,6 @@ pub struct Settings {
     pub keep_checkpoints: usize,
     /// Stop after this many seconds of training, validation included; 0 = no limit.
     pub max_seconds: f64,
-    /// crc32 of the settings that decide the numbers.
-    pub fingerprint: u32,
 }
 
 /// Scores a model after a step.
@@ -108,7 +106,7 @@ pub fn train(
     checkpoint::sweep(&settings.run)?;
     let mut optimizer = Optimizer::new(model, settings.hyper)?;
     let loss_scale = LossScale::start(model.dtype);
-    let mut state = State { settings: settings.fingerprint, loss_scale, ..State::default() };
+    let mut state = State { loss_scale, ..State::default() };
     let mut saved_step = None;
     if resume {
         let (_, path) = checkpoint::list(&settings.run)?.pop().ok_or_else(|| {
@@ -118,13 +116,6 @@ pub fn train(
             ))
         })?;
         state = checkpoint::read_state(&path)?;
-        if state.settings != settings.fingerprint {
-            return Err(Fault::Usage.error(format!(
-                "setting `resume`: {}: expected the settings of the run, got others; see \
-                config.toml beside it",
-                path.display()
-            )));
-        }
         checkpoint::load(&path, model, &mut optimizer)?;
         saved_step = Some(state.step);
     }

@@ -257,7 +257,7 @@ fn an_adapter_written_here_is_read_back_bit_for_bit() {
             let folder = tempfile::tempdir().unwrap();
             let config = engine::model::adapter_config(model.lora().unwrap(), "base", &[]);
             std::fs::write(folder.path().join("adapter_config.json"), config.to_string()).unwrap();
-            model.save_adapter(&folder.path().join("adapter_model.safetensors")).unwrap();
+            model.save_adapter(&folder.path().join("adapter_model.safetensors"), None).unwrap();
             let mut again = set.model(&device(), &Tune::Nothing, None);
             again.load_adapter(Adapter::open(folder.path()).unwrap()).unwrap();
             assert_eq!(again.layout(), model.layout());

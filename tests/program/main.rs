@@ -3,6 +3,7 @@
 
 mod cli;
 mod examples;
+mod identity;
 mod inspect;
 mod prompts;
 mod resume;

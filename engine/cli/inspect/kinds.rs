@@ -3,10 +3,12 @@
 use super::sheet::{bytes, Cell, Sheet};
 use crate::base::text::{amount, grouped};
 use crate::base::{Dtype, Fault};
+use crate::cli::say;
 use crate::data::{Dataset, Vocab};
 use crate::eval::curve::Curve;
 use crate::model::{Adapter, Checkpoint, Config, Family, LoraConfig, HEAD};
 use crate::recommender::run::Run;
+use crate::recommender::source::OtherBase;
 use crate::recommender::weights::{find_weights, weights_folders};
 use crate::train::checkpoint;
 use anyhow::{Context, Result};
@@ -127,7 +129,6 @@ fn weights(folder: &Path, sheet: &mut Sheet) -> Result<Base> {
     sheet.plain("kind", "weights");
     sizes(&config, sheet);
     let mut checkpoint = Checkpoint::open(folder)?;
-    checkpoint.discard(|name| name.ends_with("rotary_emb.inv_freq"));
     let (shards, size) = (checkpoint.files(), checkpoint.bytes());
     let mut stored: BTreeMap<&str, (Dtype, usize, usize)> = BTreeMap::new();
     let mut embedding = None;
@@ -182,7 +183,7 @@ fn tokenizer(folder: &Path, sheet: &mut Sheet) {
 
 /// A PEFT adapter; the base's config where the base is still at its place.
 fn adapter(folder: &Path, sheet: &mut Sheet) -> Result<Option<Base>> {
-    let lora = Adapter::open(folder)?.config;
+    let opened = Adapter::open(folder)?;
     let tensors = Checkpoint::open_file(&folder.join("adapter_model.safetensors"))?;
     let json: Value = serde_json::from_slice(&std::fs::read(folder.join("adapter_config.json"))?)?;
     let base = json["base_model_name_or_path"].as_str().unwrap_or("");
@@ -193,6 +194,7 @@ fn adapter(folder: &Path, sheet: &mut Sheet) -> Result<Option<Base>> {
         .names()
         .filter_map(|name| Some(tensors.dims(name)?.iter().product::<usize>()))
         .sum();
+    let lora = &opened.config;
     let targets: Vec<&str> = lora.targets.iter().map(|target| target.name()).collect();
     sheet.plain("kind", "adapter");
     sheet.plain("rank", lora.rank);
@@ -211,8 +213,12 @@ fn adapter(folder: &Path, sheet: &mut Sheet) -> Result<Option<Base>> {
         (None, base) => format!("{base} (not there)"),
     };
     sheet.fact("base", words, base);
-    let positions = !beside.is_empty();
+    if let Some(hash) = opened.base() {
+        sheet.plain("trained on", hash);
+    }
+    let (positions, lora) = (!beside.is_empty(), lora.clone());
     let Some(place) = place else { return Ok(None) };
+    OtherBase::in_folder(folder, &opened, &place)?.iter().for_each(say::warning);
     let base = weights(&place, &mut Sheet::default())?;
     Ok(Some(Base { adapter: Some((lora, positions)), ..base }))
 }

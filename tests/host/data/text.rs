@@ -198,6 +198,22 @@ fn the_builtin_sequential_family_is_complete_and_one_is_held_out() {
     assert!(error.to_string().contains("2-14: expected one of next, 2-1"), "{error}");
 }
 
+/// A template in words is the template: what differs reads differently, blanks that mean nothing
+/// are gone.
+#[test]
+fn a_template_in_words_is_read_back_as_itself() {
+    for template in Templates::builtin().iter() {
+        let words = template.to_string();
+        let (_, text) = words.split_once("): ").unwrap();
+        let (id, family) = (&template.id, &template.family);
+        let file = format!(
+            "[[template]]\nid = {id:?}\nfamily = {family:?}\nanswer = \"text\"\ntext = {text:?}"
+        );
+        let again = Templates::parse(&file, "again.toml").unwrap();
+        assert_eq!(again.get(id).unwrap().parts, template.parts, "{words}");
+    }
+}
+
 #[test]
 fn prompts_are_read_as_they_were_worded() {
     let items = [tokens(" Gloom"), tokens(" 7 Wonders")];

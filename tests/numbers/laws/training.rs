@@ -158,7 +158,6 @@ fn run(
         checkpoint_every: 0,
         keep_checkpoints: 1,
         max_seconds: 0.0,
-        fingerprint: 1,
     };
     let mut hooks = Hooks {
         batches: &mut |step| Ok(cut(&all[8 * (step as usize - 1)..8 * step as usize])),
