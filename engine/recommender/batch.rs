@@ -2,6 +2,7 @@
 //! an earlier run stopped.
 
 use super::answer::{Answer, Answered};
+use super::id::Id;
 use super::identity::Identity;
 use super::job::Job;
 use super::line::{self, Labelled, RawLines};
@@ -12,7 +13,6 @@ use super::queue::{Limits, Queue};
 use crate::base::Fault;
 use crate::data::task::sampled_users;
 use anyhow::Result;
-use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -82,9 +82,9 @@ pub fn run(
         decode: Job { settings: recommender.settings().clone(), ..job.clone() },
         identity: Identity::of_answers(recommender, job, prompts_hash)?,
     };
-    let ids: Box<dyn Iterator<Item = Result<Value>>> = match &source {
+    let ids: Box<dyn Iterator<Item = Result<Id>>> = match &source {
         Source::Users(users) => {
-            Box::new(users.iter().map(|&user| Ok(line::id(dataset.user(user).id))))
+            Box::new(users.iter().map(|&user| Ok(Id::of_source(dataset.user(user).id))))
         }
         Source::File(path) => Box::new(line::ids(path, job.max_line as usize)?),
         Source::Stream(_) => Box::new(std::iter::empty()),
@@ -120,7 +120,7 @@ fn groups<'a>(
 ) -> Result<Next<'a>> {
     let of_user = |user: u32| -> Result<Labelled> {
         let question = Question::User { user, split: job.split };
-        let id = line::id(recommender.dataset().user(user).id);
+        let id = Id::of_source(recommender.dataset().user(user).id);
         Ok(Labelled { id, task: job.task.to_string(), asked: recommender.ask(&question)? })
     };
     let of_line = |raw: &line::RawLine| line::ask(recommender, raw, job.task);

@@ -2,6 +2,7 @@
 //! `{"id", "task"?, "text", "candidates"?}`.
 
 use super::answer::{Answer, Answered, Scored, Written};
+use super::id::{of_source, Id};
 use super::open::Recommender;
 use super::question::{Asked, Question, Rows};
 use crate::base::Fault;
@@ -30,7 +31,7 @@ const MOST_VALUES: usize = 1000;
 #[serde(deny_unknown_fields)]
 pub struct Line {
     /// What the answer bears as well.
-    pub id: Value,
+    pub id: Id,
     /// What is asked, in one word.
     pub task: Option<String>,
     /// Names of items, oldest first.
@@ -47,7 +48,7 @@ pub struct Line {
 #[derive(Debug, PartialEq)]
 pub struct Refused {
     /// The line's own id, null where none can be read.
-    pub id: Value,
+    pub id: Id,
     /// Why it is none.
     pub error: String,
 }
@@ -58,13 +59,6 @@ pub enum RawLine {
     Bytes(Vec<u8>),
     /// Longer than the bytes that a line may have; it was passed over.
     TooLong(usize),
-}
-
-/// What is looked for first: with the id, a refusal of anything else can be told whose it is.
-#[derive(Deserialize)]
-struct Identified {
-    #[serde(default)]
-    id: Value,
 }
 
 impl RawLine {
@@ -79,8 +73,7 @@ impl RawLine {
     /// Reads the prompt. Refuses what is no JSON object, an id that is neither a number nor a text,
     /// and a key that means nothing.
     pub fn parse(&self) -> Result<Line, Refused> {
-        let refuse =
-            |id: Value, error: String| Err(Refused { id, error: format!("prompt: {error}") });
+        let refuse = |id: Id, error: String| Err(Refused { id, error: format!("prompt: {error}") });
         let bytes = match self {
             RawLine::Bytes(bytes) => bytes,
             RawLine::TooLong(most) => {
@@ -88,44 +81,26 @@ impl RawLine {
                     "expected a line of at most {most} bytes, got a longer one; shorten it, or \
                      raise setting `max-line`"
                 );
-                return refuse(Value::Null, error);
+                return refuse(Id::null(), error);
             }
         };
         if let Err(error) = serde_json::from_slice::<IgnoredAny>(bytes) {
             let error = format!("expected a JSON object, got: {error}; mend the line");
-            return refuse(Value::Null, error);
+            return refuse(Id::null(), error);
         }
         if bytes.trim_ascii_start().first() != Some(&b'{') {
             let error = "expected a JSON object, got another value; mend the line".to_owned();
-            return refuse(Value::Null, error);
+            return refuse(Id::null(), error);
         }
-        let id = match serde_json::from_slice::<Identified>(bytes) {
-            Ok(found) => found.id,
-            Err(error) => {
-                return refuse(Value::Null, format!("id: {error}; give every line one of its own"))
-            }
+        let id = match Id::of_line(bytes) {
+            Ok(id) => id,
+            Err(why) => return refuse(Id::null(), format!("id: {why}; give every line one")),
         };
-        let returns = id.is_string() || id.is_number() && stands_in(&id.to_string(), bytes);
-        if !returns {
-            let error = "id: expected a text or a number that comes back as it is written, got";
-            return refuse(Value::Null, format!("{error} {id}; give every line one"));
-        }
         serde_json::from_slice(bytes).or_else(|error| {
             let keys = "id, task, history, profile, candidates, text";
             refuse(id, format!("expected {keys}, got: {error}; mend the line"))
         })
     }
-}
-
-/// Whether a number stands in a line with these very digits. One of more digits than 64 bits hold
-/// was read as another number, and would come back as that.
-fn stands_in(digits: &str, line: &[u8]) -> bool {
-    let part_of_number = |b: &u8| b.is_ascii_digit() || b".eE+-".contains(b);
-    line.windows(digits.len()).enumerate().any(|(at, part)| {
-        part == digits.as_bytes()
-            && !line.get(at + digits.len()).is_some_and(part_of_number)
-            && !line[..at].last().is_some_and(part_of_number)
-    })
 }
 
 /// Lines one after another; the last one may lack its end.
@@ -200,7 +175,7 @@ pub fn refuse_file(path: &str, got: &str) -> anyhow::Error {
 }
 
 /// The ids of a file's prompts, null where a line of at most `longest` bytes has none.
-pub fn ids(path: &Path, longest: usize) -> Result<impl Iterator<Item = Result<Value>>> {
+pub fn ids(path: &Path, longest: usize) -> Result<impl Iterator<Item = Result<Id>>> {
     let mut lines = RawLines::open(path)?.at_most(longest);
     Ok(std::iter::from_fn(move || {
         let line = lines.read().transpose()?;
@@ -229,19 +204,11 @@ pub fn hash(path: &Path) -> Result<String> {
 /// A question with what its line says beside it.
 pub struct Labelled {
     /// The line's own id.
-    pub id: Value,
+    pub id: Id,
     /// What is asked, in one word.
     pub task: String,
     /// The question as rows, or why there are none.
     pub asked: Asked,
-}
-
-/// A source id as JSON: a number where it is one.
-pub fn id(text: &str) -> Value {
-    match text.parse::<i64>() {
-        Ok(n) if n.to_string() == text => json!(n),
-        _ => json!(text),
-    }
 }
 
 /// What a line asks. A line that cannot be asked is a question too: its answer says why. `task` is
@@ -318,47 +285,49 @@ fn profile_of(profile: Map<String, Value>) -> Result<Vec<(String, String)>> {
 }
 
 /// The line of an answer.
-pub fn answer(dataset: &Dataset, question: &Labelled, answered: &Answered) -> Value {
+pub fn answer(dataset: &Dataset, question: &Labelled, answered: &Answered) -> String {
     let Labelled { id: own, task, asked } = question;
+    let mut line = Map::new();
     if let Answer::Refused(why) = &answered.answer {
-        return json!({"id": own, "error": why});
+        line.insert("error".into(), json!(why));
+        return own.line(line);
     }
-    let mut line = json!({"id": own, "task": task});
+    line.insert("task".into(), json!(task));
     if let Some(template) = &asked.template {
-        line["template"] = json!(template);
+        line.insert("template".into(), json!(template));
     }
     if let Some(target) = asked.target {
-        line["target"] = id(dataset.item(target).id);
+        line.insert("target".into(), of_source(dataset.item(target).id));
     }
     match &answered.answer {
         Answer::Items(items) => {
             let shown = items.iter().map(|found| {
                 let item = dataset.item(found.item);
                 json!({
-                    "item": id(item.id), "title": item.surface, "score": found.score, "valid": true,
+                    "item": of_source(item.id), "title": item.surface, "score": found.score, "valid": true,
                 })
             });
-            line["items"] = shown.collect();
+            line.insert("items".into(), shown.collect());
         }
         Answer::Text(written) => {
             let texts: Vec<&str> = written.iter().map(|one| one.text.as_str()).collect();
-            line["text"] = json!(texts.join("\n"));
+            line.insert("text".into(), json!(texts.join("\n")));
             if texts.len() > 1 {
-                line["texts"] = json!(texts);
+                line.insert("texts".into(), json!(texts));
             }
-            line["ended"] = json!(written.iter().all(|one| one.ended));
+            line.insert("ended".into(), json!(written.iter().all(|one| one.ended)));
         }
         Answer::Refused(_) => unreachable!("refusals have left by now"),
     }
     if let Rows::Items { prompt: row, .. } | Rows::Text { first: row, .. } = &asked.rows {
-        line["tokens"] = json!(row.tokens.len());
+        line.insert("tokens".into(), json!(row.tokens.len()));
     }
-    line["seconds"] = json!((answered.seconds * 1e6).round() / 1e6);
-    line
+    line.insert("seconds".into(), json!((answered.seconds * 1e6).round() / 1e6));
+    own.line(line)
 }
 
 /// The line of an answer's trace: all that recomputes its scores elsewhere.
-pub fn trace(dataset: &Dataset, question: &Labelled, answered: &Answered) -> Value {
+pub fn trace(dataset: &Dataset, question: &Labelled, answered: &Answered) -> String {
     let row = match &question.asked.rows {
         Rows::Items { prompt, .. } => prompt,
         Rows::Text { first, .. } => first,
@@ -367,10 +336,11 @@ pub fn trace(dataset: &Dataset, question: &Labelled, answered: &Answered) -> Val
     let prompt = json!({
         "input_ids": row.tokens, "positions": row.positions, "context": row.context,
     });
-    let mut line = json!({"id": question.id, "prompt": prompt});
+    let mut line = Map::new();
+    line.insert("prompt".into(), prompt);
     let of_item = |found: &Scored| {
         json!({
-            "item": id(dataset.item(found.item).id), "tokens": found.tokens,
+            "item": of_source(dataset.item(found.item).id), "tokens": found.tokens,
             "positions": found.positions, "log_probs": found.log_probs,
         })
     };
@@ -379,11 +349,11 @@ pub fn trace(dataset: &Dataset, question: &Labelled, answered: &Answered) -> Val
         json!({"tokens": tokens, "positions": positions, "ended": ended})
     };
     match &answered.answer {
-        Answer::Items(items) => line["items"] = items.iter().map(of_item).collect(),
-        Answer::Text(written) => line["answers"] = written.iter().map(of_text).collect(),
+        Answer::Items(items) => line.insert("items".into(), items.iter().map(of_item).collect()),
+        Answer::Text(texts) => line.insert("answers".into(), texts.iter().map(of_text).collect()),
         Answer::Refused(_) => unreachable!("rows that exist are answered"),
-    }
-    line
+    };
+    question.id.line(line)
 }
 
 #[cfg(test)]
@@ -397,27 +367,24 @@ mod tests {
     #[test]
     fn what_is_no_prompt_is_refused_with_its_id_where_there_is_one() {
         for (line, id, words) in [
-            ("", Value::Null, "EOF"),
-            ("{\"id\": 1", Value::Null, "EOF"),
-            ("[1]", Value::Null, "another value"),
-            ("{\"text\": \"x\"}", Value::Null, "id: expected"),
-            ("{\"id\": [1]}", Value::Null, "got [1]"),
-            ("{\"id\": 18446744073709551616}", Value::Null, "as it is written"),
-            ("{\"id\": 0.1234567890123456789}", Value::Null, "as it is written"),
-            ("{\"id\": 1e2}", Value::Null, "as it is written"),
-            ("{\"id\": 1, \"id\": 2}", Value::Null, "duplicate"),
-            ("{\"id\": 7, \"history\": [[]]}", 7.into(), "title of an item"),
-            ("{\"id\": \"a\", \"histroy\": []}", "a".into(), "histroy"),
-            ("{\"id\": 7, \"history\": 3}", 7.into(), "sequence"),
-            ("\u{0}", Value::Null, "JSON object"),
+            ("", "null", "EOF"),
+            ("{\"id\": 1", "null", "EOF"),
+            ("[1]", "null", "another value"),
+            ("{\"text\": \"x\"}", "null", "id: expected"),
+            ("{\"id\": [1]}", "null", "got [1]"),
+            ("{\"id\": 1, \"id\": 2}", "null", "duplicate"),
+            ("{\"id\": 7, \"history\": [[]]}", "7", "title of an item"),
+            ("{\"id\": \"a\", \"histroy\": []}", "\"a\"", "histroy"),
+            ("{\"id\": 7, \"history\": 3}", "7", "sequence"),
+            ("\u{0}", "null", "JSON object"),
         ] {
             let refused = parse(line).unwrap_err();
-            assert_eq!(refused.id, id, "{line}");
+            assert_eq!(refused.id.to_string(), id, "{line}");
             assert!(refused.error.contains(words), "{line}: {}", refused.error);
         }
-        for id in ["2.5", "-7", "18446744073709551615", "\"\\u001b\""] {
+        for id in ["2.5", "1e2", "18446744073709551616", "\"\\u001b\""] {
             let line = parse(&format!("{{\"text\": \"x\", \"id\": {id}}}")).unwrap();
-            assert_eq!(line.id, serde_json::from_str::<Value>(id).unwrap());
+            assert_eq!(line.id.to_string(), id);
         }
         assert!(RawLine::Bytes(vec![0xff, 0xfe]).parse().is_err());
         assert_eq!(

@@ -2,6 +2,7 @@
 //! with them.
 
 use super::answer::Answered;
+use super::id::Id;
 use super::identity::Identity;
 use super::job::Job;
 use super::line::{self, Labelled};
@@ -9,6 +10,7 @@ use crate::base::text::visible_json;
 use crate::base::{write_atomically, Fault};
 use crate::data::Dataset;
 use anyhow::{Context, Result};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
@@ -81,7 +83,7 @@ impl Output {
     pub fn open(
         settings: &Side,
         resume: bool,
-        ids: impl Iterator<Item = Result<Value>>,
+        ids: impl Iterator<Item = Result<Id>>,
     ) -> Result<(Output, usize)> {
         let job = &settings.decode;
         let mut done = 0;
@@ -105,21 +107,19 @@ impl Output {
             };
             let mut answers = BufReader::new(named(path, File::open(path))?);
             let mut ids = ids;
-            while let Some((value, length)) = whole_line(&mut answers)? {
+            while let Some((id, length)) = whole_line(&mut answers)? {
                 let traced = traced.as_mut().map(whole_line).transpose()?;
                 if let Some(None) = traced {
                     break;
                 }
                 let expected = ids.next().transpose()?;
-                if expected.as_ref() != Some(&value["id"]) {
+                if expected.as_ref() != Some(&id) {
                     return Err(Fault::Data.error(format!(
-                        "setting `resume`: {}:{}: expected the answer to {}, got one to {}; use \
-                        another \
-                        setting `out`",
+                        "setting `resume`: {}:{}: expected the answer to {}, got one to {id}; use \
+                        another setting `out`",
                         path.display(),
                         done + 1,
                         expected.map_or("nothing".to_owned(), |id| id.to_string()),
-                        value["id"]
                     )));
                 }
                 done += 1;
@@ -177,12 +177,14 @@ fn continued(path: &Path, bytes: u64) -> Result<BufWriter<File>> {
     Ok(BufWriter::new(file))
 }
 
-/// The next line that ends and is JSON, and its length in bytes.
-fn whole_line(reader: &mut impl BufRead) -> Result<Option<(Value, u64)>> {
+/// The id of the next line that ends and is JSON, and the line's length in bytes.
+fn whole_line(reader: &mut impl BufRead) -> Result<Option<(Id, u64)>> {
     let mut line = Vec::new();
     let length = reader.read_until(b'\n', &mut line)? as u64;
     let whole = line.last() == Some(&b'\n');
-    Ok(serde_json::from_slice(&line).ok().filter(|_| whole).map(|value| (value, length)))
+    let json = serde_json::from_slice::<IgnoredAny>(&line).is_ok();
+    let id = || Id::of_line(&line).unwrap_or_else(|_| Id::null());
+    Ok((whole && json).then(|| (id(), length)))
 }
 
 /// Refuses to go on with what was begun as something else.
@@ -207,8 +209,8 @@ mod tests {
     #[test]
     fn only_whole_lines_count() {
         let mut text = "{\"id\":1}\n{\"id\":2}\n{\"id\":3}".as_bytes();
-        let ids = std::iter::from_fn(|| whole_line(&mut text).unwrap())
-            .map(|(value, _)| value["id"].clone());
-        assert_eq!(ids.collect::<Vec<_>>(), [1, 2]);
+        let ids =
+            std::iter::from_fn(|| whole_line(&mut text).unwrap()).map(|(id, _)| id.to_string());
+        assert_eq!(ids.collect::<Vec<_>>(), ["1", "2"]);
     }
 }
