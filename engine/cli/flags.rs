@@ -37,7 +37,7 @@ pub struct RowFlags {
     #[arg(long, default_value = "rescan", value_parser = word::<Match>())]
     pub trie_match: Match,
     /// Id with which later units of a span begin
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=2))]
+    #[arg(long, default_value_t = 1)]
     pub restart: u32,
     /// Separate tokens in part B: each 1, or a run counted as one unit
     #[arg(long, default_value = "restart", value_parser = word::<PlainRun>())]
@@ -155,7 +155,7 @@ pub struct Train {
     /// Validations without gain after which the run ends; 0 = never
     #[arg(long, default_value_t = 0)]
     pub patience: u32,
-    /// Steps between checkpoints
+    /// Steps between checkpoints; 0 = only where the run ends
     #[arg(long, default_value_t = 200)]
     pub checkpoint_every: u64,
     #[arg(long, default_value_t = 2)]
@@ -336,11 +336,11 @@ mod tests {
     #[test]
     fn what_is_said_arrives() {
         let words = "--weights w --data d --tune full --keep no-qkv --levels 1,2,3 --intra glm \
-                     --template a,b --learning-rate 0.1 --beta2 0.7 --seed 18446744073709551615";
+                     --template a,b --learning-rate 0.1 --beta2 0.7 --seed 9223372036854775807";
         let learning: Learning = settings::<super::Train, _>(words);
         assert_eq!((learning.tune.name(), learning.keep.name()), ("full", "no-qkv"));
         assert_eq!((learning.levels, learning.beta2), (vec![1.0, 2.0, 3.0], 0.7));
-        assert_eq!((learning.rules.intra.name(), learning.seed), ("glm", u64::MAX));
+        assert_eq!((learning.rules.intra.name(), learning.seed), ("glm", i64::MAX as u64));
         assert_eq!(learning.rules.template, ["a", "b"]);
     }
 }

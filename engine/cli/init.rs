@@ -28,8 +28,7 @@ pub struct Init {
     #[serde(default)]
     pub vocab_from_tokenizer: bool,
     /// What --vocab-from-tokenizer rounds up to
-    #[arg(long, value_name = "N", default_value_t = 128,
-        value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 128)]
     pub vocab_multiple: u32,
     /// How the weights are stored
     #[arg(long, default_value_t, value_parser = word::<Storage>())]

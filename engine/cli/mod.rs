@@ -49,6 +49,7 @@ pub mod settings;
 pub mod train;
 mod word;
 
+use crate::base::Fault;
 use crate::recommender::source::best_place;
 use crate::recommender::Place;
 use anyhow::Result;
@@ -158,7 +159,17 @@ fn said(args: &impl Serialize, global: &Global, run: impl FnOnce() -> Result<()>
 
 /// The whole command line, as `--help` describes it.
 pub fn command() -> clap::Command {
-    word::finite(Engine::command())
+    word::ranged(Engine::command())
+}
+
+/// Starts the threads that read and count, so that a system that gives none is said at once.
+fn start_threads() -> Result<()> {
+    rayon::ThreadPoolBuilder::new().build_global().map_err(|error| {
+        Fault::Device.error(format!(
+            "threads: expected threads that can be started, got {error}; raise the limits of this \
+            process"
+        ))
+    })
 }
 
 /// Parses the command line, runs the verb and turns its end into a sentence and an exit code.

@@ -1,5 +1,8 @@
-//! Values of flags: words that an enum below declares, numbers that are numbers, sizes in bytes.
+//! Values of flags: words that an enum below declares, numbers and sizes in the ranges of their
+//! settings.
 
+use crate::base::{Number, Range};
+use crate::recommender::ranges;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command};
 use std::any::TypeId;
@@ -37,32 +40,47 @@ mod listed {
     words!(Match PartA PartB PlainRun Split);
 }
 
-/// The same command line, in which no number of any verb is infinite or none at all.
-pub fn finite(command: Command) -> Command {
-    command.mut_args(finite_argument).mut_subcommands(finite)
+/// The same command line, in which every number of every verb is what the setting of its name may
+/// be.
+pub fn ranged(command: Command) -> Command {
+    let verb = command.get_name().to_owned();
+    command.mut_args(|argument| ranged_argument(&verb, argument)).mut_subcommands(ranged)
 }
 
-fn finite_argument(argument: Arg) -> Arg {
-    let kind = argument.get_value_parser().type_id();
-    if kind == TypeId::of::<f64>() {
-        argument.value_parser(number::<f64>)
-    } else if kind == TypeId::of::<f32>() {
-        argument.value_parser(number::<f32>)
-    } else {
-        argument
+fn ranged_argument(verb: &str, argument: Arg) -> Arg {
+    // A demo makes a shop: its users are not those of a data set.
+    let prefix = if verb == "demo" { "shop " } else { "" };
+    let name = argument.get_long().unwrap_or_default();
+    let range = ranges::of(&format!("{prefix}{name}")).or_else(|| ranges::of(name));
+    let Some(range) = range else { return argument };
+    if range == ranges::BYTES {
+        return argument.value_parser(move |text: &str| match size(text)? {
+            bytes if range.holds(bytes) => Ok(bytes),
+            _ => Err(format!("expected {range}, in bytes, got {text}")),
+        });
     }
+    let kind = argument.get_value_parser().type_id();
+    macro_rules! of_kind {
+        ($($number:ty)*) => {
+            $(if kind == TypeId::of::<$number>() {
+                return argument.value_parser(move |text: &str| number::<$number>(text, range));
+            })*
+        };
+    }
+    of_kind!(u32 u64 usize f32 f64);
+    argument
 }
 
-fn number<T: FromStr + Copy + Into<f64>>(text: &str) -> Result<T, String> {
-    let number: T = text.parse().map_err(|_| "expected a number".to_owned())?;
-    match number.into().is_finite() {
-        true => Ok(number),
-        false => Err("expected a finite number".to_owned()),
+fn number<T: FromStr + Copy + Into<Number>>(text: &str, range: Range) -> Result<T, String> {
+    match text.parse::<T>() {
+        Ok(number) if range.holds(number) => Ok(number),
+        _ => Err(format!("expected {range}, got {text}")),
     }
 }
 
 /// The bytes that "80G", "512Mi" or "1000" name.
 pub fn size(text: &str) -> Result<u64, String> {
+    let refused = || format!("expected a size such as 80G or 80Gi, got {text}");
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let factor = match text[digits..].trim_end_matches(['b', 'B']) {
         "" => 1.0,
@@ -74,12 +92,11 @@ pub fn size(text: &str) -> Result<u64, String> {
         "Mi" => 1048576.0,
         "Gi" => 1073741824.0,
         "Ti" => 1099511627776.0,
-        _ => return Err(format!("expected a size such as 80G or 80Gi, got {text}")),
+        _ => return Err(refused()),
     };
-    match text[..digits].parse::<f64>() {
-        Ok(number) if number > 0.0 && number * factor < 1e18 => Ok((number * factor) as u64),
-        _ => Err(format!("expected a size such as 80G or 80Gi, got {text}")),
-    }
+    // A float beyond 64 bits becomes the largest of them, which no range holds.
+    let number: f64 = text[..digits].parse().map_err(|_| refused())?;
+    Ok((number * factor) as u64)
 }
 
 #[cfg(test)]
@@ -96,7 +113,7 @@ mod tests {
             ("7", Some(7)),
             ("G", None),
             ("80X", None),
-            ("0", None),
+            ("0", Some(0)),
             ("-1G", None),
         ] {
             assert_eq!(size(text).ok(), bytes, "{text}");

@@ -8,6 +8,7 @@ mod place;
 mod tensor;
 
 pub use backend::{Ceilings, MemoryUse};
+pub use cpu::MOST_THREADS;
 pub use cuda::{gpus, Found};
 pub use ops::{
     AdamW, Attend, AttendCache, CacheRows, Dropout, Epilogue, Form, Gelu, Heads, LowRank, Normed,

@@ -1,5 +1,6 @@
 //! A checkpoint from nothing: a config, a tokenizer, and weights drawn at random.
 
+use super::ranges::within_ranges;
 use super::source::Storage;
 use crate::base::{write_atomically, Dtype, Fault, Philox, Stream};
 use crate::data::Vocab;
@@ -50,6 +51,14 @@ impl Default for Creation {
 }
 
 /// A tensor that is drawn next.
+impl Creation {
+    /// Refuses numbers out of range.
+    pub fn check(&self) -> Result<()> {
+        within_ranges!(self, vocab_multiple seed threads);
+        Ok(())
+    }
+}
+
 pub struct Tensor<'a> {
     /// Its name in the file.
     pub name: &'a str,
@@ -75,6 +84,7 @@ fn resolved(creation: &Creation) -> Result<String> {
 /// than the tokenizer.
 pub fn create(args: &Creation, watch: &mut dyn FnMut(&Tensor) -> Result<()>) -> Result<usize> {
     let mut json = read_json(&args.model)?;
+    args.check()?;
     let vocab = args.tokenizer.as_deref().map(Vocab::open).transpose()?;
     if let (Some(vocab), true) = (&vocab, args.vocab_from_tokenizer) {
         json["vocab_size"] = json!(vocab.size().next_multiple_of(args.vocab_multiple as usize));

@@ -1,6 +1,7 @@
 //! What a batch is told: what is asked, of which model, and where the answers go.
 
 use super::line::LONGEST_LINE;
+use super::ranges::within_ranges;
 use super::settings::Settings;
 use crate::base::Fault;
 use crate::data::task::Split;
@@ -57,13 +58,11 @@ impl Default for Job {
 }
 
 impl Job {
-    /// Refuses settings that contradict one another; [`Recommender::open`] judges those of the
-    /// model.
+    /// Refuses numbers out of range and settings that contradict one another.
     pub fn check(&self, resume: bool) -> Result<()> {
+        within_ranges!(self, users batch max_wait max_line max_memory);
+        self.settings.check()?;
         let refuse = |what: &str| Err(Fault::Usage.error(format!("decode: {what}")));
-        if self.batch == 0 {
-            return refuse("expected setting `batch` above 0; raise it");
-        }
         if self.max_memory / 2 < self.max_line {
             return refuse(&format!(
                 "setting `max-memory`: expected at least twice setting `max-line`, which is {}, \

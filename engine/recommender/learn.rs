@@ -72,13 +72,7 @@ pub struct Learned {
 /// Refuses settings out of range, a data set that does not fit the model or has nobody to learn
 /// from, a folder with checkpoints unless it goes on with them, and going on under other settings.
 pub fn learn(settings: &Learning, resume: bool, watch: &mut dyn Watch) -> Result<Learned> {
-    let above_zero = settings.batch > 0 && settings.epochs > 0.0 && settings.learning_rate > 0.0;
-    if !above_zero {
-        return Err(Fault::Usage.error(
-            "train: expected setting `batch`, setting `epochs` and setting `learning-rate` \
-                above 0; raise them",
-        ));
-    }
+    settings.check()?;
     let tune = settings.tune()?;
     // The device decides the default, and the default decides the numbers: a resume must ask for
     // the same.

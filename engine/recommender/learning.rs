@@ -1,6 +1,7 @@
 //! What learning is told. Everything that decides the numbers of a run is here.
 
 use super::budget::Keeps;
+use super::ranges::within_ranges;
 use super::source::{Curve, Source, Storage};
 use crate::base::named::named;
 use crate::base::Fault;
@@ -211,6 +212,19 @@ impl Learning {
             device: self.device,
             threads: self.threads,
         }
+    }
+
+    /// Refuses numbers out of range, weights of masks that are not three or all zero, and a word
+    /// that names no linear.
+    pub fn check(&self) -> Result<()> {
+        within_ranges!(self, rank alpha lora_dropout epochs batch batch_rows learning_rate warmup);
+        within_ranges!(self, beta1 beta2 weight_decay clip dropout attention_dropout mix windows);
+        within_ranges!(self, levels document_min document_suffix mask_ratio validate_every);
+        within_ranges!(self, validate_users validate_beams validate_length_penalty patience);
+        within_ranges!(self, checkpoint_every seed threads keep_checkpoints max_minutes);
+        within_ranges!(&self.rules, behaviours max_row restart);
+        self.mix()?;
+        self.tune().map(|_| ())
     }
 
     /// What the model is told to train. Refuses a word that names no linear.

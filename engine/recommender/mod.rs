@@ -19,6 +19,7 @@ pub mod predictions;
 pub mod prepare;
 pub mod question;
 pub mod queue;
+pub mod ranges;
 pub mod report;
 pub mod run;
 pub mod settings;

@@ -3,7 +3,6 @@
 use super::budget::Budget;
 use super::settings::Settings;
 use super::source::{Loaded, Origin};
-use crate::base::Fault;
 use crate::data::rules::Purpose;
 use crate::data::task::Tasks;
 use crate::data::{Dataset, Names, Trie};
@@ -58,13 +57,7 @@ impl Recommender {
     /// Opens the device first, then model, adapter and data set. Refuses settings out of range,
     /// and what does not fit together.
     pub fn open(settings: &Settings) -> Result<Recommender> {
-        let answers = &settings.answers;
-        if [answers.beams, answers.top, answers.max_new_tokens].contains(&0) {
-            return Err(Fault::Usage.error(
-                "decode: expected setting `beams`, setting `top` and setting \
-                    `max-new-tokens` above 0; raise them",
-            ));
-        }
+        settings.check()?;
         let mut settings = settings.clone();
         settings.source.dtype = Some(settings.source.storage(&Tune::Nothing));
         let Loaded { model, adapted, origin } = settings.source.load(&Tune::Nothing)?;

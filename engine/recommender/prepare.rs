@@ -1,5 +1,6 @@
 //! Preparing: raw data become one `.bin`.
 
+use super::ranges::within_ranges;
 use crate::base::{write_atomically, Fault};
 use crate::data::catalogue::{training_texts, Duplicates};
 use crate::data::dataset::{write, Recipe};
@@ -37,6 +38,14 @@ pub struct Preparing {
     pub keep_duplicate_titles: bool,
 }
 
+impl Preparing {
+    /// Refuses numbers out of range.
+    pub fn check(&self) -> Result<()> {
+        within_ranges!(self, train_tokenizer skip_bad seed);
+        Ok(())
+    }
+}
+
 /// What was written.
 #[derive(Clone, Debug)]
 pub struct Prepared {
@@ -59,6 +68,7 @@ pub struct Prepared {
 /// Reads the source, makes or opens the tokenizer and writes the `.bin`. Refuses settings that
 /// contradict one another, and malformed lines beyond those that may be left out.
 pub fn prepare(args: &Preparing) -> Result<Prepared> {
+    args.check()?;
     if args.out.as_os_str().is_empty() {
         return Err(Fault::Usage.error(
             "setting `out`: expected a path for the .bin, got none; give setting `out` FILE.bin",

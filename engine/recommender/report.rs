@@ -1,6 +1,7 @@
 //! What predictions are worth: metrics of a file of answers, without model and chip.
 
 use super::predictions::Side;
+use super::ranges::within_ranges;
 use crate::base::text::visible_json;
 use crate::base::{write_atomically, Fault};
 use crate::data::Dataset;
@@ -86,6 +87,14 @@ impl Default for Judging {
     }
 }
 
+impl Judging {
+    /// Refuses numbers out of range.
+    pub fn check(&self) -> Result<()> {
+        within_ranges!(self, category_weight gamma resamples seed);
+        Ok(())
+    }
+}
+
 /// A judgement, and what its HTML page draws.
 pub struct Judged {
     /// The tables and what they were made of.
@@ -98,30 +107,13 @@ pub struct Judged {
 pub fn judge(settings: &Judging) -> Result<Judged> {
     let thresholds = settings.threshold.iter().map(|text| text.parse());
     let thresholds = thresholds.collect::<Result<Vec<Threshold>>>()?;
-    check_weights(settings)?;
+    settings.check()?;
     let dataset = Dataset::open(&settings.data)?;
     // Read before the work, so that a wrong folder is said at once.
     let curve = settings.run.as_deref().map(Curve::read).transpose()?;
     let side = Side::beside(&settings.predictions)?.unwrap_or_default();
     let report = report_of(settings, &Truth::of(&dataset), side, &thresholds)?;
     Ok(Judged { report, curve })
-}
-
-fn check_weights(settings: &Judging) -> Result<()> {
-    for (name, value, highest) in
-        [("gamma", settings.gamma, 1.0), ("category-weight", settings.category_weight, f64::MAX)]
-    {
-        if !(0.0..=highest).contains(&value) {
-            let range = if highest == 1.0 { "from 0 to 1" } else { "that is not negative" };
-            bail!(Fault::Usage.error(format!(
-                "setting `{name}`: expected a number {range}, got {value}; choose another"
-            )));
-        }
-    }
-    if settings.resamples == 0 {
-        bail!(Fault::Usage.error("setting `resamples`: expected at least 1, got 0; 1000 is usual"));
-    }
-    Ok(())
 }
 
 /// Whether the predictions were made for a sample of the users on purpose: by our own side file,

@@ -1,8 +1,10 @@
 //! What a recommender is opened with: which model, which data, which rules, which answers.
 
+use super::ranges::within_ranges;
 use super::source::Source;
 use crate::base::named::named;
 use crate::data::rules::Rules;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -95,6 +97,14 @@ impl Settings {
     pub fn new(weights: impl Into<PathBuf>, data: impl Into<PathBuf>) -> Settings {
         let source = Source { weights: weights.into(), ..Source::default() };
         Settings { source, data: data.into(), ..Settings::default() }
+    }
+
+    /// Refuses numbers out of range.
+    pub fn check(&self) -> Result<()> {
+        within_ranges!(&self.answers, beams top length_penalty max_new_tokens);
+        within_ranges!(&self.rules, behaviours max_row restart);
+        within_ranges!(&self.source, seed threads);
+        Ok(())
     }
 
     /// With an adapter on the weights: a PEFT folder or a run folder.

@@ -1,7 +1,8 @@
 //! The synthetic shop of the demo: customers mostly stay with a maker and move on to the next
 //! thing.
 
-use crate::base::{write_atomically, Fault, Philox, Stream};
+use super::ranges;
+use crate::base::{write_atomically, Philox, Stream};
 use anyhow::{Context, Result};
 use serde_json::{json, Value};
 use std::io::Write;
@@ -52,9 +53,7 @@ pub fn hits(predictions: &Path, popular: &[usize]) -> Result<Hits> {
 /// Writes a shop of `users` customers as items.jsonl and sequences.txt; returns the ten most bought
 /// items of the training part.
 pub fn make(folder: &Path, users: usize) -> Result<Vec<usize>> {
-    if users == 0 {
-        return Err(Fault::Usage.error("shop: expected users above 0, got 0"));
-    }
+    ranges::check("shop users", users.into())?;
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let mut items = String::new();
     for (m, maker) in MAKERS.iter().enumerate() {

@@ -5,6 +5,7 @@ mod cli;
 mod examples;
 mod identity;
 mod inspect;
+mod numbers;
 mod prompts;
 mod resume;
 #[path = "../support/shop.rs"]

@@ -122,14 +122,6 @@ impl PlanFlags {
 
     /// The plan of a training or decoding run of `base` on `place`.
     pub fn plan(&self, base: &Base, place: Place, train: bool) -> Result<Sheet> {
-        let counts =
-            [self.batch_rows, self.max_row, self.beams, self.validate_beams, self.item_tokens];
-        if counts.contains(&0) || self.batch == Some(0) || self.rank == Some(0) {
-            return Err(Fault::Usage.error(
-                "--plan: expected --rank, --batch, --batch-rows, --max-row, --beams, \
-                --validate-beams and --item-tokens above 0",
-            ));
-        }
         let setup = self.setup(base, place, train)?;
         let mut sheet = Sheet::default();
         sheet.plain("plan", if train { "train" } else { "decode" });

@@ -23,6 +23,8 @@ use anyhow::Result;
 use memory::Memory;
 use threads::Threads;
 
+pub use threads::MOST_THREADS;
+
 pub(super) struct Cpu {
     threads: Threads,
     memory: Memory,

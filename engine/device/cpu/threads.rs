@@ -6,6 +6,9 @@ use anyhow::Result;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// Threads that a device may be opened with: more than any machine has cores.
+pub const MOST_THREADS: usize = 1024;
+
 /// The caller and `count - 1` workers.
 pub(super) struct Threads {
     count: usize,
@@ -14,11 +17,16 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    /// `count` threads, 0 for one per core. Refuses a processor that the work is not compiled for.
+    /// `count` threads, 0 for one per core. Refuses more than [`MOST_THREADS`], threads that the
+    /// system does not give, and a processor that the work is not compiled for.
     pub fn open(count: usize) -> Result<Threads> {
         vector::check()?;
         let count = match count {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+            n if n > MOST_THREADS => {
+                let words = format!("setting `threads`: expected at most {MOST_THREADS}, got {n}");
+                return Err(Fault::Usage.error(words));
+            }
             n => n,
         };
         let pool = match count {
