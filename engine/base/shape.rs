@@ -1,3 +1,4 @@
+use super::Dtype;
 use std::fmt;
 
 /// One or two dimensions, row-major. A vector `[n]` counts as one row of `n` columns.
@@ -38,9 +39,16 @@ impl Shape {
         self.dims[1]
     }
 
-    /// Number of elements.
+    /// Number of elements; `usize::MAX` where there are more than can be counted, which no memory
+    /// holds.
     pub const fn count(self) -> usize {
-        self.dims[0] * self.dims[1]
+        self.dims[0].saturating_mul(self.dims[1])
+    }
+
+    /// Bytes of its elements stored as `dtype`; `usize::MAX` where there are more than can be
+    /// counted.
+    pub const fn bytes(self, dtype: Dtype) -> usize {
+        self.count().saturating_mul(dtype.size())
     }
 
     /// The dimensions as a file lists them: one for a vector, two for a matrix.

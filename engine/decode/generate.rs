@@ -130,8 +130,8 @@ impl<'a> Writer<'a> {
 /// The column of the largest logit of each row, the smaller one on a tie.
 fn best(model: &Model, logits: &Tensor) -> Result<Vec<u32>> {
     let rows = logits.shape().rows();
-    let mut values = model.device.alloc(Shape::matrix(rows, 1), Dtype::F32)?;
-    let mut columns = model.device.alloc(Shape::matrix(rows, 1), Dtype::U32)?;
+    let mut values = model.device.unwritten(Shape::matrix(rows, 1), Dtype::F32)?;
+    let mut columns = model.device.unwritten(Shape::matrix(rows, 1), Dtype::U32)?;
     model.device.top_k(values.view_mut(), columns.view_mut(), logits.view())?;
     model.device.download_u32(columns.view())
 }

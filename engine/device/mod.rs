@@ -17,7 +17,7 @@ pub use ops::{
 pub use place::Place;
 pub use tensor::{Tensor, View, ViewMut};
 
-use crate::base::{Dtype, Shape};
+use crate::base::{Dtype, Fault, Shape};
 use anyhow::{ensure, Result};
 use backend::Backend;
 use memmap2::Mmap;
@@ -71,18 +71,32 @@ impl Device {
         Arc::as_ptr(&self.0).cast::<u8>() as usize
     }
 
-    /// A new tensor, contents unspecified.
+    /// A new tensor to be written: it shows nothing that another one held. Refuses a shape that
+    /// no memory holds.
     pub fn alloc(&self, shape: Shape, dtype: Dtype) -> Result<Tensor> {
-        let bytes = shape.count() * dtype.size();
-        let address = self.0.alloc(bytes)?;
-        Ok(Tensor::own(self.clone(), address, bytes, shape, dtype))
+        self.zeros(shape, dtype)
     }
 
-    /// A new tensor of zeros.
+    /// A new tensor of zeros. Refuses a shape that no memory holds.
     pub fn zeros(&self, shape: Shape, dtype: Dtype) -> Result<Tensor> {
-        let mut y = self.alloc(shape, dtype)?;
-        self.0.zero(y.view_mut())?;
+        let mut y = self.unwritten(shape, dtype)?;
+        self.zero(y.view_mut())?;
         Ok(y)
+    }
+
+    /// A new tensor with what its memory held before: for those who write all of it before they
+    /// read any, which is each pass over a model. Nobody outside gets one.
+    pub(crate) fn unwritten(&self, shape: Shape, dtype: Dtype) -> Result<Tensor> {
+        let bytes = shape.bytes(dtype);
+        if bytes > isize::MAX as usize {
+            return Err(Fault::Device.error(format!(
+                "{}: memory: {shape} {dtype}: expected a tensor that can be had, got one of more \
+                bytes than can be counted; use fewer rows or a smaller model",
+                self.name()
+            )));
+        }
+        let address = self.0.alloc(bytes)?;
+        Ok(Tensor::own(self.clone(), address, bytes, shape, dtype))
     }
 
     /// A new tensor of these values, rounded to `dtype`.
@@ -116,7 +130,13 @@ impl Device {
 
     /// A new tensor of these bytes, row-major, little-endian.
     pub fn upload_bytes(&self, bytes: &[u8], shape: Shape, dtype: Dtype) -> Result<Tensor> {
-        let mut y = self.alloc(shape, dtype)?;
+        let expected = shape.bytes(dtype);
+        ensure!(
+            bytes.len() == expected,
+            "upload: expected {expected} bytes for {shape} {dtype}, got {}",
+            bytes.len()
+        );
+        let mut y = self.unwritten(shape, dtype)?;
         self.write_bytes(y.view_mut(), bytes)?;
         Ok(y)
     }
@@ -214,7 +234,7 @@ impl Device {
         dtype: Dtype,
         keep: Arc<Mmap>,
     ) -> Result<Tensor> {
-        let expected = shape.count() * dtype.size();
+        let expected = shape.bytes(dtype);
         ensure!(
             bytes.len() == expected,
             "share: expected {expected} bytes for {shape} {dtype}, got {}",

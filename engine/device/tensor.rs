@@ -34,7 +34,7 @@ impl Tensor {
         shape: Shape,
         dtype: Dtype,
     ) -> Tensor {
-        debug_assert!(bytes >= shape.count() * dtype.size());
+        debug_assert!(bytes >= shape.bytes(dtype));
         Tensor { device, address, shape, dtype, owner: Owner::Device { bytes } }
     }
 
@@ -144,7 +144,7 @@ impl<'a> View<'a> {
 
     /// Bytes of its elements.
     pub fn bytes(self) -> usize {
-        self.shape.count() * self.dtype.size()
+        self.shape.bytes(self.dtype)
     }
 
     /// Identity of the device the memory belongs to.
@@ -166,8 +166,9 @@ impl<'a> View<'a> {
     /// `shape.count()` elements from element `offset` on, seen as `shape`: parameters inside one
     /// flat range.
     pub fn part(self, offset: usize, shape: Shape) -> View<'a> {
+        let end = offset.checked_add(shape.count());
         assert!(
-            offset + shape.count() <= self.shape.count(),
+            end.is_some_and(|end| end <= self.shape.count()),
             "{shape} at {offset} of {}",
             self.shape
         );
@@ -223,10 +224,12 @@ impl<'a> ViewMut<'a> {
 
     /// Two parts that do not overlap, both writable. Panics where they do.
     pub fn parts(self, a: (usize, Shape), b: (usize, Shape)) -> (ViewMut<'a>, ViewMut<'a>) {
+        let (first, second) = (self.0.part(a.0, a.1), self.0.part(b.0, b.1));
+        // Both ends are inside, so neither sum is beyond what can be counted.
         assert!(
             a.0 + a.1.count() <= b.0 || b.0 + b.1.count() <= a.0,
             "parts {a:?} and {b:?} overlap"
         );
-        (ViewMut(self.0.part(a.0, a.1)), ViewMut(self.0.part(b.0, b.1)))
+        (ViewMut(first), ViewMut(second))
     }
 }

@@ -104,7 +104,7 @@ impl Model {
                 }
                 Role::Bias | Role::NormBias => device.zeros(spec.shape, Dtype::F32)?,
                 Role::Embedding | Role::Position | Role::Linear | Role::LinearOut => {
-                    let mut weight = device.alloc(spec.shape, dtype)?;
+                    let mut weight = device.unwritten(spec.shape, dtype)?;
                     offset = repeat(device, &mut weight, &block, offset)?;
                     weight
                 }

@@ -50,7 +50,7 @@ impl Optimizer {
             moment1: Flat::zeros(&model.device, model.layout())?,
             moment2: Flat::zeros(&model.device, model.layout())?,
             ranges,
-            norm: model.device.alloc(Shape::vector(1), Dtype::F32)?,
+            norm: model.device.unwritten(Shape::vector(1), Dtype::F32)?,
         })
     }
 

@@ -5,7 +5,7 @@ use super::super::MemoryUse;
 use crate::base::Fault;
 use anyhow::Result;
 use memmap2::MmapMut;
-use std::alloc::{alloc, dealloc, Layout};
+use std::alloc::{alloc_zeroed, dealloc, Layout};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
@@ -146,6 +146,8 @@ fn new(class: usize) -> std::result::Result<Buffer, String> {
         let _ = map.advise(memmap2::Advice::HugePage);
         return Ok(Buffer::Map(map));
     }
+    // Zeros, so that elements are always initialised, whatever a tensor is: from then on a buffer
+    // holds what its last tensor held.
     // SAFETY: the layout's size is a class, never zero.
     let address = unsafe { alloc(layout(class)) } as u64;
     match address {

@@ -24,15 +24,18 @@ pub struct Heads {
 
 /// The whole attention mask: rows `start[s]..start[s+1]` are sequence s, its first `context[s]`
 /// rows are seen by all rows of s, the rest is causal. Kept on the host and on the device.
+///
+/// Made by [`Device::segments`] alone and never changed: that starts ascend is what keeps the rows
+/// apart that different threads write.
 pub struct Segments {
     /// `[S + 1]`
-    pub start: Vec<u32>,
+    pub(in crate::device) start: Vec<u32>,
     /// `[S]`
-    pub context: Vec<u32>,
+    pub(in crate::device) context: Vec<u32>,
     /// `start` on the device, `[S + 1]` u32.
-    pub start_on_device: Tensor,
+    pub(in crate::device) start_on_device: Tensor,
     /// `context` on the device, `[S]` u32.
-    pub context_on_device: Tensor,
+    pub(in crate::device) context_on_device: Tensor,
     /// What a backend made of the mask for its kernels, under names of its own.
     prepared: Mutex<Vec<(Prepared, Arc<Tensor>)>>,
 }
@@ -301,7 +304,7 @@ impl Device {
         let cols = qkv.cols();
         let heads = heads.count;
         ensure!(
-            heads > 0 && cols.is_multiple_of(3 * heads),
+            heads > 0 && cols > 0 && cols.is_multiple_of(heads.saturating_mul(3)),
             "{op}: {name}: expected query, key and value of {heads} heads, got {cols} columns"
         );
         self.expect(op, name, qkv, qkv.rows(), cols, Float)?;

@@ -95,19 +95,19 @@ impl KvCache {
             x = pass.layer(&mut saved, layer, Purpose::Inference)?;
             let qkv = saved.qkv.as_ref().expect("a forward leaves queries, keys and values").view();
             let mut prompt =
-                device.alloc(Shape::matrix(rows.count(), 2 * config.hidden), model.dtype)?;
+                device.unwritten(Shape::matrix(rows.count(), 2 * config.hidden), model.dtype)?;
             device.cache_store(prompt.view_mut(), qkv, all.view(), config.qkv_heads())?;
             cache.prompt.push(prompt);
-            cache
-                .tail
-                .push(device.alloc(Shape::matrix(slots.max(1), 2 * config.hidden), model.dtype)?);
+            cache.tail.push(
+                device.unwritten(Shape::matrix(slots.max(1), 2 * config.hidden), model.dtype)?,
+            );
             observe(layer.number + 1, x.view())?;
         }
         cache.requests = batch.starts.windows(2).map(|w| w[0]..w[1]).collect();
         let last: Vec<u32> = batch.starts[1..].iter().map(|end| end - 1).collect();
         let last = device.upload_u32(&last)?;
         let mut ends =
-            device.alloc(Shape::matrix(last.shape().count(), config.hidden), model.dtype)?;
+            device.unwritten(Shape::matrix(last.shape().count(), config.hidden), model.dtype)?;
         device.embed(ends.view_mut(), &[(x.view(), last.view())], Write::Set)?;
         let normed = model.finish(&ends)?;
         Ok((cache, normed))
@@ -153,7 +153,7 @@ impl KvCache {
             let range = &self.requests[request as usize];
             prompt_words.extend([range.start, range.end]);
         }
-        let mut prompt = device.alloc(Shape::matrix(count, 2), Dtype::U32)?;
+        let mut prompt = device.unwritten(Shape::matrix(count, 2), Dtype::U32)?;
         device.write_u32(prompt.view_mut(), &prompt_words)?;
         let cached =
             CacheRows { prompt: prompt.view(), path_start: path_start.view(), path: path.view() };
@@ -164,12 +164,12 @@ impl KvCache {
         for (layer, (prompt, tail)) in model.weights.layers.iter().zip(kept) {
             let mut saved = Saved::new(x);
             let (normed, _) = model.norm(saved.x.view(), &layer.input_norm)?;
-            let mut qkv = device.alloc(Shape::matrix(count, 3 * config.hidden), model.dtype)?;
+            let mut qkv = device.unwritten(Shape::matrix(count, 3 * config.hidden), model.dtype)?;
             let linear = &layer.query_key_value;
             pass.linear(qkv.view_mut(), normed.view(), linear, Epilogue::default())?;
             pass.rotate(qkv.view_mut(), Turn::Forward)?;
             device.cache_store(tail.view_mut(), qkv.view(), slots.view(), config.qkv_heads())?;
-            let mut context = device.alloc(saved.x.shape(), model.dtype)?;
+            let mut context = device.unwritten(saved.x.shape(), model.dtype)?;
             device.cache_attention(
                 context.view_mut(),
                 AttendCache {
@@ -198,7 +198,8 @@ impl KvCache {
         let slots = slots.max(2 * self.slots);
         for tail in &mut self.tail {
             let old = tail.shape();
-            let mut larger = model.device.alloc(Shape::matrix(slots, old.cols()), tail.dtype())?;
+            let mut larger =
+                model.device.unwritten(Shape::matrix(slots, old.cols()), tail.dtype())?;
             model.device.copy(larger.view_mut().row_range(0..old.rows()), tail.view())?;
             *tail = larger;
         }

@@ -12,7 +12,7 @@ impl Pass<'_> {
     pub fn embed(&self) -> Result<Tensor> {
         let model = self.model;
         let shape = Shape::matrix(self.rows.count(), model.config.hidden);
-        let mut x = model.device.alloc(shape, model.dtype)?;
+        let mut x = model.device.unwritten(shape, model.dtype)?;
         let tables: Vec<_> =
             self.tables().map(|(table, ids)| (model.view(table), ids.view())).collect();
         model.device.embed(x.view_mut(), &tables, Write::Set)?;

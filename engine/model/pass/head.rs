@@ -28,7 +28,7 @@ impl Model {
     pub fn logits(&self, y: View) -> Result<Tensor> {
         let output = self.view(self.weights.output());
         let mut logits =
-            self.device.alloc(Shape::matrix(y.rows(), self.config.vocabulary), Dtype::F32)?;
+            self.device.unwritten(Shape::matrix(y.rows(), self.config.vocabulary), Dtype::F32)?;
         self.device.matmul(logits.view_mut(), y, output, Form::Nt, Epilogue::default())?;
         Ok(logits)
     }
@@ -48,7 +48,7 @@ impl Model {
             let local: Vec<u32> = first[start..=end].iter().map(|f| f - from).collect();
             let local = self.device.upload_u32(&local)?;
             let wanted = self.device.upload_u32(&ids[from as usize..to as usize])?;
-            let mut out = self.device.alloc(Shape::vector((to - from) as usize), Dtype::F32)?;
+            let mut out = self.device.unwritten(Shape::vector((to - from) as usize), Dtype::F32)?;
             self.device.log_probs_at(out.view_mut(), logits.view(), local.view(), wanted.view())?;
             values.extend(self.device.download_f32(out.view())?);
         }
@@ -76,14 +76,14 @@ impl Model {
         let scaled: Vec<f32> =
             batch.target_weights.iter().map(|&w| (f64::from(w) / divisor) as f32).collect();
         let weights = device.upload_f32(&scaled, Shape::vector(targets), Dtype::F32)?;
-        let mut gathered = device.alloc(Shape::matrix(targets, x.cols()), x.dtype())?;
+        let mut gathered = device.unwritten(Shape::matrix(targets, x.cols()), x.dtype())?;
         device.embed(gathered.view_mut(), &[(x, rows.view())], Write::Set)?;
         let (normed, statistics) = self.norm(gathered.view(), final_norm)?;
-        let mut losses = device.alloc(Shape::vector(targets), Dtype::F32)?;
+        let mut losses = device.unwritten(Shape::vector(targets), Dtype::F32)?;
         let chunk = chunk_rows(self.config.vocabulary);
         let mut gradients = gradients;
         let mut d_normed = match gradients {
-            Some(_) => Some(device.alloc(normed.shape(), normed.dtype())?),
+            Some(_) => Some(device.unwritten(normed.shape(), normed.dtype())?),
             None => None,
         };
         for start in (0..targets).step_by(chunk) {
@@ -105,7 +105,7 @@ impl Model {
             let narrow = match x.dtype() {
                 Dtype::F32 => None,
                 dtype => {
-                    let mut narrow = device.alloc(logits.shape(), dtype)?;
+                    let mut narrow = device.unwritten(logits.shape(), dtype)?;
                     device.cast(narrow.view_mut(), logits.view())?;
                     Some(narrow)
                 }
@@ -129,7 +129,7 @@ impl Model {
         };
         // One row more than targets: zeros, for all rows that are none. So the scatter is a gather,
         // in any dtype.
-        let mut d_gathered = device.alloc(Shape::matrix(targets + 1, x.cols()), x.dtype())?;
+        let mut d_gathered = device.unwritten(Shape::matrix(targets + 1, x.cols()), x.dtype())?;
         device.zero(d_gathered.view_mut().row_range(targets..targets + 1))?;
         self.norm_backward(
             d_gathered.view_mut().row_range(0..targets),
@@ -143,7 +143,7 @@ impl Model {
             sources[row as usize] = target as u32;
         }
         let sources = device.upload_u32(&sources)?;
-        let mut dx = device.alloc(x.shape(), x.dtype())?;
+        let mut dx = device.unwritten(x.shape(), x.dtype())?;
         device.embed(dx.view_mut(), &[(d_gathered.view(), sources.view())], Write::Set)?;
         Ok((loss / divisor, Some(dx)))
     }

@@ -170,7 +170,7 @@ impl Pass<'_> {
             saved.statistics = Some(statistics);
         }
         if saved.qkv.is_none() {
-            let mut qkv = device.alloc(Shape::matrix(rows, 3 * hidden), dtype)?;
+            let mut qkv = device.unwritten(Shape::matrix(rows, 3 * hidden), dtype)?;
             let (x, linear) = (done(&saved.normed), &layer.query_key_value);
             let z = self.linear(qkv.view_mut(), x, linear, Epilogue::default())?;
             saved.z.query_key_value = z;
@@ -178,8 +178,9 @@ impl Pass<'_> {
             saved.qkv = Some(qkv);
         }
         if saved.context.is_none() {
-            let mut context = device.alloc(Shape::matrix(rows, hidden), dtype)?;
-            let mut log_sum_exp = device.alloc(Shape::matrix(rows, config.heads), Dtype::F32)?;
+            let mut context = device.unwritten(Shape::matrix(rows, hidden), dtype)?;
+            let mut log_sum_exp =
+                device.unwritten(Shape::matrix(rows, config.heads), Dtype::F32)?;
             device.attention(
                 context.view_mut(),
                 log_sum_exp.view_mut(),
@@ -203,13 +204,13 @@ impl Pass<'_> {
             saved.middle_statistics = Some(statistics);
         }
         if saved.inner.is_none() {
-            let mut inner = device.alloc(Shape::matrix(rows, config.inner), dtype)?;
+            let mut inner = device.unwritten(Shape::matrix(rows, config.inner), dtype)?;
             match &saved.pre_activation {
                 Some(pre) => device.gelu(inner.view_mut(), pre.view(), config.gelu)?,
                 None => {
                     let mut pre = match purpose {
                         Purpose::Training => {
-                            Some(device.alloc(Shape::matrix(rows, config.inner), dtype)?)
+                            Some(device.unwritten(Shape::matrix(rows, config.inner), dtype)?)
                         }
                         Purpose::Inference => None,
                     };
@@ -260,7 +261,7 @@ impl Pass<'_> {
             let epilogue = Epilogue { residual: Some((residual, factor)), ..Epilogue::default() };
             return self.linear(y, x, linear, epilogue);
         };
-        let mut output = device.alloc(y.shape(), y.dtype())?;
+        let mut output = device.unwritten(y.shape(), y.dtype())?;
         let z = self.linear(output.view_mut(), x, linear, Epilogue::default())?;
         device.dropout(y.reborrow(), output.view(), dropout, Write::Set)?;
         device.blend(y, residual, factor, 1.0)?;
@@ -289,10 +290,10 @@ impl Pass<'_> {
         // Feed-forward network: dy → d_inner → d_pre → d_normed → dy (now of the middle).
         let d_output = self.dropped(dy, Site::FeedForwardOutput(layer.number))?;
         let d = d_output.as_ref().map_or(dy.view(), Tensor::view);
-        let mut d_inner = device.alloc(inner.shape(), inner.dtype())?;
+        let mut d_inner = device.unwritten(inner.shape(), inner.dtype())?;
         let (z, linear) = (saved.z.dense_4h_to_h.as_ref(), &layer.dense_4h_to_h);
         self.linear_backward(d_inner.view_mut(), gradients, d, inner, z, linear)?;
-        let mut d_pre = device.alloc(pre.shape(), pre.dtype())?;
+        let mut d_pre = device.unwritten(pre.shape(), pre.dtype())?;
         device.gelu_backward(d_pre.view_mut(), d_inner.view(), pre, config.gelu)?;
         drop(d_inner);
         let mut d_normed = self.like(dy)?;
@@ -311,7 +312,7 @@ impl Pass<'_> {
         let mut d_context = self.like(dy)?;
         let z = saved.z.dense.as_ref();
         self.linear_backward(d_context.view_mut(), gradients, d, context, z, &layer.dense)?;
-        let mut d_qkv = device.alloc(qkv.shape(), qkv.dtype())?;
+        let mut d_qkv = device.unwritten(qkv.shape(), qkv.dtype())?;
         device.attention_backward(
             d_qkv.view_mut(),
             d_context.view(),

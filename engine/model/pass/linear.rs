@@ -28,7 +28,7 @@ impl Pass<'_> {
         let (a, b) = (model.values().view(&module.a), model.values().view(&module.b));
         let masked = self.masked(x, module)?;
         let input = masked.as_ref().map_or(x, Tensor::view);
-        let mut z = device.alloc(Shape::matrix(x.rows(), module.rank()), x.dtype())?;
+        let mut z = device.unwritten(Shape::matrix(x.rows(), module.rank()), x.dtype())?;
         device.matmul(z.view_mut(), input, a, Form::Nt, Epilogue::default())?;
         let low_rank = Some(LowRank { z: z.view(), factor: b, scale: module.scale });
         device.matmul(y, x, weight, Form::Nt, Epilogue { low_rank, ..epilogue })?;
@@ -62,7 +62,7 @@ impl Pass<'_> {
         let z = z.expect("the forward keeps x·Aᵀ of every adapted linear");
         let (a, b) = (model.values().view(&module.a), model.values().view(&module.b));
         let scaled = Epilogue { scale: module.scale, ..Epilogue::default() };
-        let mut dz = device.alloc(z.shape(), z.dtype())?;
+        let mut dz = device.unwritten(z.shape(), z.dtype())?;
         device.matmul(dz.view_mut(), dy, b, Form::Nn, scaled)?;
         let scaled = Epilogue { scale: module.scale, ..add() };
         device.matmul(gradients.view_mut(&module.b), dy, z.view(), Form::Tn, scaled)?;
@@ -91,7 +91,7 @@ impl Pass<'_> {
         let site = Site::Adapter(module.layer, module.linear);
         let Some(dropout) = self.dropout(site) else { return Ok(None) };
         let device = &self.model.device;
-        let mut masked = device.alloc(x.shape(), x.dtype())?;
+        let mut masked = device.unwritten(x.shape(), x.dtype())?;
         device.dropout(masked.view_mut(), x, dropout, Write::Set)?;
         Ok(Some(masked))
     }

@@ -20,8 +20,8 @@ pub struct Normed<'a> {
 impl Model {
     /// y = norm(x) `[R, h]`, and the statistics that its backward needs, `[R, 2]` f32.
     pub(super) fn norm(&self, x: View, norm: &Norm) -> Result<(Tensor, Tensor)> {
-        let mut y = self.device.alloc(x.shape(), x.dtype())?;
-        let mut statistics = self.device.alloc(Shape::matrix(x.rows(), 2), Dtype::F32)?;
+        let mut y = self.device.unwritten(x.shape(), x.dtype())?;
+        let mut statistics = self.device.unwritten(Shape::matrix(x.rows(), 2), Dtype::F32)?;
         let (weight, bias) = (self.view(&norm.weight), self.view(&norm.bias));
         let epsilon = self.config.layernorm_epsilon;
         self.device.layernorm(y.view_mut(), statistics.view_mut(), x, weight, bias, epsilon)?;

@@ -97,7 +97,8 @@ impl Rows {
                         words.extend([example as u32, (example >> 32) as u32, place]);
                     }
                 }
-                let mut names = device.alloc(Shape::matrix(batch.tokens.len(), 3), Dtype::U32)?;
+                let mut names =
+                    device.unwritten(Shape::matrix(batch.tokens.len(), 3), Dtype::U32)?;
                 device.write_u32(names.view_mut(), &words)?;
                 Some(names)
             }
@@ -172,6 +173,6 @@ impl<'a> Pass<'a> {
 
     /// A buffer of the shape and storage of `x`.
     pub fn like(&self, x: &Tensor) -> Result<Tensor> {
-        self.model.device.alloc(x.shape(), x.dtype())
+        self.model.device.unwritten(x.shape(), x.dtype())
     }
 }
