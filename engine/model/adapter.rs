@@ -7,7 +7,7 @@ use super::lora::{module_name, peft_prefix, LoraConfig};
 use super::model::Model;
 use super::parameters::{Layout, Slot};
 use super::weights::{Checkpoint, Stored};
-use crate::base::Fault;
+use crate::base::{Fault, Range};
 use anyhow::Result;
 use serde_json::{json, Value};
 use std::path::Path;
@@ -19,6 +19,7 @@ pub(super) const BASE: &str = "engine.base";
 pub struct Adapter {
     /// What `adapter_config.json` says.
     pub config: LoraConfig,
+    ranks: Ranks,
     place: String,
     tensors: Checkpoint,
 }
@@ -35,8 +36,9 @@ impl Adapter {
             Fault::Model.error(format!("adapter: {}: expected JSON, got {e}", path.display()))
         })?;
         let config = parse(&json).map_err(|e| Fault::Model.wrap(e, path.display()))?;
+        let ranks = Ranks::of(&json).map_err(|e| Fault::Model.wrap(e, path.display()))?;
         let tensors = Checkpoint::open_file(&folder.join("adapter_model.safetensors"))?;
-        Ok(Adapter { config, place: folder.display().to_string(), tensors })
+        Ok(Adapter { config, ranks, place: folder.display().to_string(), tensors })
     }
 
     /// What it is; see [`Contents::of`].
@@ -47,6 +49,48 @@ impl Adapter {
     /// The hash of the base that it was trained on, where whoever wrote it remembered.
     pub fn base(&self) -> Option<&str> {
         self.tensors.remark(BASE)
+    }
+}
+
+/// What a rank may be.
+const RANKS: Range = Range::whole(1, 1 << 16);
+
+/// Which rank `adapter_config.json` gives each module.
+struct Ranks {
+    usual: usize,
+    /// Of the modules whose path is such a name or ends in it.
+    others: Vec<(String, usize)>,
+}
+
+impl Ranks {
+    fn of(json: &Value) -> Result<Ranks> {
+        let rank = |name: &str, value: &Value| {
+            let rank = value.as_u64().filter(|&rank| RANKS.holds(rank));
+            rank.map(|rank| rank as usize)
+                .ok_or_else(|| Fault::Model.error(format!("{name}: expected {RANKS}, got {value}")))
+        };
+        let mut others = Vec::new();
+        match &json["rank_pattern"] {
+            Value::Null => {}
+            Value::Object(pattern) => {
+                for (name, value) in pattern {
+                    others.push((name.clone(), rank("rank_pattern", value)?));
+                }
+            }
+            other => {
+                let words = format!("rank_pattern: expected ranks by module, got {other}");
+                return Err(Fault::Model.error(words));
+            }
+        }
+        Ok(Ranks { usual: rank("r", &json["r"])?, others })
+    }
+
+    /// The rank of the module at `path`.
+    fn rank(&self, path: &str) -> usize {
+        let named = |name: &str| {
+            path.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        self.others.iter().find(|(name, _)| named(name)).map_or(self.usual, |&(_, rank)| rank)
     }
 }
 
@@ -76,13 +120,16 @@ fn parse(json: &Value) -> Result<LoraConfig> {
             "alpha_pattern: expected none; one alpha for all modules is read".into(),
         ));
     }
-    let rank = json["r"]
-        .as_u64()
-        .filter(|&r| r > 0)
-        .ok_or_else(|| refuse(format!("r: expected a positive rank, got {}", json["r"])))?;
-    let alpha = json["lora_alpha"].as_f64().ok_or_else(|| {
-        refuse(format!("lora_alpha: expected a number, got {}", json["lora_alpha"]))
-    })?;
+    let number = |name: &str, range: Range| match json[name].as_f64() {
+        Some(x) if range.holds(x) => Ok(x),
+        _ => Err(refuse(format!("{name}: expected {range}, got {}", json[name]))),
+    };
+    let rank = number("r", RANKS)?;
+    let alpha = number("lora_alpha", Range::above(0.0, 1e9))?;
+    let dropout = match &json["lora_dropout"] {
+        Value::Null => 0.0,
+        _ => number("lora_dropout", Range::below(0.0, 1.0))?,
+    };
     let targets = match &json["target_modules"] {
         Value::Array(list) => {
             let words: Vec<String> =
@@ -100,7 +147,7 @@ fn parse(json: &Value) -> Result<LoraConfig> {
     Ok(LoraConfig {
         rank: rank as usize,
         alpha,
-        dropout: json["lora_dropout"].as_f64().unwrap_or(0.0) as f32,
+        dropout: dropout as f32,
         targets,
         rank_stabilised: json["use_rslora"].as_bool().unwrap_or(false),
     })
@@ -145,7 +192,7 @@ impl Model {
     /// trained range. Refuses an adapter of which any tensor fits nothing in this model, or which
     /// matches nothing. Returns the number of adapted linears.
     pub fn load_adapter(&mut self, adapter: Adapter) -> Result<usize> {
-        let Adapter { config, place, mut tensors } = adapter;
+        let Adapter { config, ranks, place, mut tensors } = adapter;
         let refuse = |what: String| Fault::Model.error(format!("adapter: {place}: {what}"));
         let family = self.config.family;
         let mut layout = Layout::default();
@@ -166,9 +213,27 @@ impl Model {
             let stored = tensors.take(&name, slot.shape)?;
             pending.push((slot, stored));
         }
+        let factor = |layer: usize, linear: LinearName| {
+            format!("{}.lora_A.weight", module_name(family, layer, linear))
+        };
+        let expected = |layer: usize, linear: LinearName| ranks.rank(&linear.module(layer));
+        for layer in 0..self.config.layers {
+            for linear in LinearName::ALL {
+                let (name, rank) = (factor(layer, linear), expected(layer, linear));
+                match tensors.dims(&name) {
+                    Some([rows, _]) if *rows == rank => {}
+                    None => {}
+                    Some(dims) => {
+                        return Err(refuse(format!(
+                            "tensor {name}: expected the {rank} rows that adapter_config.json \
+                            says, got shape {dims:?}; do the two files belong together?"
+                        )))
+                    }
+                }
+            }
+        }
         let rank_of = |layer: usize, linear: LinearName| {
-            let a = format!("{}.lora_A.weight", module_name(family, layer, linear));
-            tensors.dims(&a).map(|dims| dims[0]).filter(|&r| r > 0)
+            tensors.contains(&factor(layer, linear)).then(|| expected(layer, linear))
         };
         let modules = self.adapt(config, &mut layout, rank_of);
         if modules == 0 {

@@ -1,11 +1,22 @@
 //! Sizes, and the words in which the two models differ.
 
-use crate::base::Fault;
+use crate::base::{Fault, Range};
 use crate::data::sample::position_row;
 use crate::device::{Gelu, Heads, Qkv};
 use anyhow::Result;
 use serde_json::Value;
 use std::path::Path;
+
+/// The largest sizes that a config may name: beyond any model, and small enough that no product of
+/// them leaves 64 bits. Lists and tables are made of some before any tensor is compared with them.
+const WIDTH: u64 = 1 << 20;
+const LAYERS: u64 = 1 << 12;
+const VOCABULARY: u64 = 1 << 24;
+const POSITIONS: u64 = 1 << 24;
+/// Of a variance: below, an f32 hardly tells it from 0.
+const EPSILON: Range = Range::real(1e-12, 1.0);
+/// Of random weights.
+const DEVIATION: Range = Range::real(1e-9, 10.0);
 
 /// Where a row's place enters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,31 +185,38 @@ impl Config {
     fn glm(fields: &Fields) -> Result<Config> {
         fields.refuse("relative_encoding", false, "relative position encoding")?;
         fields.refuse("block_position_encoding", true, "a model without block positions")?;
-        let hidden = fields.size("hidden_size", 1024)?;
+        // The original's code has it written in; a file that names another is another model's.
+        let epsilon = fields.number("layernorm_epsilon", 1e-5, EPSILON)?;
+        if epsilon != 1e-5 {
+            return Err(Fault::Model.error(format!(
+                "layernorm_epsilon: expected 1e-5, which is this family's, got {epsilon}"
+            )));
+        }
+        let hidden = fields.size("hidden_size", 1024, WIDTH)?;
         let layers = match fields.0.get("num_layers") {
-            Some(_) => fields.size("num_layers", 24)?,
-            None => fields.size("num_hidden_layers", 24)?,
+            Some(_) => fields.size("num_layers", 24, LAYERS)?,
+            None => fields.size("num_hidden_layers", 24, LAYERS)?,
         };
         Ok(Config {
             family: Family::Glm,
             layers,
             hidden,
-            heads: fields.size("num_attention_heads", 16)?,
+            heads: fields.size("num_attention_heads", 16, WIDTH)?,
             inner: 4 * hidden,
-            vocabulary: fields.size("vocab_size", 30592)?,
-            max_positions: fields.size("max_sequence_length", 512)?,
+            vocabulary: fields.size("vocab_size", 30592, VOCABULARY)?,
+            max_positions: fields.size("max_sequence_length", 512, POSITIONS)?,
             positions: Positions::Learned,
             residual: Residual::Plain,
             qkv: Qkv::Thirds,
             gelu: fields.gelu()?,
-            layernorm_epsilon: 1e-5,
+            layernorm_epsilon: epsilon,
             dropout: Rates {
                 embedding: fields.rate("embedding_dropout_prob", 0.1)?,
                 attention: fields.rate("attention_dropout_prob", 0.1)?,
                 output: fields.rate("output_dropout_prob", 0.1)?,
             },
-            initializer_range: fields.number("initializer_range", 0.02)? as f32,
-            torch_dtype: fields.text("torch_dtype"),
+            initializer_range: fields.number("initializer_range", 0.02, DEVIATION)?,
+            torch_dtype: fields.text("torch_dtype")?,
         })
     }
 
@@ -213,29 +231,31 @@ impl Config {
                 "pre_seq_len: expected null, got a prefix; P-tuning prefixes are not computed",
             ));
         }
-        if fields.size_or_zero("quantization_bit")? != 0 {
+        if !matches!(fields.0.get("quantization_bit"), None | Some(Value::Null))
+            && fields.0["quantization_bit"].as_u64() != Some(0)
+        {
             return Err(Fault::Model
                 .error("quantization_bit: expected 0; convert the unquantised weights instead"));
         }
-        let hidden = fields.size("hidden_size", 4096)?;
+        let hidden = fields.size("hidden_size", 4096, WIDTH)?;
         Ok(Config {
             family: Family::ChatGlm,
-            layers: fields.size("num_layers", 28)?,
+            layers: fields.size("num_layers", 28, LAYERS)?,
             hidden,
-            heads: fields.size("num_attention_heads", 32)?,
-            inner: fields.size("inner_hidden_size", 16384)?,
-            vocabulary: fields.size("vocab_size", 150528)?,
-            max_positions: fields.size("max_sequence_length", 2048)?,
+            heads: fields.size("num_attention_heads", 32, WIDTH)?,
+            inner: fields.size("inner_hidden_size", 16384, 4 * WIDTH)?,
+            vocabulary: fields.size("vocab_size", 150528, VOCABULARY)?,
+            max_positions: fields.size("max_sequence_length", 2048, POSITIONS)?,
             positions: Positions::Rotary2d,
             // The original never passes the number of layers to its blocks: always that of the
             // 28-layer model.
             residual: Residual::Scaled((2.0f64 * 28.0).sqrt() as f32),
             qkv: Qkv::PerHead,
             gelu: fields.gelu()?,
-            layernorm_epsilon: fields.number("layernorm_epsilon", 1e-5)? as f32,
+            layernorm_epsilon: fields.number("layernorm_epsilon", 1e-5, EPSILON)?,
             dropout: Rates::default(),
-            initializer_range: fields.number("initializer_range", 0.02)? as f32,
-            torch_dtype: fields.text("torch_dtype"),
+            initializer_range: fields.number("initializer_range", 0.02, DEVIATION)?,
+            torch_dtype: fields.text("torch_dtype")?,
         })
     }
 
@@ -247,17 +267,6 @@ impl Config {
                 self.heads * part,
                 self.hidden
             )));
-        }
-        // Lists and tables are made of these before any tensor is compared with them.
-        for (name, value, limit) in [
-            ("num_layers", self.layers, 1 << 12),
-            ("max_sequence_length", self.max_positions, 1 << 24),
-        ] {
-            if value > limit {
-                return Err(
-                    Fault::Model.error(format!("{name}: expected at most {limit}, got {value}"))
-                );
-            }
         }
         Ok(())
     }
@@ -304,67 +313,55 @@ impl Config {
 struct Fields<'a>(&'a Value);
 
 impl Fields<'_> {
-    fn size(&self, name: &str, default: usize) -> Result<usize> {
-        let value = match self.0.get(name) {
-            None | Some(Value::Null) => default,
-            Some(v) => v.as_u64().map_or(0, |n| n as usize),
-        };
-        if value == 0 || value > 1 << 31 {
-            return Err(Fault::Model
-                .error(format!("{name}: expected a positive size, got {}", self.0[name])));
-        }
-        Ok(value)
-    }
-
-    fn size_or_zero(&self, name: &str) -> Result<usize> {
+    /// What `read` makes of the field, `default` where it is absent or null.
+    fn field<T>(
+        &self,
+        name: &str,
+        default: T,
+        expected: impl std::fmt::Display,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Result<T> {
         match self.0.get(name) {
-            None | Some(Value::Null) => Ok(0),
-            Some(v) => v.as_u64().map(|n| n as usize).ok_or_else(|| {
-                Fault::Model.error(format!("{name}: expected a whole number, got {v}"))
+            None | Some(Value::Null) => Ok(default),
+            Some(value) => read(value).ok_or_else(|| {
+                Fault::Model.error(format!("{name}: expected {expected}, got {value}"))
             }),
         }
     }
 
-    fn number(&self, name: &str, default: f64) -> Result<f64> {
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(default),
-            Some(v) => match v.as_f64() {
-                Some(x) if x.is_finite() && x > 0.0 => Ok(x),
-                _ => {
-                    Err(Fault::Model.error(format!("{name}: expected a positive number, got {v}")))
-                }
-            },
-        }
+    fn size(&self, name: &str, default: usize, most: u64) -> Result<usize> {
+        let range = Range::whole(1, most);
+        let read = |value: &Value| value.as_u64().filter(|&n| range.holds(n)).map(|n| n as usize);
+        self.field(name, default, range, read)
+    }
+
+    /// Judged as the f32 that it becomes.
+    fn number(&self, name: &str, default: f32, range: Range) -> Result<f32> {
+        let read = |value: &Value| value.as_f64().map(|x| x as f32).filter(|&x| range.holds(x));
+        self.field(name, default, range, read)
     }
 
     fn rate(&self, name: &str, default: f32) -> Result<f32> {
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(default),
-            Some(v) => match v.as_f64() {
-                Some(x) if (0.0..1.0).contains(&x) => Ok(x as f32),
-                _ => Err(Fault::Model
-                    .error(format!("{name}: expected a rate from 0 to below 1, got {v}"))),
-            },
-        }
+        self.number(name, default, Range::below(0.0, 1.0))
     }
 
-    fn text(&self, name: &str) -> Option<String> {
-        self.0.get(name).and_then(Value::as_str).map(str::to_owned)
+    fn text(&self, name: &str) -> Result<Option<String>> {
+        self.field(name, None, "a text", |value| value.as_str().map(|text| Some(text.to_owned())))
     }
 
     fn refuse(&self, name: &str, supported: bool, what: &str) -> Result<()> {
-        match self.0.get(name).and_then(Value::as_bool) {
-            Some(value) if value != supported => Err(Fault::Model.error(format!(
+        match self.field(name, supported, "true or false", Value::as_bool)? {
+            value if value == supported => Ok(()),
+            value => Err(Fault::Model.error(format!(
                 "{name}: expected {supported}, got {value}; {what} is not computed"
             ))),
-            _ => Ok(()),
         }
     }
 
     /// `hidden_act` where present, otherwise the tanh form, with which the published weights were
     /// trained.
     fn gelu(&self) -> Result<Gelu> {
-        match self.text("hidden_act").as_deref() {
+        match self.text("hidden_act")?.as_deref() {
             None | Some("gelu_new" | "gelu_fast" | "gelu_pytorch_tanh") => Ok(Gelu::Tanh),
             Some("gelu") => Ok(Gelu::Erf),
             Some(other) => Err(Fault::Model.error(format!(
@@ -426,6 +423,21 @@ mod tests {
             json!({"model_type": "glm", "hidden_act": "relu"}),
             json!({"model_type": "glm", "num_layers": 1_000_000_000}),
             json!({"model_type": "chatglm", "max_sequence_length": 1_000_000_000}),
+            json!({"model_type": "chatglm", "layernorm_epsilon": -1}),
+            json!({"model_type": "chatglm", "layernorm_epsilon": 1e-300}),
+            json!({"model_type": "chatglm", "quantization_bit": "4"}),
+            json!({"model_type": "glm", "layernorm_epsilon": -1}),
+            json!({"model_type": "glm", "layernorm_epsilon": 0}),
+            json!({"model_type": "glm", "layernorm_epsilon": 1e-3}),
+            json!({"model_type": "glm", "initializer_range": 1e300}),
+            json!({"model_type": "glm", "output_dropout_prob": 0.999_999_999_999}),
+            json!({"model_type": "glm", "num_attention_heads": u64::MAX}),
+            json!({"model_type": "glm", "num_attention_heads": 2.5}),
+            json!({"model_type": "glm", "vocab_size": 1u64 << 40}),
+            json!({"model_type": "glm", "hidden_size": 1 << 21}),
+            json!({"model_type": "glm", "hidden_act": 3}),
+            json!({"model_type": "glm", "torch_dtype": 16}),
+            json!({"model_type": "glm", "relative_encoding": "yes"}),
         ] {
             let error = Config::from_json(&bad).unwrap_err();
             assert_eq!(Fault::of(&error), Some(Fault::Model), "{bad}");

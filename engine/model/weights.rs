@@ -73,6 +73,10 @@ impl Checkpoint {
     fn add(&mut self, path: &Path) -> Result<()> {
         let refuse =
             |what: String| Fault::Model.error(format!("weights: {}: {what}", path.display()));
+        // Opening a pipe would wait for its writer.
+        if path.exists() && !path.is_file() {
+            return Err(refuse("expected a file, got something else of that name".into()));
+        }
         let file = File::open(path).map_err(|e| refuse(format!("cannot be opened: {e}")))?;
         // SAFETY: the map is read-only and private to this process; like every mapped checkpoint it
         // relies on nobody truncating the file while it is in use.
@@ -195,7 +199,7 @@ impl Checkpoint {
         let shape = Shape::from_dims(&entry.dims).ok_or_else(|| {
             refuse(format!("expected one or two dimensions, got {:?}", entry.dims))
         })?;
-        if shape.count() * dtype.size() != entry.range.1 - entry.range.0 {
+        if shape.bytes(dtype) != entry.range.1 - entry.range.0 {
             return Err(refuse(format!(
                 "expected {shape} of {dtype}, got {} bytes",
                 entry.range.1 - entry.range.0
