@@ -1,6 +1,7 @@
 //! Floor 0: what a number is and where randomness comes from. Knows nothing else of ours.
 
 mod atomic;
+mod contain;
 mod dtype;
 mod fault;
 mod hash;
@@ -13,6 +14,7 @@ mod shape;
 pub mod text;
 
 pub use atomic::write_atomically;
+pub use contain::{contained, is_contained};
 pub use dtype::Dtype;
 pub use fault::Fault;
 pub use hash::hashes;

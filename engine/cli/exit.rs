@@ -14,7 +14,7 @@
 use super::interrupt::{self, Interrupted};
 use super::say;
 use crate::base::text::shortened;
-use crate::base::{name_settings, Fault};
+use crate::base::{is_contained, name_settings, Fault};
 use anyhow::Result;
 use std::io::{self, ErrorKind};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
@@ -160,14 +160,18 @@ pub fn sentence(refused: &clap::Error) -> String {
     parts.join("; ")
 }
 
-/// The panic hook: a panic is our fault.
+/// The panic hook: a panic is our fault, but for one of code that is known to panic and is asked
+/// to.
 fn explain(panic: &PanicHookInfo<'_>) {
+    if is_contained() {
+        return;
+    }
     let payload = panic.payload();
-    let words = payload
+    let payload = payload
         .downcast_ref::<&str>()
-        .map(|s| (*s).to_owned())
-        .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no words".to_owned());
+        .copied()
+        .or(payload.downcast_ref::<String>().map(String::as_str));
+    let words = payload.unwrap_or("no words");
     let place = panic.location().map_or("somewhere".to_owned(), ToString::to_string);
     line(&format!(
         "our fault: {place}: {words}; please report this line with the command (RUST_BACKTRACE=1 \

@@ -1,15 +1,16 @@
 //! A tokenizer and the special tokens that GLM needs, looked up by name.
 
-use crate::base::Fault;
+use crate::base::{contained, Fault};
 use anyhow::{Context, Result};
 use std::path::Path;
 use std::sync::OnceLock;
 use tokenizers::models::bpe::{BpeTrainer, BPE};
+use tokenizers::normalizers::Replace;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{
-    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
-    Tokenizer, TokenizerImpl,
+    AddedToken, Decoder, DecoderWrapper, NormalizedString, Normalizer, NormalizerWrapper,
+    PostProcessorWrapper, PreTokenizerWrapper, Tokenizer, TokenizerImpl,
 };
 
 /// The special tokens, looked up by name in the tokenizer (never literal ids).
@@ -78,7 +79,11 @@ impl Vocab {
 
     /// From the bytes of a tokenizer.json (a `.bin` carries them).
     pub fn from_json(json: &[u8]) -> Result<Vocab> {
-        let mut tokenizer = read(json)?;
+        // Whatever of the crate panics while it is looked at.
+        contained(|| Vocab::of(json, read(json)?)).unwrap_or_else(|words| Err(broken(words.into())))
+    }
+
+    fn of(json: &[u8], mut tokenizer: Tokenizer) -> Result<Vocab> {
         // Lengths are the sampler's affair: a piece is neither cut nor filled up here.
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(broken)?;
@@ -144,6 +149,12 @@ impl Vocab {
         markers.sort_by(|a, b| b.text.len().cmp(&a.text.len()).then(a.text.cmp(&b.text)));
 
         let size = tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
+        if size > MOST_IDS {
+            return Err(Fault::Model.error(format!(
+                "ids: expected them below {MOST_IDS}, got {}; mend the tokenizer.json",
+                size - 1
+            )));
+        }
         Ok(Vocab { tokenizer, special, markers, size, json: json.to_vec(), hash: OnceLock::new() })
     }
 
@@ -211,7 +222,10 @@ impl Vocab {
     /// tokenizers. Ids from [`Vocab::size`] on (embedding tables are padded with rows that mean
     /// nothing) have no text.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.tokenizer.decode(ids, false).map_err(broken)
+        ask(|| {
+            self.check_decoded_growth(ids)?;
+            self.tokenizer.decode(ids, false)
+        })
     }
 
     /// The special tokens.
@@ -238,17 +252,9 @@ impl Vocab {
     /// apart, whatever the white space or key order of their files.
     pub fn hash(&self) -> u32 {
         *self.hash.get_or_init(|| {
-            let mut crc = crc32fast::Hasher::new();
-            let mut part = |bytes: serde_json::Result<Vec<u8>>| {
-                crc.update(&bytes.expect("a tokenizer that was read can be written"));
-                crc.update(b"\n");
-            };
-            part(serde_json::to_vec(self.tokenizer.get_added_vocabulary()));
-            part(serde_json::to_vec(&self.tokenizer.get_normalizer()));
-            part(serde_json::to_vec(&self.tokenizer.get_pre_tokenizer()));
-            part(serde_json::to_vec(&self.tokenizer.get_decoder()));
-            part(serde_json::to_vec(self.tokenizer.get_model()));
-            crc.finalize()
+            // What the crate reads but cannot write is told apart by its bytes.
+            let canonical = contained(|| hash_of(&self.tokenizer)).ok().and_then(Result::ok);
+            canonical.unwrap_or_else(|| crc32fast::hash(&self.json))
         })
     }
 
@@ -261,12 +267,127 @@ impl Vocab {
         if piece.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(self.tokenizer.encode_fast(piece, false).map_err(broken)?.get_ids().to_vec())
+        let ids = ask(|| {
+            self.check_growth(piece)?;
+            Ok(self.tokenizer.encode_fast(piece, false)?.get_ids().to_vec())
+        })?;
+        match ids.iter().find(|&&id| id as usize >= self.size) {
+            None => Ok(ids),
+            Some(id) => {
+                Err(broken(format!("id {id} for {piece:?}, which it does not have").into()))
+            }
+        }
+    }
+
+    /// Walks the rules by which the tokenizer replaces text, and refuses those that blow it up.
+    fn check_growth(&self, piece: &str) -> tokenizers::Result<()> {
+        let Some(all) = self.tokenizer.get_normalizer() else { return Ok(()) };
+        let rules = normalizers(all);
+        let replaces = |rule: &&NormalizerWrapper| matches!(rule, NormalizerWrapper::Replace(_));
+        if !rules.iter().any(replaces) {
+            return Ok(());
+        }
+        let mut text = NormalizedString::from(piece);
+        for rule in rules {
+            if let NormalizerWrapper::Replace(rule) = rule {
+                // Every match becomes the rule's text; what is beyond a word's length is counted
+                // before it is made.
+                bounded(text.get().len().max(piece.len()) << 10, replaced(rule, text.get()))?;
+            }
+            rule.normalize(&mut text)?;
+            bounded(piece.len(), text.get().len())?;
+        }
+        Ok(())
+    }
+
+    /// As [`Vocab::check_growth`], of what is made into text.
+    fn check_decoded_growth(&self, ids: &[u32]) -> tokenizers::Result<()> {
+        let Some(all) = self.tokenizer.get_decoder() else { return Ok(()) };
+        let rules = decoders(all);
+        if !rules.iter().any(|rule| matches!(rule, DecoderWrapper::Replace(_))) {
+            return Ok(());
+        }
+        let mut tokens: Vec<String> =
+            ids.iter().filter_map(|&id| self.tokenizer.id_to_token(id)).collect();
+        let length = |tokens: &[String]| tokens.iter().map(String::len).sum::<usize>();
+        let before = length(&tokens);
+        for rule in rules {
+            if let DecoderWrapper::Replace(rule) = rule {
+                let most = tokens.iter().map(|token| replaced(rule, token));
+                bounded(length(&tokens).max(before) << 10, most.sum())?;
+            }
+            tokens = rule.decode_chain(tokens)?;
+            bounded(before, length(&tokens))?;
+        }
+        Ok(())
     }
 }
 
-/// The crate panics on some files that are no tokenizers, so its reader runs behind a check and a
-/// guard.
+/// [`Vocab::hash`] of a tokenizer.
+fn hash_of(tokenizer: &Tokenizer) -> serde_json::Result<u32> {
+    let mut crc = crc32fast::Hasher::new();
+    for part in [
+        serde_json::to_vec(tokenizer.get_added_vocabulary()),
+        serde_json::to_vec(&tokenizer.get_normalizer()),
+        serde_json::to_vec(&tokenizer.get_pre_tokenizer()),
+        serde_json::to_vec(&tokenizer.get_decoder()),
+        serde_json::to_vec(tokenizer.get_model()),
+    ] {
+        crc.update(&part?);
+        crc.update(b"\n");
+    }
+    Ok(crc.finalize())
+}
+
+/// Calls the crate, which panics on some tokenizers: the one door to it.
+fn ask<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
+    match contained(work) {
+        Ok(done) => done.map_err(broken),
+        Err(words) => Err(broken(words.into())),
+    }
+}
+
+/// Ids are rows of a table; no table has more.
+const MOST_IDS: usize = 1 << 24;
+/// How many times as long as itself, and how many bytes longer, a tokenizer's rules may make a
+/// text. Without a bound a few of them make a terabyte of a word.
+const GROWTH: usize = 64;
+const LONGER: usize = 1 << 16;
+
+/// Refuses what the rules of a tokenizer make too long of `before` bytes.
+fn bounded(before: usize, after: usize) -> tokenizers::Result<()> {
+    match before.saturating_mul(GROWTH).saturating_add(LONGER) {
+        most if after > most => Err(format!(
+            "rules that make {after} bytes or more of a text of {before}, where at most {most} are \
+            taken"
+        )
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes that a rule makes at most of `text`.
+fn replaced(rule: &Replace, text: &str) -> usize {
+    (text.chars().count() + 1).saturating_mul(rule.content.len()).saturating_add(text.len())
+}
+
+/// The rules of a normalizer, one after another.
+fn normalizers(all: &NormalizerWrapper) -> Vec<&NormalizerWrapper> {
+    match all {
+        NormalizerWrapper::Sequence(rules) => rules.as_ref().iter().flat_map(normalizers).collect(),
+        one => vec![one],
+    }
+}
+
+/// The rules of a decoder, one after another.
+fn decoders(all: &DecoderWrapper) -> Vec<&DecoderWrapper> {
+    match all {
+        DecoderWrapper::Sequence(rules) => rules.get_decoders().iter().flat_map(decoders).collect(),
+        one => vec![one],
+    }
+}
+
+/// Reads a tokenizer. What is no JSON is told apart from what is no tokenizer.
 fn read(json: &[u8]) -> Result<Tokenizer> {
     let refuse = |what: String| {
         Fault::Model.error(format!(
@@ -275,7 +396,7 @@ fn read(json: &[u8]) -> Result<Tokenizer> {
         ))
     };
     serde_json::from_slice::<serde::de::IgnoredAny>(json).map_err(|e| refuse(e.to_string()))?;
-    match std::panic::catch_unwind(|| Tokenizer::from_bytes(json)) {
+    match contained(|| Tokenizer::from_bytes(json)) {
         Ok(read) => read.map_err(|e| refuse(e.to_string())),
         Err(_) => Err(refuse("a part that cannot be read".to_owned())),
     }
