@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static MEMORY: engine::cli::memory::Telling = engine::cli::memory::Telling;
+
 fn main() -> ExitCode {
     engine::cli::main()
 }

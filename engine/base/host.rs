@@ -2,6 +2,7 @@
 
 use super::Fault;
 use anyhow::Result;
+use std::cell::Cell;
 use std::fs;
 
 /// Bytes of host memory.
@@ -50,6 +51,38 @@ pub fn available() -> Result<u64> {
     })
 }
 
+thread_local! {
+    static ASKING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls `ask`, which may get no memory and then says so itself. Elsewhere memory that is not there
+/// ends a process; an allocator that ends it in its own way leaves these alone ([`is_asking`]).
+pub fn asking<T>(ask: impl FnOnce() -> T) -> T {
+    let outer = ASKING.replace(true);
+    let got = ask();
+    ASKING.set(outer);
+    got
+}
+
+/// Whether this thread is inside [`asking`].
+pub fn is_asking() -> bool {
+    ASKING.get()
+}
+
+/// An empty list with room for `count` elements, of a size that a file or a setting decides.
+/// Refuses, as `what`, more than can be had.
+pub fn room<T>(what: &str, count: usize) -> Result<Vec<T>> {
+    let mut list = Vec::new();
+    match asking(|| list.try_reserve_exact(count)) {
+        Ok(()) => Ok(list),
+        Err(_) => Err(Fault::Device.error(format!(
+            "memory: {what}: expected room for {count} elements of {} bytes, got none; use fewer \
+            at once, or a machine with more memory",
+            size_of::<T>()
+        ))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -59,5 +92,14 @@ mod tests {
         assert!(memory.available > 0 && memory.available <= memory.total);
         let available = super::available().unwrap();
         assert!(available > 0 && available <= memory.available);
+    }
+
+    #[test]
+    fn room_that_cannot_be_had_is_refused() {
+        assert!(super::room::<u32>("rows", 9).unwrap().capacity() >= 9);
+        for count in [usize::MAX, usize::MAX / 8, 1 << 60] {
+            let error = super::room::<u32>("rows", count).unwrap_err();
+            assert_eq!(super::Fault::of(&error), Some(super::Fault::Device));
+        }
     }
 }

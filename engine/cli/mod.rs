@@ -41,6 +41,7 @@ pub mod forward;
 pub mod init;
 pub mod inspect;
 pub mod interrupt;
+pub mod memory;
 pub mod merge;
 pub mod prepare;
 pub mod progress;
@@ -180,6 +181,7 @@ pub fn main() -> ExitCode {
     exit::guard(verbose, || {
         let matches = settings::parse(command(), arguments)?;
         let engine = Engine::from_arg_matches(&matches)?;
+        start_threads()?;
         engine.verb.run(&engine.global)
     })
 }

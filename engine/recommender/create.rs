@@ -2,6 +2,7 @@
 
 use super::ranges::within_ranges;
 use super::source::Storage;
+use crate::base::host::room;
 use crate::base::{write_atomically, Dtype, Fault, Philox, Stream};
 use crate::data::Vocab;
 use crate::model::{encode, write_safetensors, Config, Entry, Family, Role, TensorSpec, HEAD};
@@ -50,7 +51,6 @@ impl Default for Creation {
     }
 }
 
-/// A tensor that is drawn next.
 impl Creation {
     /// Refuses numbers out of range.
     pub fn check(&self) -> Result<()> {
@@ -59,6 +59,7 @@ impl Creation {
     }
 }
 
+/// A tensor that is drawn next.
 pub struct Tensor<'a> {
     /// Its name in the file.
     pub name: &'a str,
@@ -83,8 +84,8 @@ fn resolved(creation: &Creation) -> Result<String> {
 /// seed, tensor and place; at most one tensor is in memory. Refuses a vocabulary with fewer ids
 /// than the tokenizer.
 pub fn create(args: &Creation, watch: &mut dyn FnMut(&Tensor) -> Result<()>) -> Result<usize> {
-    let mut json = read_json(&args.model)?;
     args.check()?;
+    let mut json = read_json(&args.model)?;
     let vocab = args.tokenizer.as_deref().map(Vocab::open).transpose()?;
     if let (Some(vocab), true) = (&vocab, args.vocab_from_tokenizer) {
         json["vocab_size"] = json!(vocab.size().next_multiple_of(args.vocab_multiple as usize));
@@ -160,8 +161,9 @@ fn write_weights(
         let (number, spec) = &specs[i];
         watch(&Tensor { name: &spec.name, count: spec.shape.count(), total })?;
         let start = Start::of(spec.role, config);
-        let bytes =
-            pool.install(|| start.bytes(spec.shape.count(), dtype, args.seed, *number as u64));
+        let mut bytes = room(&spec.name, spec.shape.bytes(dtype))?;
+        bytes.resize(spec.shape.bytes(dtype), 0);
+        pool.install(|| start.fill(&mut bytes, dtype, args.seed, *number as u64));
         Ok(bytes)
     })
 }
@@ -186,9 +188,8 @@ impl Start {
     }
 
     /// The values as stored. Blocks are drawn on several threads, each from its own sequence.
-    fn bytes(self, count: usize, dtype: Dtype, seed: u64, tensor: u64) -> Vec<u8> {
+    fn fill(self, bytes: &mut [u8], dtype: Dtype, seed: u64, tensor: u64) {
         const BLOCK: usize = 1 << 16;
-        let mut bytes = vec![0; count * dtype.size()];
         bytes.par_chunks_mut(BLOCK * dtype.size()).enumerate().for_each(|(block, bytes)| {
             let mut rng = Philox::new(seed, Stream::Init, (block as u64) << 40 | tensor);
             let values: Vec<f32> = (0..bytes.len() / dtype.size())
@@ -199,7 +200,6 @@ impl Start {
                 .collect();
             bytes.copy_from_slice(&encode(&values, dtype));
         });
-        bytes
     }
 }
 
@@ -209,7 +209,8 @@ mod tests {
 
     fn values(start: Start, count: usize, threads: usize) -> Vec<f32> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let bytes = pool.install(|| start.bytes(count, Dtype::F32, 3, 5));
+        let mut bytes = vec![0; 4 * count];
+        pool.install(|| start.fill(&mut bytes, Dtype::F32, 3, 5));
         bytes.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
     }
 

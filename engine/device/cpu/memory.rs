@@ -2,7 +2,7 @@
 //! nothing after the first.
 
 use super::super::MemoryUse;
-use crate::base::Fault;
+use crate::base::{host, Fault};
 use anyhow::Result;
 use memmap2::MmapMut;
 use std::alloc::{alloc_zeroed, dealloc, Layout};
@@ -149,7 +149,7 @@ fn new(class: usize) -> std::result::Result<Buffer, String> {
     // Zeros, so that elements are always initialised, whatever a tensor is: from then on a buffer
     // holds what its last tensor held.
     // SAFETY: the layout's size is a class, never zero.
-    let address = unsafe { alloc(layout(class)) } as u64;
+    let address = host::asking(|| unsafe { alloc_zeroed(layout(class)) }) as u64;
     match address {
         0 => Err("out of memory".into()),
         address => Ok(Buffer::Heap(address)),
