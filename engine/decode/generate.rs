@@ -1,5 +1,6 @@
 //! Free generation: masks of a text filled one after another, positions by the automaton (R34).
 
+use super::finite::{all_finite, Found, NotFinite};
 use crate::base::{Dtype, Shape};
 use crate::data::{Batch, Intra, IntraState, Sample};
 use crate::device::Tensor;
@@ -43,7 +44,17 @@ pub struct Answer {
 
 /// Fills the masks of every text greedily, in order; earlier answers stay visible and each begins
 /// with a fresh automaton. A text's answers have the same bits whatever texts stand beside it.
+/// Refuses a model that gives what is no number.
 pub fn greedy(model: &Model, texts: &[&Blanks], limits: Limits) -> Result<Vec<Vec<Answer>>> {
+    all_finite(greedy_each(model, texts, limits)?)
+}
+
+/// As [`greedy`], every text with its own end.
+pub fn greedy_each(
+    model: &Model,
+    texts: &[&Blanks],
+    limits: Limits,
+) -> Result<Vec<Found<Vec<Answer>>>> {
     let mut writers: Vec<Writer> = texts.iter().map(|text| Writer::new(text, limits)).collect();
     if texts.is_empty() {
         return Ok(Vec::new());
@@ -69,10 +80,14 @@ pub fn greedy(model: &Model, texts: &[&Blanks], limits: Limits) -> Result<Vec<Ve
         let hidden = cache.extend(model, &extension)?;
         let best = best(model, &model.logits(hidden.view())?)?;
         for (&request, token) in rows.iter().zip(best) {
-            writers[request].take(token);
+            match token {
+                Some(token) => writers[request].take(token),
+                None => writers[request].finite = false,
+            }
         }
     }
-    Ok(writers.into_iter().map(|writer| writer.answers).collect())
+    let answers = |writer: Writer| if writer.finite { Ok(writer.answers) } else { Err(NotFinite) };
+    Ok(writers.into_iter().map(answers).collect())
 }
 
 /// A text in the making.
@@ -87,6 +102,8 @@ struct Writer<'a> {
     state: IntraState,
     /// Slots of all that was fed.
     path: Vec<u32>,
+    /// Whether every row had a largest number.
+    finite: bool,
 }
 
 impl<'a> Writer<'a> {
@@ -102,12 +119,13 @@ impl<'a> Writer<'a> {
             id: 1,
             state,
             path,
+            finite: true,
         }
     }
 
-    /// The inter id of the mask being filled; `None` when all are.
+    /// The inter id of the mask being filled; `None` when all are, or none can be.
     fn mask(&self) -> Option<u32> {
-        self.masks.get(self.answers.len()).copied()
+        self.masks.get(self.answers.len()).copied().filter(|_| self.finite)
     }
 
     /// What the model says comes next. The last token of an answer was fed by now, so that later
@@ -127,11 +145,15 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The column of the largest logit of each row, the smaller one on a tie.
-fn best(model: &Model, logits: &Tensor) -> Result<Vec<u32>> {
+/// The column of the largest logit of each row, the smaller one on a tie; none where it is not
+/// finite.
+fn best(model: &Model, logits: &Tensor) -> Result<Vec<Option<u32>>> {
     let rows = logits.shape().rows();
     let mut values = model.device.unwritten(Shape::matrix(rows, 1), Dtype::F32)?;
     let mut columns = model.device.unwritten(Shape::matrix(rows, 1), Dtype::U32)?;
     model.device.top_k(values.view_mut(), columns.view_mut(), logits.view())?;
-    model.device.download_u32(columns.view())
+    let values = model.device.download_f32(values.view())?;
+    let columns = model.device.download_u32(columns.view())?;
+    let best = values.iter().zip(columns);
+    Ok(best.map(|(value, column)| value.is_finite().then_some(column)).collect())
 }

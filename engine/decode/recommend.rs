@@ -1,6 +1,7 @@
 //! Recommending: prompts in, scored items out. Several requests run together; each keeps its own
 //! search, all share passes.
 
+use super::finite::{all_finite, Found};
 use super::search::{Finished, Rules, Search, Wanted};
 use crate::data::{Batch, Sample};
 use crate::model::{Extension, KvCache, Model};
@@ -19,21 +20,22 @@ pub struct Cost {
 
 /// The finished sequences of every prompt, a row that ends with `[START]`, best first, by
 /// trie-constrained beam search. A prompt's result has the same bits whatever prompts stand beside
-/// it.
+/// it. Refuses a model that gives what is no number.
 pub fn recommend(
     model: &Model,
     rules: Rules,
     prompts: &[Sample],
 ) -> Result<(Vec<Vec<Finished>>, Cost)> {
     let asked: Vec<(Rules, &Sample)> = prompts.iter().map(|prompt| (rules, prompt)).collect();
-    recommend_each(model, &asked)
+    let (found, cost) = recommend_each(model, &asked)?;
+    Ok((all_finite(found)?, cost))
 }
 
-/// As [`recommend`], every prompt under its own rules.
+/// As [`recommend`], every prompt under its own rules and with its own end.
 pub fn recommend_each(
     model: &Model,
     asked: &[(Rules, &Sample)],
-) -> Result<(Vec<Vec<Finished>>, Cost)> {
+) -> Result<(Vec<Found<Vec<Finished>>>, Cost)> {
     let mut cost = Cost::default();
     if asked.is_empty() {
         return Ok((Vec::new(), cost));

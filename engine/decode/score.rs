@@ -5,6 +5,7 @@
 //! it attends, so a chunk is one pass, however deep; what two chunks share, a path, is run in both.
 //! Nothing but a chunk is ever held.
 
+use super::finite::{all_finite, Found, NotFinite};
 use super::search::{best_first, Finished, Rules};
 use crate::data::{Batch, IntraState, Sample, Trie};
 use crate::model::{Extension, KvCache, Model};
@@ -15,7 +16,13 @@ const CHUNK: usize = 1024;
 
 /// The best `width` of all sequences of its trie for every prompt, best first; `look_ahead` means
 /// nothing here. A score has the bits that the beam gives it, whatever prompts stand beside it.
+/// Refuses a model that gives what is no number.
 pub fn score_all(model: &Model, asked: &[(Rules, &Sample)]) -> Result<Vec<Vec<Finished>>> {
+    all_finite(score_each(model, asked)?)
+}
+
+/// As [`score_all`], every prompt with its own end.
+pub fn score_each(model: &Model, asked: &[(Rules, &Sample)]) -> Result<Vec<Found<Vec<Finished>>>> {
     if asked.is_empty() {
         return Ok(Vec::new());
     }
@@ -53,12 +60,15 @@ pub fn score_all(model: &Model, asked: &[(Rules, &Sample)]) -> Result<Vec<Vec<Fi
         scorer.chunk.way.clear();
     }
     scorer.run()?;
-    let mut found = scorer.found;
-    for (found, (rules, _)) in found.iter_mut().zip(asked) {
+    let best = |(mut found, (rules, _)): (Vec<Finished>, &(Rules, &Sample))| {
+        if !found.iter().all(|found| found.score.is_finite()) {
+            return Err(NotFinite);
+        }
         found.sort_by(best_first);
         found.truncate(rules.width);
-    }
-    Ok(found)
+        Ok(found)
+    };
+    Ok(scorer.found.into_iter().zip(asked).map(best).collect())
 }
 
 struct Scorer<'a> {

@@ -8,6 +8,7 @@
 //! below it is asked for too, and the rule above is then replayed on known numbers; a further pass
 //! is needed only where a live beam lacks one.
 
+use super::finite::{Found, NotFinite};
 use crate::data::{Intra, IntraState, Trie};
 
 /// What is fixed for all requests.
@@ -88,6 +89,8 @@ pub struct Search<'a> {
     /// (row of the node, score)
     finished: Vec<(u32, f64)>,
     steps: u32,
+    /// Whether all numbers so far are numbers; where one is not, no list is worth anything.
+    finite: bool,
 }
 
 /// An extension of a live beam. Orders by sum, then by trie order: at one depth nodes are numbered
@@ -120,6 +123,7 @@ impl<'a> Search<'a> {
             live: vec![Beam { known: 0, sum: 0.0 }],
             finished: Vec::new(),
             steps: 0,
+            finite: true,
         }
     }
 
@@ -130,8 +134,13 @@ impl<'a> Search<'a> {
         self.rules.trie.legal(node, self.rules.end, tokens);
     }
 
-    /// The log-probabilities of [`Search::extensions`] of `row`, in that order.
+    /// The log-probabilities of [`Search::extensions`] of `row`, in that order. One that is not
+    /// finite ends the search without a result.
     pub fn supply(&mut self, row: u32, log_probs: &[f32]) {
+        if !log_probs.iter().all(|log_prob| log_prob.is_finite()) {
+            self.finite = false;
+            self.live.clear();
+        }
         self.known[row as usize].log_probs = log_probs.to_vec();
     }
 
@@ -233,12 +242,15 @@ impl<'a> Search<'a> {
     }
 
     /// The best W finished sequences, best first; equal scores in the order of their tokens.
-    pub fn finish(&self) -> Vec<Finished> {
+    pub fn finish(&self) -> Found<Vec<Finished>> {
+        if !self.finite {
+            return Err(NotFinite);
+        }
         let mut all: Vec<Finished> =
             self.finished.iter().map(|&(row, score)| self.read(row, score)).collect();
         all.sort_by(best_first);
         all.truncate(self.rules.width);
-        all
+        Ok(all)
     }
 
     fn read(&self, row: u32, score: f64) -> Finished {

@@ -45,7 +45,7 @@ fn write_remarked(
     header.insert("__metadata__".into(), Value::Object(remarks.collect()));
     let mut offset = 0;
     for entry in entries {
-        let size = entry.shape.count() * entry.dtype.size();
+        let size = entry.shape.bytes(entry.dtype);
         let dtype = match entry.dtype {
             Dtype::F32 => "F32",
             Dtype::F16 => "F16",
@@ -65,12 +65,7 @@ fn write_remarked(
         file.write_all(&text)?;
         for (i, entry) in entries.iter().enumerate() {
             let data = bytes(i)?;
-            assert_eq!(
-                data.len(),
-                entry.shape.count() * entry.dtype.size(),
-                "bytes of {}",
-                entry.name
-            );
+            assert_eq!(data.len(), entry.shape.bytes(entry.dtype), "bytes of {}", entry.name);
             file.write_all(&data)?;
         }
         Ok(())
@@ -84,6 +79,23 @@ pub fn encode(values: &[f32], dtype: Dtype) -> Vec<u8> {
         Dtype::F16 => values.iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes()).collect(),
         Dtype::Bf16 => values.iter().flat_map(|&v| half::bf16::from_f32(v).to_le_bytes()).collect(),
         Dtype::U32 => unreachable!("weights are floats"),
+    }
+}
+
+/// As [`encode`]. Refuses a number that is none, or that `dtype` does not reach: what is written
+/// is what a model computes with.
+pub fn encode_finite(name: &str, values: &[f32], dtype: Dtype) -> Result<Vec<u8>> {
+    let reaches = |value: f32| match dtype {
+        Dtype::F16 => half::f16::from_f32(value).is_finite(),
+        Dtype::Bf16 => half::bf16::from_f32(value).is_finite(),
+        Dtype::F32 | Dtype::U32 => value.is_finite(),
+    };
+    match values.iter().find(|&&value| !reaches(value)) {
+        None => Ok(encode(values, dtype)),
+        Some(value) => Err(Fault::Model.error(format!(
+            "weights: tensor {name}: expected finite numbers that {dtype} reaches, got {value:e}; \
+            store them wider, or look where they come from"
+        ))),
     }
 }
 
@@ -105,7 +117,7 @@ impl Model {
         }
         write_safetensors(path, &entries, |i| {
             let (parameter, adapter) = tensors[i];
-            Ok(encode(&self.merged(parameter, adapter)?, dtype))
+            encode_finite(&entries[i].name, &self.merged(parameter, adapter)?, dtype)
         })
     }
 
@@ -154,7 +166,7 @@ impl Model {
             .collect();
         write_remarked(path, base.map(|hash| (BASE, hash)), &entries, |i| {
             let values = self.device.download_f32(self.values().view(&self.layout().slots()[i]))?;
-            Ok(encode(&values, Dtype::F32))
+            encode_finite(&entries[i].name, &values, Dtype::F32)
         })
     }
 }

@@ -5,7 +5,9 @@ use super::open::Recommender;
 use super::question::{Asked, Rows};
 use crate::data::task::Tasks;
 use crate::data::{Sample, Trie};
-use crate::decode::{self, greedy, recommend_each, score_all, Finished, Limits, Rules};
+use crate::decode::{
+    self, greedy_each, recommend_each, score_each, Finished, Found, Limits, NotFinite, Rules,
+};
 use anyhow::Result;
 use std::time::Instant;
 
@@ -44,7 +46,7 @@ pub enum Answer {
     Items(Vec<Scored>),
     /// A text for each mask, in order.
     Text(Vec<Written>),
-    /// Why the question could not be asked.
+    /// Why the question could not be asked, or the model's numbers are no answer.
     Refused(String),
 }
 
@@ -62,6 +64,28 @@ enum Outcome {
     Items(Vec<Finished>),
     Text(Vec<decode::Answer>),
     Refused,
+    NotFinite(NotFinite),
+}
+
+impl<T> From<Found<T>> for Outcome
+where
+    Outcome: From<T>,
+{
+    fn from(found: Found<T>) -> Outcome {
+        found.map_or_else(Outcome::NotFinite, Outcome::from)
+    }
+}
+
+impl From<Vec<Finished>> for Outcome {
+    fn from(found: Vec<Finished>) -> Outcome {
+        Outcome::Items(found)
+    }
+}
+
+impl From<Vec<decode::Answer>> for Outcome {
+    fn from(found: Vec<decode::Answer>) -> Outcome {
+        Outcome::Text(found)
+    }
 }
 
 impl Recommender {
@@ -119,11 +143,11 @@ impl Recommender {
         };
         let mut outcomes: Vec<Outcome> = asked.iter().map(|_| Outcome::Refused).collect();
         let found = self.search(&searched)?;
-        search_at.iter().zip(found).for_each(|(&at, found)| outcomes[at] = Outcome::Items(found));
-        let found = score_all(&self.model, &scored)?;
-        score_at.iter().zip(found).for_each(|(&at, found)| outcomes[at] = Outcome::Items(found));
-        let texts = greedy(&self.model, &written, limits)?;
-        write_at.iter().zip(texts).for_each(|(&at, texts)| outcomes[at] = Outcome::Text(texts));
+        search_at.iter().zip(found).for_each(|(&at, found)| outcomes[at] = found.into());
+        let found = score_each(&self.model, &scored)?;
+        score_at.iter().zip(found).for_each(|(&at, found)| outcomes[at] = found.into());
+        let texts = greedy_each(&self.model, &written, limits)?;
+        write_at.iter().zip(texts).for_each(|(&at, texts)| outcomes[at] = texts.into());
         let seconds = begun.elapsed().as_secs_f64() / asked.len().max(1) as f64;
         let answers = asked.iter().zip(outcomes).map(|(asked, outcome)| {
             Ok(Answered { answer: self.read(catalogue, asked, outcome)?, seconds })
@@ -132,7 +156,7 @@ impl Recommender {
     }
 
     /// What [`recommend_each`] finds, in groups that there is memory for.
-    fn search(&self, mut asked: &[(Rules, &Sample)]) -> Result<Vec<Vec<Finished>>> {
+    fn search(&self, mut asked: &[(Rules, &Sample)]) -> Result<Vec<Found<Vec<Finished>>>> {
         let mut found = Vec::with_capacity(asked.len());
         while !asked.is_empty() {
             let rows: Vec<usize> = asked.iter().map(|(_, prompt)| prompt.rows()).collect();
@@ -174,6 +198,7 @@ impl Recommender {
                 Answer::Text(written.collect::<Result<_>>()?)
             }
             (Rows::Refused(why), _) => Answer::Refused(why.clone()),
+            (_, Outcome::NotFinite(why)) => Answer::Refused(why.to_string()),
             _ => unreachable!("items are answered with items, texts with texts"),
         })
     }

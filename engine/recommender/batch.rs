@@ -8,7 +8,7 @@ use super::job::Job;
 use super::line::{self, Labelled, RawLines};
 use super::open::Recommender;
 use super::predictions::{Output, Side};
-use super::question::Question;
+use super::question::{Question, Rows};
 use super::queue::{Limits, Queue};
 use crate::base::Fault;
 use crate::data::task::sampled_users;
@@ -100,6 +100,16 @@ pub fn run(
     while let Some(questions) = next()? {
         let answers = recommender.answer(questions.iter().map(|question| &question.asked))?;
         let cannot = |answered: &&Answered| matches!(answered.answer, Answer::Refused(_));
+        let asked = |(question, answered): (&Labelled, &Answered)| {
+            let refused = matches!(question.asked.rows, Rows::Refused(_));
+            let Answer::Refused(why) = &answered.answer else { return Ok(()) };
+            // A host lives on with a line that says so; a file of answers would look whole.
+            match refused || matches!(source, Source::Stream(_)) {
+                true => Ok(()),
+                false => Err(Fault::Model.error(format!("{}: {why}", question.id))),
+            }
+        };
+        questions.iter().zip(&answers).try_for_each(asked)?;
         refused += answers.iter().filter(cannot).count();
         output.write(dataset, &questions, &answers)?;
         watch.answered(questions.len());

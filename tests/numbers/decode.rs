@@ -362,7 +362,7 @@ fn run(search: &mut Search, world: &World, seed: u64) -> (Vec<Finished>, usize) 
             supply(search, want.row, &path);
         }
     }
-    (search.finish(), passes)
+    (search.finish().unwrap(), passes)
 }
 
 #[test]

@@ -280,7 +280,7 @@ proptest! {
         for (tokens, ids) in fed.iter().skip(1).filter(|(tokens, _)| !tokens.is_empty()) {
             check(tokens, ids)?;
         }
-        let found = search.finish();
+        let found = search.finish().unwrap();
         prop_assert!(!found.is_empty());
         for item in found {
             check(&item.tokens[..item.tokens.len() - 1], &item.ids)?;
