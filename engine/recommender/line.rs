@@ -304,7 +304,8 @@ pub fn answer(dataset: &Dataset, question: &Labelled, answered: &Answered) -> St
             let shown = items.iter().map(|found| {
                 let item = dataset.item(found.item);
                 json!({
-                    "item": of_source(item.id), "title": item.surface, "score": found.score, "valid": true,
+                    "item": of_source(item.id), "title": item.surface, "score": found.score,
+                    "valid": true,
                 })
             });
             line.insert("items".into(), shown.collect());

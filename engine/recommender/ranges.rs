@@ -149,7 +149,8 @@ mod tests {
         assert!(RANGES.windows(2).all(|pair| pair[0].0 < pair[1].0));
     }
 
-    /// Whatever in the settings' own form takes a number is checked: beyond all ranges it is refused.
+    /// Whatever in the settings' own form takes a number is checked: beyond all ranges it is
+    /// refused.
     fn every_number_is_checked<T: Serialize + DeserializeOwned + Default>(
         check: impl Fn(&T) -> Result<()>,
     ) {
