@@ -46,8 +46,16 @@ fn main() -> anyhow::Result<()> {
         (source.display().to_string(), folder.path().join("toys.bin").display().to_string());
     let times: Vec<f64> = (0..3)
         .map(|_| {
-            let arguments =
-                ["prepare", &source, "--train-tokenizer", "8000", "--out", &out, "--quiet"];
+            let arguments = [
+                "prepare",
+                &source,
+                "--train-tokenizer",
+                "8000",
+                "--out",
+                &out,
+                "--force",
+                "--quiet",
+            ];
             engine(&arguments).as_secs_f64()
         })
         .collect();

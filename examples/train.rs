@@ -3,7 +3,7 @@
 //! `cargo run --release --example train -- glm-10b toys.bin runs/toys-lora`
 
 use engine::recommender::learn::{Begun, Report};
-use engine::recommender::{learn, Learning, Watch};
+use engine::recommender::{learn, Learning, Outputs, Watch};
 
 /// Prints what happens; asks for an end at a loss.
 struct Until {
@@ -32,7 +32,8 @@ fn main() -> anyhow::Result<()> {
         anyhow::bail!("usage: train WEIGHTS DATA.bin RUN");
     };
     let settings = Learning { out: Some(run.into()), epochs: 1.0, ..Learning::new(weights, data) };
-    let learned = learn(&settings, false, &mut Until { loss: 0.1, reached: false })?;
+    let learned =
+        learn(&settings, Outputs::new(false), false, &mut Until { loss: 0.1, reached: false })?;
     println!("{}: {} steps", learned.run.display(), learned.state.step);
     Ok(())
 }

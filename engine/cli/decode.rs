@@ -8,6 +8,7 @@ use super::Global;
 use crate::base::Fault;
 use crate::recommender::batch::{self, Watch};
 use crate::recommender::job::Job;
+use crate::recommender::predictions::claim;
 use crate::recommender::Recommender;
 use anyhow::Result;
 
@@ -22,9 +23,9 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
         ));
     }
     let mut job: Job = of_flags(args);
-    job.check(args.resume)?;
     let source = &mut job.settings.source;
     (source.device, source.threads) = (global.chosen()?, global.threads);
+    let held = claim(&job, global.outputs(args.overwriting), args.resume)?;
     let recommender = Recommender::open(&job.settings)?;
     global.note_device(recommender.model().device.name());
     if let Some(adapter) = &args.adapter {
@@ -36,7 +37,7 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
     let unit = if args.prompts.is_some() { "prompts" } else { "users" };
     let mut watch = Shown { global, unit, bar: None };
     let stop = || interrupt::signal().is_some();
-    let refused = batch::run(&recommender, &job, args.resume, stop, &mut watch)?;
+    let refused = batch::run(&recommender, &job, &held, args.resume, stop, &mut watch)?;
     if let Some(bar) = watch.bar {
         bar.finish();
     }

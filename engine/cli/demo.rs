@@ -1,9 +1,9 @@
+use super::flags::Overwriting;
 use super::{decode, init, prepare, say, train, Global};
-use crate::base::write_atomically;
+use crate::base::{write_atomically, Standing, Written};
 use crate::recommender::shop;
 use anyhow::Result;
 use serde_json::json;
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -13,9 +13,11 @@ use std::path::{Path, PathBuf};
 /// Example: engine demo --out demo
 #[derive(Clone, Debug, clap::Args)]
 pub struct Demo {
-    /// Where everything goes
-    #[arg(long, value_name = "DIR", default_value = "runs/demo")]
-    pub out: PathBuf,
+    /// Where everything goes [default: runs/demo, runs/demo-2 …]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub overwriting: Overwriting,
     /// Customers of the shop [default: 1500; on the emulator, which is slow, 24]
     #[arg(long)]
     pub users: Option<usize>,
@@ -23,6 +25,18 @@ pub struct Demo {
     #[arg(long)]
     pub epochs: Option<f64>,
 }
+
+/// What is written in the folder.
+const WRITTEN: Written = Written {
+    files: &[
+        "shop.bin",
+        "tokenizer.json",
+        "config.json",
+        "predictions.jsonl.settings.json",
+        "predictions.jsonl",
+    ],
+    folders: &["shop", "weights", "run"],
+};
 
 /// Makes a shop, trains a small GLM on it from nothing, recommends, and prints hits against
 /// popularity: the verbs that a user would call, one after another.
@@ -36,13 +50,23 @@ pub fn run(args: &Demo, global: &Global) -> Result<()> {
     }
     let users = args.users.unwrap_or(if emulated { 24 } else { 1500 });
     let epochs = args.epochs.unwrap_or(if emulated { 2.0 } else { 20.0 });
-    let place = |name: &str| args.out.join(name);
+    let mut outputs = global.outputs(args.overwriting);
+    match &args.out {
+        Some(folder) => outputs.folder("setting `out`", folder, WRITTEN, Standing::New),
+        None => outputs.numbered("setting `out`", numbered, WRITTEN),
+    };
+    let held = outputs.claim()?;
+    held.clear()?;
+    let place = |name: &str| held.folder().join(name);
     let popular = shop::make(&place("shop"), users)?;
-    prepare::run(&verb(&[
-        ("", &text(&place("shop"))),
-        ("--train-tokenizer", "600"),
-        ("--out", &text(&place("shop.bin"))),
-    ])?)?;
+    prepare::run(
+        &verb(&[
+            ("", &text(&place("shop"))),
+            ("--train-tokenizer", "600"),
+            ("--out", &text(&place("shop.bin"))),
+        ])?,
+        global.outputs(Overwriting::default()),
+    )?;
     let model = json!({
         "model_type": "glm", "num_layers": 2, "hidden_size": 96, "num_attention_heads": 4,
         "vocab_size": 640, "max_sequence_length": 256, "output_predict": true
@@ -55,9 +79,6 @@ pub fn run(args: &Demo, global: &Global) -> Result<()> {
         ("--out", &text(&place("weights"))),
     ])?;
     init::run(&config, global)?;
-    if place("run").exists() {
-        fs::remove_dir_all(place("run"))?;
-    }
     let learning: train::Train = verb(&[
         ("--weights", &text(&place("weights"))),
         ("--data", &text(&place("shop.bin"))),
@@ -88,6 +109,13 @@ pub fn run(args: &Demo, global: &Global) -> Result<()> {
         place("predictions.jsonl").display(),
     ));
     Ok(())
+}
+
+fn numbered(n: u32) -> PathBuf {
+    match n {
+        1 => PathBuf::from("runs/demo"),
+        n => PathBuf::from(format!("runs/demo-{n}")),
+    }
 }
 
 fn text(path: &Path) -> String {

@@ -1,7 +1,9 @@
 //! `engine eval`: metrics from a predictions file, without model and chip.
 
+use super::flags::Overwriting;
 use super::say;
 use super::settings::of_flags;
+use crate::base::Outputs;
 use crate::recommender::report::{judge, ItemRepr, Judging, Policy, Split, Users};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,9 @@ pub struct Eval {
     /// Where report.json, report.md and report.html go
     #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub overwriting: Overwriting,
     /// The run whose metrics.jsonl the HTML report draws
     #[arg(long, value_name = "RUN")]
     pub run: Option<PathBuf>,
@@ -70,12 +75,12 @@ impl Default for Eval {
 
 /// Prints the tables to standard output and writes the report; a broken law or threshold is a
 /// failed check.
-pub fn run(args: &Eval) -> Result<()> {
-    let judged = judge(&of_flags::<Judging>(args))?;
+pub fn run(args: &Eval, outputs: Outputs) -> Result<()> {
+    let judged = judge(&of_flags::<Judging>(args), outputs)?;
     say::result(&judged.tables());
     judged.report.warnings.iter().for_each(say::warning);
+    judged.save()?;
     if let Some(folder) = &args.report {
-        judged.save(folder)?;
         say::remark(&format!("report: {}", folder.join("report.html").display()));
     }
     judged.verdict()

@@ -11,6 +11,14 @@ use crate::recommender::{Family, Split};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+/// What every verb that writes has.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct Overwriting {
+    /// Overwrite what is there
+    #[arg(long)]
+    pub force: bool,
+}
+
 /// How rows are made; the same for training and decoding, so that what was learnt is what is asked.
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -59,6 +67,9 @@ pub struct Train {
     /// The run folder [default: runs/<data>-<tune>-<n>]
     #[arg(long, value_name = "RUN")]
     pub out: Option<PathBuf>,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub overwriting: Overwriting,
     /// What is trained: an adapter or every weight
     #[arg(long, default_value = "lora", value_parser = word::<Tuned>())]
     pub tune: Tuned,
@@ -255,6 +266,9 @@ pub struct Decode {
     /// Where the JSON lines go; - = standard output
     #[arg(long, value_name = "FILE|-", default_value = "-")]
     pub out: String,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub overwriting: Overwriting,
     /// Go on where a killed run stopped
     #[arg(long)]
     #[serde(skip)]

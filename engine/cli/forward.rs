@@ -1,5 +1,6 @@
 //! `engine forward`: given rows through the model, for parity with other implementations.
 
+use super::flags::Overwriting;
 use super::word::word;
 use super::{say, Global};
 use crate::recommender::parity::{forward, Rows};
@@ -29,6 +30,9 @@ pub struct Forward {
     /// hidden.0 … hidden.L, final, logits, with labels loss, with --gradients grad.<tensor name>
     #[arg(long, value_name = "Y.safetensors")]
     pub outputs: PathBuf,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub overwriting: Overwriting,
     /// Also write the loss's gradient of every trained tensor: the adapter's, or all of the base's
     /// without one
     #[arg(long)]
@@ -54,7 +58,7 @@ pub fn run(args: &Forward, global: &Global) -> Result<()> {
         threads: global.threads,
     };
     let rows = Rows { inputs: &args.inputs, outputs: &args.outputs, gradients: args.gradients };
-    let done = forward(&source, &rows)?;
+    let done = forward(&source, &rows, global.outputs(args.overwriting))?;
     global.note_device(&done.device);
     done.other_base.iter().for_each(say::warning);
     if let Some(adapter) = &args.adapter {

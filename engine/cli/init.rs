@@ -1,5 +1,6 @@
 //! `engine init`: a randomly initialised checkpoint folder.
 
+use super::flags::Overwriting;
 use super::progress::Progress;
 use super::settings::of_flags;
 use super::word::word;
@@ -37,6 +38,9 @@ pub struct Init {
     /// The checkpoint folder to make
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub overwriting: Overwriting,
     /// Decides every weight
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
@@ -47,7 +51,7 @@ pub fn run(args: &Init, global: &Global) -> Result<()> {
     interrupt::install();
     let creation = Creation { threads: global.threads, ..of_flags(args) };
     let mut progress: Option<Progress> = None;
-    let parameters = create(&creation, &mut |tensor| {
+    let parameters = create(&creation, global.outputs(args.overwriting), &mut |tensor| {
         interrupt::check()?;
         let bar = progress.get_or_insert_with(|| {
             Progress::new("init", tensor.total as u64, "weights", global.quiet)

@@ -1,5 +1,6 @@
 //! `engine merge`: a base and its adapter become one checkpoint.
 
+use super::flags::Overwriting;
 use super::word::word;
 use super::{say, Global};
 use crate::recommender::merge::merge;
@@ -23,6 +24,9 @@ pub struct Merge {
     /// The checkpoint folder to make
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub overwriting: Overwriting,
     /// How the merged weights are stored
     #[arg(long, default_value_t, value_parser = word::<Storage>())]
     #[serde(default)]
@@ -39,7 +43,7 @@ pub fn run(args: &Merge, global: &Global) -> Result<()> {
         threads: global.threads,
         ..Source::default()
     };
-    let merged = merge(&source, &args.out, args.dtype)?;
+    let merged = merge(&source, &args.out, args.dtype, global.outputs(args.overwriting))?;
     global.note_device(&merged.device);
     merged.other_base.iter().for_each(say::warning);
     let (adapter, linears) = (args.adapter.display(), merged.adapted);

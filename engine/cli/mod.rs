@@ -16,7 +16,8 @@
 //! 3. A line in [`Verb`] and one in [`Verb::run`].
 //!
 //! The rest comes by itself: `--config FILE.toml` (see [`settings`]), `--threads`, `--quiet`, the
-//! printed settings, exit codes. A verb that computes opens its device first of all, with
+//! printed settings, exit codes. A verb that writes has [`flags::Overwriting`] among its flags and
+//! hands [`Global::outputs`] to the floor below, which claims with it what it will write. A verb that computes opens its device first of all, with
 //! [`Global::chosen`]. One that saves calls [`interrupt::install`] and asks
 //! [`interrupt::signal`] between steps; one that has nothing to save calls [`interrupt::check`]
 //! there. `--seed` is global; a verb whose results depend on it declares its own field `seed: u64`
@@ -50,7 +51,7 @@ pub mod settings;
 pub mod train;
 mod word;
 
-use crate::base::Fault;
+use crate::base::{Fault, Outputs};
 use crate::recommender::source::best_place;
 use crate::recommender::Place;
 use anyhow::Result;
@@ -113,6 +114,16 @@ impl Global {
         }
     }
 
+    /// What a verb writes, and what it may overwrite. The file of settings is read already; to
+    /// write it would be its end all the same.
+    fn outputs(&self, overwriting: flags::Overwriting) -> Outputs {
+        let mut outputs = Outputs::new(overwriting.force);
+        if let Some(config) = &self.config {
+            outputs.reads("setting `config`", config);
+        }
+        outputs
+    }
+
     /// A remark on standard error, unless `--quiet`.
     pub fn note(&self, words: &str) {
         if !self.quiet {
@@ -139,12 +150,16 @@ impl Verb {
     fn run(&self, global: &Global) -> Result<()> {
         match self {
             Verb::Demo(args) => demo::run(args, global),
-            Verb::Prepare(args) => said(args, global, || prepare::run(args)),
+            Verb::Prepare(args) => {
+                said(args, global, || prepare::run(args, global.outputs(args.overwriting)))
+            }
             Verb::Init(args) => said(args, global, || init::run(args, global)),
             Verb::Train(args) => said(args, global, || train::run(args, global)),
             Verb::Decode(args) => said(args, global, || decode::run(args, global)),
             Verb::Forward(args) => said(args, global, || forward::run(args, global)),
-            Verb::Eval(args) => said(args, global, || eval::run(args)),
+            Verb::Eval(args) => {
+                said(args, global, || eval::run(args, global.outputs(args.overwriting)))
+            }
             Verb::Inspect(args) => inspect::run(args, global),
             Verb::Merge(args) => said(args, global, || merge::run(args, global)),
             Verb::Doctor(args) => doctor::run(args, global),

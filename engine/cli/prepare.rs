@@ -1,7 +1,9 @@
 //! `engine prepare`: flags become settings, what was prepared becomes a table.
 
+use super::flags::Overwriting;
 use super::say;
 use super::settings::of_flags;
+use crate::base::Outputs;
 use crate::recommender::prepare::{prepare, Prepared, Preparing};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -34,6 +36,9 @@ pub struct Prepare {
     /// The .bin to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub overwriting: Overwriting,
     /// Leave out up to N malformed lines, each counted and listed
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub skip_bad: usize,
@@ -46,9 +51,9 @@ pub struct Prepare {
 }
 
 /// Writes the `.bin` and prints its counts.
-pub fn run(args: &Prepare) -> Result<()> {
+pub fn run(args: &Prepare, outputs: Outputs) -> Result<()> {
     let begin = Instant::now();
-    let prepared = prepare(&of_flags::<Preparing>(args))?;
+    let prepared = prepare(&of_flags::<Preparing>(args), outputs)?;
     for sentence in &prepared.skipped {
         say::remark(&format!("left out: {sentence}"));
     }

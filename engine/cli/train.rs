@@ -23,7 +23,7 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
         ..of_flags(args)
     };
     let mut watch = Shown { global, batch: args.batch, bar: None, begun: false };
-    let learned = learn(&settings, args.resume, &mut watch)?;
+    let learned = learn(&settings, global.outputs(args.overwriting), args.resume, &mut watch)?;
     if let Some(bar) = watch.bar {
         bar.finish();
     }

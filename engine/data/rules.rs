@@ -8,7 +8,7 @@ use super::task::Tasks;
 use super::template::{Template, Templates};
 use super::Dataset;
 use crate::base::named::named;
-use crate::base::Fault;
+use crate::base::{Fault, Outputs};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -105,6 +105,13 @@ pub enum Purpose {
 }
 
 impl Rules {
+    /// Tells of the files that are read.
+    pub fn tell(&self, outputs: &mut Outputs) {
+        if let Some(templates) = &self.templates {
+            outputs.reads("setting `templates`", templates);
+        }
+    }
+
     /// Rows and prompts of `dataset` for a model with position tables of `max_positions` + 1 rows.
     /// Refuses a template that is not there or, for training, held out.
     pub fn tasks<'a>(

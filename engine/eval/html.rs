@@ -2,7 +2,7 @@
 
 use super::chart::{dots, escaped, Dot, Lines, Series};
 use super::curve::Curve;
-use super::report::{Group, Kind, Part, Report, Row};
+use super::report::{Group, Kind, Part, Report, Row, GENERATOR};
 use super::table::{self, Best, Cell, Table};
 use std::fmt::Write;
 
@@ -39,6 +39,7 @@ pub fn page(report: &Report, curve: Option<&Curve>) -> String {
     body += &settings(report);
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"generator\" content=\"{GENERATOR}\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <meta name=\"color-scheme\" content=\"light \
          dark\"><title>{}</title><style>{STYLE}</style></head>\

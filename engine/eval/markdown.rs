@@ -1,6 +1,6 @@
 //! The report as Markdown, readable as plain text too.
 
-use super::report::Report;
+use super::report::{Report, GENERATOR};
 use super::table::{self, Cell, Table};
 use crate::base::text::one_line;
 
@@ -70,7 +70,8 @@ pub fn tables(report: &Report) -> String {
 
 /// The whole report.
 pub fn report(report: &Report) -> String {
-    let mut text = format!("# Evaluation of {}\n\n", quoted(&report.predictions));
+    let mut text =
+        format!("<!-- {GENERATOR} -->\n\n# Evaluation of {}\n\n", quoted(&report.predictions));
     for (name, words) in table::facts(report) {
         text += &format!("* {}: {}\n", quoted(&name), quoted(&words));
     }

@@ -219,9 +219,14 @@ pub struct Data {
     pub users: usize,
 }
 
+/// What every file of a report says in its first lines: by it `eval` knows what it may make again.
+pub const GENERATOR: &str = "engine eval";
+
 /// Everything that is known about one predictions file.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
+    /// [`GENERATOR`].
+    pub generator: &'static str,
     /// Version of the program.
     pub engine: &'static str,
     /// The predictions file as it was named.

@@ -1,13 +1,12 @@
 //! Checkpoints: Hugging Face folders of safetensors, memory-mapped, every tensor taken exactly
 //! once.
 
-use crate::base::{Dtype, Fault, Shape};
+use crate::base::{open_file, Dtype, Fault, Shape};
 use crate::device::{Device, Tensor};
 use anyhow::Result;
 use memmap2::Mmap;
 use safetensors::SafeTensors;
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -73,11 +72,7 @@ impl Checkpoint {
     fn add(&mut self, path: &Path) -> Result<()> {
         let refuse =
             |what: String| Fault::Model.error(format!("weights: {}: {what}", path.display()));
-        // Opening a pipe would wait for its writer.
-        if path.exists() && !path.is_file() {
-            return Err(refuse("expected a file, got something else of that name".into()));
-        }
-        let file = File::open(path).map_err(|e| refuse(format!("cannot be opened: {e}")))?;
+        let file = open_file(path).map_err(|e| refuse(format!("cannot be opened: {e}")))?;
         // SAFETY: the map is read-only and private to this process; like every mapped checkpoint it
         // relies on nobody truncating the file while it is in use.
         let map =

@@ -10,7 +10,7 @@ use super::open::Recommender;
 use super::predictions::{Output, Side};
 use super::question::{Question, Rows};
 use super::queue::{Limits, Queue};
-use crate::base::Fault;
+use crate::base::{Fault, Held};
 use crate::data::task::sampled_users;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -64,14 +64,15 @@ fn source_of(job: &Job, recommender: &Recommender, resume: bool) -> Result<Sourc
 /// Answers all questions of `job`, in the order in which they were asked, each line written as it
 /// is done. With `resume` it goes on behind the last whole line. After `stop` says so, no further
 /// group is begun; lines that were read are still answered. Returns how many could not be asked.
+/// `_held` is the right to write where they go: what [`claim`](super::predictions::claim) gave with the same `resume`.
 pub fn run(
     recommender: &Recommender,
     job: &Job,
+    _held: &Held,
     resume: bool,
     stop: fn() -> bool,
     watch: &mut dyn Watch,
 ) -> Result<usize> {
-    job.check(resume)?;
     let dataset = recommender.dataset();
     let source = source_of(job, recommender, resume)?;
     let prompts_hash = match &source {

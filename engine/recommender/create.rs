@@ -2,11 +2,12 @@
 
 use super::ranges::within_ranges;
 use super::source::Storage;
+use super::weights::WRITTEN;
 use crate::base::host::room;
-use crate::base::{write_atomically, Dtype, Fault, Philox, Stream};
+use crate::base::{write_atomically, Dtype, Fault, Outputs, Philox, Standing, Stream};
 use crate::data::Vocab;
 use crate::model::{encode, write_safetensors, Config, Entry, Family, Role, TensorSpec, HEAD};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
@@ -83,8 +84,18 @@ fn resolved(creation: &Creation) -> Result<String> {
 /// norms 1 and 0. Source: the original's own start (docs/models.md). A weight is a function of
 /// seed, tensor and place; at most one tensor is in memory. Refuses a vocabulary with fewer ids
 /// than the tokenizer.
-pub fn create(args: &Creation, watch: &mut dyn FnMut(&Tensor) -> Result<()>) -> Result<usize> {
+pub fn create(
+    args: &Creation,
+    mut outputs: Outputs,
+    watch: &mut dyn FnMut(&Tensor) -> Result<()>,
+) -> Result<usize> {
     args.check()?;
+    outputs.reads("setting `model`", &args.model);
+    if let Some(tokenizer) = &args.tokenizer {
+        outputs.reads("setting `tokenizer`", tokenizer);
+    }
+    outputs.folder("setting `out`", &args.out, WRITTEN, Standing::New);
+    let held = outputs.claim()?;
     let mut json = read_json(&args.model)?;
     let vocab = args.tokenizer.as_deref().map(Vocab::open).transpose()?;
     if let (Some(vocab), true) = (&vocab, args.vocab_from_tokenizer) {
@@ -102,12 +113,7 @@ pub fn create(args: &Creation, watch: &mut dyn FnMut(&Tensor) -> Result<()>) -> 
             config.vocabulary
         )));
     }
-    std::fs::create_dir_all(&args.out).with_context(|| {
-        format!(
-            "setting `out`: {}: expected a folder that can be made; choose another",
-            args.out.display()
-        )
-    })?;
+    held.clear()?;
     let write = |name: &str, bytes: &[u8]| {
         write_atomically(&args.out.join(name), |file| Ok(file.write_all(bytes)?))
     };

@@ -3,9 +3,9 @@
 use super::budget::{training, Beams, Budget, VALIDATION_GROUP};
 use super::identity::Identity;
 use super::learning::Learning;
-use super::run::Run;
+use super::run::{Run, WRITTEN};
 use super::source::Loaded;
-use crate::base::Fault;
+use crate::base::{Fault, Held, Outputs, Standing};
 use crate::data::rules::Purpose;
 use crate::data::task::{examples_of_step, sampled_users, Mix, Split, Tasks};
 use crate::data::{batch, Batch, Dataset, Sample, Trie};
@@ -14,7 +14,7 @@ use crate::eval::ranking::ndcg;
 use crate::model::plan::Decoding;
 use crate::model::{Keep, Model, Rates};
 use crate::train::{self, Hooks, State};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{json, Value};
 use std::path::PathBuf;
 
@@ -70,8 +70,14 @@ pub struct Learned {
 /// `settings.out`, bit for bit as if it had never stopped.
 ///
 /// Refuses settings out of range, a data set that does not fit the model or has nobody to learn
-/// from, a folder with checkpoints unless it goes on with them, and going on under other settings.
-pub fn learn(settings: &Learning, resume: bool, watch: &mut dyn Watch) -> Result<Learned> {
+/// from, a folder that holds something unless it goes on with it, and going on under other
+/// settings.
+pub fn learn(
+    settings: &Learning,
+    outputs: Outputs,
+    resume: bool,
+    watch: &mut dyn Watch,
+) -> Result<Learned> {
     settings.check()?;
     let tune = settings.tune()?;
     // The device decides the default, and the default decides the numbers: a resume must ask for
@@ -79,24 +85,13 @@ pub fn learn(settings: &Learning, resume: bool, watch: &mut dyn Watch) -> Result
     let storage = settings.source().storage(&tune);
     let settings = &Learning { dtype: Some(storage), ..settings.clone() };
     let source = settings.source();
+    let held = claim(settings, outputs, resume)?;
+    let run = Run::at(held.folder());
+    // A run that was stopped before its first checkpoint is begun again, as what it was.
+    let (asked, resume) = (resume, resume && run.is_begun(settings.checkpoint_every)?);
     let Loaded { mut model, origin, .. } = source.load(&tune)?;
     let dataset = Dataset::open(&settings.data)?;
     source.check(&model, &dataset)?;
-    let run = match &settings.out {
-        Some(folder) => Run::at(folder),
-        None => Run::free(&dataset, settings.tune),
-    };
-    let shown = || run.folder().display().to_string();
-    let begun = !train::checkpoint::list(run.folder())?.is_empty();
-    if begun && !resume {
-        return Err(Fault::Usage.error(format!(
-            "setting `out`: {}: expected a new run, got one with checkpoints; add setting `resume` \
-            or choose another \
-             folder",
-            shown()
-        )));
-    }
-    std::fs::create_dir_all(run.folder()).with_context(shown)?;
     let (positions, seed) = (model.config.max_positions, settings.seed);
     let tasks = settings.rules.tasks(&dataset, positions, Purpose::Training, seed)?;
     let mix = settings.mix()?;
@@ -113,11 +108,12 @@ pub fn learn(settings: &Learning, resume: bool, watch: &mut dyn Watch) -> Result
     let rows = settings.batch_rows.min(settings.batch * tasks.builder().options().max_row);
     let step_of = |keep: Keep| training(keep, rows, rates, settings.lora_dropout);
     let identity = Identity::of_training(settings, rates, &origin, &dataset, &tasks)?;
-    match resume {
-        false => run.begin(&identity)?,
-        true if begun => run.expect(&identity)?,
-        // With nothing to go on from: `train` says so.
-        true => {}
+    if resume || asked && run.has_identity() {
+        run.expect(&identity)?;
+    }
+    if !resume {
+        held.clear()?;
+        run.begin(&identity)?;
     }
     let loop_settings = train::Settings {
         run: run.folder().to_owned(),
@@ -158,6 +154,39 @@ pub fn learn(settings: &Learning, resume: bool, watch: &mut dyn Watch) -> Result
     let (state, end) = train::train(&mut model, &loop_settings, resume, &mut hooks)?;
     let peak = model.device.memory().peak as u64;
     Ok(Learned { run: run.folder().to_owned(), state, end, peak })
+}
+
+/// Claims the run folder: the one that was named, or the next number.
+fn claim(settings: &Learning, mut outputs: Outputs, resume: bool) -> Result<Held> {
+    settings.source().tell(&mut outputs);
+    settings.rules.tell(&mut outputs);
+    outputs.reads("setting `data`", &settings.data);
+    match &settings.out {
+        Some(folder) if resume && !folder.is_dir() => {
+            return Err(Fault::Usage.error(format!(
+                "setting `resume`: {}: expected a run to go on with, got nothing there; check \
+                setting `out`",
+                folder.display()
+            )));
+        }
+        Some(folder) => {
+            let standing = if resume { Standing::Continued } else { Standing::Resumable };
+            outputs.folder("setting `out`", folder, WRITTEN, standing);
+        }
+        None if resume => {
+            return Err(Fault::Usage.error(
+                "setting `resume`: expected setting `out` to name the run to go on with, got \
+                none; name it",
+            ));
+        }
+        None => {
+            let data = settings.data.file_stem().unwrap_or_default().to_string_lossy();
+            let (data, tune) = (data.into_owned(), settings.tune);
+            let numbered = move |n: u32| PathBuf::from(format!("runs/{data}-{tune}-{n}"));
+            outputs.numbered("setting `out`", numbered, WRITTEN);
+        }
+    }
+    outputs.claim()
 }
 
 /// The micro-batches of a step: its examples, packed.

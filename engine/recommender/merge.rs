@@ -1,10 +1,10 @@
 //! A base and its adapter become one checkpoint: W' = W + scale·B·A in f32, rounded once.
 
 use super::source::{Loaded, OtherBase, Source, Storage};
-use super::weights::find_weights;
-use crate::base::{write_atomically, Fault};
+use super::weights::{find_weights, WRITTEN};
+use crate::base::{write_atomically, Outputs, Standing};
 use crate::model::Tune;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::io::Write;
 use std::path::Path;
 
@@ -23,20 +23,14 @@ pub struct Merged {
 
 /// Makes the checkpoint folder `out`: writes config.json and tokenizer.json of the base, then the
 /// weights.
-pub fn merge(source: &Source, out: &Path, dtype: Storage) -> Result<Merged> {
+pub fn merge(source: &Source, out: &Path, dtype: Storage, mut outputs: Outputs) -> Result<Merged> {
     let base = find_weights(&source.weights)?;
-    let same = |a: &Path| a.canonicalize().ok();
-    if same(out).is_some() && same(out) == same(&base) {
-        return Err(Fault::Usage.error(format!(
-            "setting `out`: {}: expected another folder than the base's, got the same; the base \
-            must \
-            survive",
-            out.display()
-        )));
-    }
     let source = Source { weights: base.clone(), ..source.clone() };
+    source.tell(&mut outputs);
+    outputs.folder("setting `out`", out, WRITTEN, Standing::New);
+    let held = outputs.claim()?;
     let Loaded { model, adapted, origin } = source.load(&Tune::Nothing)?;
-    std::fs::create_dir_all(out).with_context(|| format!("setting `out`: {}", out.display()))?;
+    held.clear()?;
     let text = std::fs::read_to_string(base.join("config.json"))?;
     let mut config: serde_json::Value = serde_json::from_str(&text)?;
     config["torch_dtype"] = dtype.torch().into();

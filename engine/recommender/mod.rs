@@ -35,6 +35,7 @@ pub use question::{Asked, Question};
 pub use settings::{Answers, Settings};
 pub use source::{Source, Storage};
 
+pub use crate::base::Outputs;
 pub use crate::data::names::Name;
 pub use crate::data::rules::{self, Rules};
 pub use crate::data::task::Split;

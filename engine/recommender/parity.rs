@@ -2,7 +2,7 @@
 //! implementations.
 
 use super::source::{Loaded, OtherBase, Source};
-use crate::base::{Dtype, Fault, Shape};
+use crate::base::{Dtype, Fault, Outputs, Shape, Standing};
 use crate::data::Batch;
 use crate::model::{encode, write_safetensors, Entry, Flat, Keep, Model, Tune};
 use anyhow::Result;
@@ -40,7 +40,11 @@ pub struct Done {
 
 /// Runs given rows through the model and writes every hidden state, whole or not at all. Refuses
 /// rows that are no batch, and gradients without labels.
-pub fn forward(source: &Source, rows: &Rows) -> Result<Done> {
+pub fn forward(source: &Source, rows: &Rows, mut outputs: Outputs) -> Result<Done> {
+    source.tell(&mut outputs);
+    outputs.reads("setting `inputs`", rows.inputs);
+    outputs.file("setting `outputs`", rows.outputs, Standing::New);
+    let _held = outputs.claim()?;
     let full = rows.gradients && source.adapter.is_none();
     let tune = if full { Tune::Full } else { Tune::Nothing };
     let Loaded { model, adapted, origin } = source.load(&tune)?;

@@ -6,16 +6,20 @@ use super::id::Id;
 use super::identity::Identity;
 use super::job::Job;
 use super::line::{self, Labelled};
+use crate::base::outputs::{append, is_kept};
 use crate::base::text::visible_json;
-use crate::base::{write_atomically, Fault};
+use crate::base::{write_atomically, Fault, Held, Outputs, Standing};
 use crate::data::Dataset;
 use anyhow::{Context, Result};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+
+/// How the name of a side file ends.
+const END: &str = ".settings.json";
 
 /// The side file of predictions: all that is needed to repeat them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,28 +32,25 @@ pub struct Side {
 }
 
 impl Side {
-    /// Where the side file of predictions is written.
+    /// Where the side file of predictions is written: `NAME.settings.json` beside `NAME`, so that
+    /// two outputs in one folder never share it.
     pub fn path(predictions: &Path) -> PathBuf {
-        predictions.with_file_name("settings.json")
+        let mut name = predictions.file_name().unwrap_or_default().to_os_string();
+        name.push(END);
+        predictions.with_file_name(name)
     }
 
-    /// The side file of `predictions`, as it stands, where there is one: `NAME.settings.json`, or
-    /// `settings.json` in the same folder. Other programs' files are read too, so it is a value
-    /// first; [`Side::of`] makes it one of ours.
+    /// The side file of `predictions`, where there is one: its own, or another program's, which may
+    /// leave the extension of the predictions out.
+    pub fn file_beside(predictions: &Path) -> Option<PathBuf> {
+        let candidates = [Side::path(predictions), predictions.with_extension(&END[1..])];
+        candidates.into_iter().find(|path| path.is_file())
+    }
+
+    /// What the side file of `predictions` holds, where there is one. Other programs' files are
+    /// read too, so it is a value first; [`Side::of`] makes it one of ours.
     pub fn beside(predictions: &Path) -> Result<Option<Value>> {
-        let (Some(name), Some(folder)) = (predictions.file_name(), predictions.parent()) else {
-            return Ok(None);
-        };
-        let mut own = name.to_os_string();
-        own.push(".settings.json");
-        let candidates = [
-            folder.join(own),
-            predictions.with_extension("settings.json"),
-            Side::path(predictions),
-        ];
-        let Some(path) = candidates.into_iter().find(|path| path.is_file()) else {
-            return Ok(None);
-        };
+        let Some(path) = Side::file_beside(predictions) else { return Ok(None) };
         let place = path.display();
         let text = std::fs::read_to_string(&path)
             .map_err(|e| Fault::Data.error(format!("settings: {place}: {e}")))?;
@@ -63,10 +64,40 @@ impl Side {
         })
     }
 
+    /// Whether the side file at `path` is ours and its predictions are gone: it says nothing any
+    /// more.
+    pub fn is_idle(path: &Path) -> bool {
+        let name = path.as_os_str().to_str().and_then(|name| name.strip_suffix(END));
+        let idle = name.is_some_and(|predictions| !Path::new(predictions).exists());
+        let text = || std::fs::read(path).ok();
+        idle && text().is_some_and(|text| serde_json::from_slice::<Side>(&text).is_ok())
+    }
+
     /// The side file that a value is, if it is one that this engine wrote.
     pub fn of(value: &Value) -> Option<Side> {
         serde_json::from_value(value.clone()).ok()
     }
+}
+
+/// Claims where the answers of a job go, their trace and their settings. With `resume` what an
+/// earlier run left there is gone on with. Refuses settings that contradict one another.
+pub fn claim(job: &Job, mut outputs: Outputs, resume: bool) -> Result<Held> {
+    job.check(resume)?;
+    job.settings.tell(&mut outputs);
+    if let Some(prompts) = &job.prompts {
+        outputs.reads("setting `prompts`", Path::new(prompts));
+    }
+    let standing = || if resume { Standing::Continued } else { Standing::Resumable };
+    let out = Path::new(&job.out);
+    outputs.file("setting `out`", out, standing());
+    if let Some(trace) = &job.trace {
+        outputs.file("setting `trace`", trace, standing());
+    }
+    if job.out != "-" && is_kept(out) {
+        let settings = if resume { Standing::Continued } else { Standing::Ours(Side::is_idle) };
+        outputs.file("the settings of setting `out`", &Side::path(out), settings);
+    }
+    outputs.claim()
 }
 
 /// Answers, one JSON line each, and their trace.
@@ -95,8 +126,7 @@ impl Output {
         }
         let path = Path::new(&job.out);
         let side = Side::path(path);
-        if resume && path.exists() {
-            same_identity(path, &side, &settings.identity)?;
+        if resume && path.is_file() {
             // Without its trace no answer is whole.
             let mut traced: Option<Box<dyn BufRead>> = match trace {
                 Some(path) if path.exists() => {
@@ -108,6 +138,10 @@ impl Output {
             let mut answers = BufReader::new(named(path, File::open(path))?);
             let mut ids = ids;
             while let Some((id, length)) = whole_line(&mut answers)? {
+                if done == 0 {
+                    // Where nothing is answered yet, there is nothing to fit to.
+                    same_identity(path, &side, &settings.identity)?;
+                }
                 let traced = traced.as_mut().map(whole_line).transpose()?;
                 if let Some(None) = traced {
                     break;
@@ -129,7 +163,8 @@ impl Output {
         }
         let out = Box::new(continued(path, bytes[0])?);
         let trace = trace.map(|path| continued(path, bytes[1])).transpose()?;
-        if named(path, path.metadata())?.is_file() {
+        // Before the first answer, so that no answer is ever without them.
+        if is_kept(path) {
             write_atomically(&side, |f| {
                 serde_json::to_writer(&mut *f, settings)?;
                 Ok(writeln!(f)?)
@@ -169,12 +204,7 @@ fn named<T>(path: &Path, result: std::io::Result<T>) -> Result<T> {
 
 /// A file of which the first `bytes` stay, to be written on.
 fn continued(path: &Path, bytes: u64) -> Result<BufWriter<File>> {
-    let file = named(path, OpenOptions::new().create(true).append(true).open(path))?;
-    // A pipe or a device has no length to set, and nothing to lose.
-    if named(path, file.metadata())?.is_file() {
-        named(path, file.set_len(bytes))?;
-    }
-    Ok(BufWriter::new(file))
+    Ok(BufWriter::new(named(path, append(path, bytes))?))
 }
 
 /// The id of the next line that ends and is JSON, and the line's length in bytes.

@@ -1,7 +1,7 @@
 //! Preparing: raw data become one `.bin`.
 
 use super::ranges::within_ranges;
-use crate::base::{write_atomically, Fault};
+use crate::base::{write_atomically, Fault, Outputs, Standing};
 use crate::data::catalogue::{training_texts, Duplicates};
 use crate::data::dataset::{write, Recipe};
 use crate::data::source::{read, Skips};
@@ -67,7 +67,7 @@ pub struct Prepared {
 
 /// Reads the source, makes or opens the tokenizer and writes the `.bin`. Refuses settings that
 /// contradict one another, and malformed lines beyond those that may be left out.
-pub fn prepare(args: &Preparing) -> Result<Prepared> {
+pub fn prepare(args: &Preparing, mut outputs: Outputs) -> Result<Prepared> {
     args.check()?;
     if args.out.as_os_str().is_empty() {
         return Err(Fault::Usage.error(
@@ -81,22 +81,33 @@ pub fn prepare(args: &Preparing) -> Result<Prepared> {
             give one of them",
         ));
     }
+    // Of what lies in a source's folder, these are never read.
+    let is_read = |name: &str| !name.ends_with(".bin") && name != "tokenizer.json";
+    outputs.reads_in("the source", &args.source, is_read);
+    outputs.file("setting `out`", &args.out, Standing::New);
+    if let Some(tokenizer) = &args.tokenizer {
+        outputs.reads("setting `tokenizer`", tokenizer);
+    }
+    let beside = || args.out.with_file_name("tokenizer.json");
+    let trained = args.train_tokenizer.filter(|_| args.tokenizer.is_none());
+    let trained = trained.map(|_| args.tokenizer_out.clone().unwrap_or_else(beside));
+    if let Some(path) = &trained {
+        outputs.file("setting `tokenizer-out`", path, Standing::New);
+    }
+    let _held = outputs.claim()?;
     // A tokenizer that is not there should not cost the time of reading the source.
     let given = args.tokenizer.as_deref().map(Vocab::open).transpose()?;
     let mut skips = Skips::new(args.skip_bad);
     let raw = read(&args.source, args.format, &mut skips)?;
-    let mut trained = None;
-    let vocab = match (given, args.train_tokenizer) {
+    let vocab = match (given, &trained) {
         (Some(vocab), _) => vocab,
-        (None, size) => {
+        (None, path) => {
             let texts = training_texts(&raw.items);
-            let json = train_tokenizer(texts.iter().map(String::as_str), size.unwrap_or_default())?;
-            let path = args
-                .tokenizer_out
-                .clone()
-                .unwrap_or_else(|| args.out.with_file_name("tokenizer.json"));
-            write_atomically(&path, |file| Ok(file.write_all(&json)?))?;
-            trained = Some(path);
+            let size = args.train_tokenizer.unwrap_or_default();
+            let json = train_tokenizer(texts.iter().map(String::as_str), size)?;
+            if let Some(path) = path {
+                write_atomically(path, |file| Ok(file.write_all(&json)?))?;
+            }
             Vocab::from_json(&json).context("the tokenizer trained just now")?
         }
     };

@@ -3,7 +3,7 @@
 use super::predictions::Side;
 use super::ranges::within_ranges;
 use crate::base::text::visible_json;
-use crate::base::{write_atomically, Fault};
+use crate::base::{write_atomically, Fault, Held, Outputs, Standing, Written};
 use crate::data::Dataset;
 use crate::eval::bootstrap::Bootstrap;
 use crate::eval::curve::Curve;
@@ -18,13 +18,14 @@ use anyhow::{bail, Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::File;
-use std::io::{BufReader, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 pub use crate::eval::evaluation::{ItemRepr, Users};
 pub use crate::eval::ranking::Policy;
 pub use crate::eval::report::Report;
+use crate::eval::report::GENERATOR;
 pub use crate::eval::truth::Split;
 
 /// Which predictions are judged, and how.
@@ -95,25 +96,56 @@ impl Judging {
     }
 }
 
-/// A judgement, and what its HTML page draws.
+/// A judgement, what its HTML page draws, and the right to write it down.
 pub struct Judged {
     /// The tables and what they were made of.
     pub report: Report,
     curve: Option<Curve>,
+    folder: Option<Held>,
+}
+
+/// What is written in the folder of a report.
+const WRITTEN: Written =
+    Written { files: &["report.json", "report.md", "report.html"], folders: &[] };
+
+/// Whether what of a report stands in a folder was written by us, all of it: each file says so in
+/// its first lines.
+fn is_ours(folder: &Path) -> bool {
+    let mut found = WRITTEN.files.iter().filter_map(|name| File::open(folder.join(name)).ok());
+    let mut any = false;
+    let all = found.all(|file| {
+        any = true;
+        let mut head = Vec::new();
+        let read = file.take(512).read_to_end(&mut head);
+        read.is_ok() && String::from_utf8_lossy(&head).contains(GENERATOR)
+    });
+    any && all
 }
 
 /// Judges predictions. Refuses weights and thresholds out of range, and files that are no
 /// predictions; what it finds is [`Judged::verdict`]'s to refuse.
-pub fn judge(settings: &Judging) -> Result<Judged> {
+pub fn judge(settings: &Judging, mut outputs: Outputs) -> Result<Judged> {
     let thresholds = settings.threshold.iter().map(|text| text.parse());
     let thresholds = thresholds.collect::<Result<Vec<Threshold>>>()?;
     settings.check()?;
+    outputs.reads("the predictions", &settings.predictions);
+    outputs.reads("setting `data`", &settings.data);
+    if let Some(side) = Side::file_beside(&settings.predictions) {
+        outputs.reads("the settings of the predictions", &side);
+    }
+    if let Some(run) = &settings.run {
+        outputs.reads_in("setting `run`", run, |name| name == "metrics.jsonl");
+    }
+    if let Some(folder) = &settings.report {
+        outputs.folder("setting `report`", folder, WRITTEN, Standing::Ours(is_ours));
+    }
+    let held = outputs.claim()?;
     let dataset = Dataset::open(&settings.data)?;
     // Read before the work, so that a wrong folder is said at once.
     let curve = settings.run.as_deref().map(Curve::read).transpose()?;
     let side = Side::beside(&settings.predictions)?.unwrap_or_default();
     let report = report_of(settings, &Truth::of(&dataset), side, &thresholds)?;
-    Ok(Judged { report, curve })
+    Ok(Judged { report, curve, folder: settings.report.is_some().then_some(held) })
 }
 
 /// Whether the predictions were made for a sample of the users on purpose: by our own side file,
@@ -172,6 +204,7 @@ fn report_of(
     let findings = evaluate(truth, &groups, &options);
     let verdicts = verdicts(&findings.groups, thresholds)?;
     Ok(Report {
+        generator: GENERATOR,
         engine: env!("CARGO_PKG_VERSION"),
         predictions: name,
         data: Data {
@@ -239,18 +272,17 @@ impl Judged {
         markdown::tables(&self.report)
     }
 
-    /// Writes report.json, report.md and report.html, each whole or not at all.
-    pub fn save(&self, folder: &Path) -> Result<()> {
-        std::fs::create_dir_all(folder).map_err(|e| {
-            let problem = format!("expected room to write, got {e}; check the folder and the disk");
-            Fault::Device.error(format!("report: {}: {problem}", folder.display()))
-        })?;
+    /// Writes report.json, report.md and report.html, each whole or not at all, where a folder for
+    /// them was given.
+    pub fn save(&self) -> Result<()> {
+        let Some(held) = &self.folder else { return Ok(()) };
         let report = &self.report;
         let json = serde_json::to_string_pretty(report).context("report.json")? + "\n";
         let json = visible_json(&json).into_owned();
         let (page, plain) = (html::page(report, self.curve.as_ref()), markdown::report(report));
         for (name, text) in [("report.json", json), ("report.md", plain), ("report.html", page)] {
-            write_atomically(&folder.join(name), |file| Ok(file.write_all(text.as_bytes())?))
+            let path = held.folder().join(name);
+            write_atomically(&path, |file| Ok(file.write_all(text.as_bytes())?))
                 .context("report")?;
         }
         Ok(())

@@ -11,12 +11,12 @@
 //! ```
 
 use super::identity::Identity;
-use super::learning::{Learning, Tuned};
+use super::learning::Learning;
 use super::weights::find_weights;
-use crate::base::{write_atomically, Dtype, Fault};
+use crate::base::{write_atomically, Dtype, Fault, Written};
 use crate::data::Dataset;
 use crate::model::{adapter_config, Contents, Model};
-use crate::train::State;
+use crate::train::{checkpoint, State};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -26,6 +26,24 @@ use std::path::{Path, PathBuf};
 const IDENTITY: &str = "identity.json";
 const SETTINGS: &str = "config.toml";
 const PUBLISHED: &str = "published.json";
+const ADAPTER: &str = "adapter_model.safetensors";
+const WEIGHTS: &str = "model.safetensors";
+
+/// What is written in a run folder.
+pub const WRITTEN: Written = Written {
+    files: &[
+        IDENTITY,
+        "metrics.jsonl",
+        ADAPTER,
+        "adapter_config.json",
+        WEIGHTS,
+        "config.json",
+        "tokenizer.json",
+        SETTINGS,
+        PUBLISHED,
+    ],
+    folders: &["checkpoints"],
+};
 
 /// Which step the model files of a run are of.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,12 +86,6 @@ impl Run {
         Run(folder.into())
     }
 
-    /// The first `runs/<data>-<tune>-<n>` that does not exist.
-    pub fn free(dataset: &Dataset, tuned: Tuned) -> Run {
-        let numbered = |n: u32| PathBuf::from(format!("runs/{}-{tuned}-{n}", dataset.name()));
-        Run((1..).map(numbered).find(|path| !path.exists()).expect("some number is free"))
-    }
-
     /// Whether a folder is a run.
     pub fn is_at(folder: &Path) -> bool {
         let has = |name: &str| folder.join(name).exists();
@@ -83,6 +95,33 @@ impl Run {
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.0
+    }
+
+    /// Whether there is a checkpoint to go on from. There is none in a run that was stopped before
+    /// its first, which is due after `checkpoint_every` steps. Refuses a folder that is no run, and
+    /// a run whose checkpoints are gone: what it published would be lost for another beginning.
+    pub fn is_begun(&self, checkpoint_every: u64) -> Result<bool> {
+        if !checkpoint::list(&self.0)?.is_empty() {
+            return Ok(true);
+        }
+        let refuse = |got: &str| {
+            Fault::Usage.error(format!(
+                "setting `resume`: {}: expected a checkpoint, got {got}; begin anew with another \
+                setting `out`",
+                self.0.display()
+            ))
+        };
+        let names = WRITTEN.files.iter().chain(WRITTEN.folders);
+        let has_any = names.clone().any(|name| self.0.join(name).exists());
+        if !has_any && std::fs::read_dir(&self.0)?.count() > 1 {
+            return Err(refuse("a folder that is no run"));
+        }
+        match self.published()? {
+            Some(published) if checkpoint_every > 0 && published.step >= checkpoint_every => {
+                Err(refuse(&format!("none, though step {} was published", published.step)))
+            }
+            _ => Ok(false),
+        }
     }
 
     /// The settings with which it was trained. Refuses what is no settings file.
@@ -104,6 +143,11 @@ impl Run {
             serde_json::to_writer_pretty(&mut *file, identity)?;
             Ok(writeln!(file)?)
         })
+    }
+
+    /// Whether it is written down what the run is.
+    pub fn has_identity(&self) -> bool {
+        self.0.join(IDENTITY).is_file()
     }
 
     /// Refuses to go on with the run as anything else than what it began as.
@@ -154,10 +198,10 @@ impl Run {
             let place = settings.weights.display().to_string();
             let config = serde_json::to_string_pretty(&adapter_config(lora, &place, &saved))?;
             let base = base.hash();
-            model.save_adapter(&self.0.join("adapter_model.safetensors"), Some(&base))?;
+            model.save_adapter(&self.0.join(ADAPTER), Some(&base))?;
             write("adapter_config.json", format!("{config}\n").as_bytes())?;
         } else {
-            model.save_weights(&self.0.join("model.safetensors"), Dtype::F32)?;
+            model.save_weights(&self.0.join(WEIGHTS), Dtype::F32)?;
             let config = std::fs::read(find_weights(&settings.weights)?.join("config.json"))?;
             write("config.json", &config)?;
             write("tokenizer.json", dataset.vocab().json())?;

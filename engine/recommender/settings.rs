@@ -3,6 +3,7 @@
 use super::ranges::within_ranges;
 use super::source::Source;
 use crate::base::named::named;
+use crate::base::Outputs;
 use crate::data::rules::Rules;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -105,6 +106,13 @@ impl Settings {
         within_ranges!(&self.rules, behaviours max_row restart);
         within_ranges!(&self.source, seed threads);
         Ok(())
+    }
+
+    /// Tells of the files that are read.
+    pub fn tell(&self, outputs: &mut Outputs) {
+        self.source.tell(outputs);
+        self.rules.tell(outputs);
+        outputs.reads("setting `data`", &self.data);
     }
 
     /// With an adapter on the weights: a PEFT folder or a run folder.

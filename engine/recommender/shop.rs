@@ -2,6 +2,7 @@
 //! thing.
 
 use super::ranges;
+use crate::base::outputs::make_folder;
 use crate::base::{write_atomically, Philox, Stream};
 use anyhow::{Context, Result};
 use serde_json::{json, Value};
@@ -54,7 +55,7 @@ pub fn hits(predictions: &Path, popular: &[usize]) -> Result<Hits> {
 /// items of the training part.
 pub fn make(folder: &Path, users: usize) -> Result<Vec<usize>> {
     ranges::check("shop users", users.into())?;
-    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    make_folder(folder).with_context(|| folder.display().to_string())?;
     let mut items = String::new();
     for (m, maker) in MAKERS.iter().enumerate() {
         for (t, thing) in THINGS.iter().enumerate() {

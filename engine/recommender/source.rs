@@ -1,9 +1,9 @@
 //! From folders and files to a model that is ready: device, weights, adapter, and the data set
 //! that must fit them.
 
-use super::weights::find_weights;
+use super::weights::{find_weights, is_read};
 use crate::base::named::named;
-use crate::base::{Dtype, Fault};
+use crate::base::{Dtype, Fault, Outputs};
 use crate::data::{Dataset, Vocab};
 use crate::device::{gpus, Device, Gelu, Place};
 use crate::model::{Adapter, Checkpoint, Config, Contents, Model, Tune};
@@ -163,6 +163,15 @@ impl Source {
     /// How weights and activations are stored: as asked, or as usual for the device.
     pub fn storage(&self, tune: &Tune) -> Storage {
         self.dtype.unwrap_or_else(|| Storage::of(self.place(), tune))
+    }
+
+    /// Tells of the files that are read of it.
+    pub fn tell(&self, outputs: &mut Outputs) {
+        let weights = find_weights(&self.weights).unwrap_or_else(|_| self.weights.clone());
+        outputs.reads_in("setting `weights`", &weights, is_read);
+        if let Some(adapter) = &self.adapter {
+            outputs.reads_in("setting `adapter`", adapter, is_read);
+        }
     }
 
     /// Opens the device, then loads the model and its adapter. Refuses what does not fit together.

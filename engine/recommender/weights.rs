@@ -1,6 +1,6 @@
 //! Where weights lie: a path, or a name in one of the folders that hold them.
 
-use crate::base::Fault;
+use crate::base::{Fault, Written};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,25 @@ use std::path::{Path, PathBuf};
 pub fn weights_folders() -> Vec<PathBuf> {
     let own = std::env::var_os("ENGINE_WEIGHTS").filter(|folder| !folder.is_empty());
     own.map(PathBuf::from).into_iter().chain([PathBuf::from("weights")]).collect()
+}
+
+/// What is written in a checkpoint folder. The weights are last: a folder that has them has all. No
+/// index is ever written; one of sharded weights that stood there before would hide the new ones.
+pub const WRITTEN: Written = Written {
+    files: &[
+        "config.json",
+        "init.toml",
+        "tokenizer.json",
+        "model.safetensors",
+        "model.safetensors.index.json",
+    ],
+    folders: &[],
+};
+
+/// Whether a file of this name in a checkpoint or adapter folder is read.
+pub fn is_read(name: &str) -> bool {
+    let named = ["config.json", "tokenizer.json", "adapter_config.json"].contains(&name);
+    named || name.ends_with(".safetensors") || name.ends_with(".index.json")
 }
 
 /// The checkpoint folder that a setting names: a path, or a name in one of [`weights_folders`].

@@ -2,6 +2,7 @@
 
 use super::adamw::Optimizer;
 use super::scale::LossScale;
+use crate::base::outputs::{discard, write_folder_atomically};
 use crate::base::{write_atomically, Dtype, Fault};
 use crate::model::{encode, write_safetensors, Checkpoint, Entry, Flat, Model};
 use anyhow::{Context, Result};
@@ -51,27 +52,6 @@ pub fn list(run: &Path) -> Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-/// Removes what a killed run had begun to write in its folder and under `checkpoints`.
-pub fn sweep(run: &Path) -> Result<()> {
-    for folder in [run.to_owned(), run.join("checkpoints")].iter().filter(|folder| folder.is_dir())
-    {
-        for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
-            let path = entry?.path();
-            let name = path
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned())
-                .unwrap_or_default();
-            if !(name.starts_with('.') && name.ends_with(".partial")) {
-                continue;
-            }
-            let removed =
-                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.with_context(|| path.display().to_string())?;
-        }
-    }
-    Ok(())
-}
-
 /// Writes `checkpoints/step-N` whole or not at all, then removes all but the newest `keep`.
 pub fn save(
     run: &Path,
@@ -80,34 +60,20 @@ pub fn save(
     state: &State,
     keep: usize,
 ) -> Result<PathBuf> {
-    let folder = run.join("checkpoints");
-    let path = folder.join(format!("step-{}", state.step));
-    let partial = folder.join(format!(".step-{}.partial", state.step));
-    let write = || -> Result<()> {
-        if partial.exists() {
-            fs::remove_dir_all(&partial)?;
-        }
-        fs::create_dir_all(&partial)?;
-        write_flat(&partial.join("values.safetensors"), model, model.values())?;
-        write_flat(&partial.join("moment1.safetensors"), model, &optimizer.moment1)?;
-        write_flat(&partial.join("moment2.safetensors"), model, &optimizer.moment2)?;
+    let path = run.join(format!("checkpoints/step-{}", state.step));
+    write_folder_atomically(&path, |folder| {
+        write_flat(&folder.join("values.safetensors"), model, model.values())?;
+        write_flat(&folder.join("moment1.safetensors"), model, &optimizer.moment1)?;
+        write_flat(&folder.join("moment2.safetensors"), model, &optimizer.moment2)?;
         let text = serde_json::to_string_pretty(state)?;
-        write_atomically(&partial.join("state.json"), |file| Ok(writeln!(file, "{text}")?))?;
-        if path.exists() {
-            fs::remove_dir_all(&path)?;
-        }
-        fs::rename(&partial, &path)?;
-        fs::File::open(&folder)?.sync_all()?;
-        Ok(())
-    };
-    write().map_err(|e| {
-        // What was finished stays; what was not must not look as if it were.
-        let _ = fs::remove_dir_all(&partial);
+        write_atomically(&folder.join("state.json"), |file| Ok(writeln!(file, "{text}")?))
+    })
+    .map_err(|e| {
         Fault::Device.wrap(e, format!("checkpoint: {}: cannot be written", path.display()))
     })?;
     let all = list(run)?;
     for (_, old) in all.iter().rev().skip(keep.max(1)) {
-        fs::remove_dir_all(old).with_context(|| old.display().to_string())?;
+        discard(old).with_context(|| old.display().to_string())?;
     }
     Ok(path)
 }

@@ -4,12 +4,13 @@ use super::adamw::{Hyper, Optimizer};
 use super::checkpoint::{self, State};
 use super::scale::{LossScale, Verdict};
 use super::schedule::Schedule;
-use crate::base::Fault;
+use crate::base::outputs::{append, make_folder};
+use crate::base::{write_atomically, Fault};
 use crate::data::Batch;
 use crate::model::{Flat, Keep, Model, Noise, Rates};
 use anyhow::{Context, Result};
 use serde_json::{json, Value};
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -103,7 +104,6 @@ pub fn train(
     resume: bool,
     hooks: &mut Hooks,
 ) -> Result<(State, End)> {
-    checkpoint::sweep(&settings.run)?;
     let mut optimizer = Optimizer::new(model, settings.hyper)?;
     let loss_scale = LossScale::start(model.dtype);
     let mut state = State { loss_scale, ..State::default() };
@@ -261,7 +261,7 @@ fn one_step(
 /// `metrics.jsonl`, appended to; cut back to `resumed` steps where a run goes on.
 fn open_log(settings: &Settings, resumed: Option<u64>) -> Result<File> {
     let path = settings.run.join("metrics.jsonl");
-    fs::create_dir_all(&settings.run).with_context(|| settings.run.display().to_string())?;
+    make_folder(&settings.run).with_context(|| settings.run.display().to_string())?;
     let mut kept = String::new();
     if let (Some(step), true) = (resumed, path.exists()) {
         for line in BufReader::new(File::open(&path)?).lines() {
@@ -274,8 +274,8 @@ fn open_log(settings: &Settings, resumed: Option<u64>) -> Result<File> {
             }
         }
     }
-    crate::base::write_atomically(&path, |file| Ok(file.write_all(kept.as_bytes())?))?;
-    OpenOptions::new().append(true).open(&path).with_context(|| path.display().to_string())
+    write_atomically(&path, |file| Ok(file.write_all(kept.as_bytes())?))?;
+    append(&path, kept.len() as u64).with_context(|| path.display().to_string())
 }
 
 fn write_line(log: &mut File, value: Value) -> Result<()> {

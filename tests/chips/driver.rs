@@ -253,7 +253,7 @@ fn every_generation_gives_the_emulators_gradients() {
     let Some(library) = stand_in("forward") else { return };
     let folder = tempfile::tempdir().unwrap();
     let forward = |device: &str, capability: &str, dtype: &str| {
-        let mut text = format!("{FORWARD} --outputs y.safetensors --dtype {dtype}");
+        let mut text = format!("{FORWARD} --force --outputs y.safetensors --dtype {dtype}");
         if dtype == "f32" {
             text += " --gradients";
         }
@@ -390,8 +390,10 @@ fn every_call_may_fail() {
     let Some(library) = stand_in("failing calls") else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("calls").display().to_string();
-    let forward =
-        words("cuda:0", &format!("{FORWARD} --outputs y.safetensors --gradients --dtype f32"));
+    let forward = words(
+        "cuda:0",
+        &format!("{FORWARD} --force --outputs y.safetensors --gradients --dtype f32"),
+    );
     let forward = borrowed(&forward);
     done(library, folder.path(), &[("CALLS", &file)], &forward);
     // What gives something back cannot fail without leaving it behind.

@@ -2,6 +2,7 @@
 
 mod dependencies;
 mod imports;
+mod outputs;
 mod paths;
 mod rooms;
 mod ruler;

@@ -1,7 +1,7 @@
 //! The `.bin`: what comes out is what went in, and no damage to the file is ever taken for data.
 
 use crate::shop::{read_all, shared, Shop};
-use engine::base::Fault;
+use engine::base::{Fault, Outputs};
 use engine::cli::prepare::{self, Prepare};
 use engine::data::record::NO_TIME;
 use engine::data::{Dataset, Vocab};
@@ -119,7 +119,7 @@ fn the_same_input_gives_the_same_bytes_and_another_seed_other_negatives() {
     shop.put("items.jsonl", items);
     shop.put("sequences.txt", events);
     let bytes = |seed: u64| {
-        prepare::run(&Prepare { seed, ..shop.arguments() }).unwrap();
+        prepare::run(&Prepare { seed, ..shop.arguments() }, Outputs::new(true)).unwrap();
         std::fs::read(shop.path("shop.bin")).unwrap()
     };
     let first = bytes(1);
@@ -142,7 +142,7 @@ fn the_same_input_gives_the_same_bytes_and_another_seed_other_negatives() {
 fn duplicate_titles_may_share_a_leaf_in_the_order_of_the_seeded_hash() {
     let shop = Shop::new();
     let arguments = Prepare { keep_duplicate_titles: true, ..shop.arguments() };
-    prepare::run(&arguments).unwrap();
+    prepare::run(&arguments, Outputs::new(true)).unwrap();
     let data = Dataset::open(&arguments.out).unwrap();
     assert_eq!(data.item(4).surface, "Gloom");
     let trie = data.catalogue();
@@ -158,7 +158,8 @@ fn another_tokenizer_is_refused() {
     let data = shop.prepare().unwrap();
     let same = Vocab::open(&shop.path("tokenizer.json")).unwrap();
     data.expect_vocab(&same).unwrap();
-    prepare::run(&Prepare { train_tokenizer: Some(290), ..other.arguments() }).unwrap();
+    prepare::run(&Prepare { train_tokenizer: Some(290), ..other.arguments() }, Outputs::new(true))
+        .unwrap();
     let error =
         data.expect_vocab(&Vocab::open(&other.path("tokenizer.json")).unwrap()).unwrap_err();
     assert_eq!(Fault::of(&error), Some(Fault::Model));
@@ -309,7 +310,7 @@ fn toys_and_beauty_have_the_counts_of_table_1() {
             ..Prepare::default()
         };
         let begin = std::time::Instant::now();
-        prepare::run(&arguments).unwrap();
+        prepare::run(&arguments, Outputs::new(true)).unwrap();
         assert!(begin.elapsed().as_secs() < 10, "prepare took {:?}", begin.elapsed());
         let data = Dataset::open(&out).unwrap();
         data.verify().unwrap();

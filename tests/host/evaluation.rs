@@ -1,7 +1,7 @@
 //! Predictions files judged from end to end: a small shop, and the baselines on the real sets.
 
-use engine::base::Fault;
-use engine::cli::eval::{run, Eval};
+use engine::base::{Fault, Outputs};
+use engine::cli::eval::{self, Eval};
 use engine::cli::prepare::{self, Prepare};
 use engine::data::Dataset;
 use engine::eval::baseline::{places, Baseline, LeakProbe, Markov, Place, Popularity};
@@ -58,8 +58,9 @@ impl Shop {
         }
         std::fs::write(source.join("interactions.tsv"), events).unwrap();
         let out = folder.path().join("shop.bin");
-        prepare::run(&Prepare { source, train_tokenizer: Some(300), out, ..Prepare::default() })
-            .unwrap();
+        let train_tokenizer = Some(300);
+        let arguments = Prepare { source, train_tokenizer, out, ..Prepare::default() };
+        prepare::run(&arguments, Outputs::new(false)).unwrap();
         Shop { folder }
     }
 
@@ -108,6 +109,11 @@ fn row<'a>(report: &'a Value, method: &str, part: &str) -> &'a Value {
 
 fn value(row: &Value, metric: &str) -> f64 {
     row["metrics"][metric]["value"].as_f64().unwrap_or_else(|| panic!("no {metric} in {row}"))
+}
+
+/// A report that it wrote itself `eval` writes again without being forced.
+fn run(eval: &Eval) -> anyhow::Result<()> {
+    eval::run(eval, Outputs::new(false))
 }
 
 #[test]
@@ -320,13 +326,9 @@ fn shared(set: &str) -> Option<PathBuf> {
 fn prepared(source: &Path, folder: &Path) -> PathBuf {
     let out = folder.join("set.bin");
     let (source, out) = (source.to_path_buf(), out);
-    prepare::run(&Prepare {
-        source,
-        train_tokenizer: Some(1000),
-        out: out.clone(),
-        ..Prepare::default()
-    })
-    .unwrap();
+    let train_tokenizer = Some(1000);
+    let arguments = Prepare { source, train_tokenizer, out: out.clone(), ..Prepare::default() };
+    prepare::run(&arguments, Outputs::new(false)).unwrap();
     out
 }
 

@@ -411,7 +411,7 @@ fn data_that_is_damaged() {
     }
     let items = folder.join("source/items.jsonl");
     let good = fs::read_to_string(&items).unwrap();
-    let prepare = ["prepare", "source", "--train-tokenizer", "340", "--out", "x.bin"];
+    let prepare = ["prepare", "source", "--tokenizer", "tokenizer.json", "--out", "x.bin"];
     fs::write(&items, good.replacen("\"title\"", "title", 1)).unwrap();
     refused(folder, &prepare, 3, &["items.jsonl:1"]);
     fs::write(&items, "").unwrap();

@@ -6,6 +6,7 @@ mod examples;
 mod identity;
 mod inspect;
 mod numbers;
+mod outputs;
 mod prompts;
 mod resume;
 #[path = "../support/shop.rs"]

@@ -383,7 +383,7 @@ fn a_run_cut_off_anywhere_goes_on_without_loss() {
     done(shop(), &whole_command);
     let (answers, traces) = (file(&own, "p.jsonl"), file(&own, "t.jsonl"));
     assert_eq!(answers.len(), PROMPTS.len());
-    let settings = fs::read_to_string(own.path("settings.json")).unwrap();
+    let settings = fs::read_to_string(own.path("p.jsonl.settings.json")).unwrap();
     let settings: Value = serde_json::from_str(settings.lines().next().unwrap()).unwrap();
     assert_eq!(settings["decode"]["weights"], "w");
     assert!(
@@ -403,7 +403,7 @@ fn a_run_cut_off_anywhere_goes_on_without_loss() {
     refused(shop(), &command("--resume --top 3"), 2, &["settings.json", "top was 10 and is 3"]);
     fs::write(own.path("p.jsonl"), "{\"id\": 9}\n").unwrap();
     refused(shop(), &command("--resume"), 3, &["p.jsonl:1", "answer to 1"]);
-    fs::remove_file(own.path("settings.json")).unwrap();
+    fs::remove_file(own.path("p.jsonl.settings.json")).unwrap();
     refused(shop(), &command("--resume"), 2, &["settings.json", "got none"]);
 }
 

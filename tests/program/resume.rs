@@ -121,15 +121,11 @@ fn same_run(seed: u64, killed: &Path, whole: &Path) {
     }
 }
 
-fn has_checkpoint(run: &Path) -> bool {
-    let Ok(entries) = fs::read_dir(run.join("checkpoints")) else { return false };
-    entries.flatten().any(|e| e.file_name().to_string_lossy().starts_with("step-"))
-}
-
 /// Starts the run or goes on with it.
 fn start(folder: &Path, threads: usize, args: &[String], run: &Path) -> Child {
     let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
-    if has_checkpoint(run) {
+    // Whatever is there is gone on with, also before the first checkpoint.
+    if run.exists() {
         args.push("--resume");
     }
     engine(folder, threads, &args).spawn().unwrap()

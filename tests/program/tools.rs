@@ -294,7 +294,7 @@ fn random_weights(place: &Place, name: &str) -> String {
 /// What `engine forward` makes of rows; its file's bytes.
 fn forward(place: &Place, weights: &str, rows: &str) -> Vec<u8> {
     let out = place.path("outputs.safetensors");
-    engine(&["forward", "--weights", weights, "--inputs", rows, "--outputs", &out]);
+    engine(&["forward", "--weights", weights, "--inputs", rows, "--outputs", &out, "--force"]);
     fs::read(out).unwrap()
 }
 

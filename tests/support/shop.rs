@@ -2,6 +2,7 @@
 //! lack.
 #![allow(dead_code)] // each binary of tests uses a part of it
 
+use engine::base::Outputs;
 use engine::cli::prepare::{self, Format, Prepare};
 use engine::data::Dataset;
 use std::path::{Path, PathBuf};
@@ -119,7 +120,7 @@ impl Shop {
 
     pub fn prepare_as(&self, format: Format) -> anyhow::Result<Dataset> {
         let arguments = Prepare { format, ..self.arguments() };
-        prepare::run(&arguments)?;
+        prepare::run(&arguments, Outputs::new(true))?;
         Dataset::open(&arguments.out)
     }
 }

@@ -2,12 +2,11 @@
 
 use super::format::*;
 use super::Dataset;
-use crate::base::Fault;
+use crate::base::{open_file, Fault};
 use crate::data::vocab::Vocab;
 use anyhow::{Context, Result};
 use memmap2::Mmap;
 use rayon::prelude::*;
-use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
@@ -26,7 +25,7 @@ pub fn open(path: &Path) -> Result<Dataset> {
             "{shown}: expected a readable .bin, got: {e}; check the path, or make it with `prepare`"
         ))
     };
-    let file = File::open(path).map_err(unreadable)?;
+    let file = open_file(path).map_err(unreadable)?;
     let length = file.metadata().map_err(unreadable)?.len();
     if length < PROLOGUE as u64 {
         return Err(damaged(

@@ -2,7 +2,7 @@
 
 use super::{cases, changed, changes, sound, Change};
 use crate::shop;
-use engine::base::Fault;
+use engine::base::{Fault, Outputs};
 use engine::cli::prepare::{self, Prepare};
 use engine::data::source::{read, Format, Skips};
 use engine::data::Dataset;
@@ -175,7 +175,7 @@ proptest! {
             skip_bad: 10_000,
             ..Prepare::default()
         });
-        match prepare::run(&arguments) {
+        match prepare::run(&arguments, Outputs::new(true)) {
             Ok(()) => {
                 let data = Dataset::open(&arguments.out).unwrap();
                 data.verify().unwrap();
@@ -230,6 +230,6 @@ fn malformed_lines_are_counted_and_named() {
     );
     // The whole verb says so, too.
     let arguments = Prepare { skip_bad: 5, ..shop.arguments() };
-    prepare::run(&arguments).unwrap();
+    prepare::run(&arguments, Outputs::new(true)).unwrap();
     assert_eq!(Dataset::open(&arguments.out).unwrap().items(), good.len());
 }

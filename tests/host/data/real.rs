@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use engine::base::{Philox, Stream};
+use engine::base::{Outputs, Philox, Stream};
 use engine::cli::prepare::{self, Prepare};
 use engine::data::intra::{Intra, IntraMode};
 use engine::data::sample::{Prompt, SampleBuilder, SampleOptions};
@@ -27,13 +27,9 @@ fn toys(folder: &tempfile::TempDir) -> Option<Dataset> {
         return None;
     }
     let out = folder.path().join("toys.bin");
-    prepare::run(&Prepare {
-        source,
-        tokenizer: Some(tokenizer),
-        out: out.clone(),
-        ..Prepare::default()
-    })
-    .unwrap();
+    let tokenizer = Some(tokenizer);
+    let arguments = Prepare { source, tokenizer, out: out.clone(), ..Prepare::default() };
+    prepare::run(&arguments, Outputs::new(false)).unwrap();
     Some(Dataset::open(&out).unwrap())
 }
 
