@@ -17,12 +17,12 @@
 //!
 //! The rest comes by itself: `--config FILE.toml` (see [`settings`]), `--threads`, `--quiet`, the
 //! printed settings, exit codes. A verb that writes has [`flags::Overwriting`] among its flags and
-//! hands [`Global::outputs`] to the floor below, which claims with it what it will write. A verb that computes opens its device first of all, with
-//! [`Global::chosen`]. One that saves calls [`interrupt::install`] and asks
-//! [`interrupt::signal`] between steps; one that has nothing to save calls [`interrupt::check`]
-//! there. `--seed` is global; a verb whose results depend on it declares its own field `seed: u64`
-//! (`#[arg(long, default_value_t = 0)]`), which then is what was typed on either side of the verb
-//! and stands in its settings.
+//! hands [`Global::outputs`] to the floor below, which claims with it what it will write. A verb
+//! that computes opens its device first of all, with [`Global::chosen`]. One that saves calls
+//! [`interrupt::install`] and asks [`interrupt::signal`] between steps; one that has nothing to
+//! save calls [`interrupt::check`] there. `--seed` is global; a verb whose results depend on it
+//! declares its own field `seed: u64` (`#[arg(long, default_value_t = 0)]`), which then is what was
+//! typed on either side of the verb and stands in its settings.
 
 // Doc comments of flags are their help: brackets there are shapes.
 #![allow(

@@ -64,7 +64,8 @@ fn source_of(job: &Job, recommender: &Recommender, resume: bool) -> Result<Sourc
 /// Answers all questions of `job`, in the order in which they were asked, each line written as it
 /// is done. With `resume` it goes on behind the last whole line. After `stop` says so, no further
 /// group is begun; lines that were read are still answered. Returns how many could not be asked.
-/// `_held` is the right to write where they go: what [`claim`](super::predictions::claim) gave with the same `resume`.
+/// `_held` is the right to write where they go: what [`claim`](super::predictions::claim) gave with
+/// the same `resume`.
 pub fn run(
     recommender: &Recommender,
     job: &Job,

@@ -149,6 +149,9 @@ pub fn learn(
         validate: &mut validate,
         progress: &mut |report| watch.borrow_mut().step(report),
         publish: &mut publish,
+        resumed: &mut |model, state| {
+            run.complete(settings, model, &origin.weights, &dataset, state)
+        },
         interrupted: &mut || watch.borrow_mut().stop(),
     };
     let (state, end) = train::train(&mut model, &loop_settings, resume, &mut hooks)?;

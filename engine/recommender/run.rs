@@ -13,6 +13,7 @@
 use super::identity::Identity;
 use super::learning::Learning;
 use super::weights::find_weights;
+use crate::base::outputs::remove;
 use crate::base::{write_atomically, Dtype, Fault, Written};
 use crate::data::Dataset;
 use crate::model::{adapter_config, Contents, Model};
@@ -182,6 +183,12 @@ impl Run {
 
     /// Writes the run's model files, an adapter as PEFT writes it or a whole weights folder, then
     /// the settings, then what they are of.
+    ///
+    /// All that is trained stands in one file, which is replaced whole; what stands beside it is
+    /// the same in all of a run. So wherever this is cut off, who opens the run finds the numbers
+    /// of one step, or, of a first publication, a folder that lacks its last file and is refused.
+    /// What nobody may find is numbers of another step than is said of them, so that is taken back
+    /// first and said last.
     pub fn publish(
         &self,
         settings: &Learning,
@@ -193,23 +200,46 @@ impl Run {
         let write = |name: &str, bytes: &[u8]| {
             write_atomically(&self.0.join(name), |file| Ok(file.write_all(bytes)?))
         };
+        remove(&self.0.join(PUBLISHED)).map_err(|e| {
+            let words = format!("{}: cannot be replaced", self.0.join(PUBLISHED).display());
+            Fault::Device.wrap(e, words)
+        })?;
         if let Some(lora) = model.lora() {
             let saved = settings.tune()?.saved_modules(&model.config);
             let place = settings.weights.display().to_string();
             let config = serde_json::to_string_pretty(&adapter_config(lora, &place, &saved))?;
-            let base = base.hash();
-            model.save_adapter(&self.0.join(ADAPTER), Some(&base))?;
             write("adapter_config.json", format!("{config}\n").as_bytes())?;
+            model.save_adapter(&self.0.join(ADAPTER), Some(&base.hash()))?;
         } else {
-            model.save_weights(&self.0.join(WEIGHTS), Dtype::F32)?;
             let config = std::fs::read(find_weights(&settings.weights)?.join("config.json"))?;
             write("config.json", &config)?;
             write("tokenizer.json", dataset.vocab().json())?;
+            model.save_weights(&self.0.join(WEIGHTS), Dtype::F32)?;
         }
         let published = Published::of(state);
         let resolved = settings.resolved()?;
         let text = format!("# the model files are {published}\n{resolved}");
         write(SETTINGS, text.as_bytes())?;
         write(PUBLISHED, format!("{}\n", serde_json::to_string(&published)?).as_bytes())
+    }
+    /// Publishes what a run that goes on says of itself, where it was stopped before it had. The
+    /// best by validation is published before any state says that it is the best; so what may be
+    /// missing is of the newest step, whose model is at hand.
+    pub fn complete(
+        &self,
+        settings: &Learning,
+        model: &Model,
+        base: &Contents,
+        dataset: &Dataset,
+        state: &State,
+    ) -> Result<()> {
+        let due = Published::of(state);
+        let file = if model.lora().is_some() { ADAPTER } else { WEIGHTS };
+        // What cannot be read says nothing.
+        let said = self.published().ok().flatten().filter(|_| self.0.join(file).is_file());
+        match said == Some(due) || due.step != state.step {
+            true => Ok(()),
+            false => self.publish(settings, model, base, dataset, state),
+        }
     }
 }

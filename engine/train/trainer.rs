@@ -58,6 +58,8 @@ pub struct Hooks<'a> {
     /// Writes the run's model files: called at each best validation, and at checkpoints while there
     /// is none.
     pub publish: &'a mut dyn FnMut(&Model, &State) -> Result<()>,
+    /// Told of the state from which a run goes on, which may be more than was published of it.
+    pub resumed: &'a mut dyn FnMut(&Model, &State) -> Result<()>,
     /// Whether to save and stop after this step.
     pub interrupted: &'a mut dyn FnMut() -> bool,
 }
@@ -117,6 +119,7 @@ pub fn train(
         })?;
         state = checkpoint::read_state(&path)?;
         checkpoint::load(&path, model, &mut optimizer)?;
+        (hooks.resumed)(model, &state)?;
         saved_step = Some(state.step);
     }
     let mut log = open_log(settings, if resume { Some(state.step) } else { None })?;

@@ -1,6 +1,6 @@
 //! What is written is opened in one place, `engine/base/outputs/`: there every output is compared
-//! with the inputs, locked, and never replaced without being asked. So no other room makes, opens to
-//! write, renames or removes a file.
+//! with the inputs, locked, and never replaced without being asked. So no other room makes, opens
+//! to write, renames or removes a file.
 
 use crate::source::Source;
 use crate::texts;
@@ -59,7 +59,7 @@ fn files_are_written_in_one_place() {
 
 #[test]
 fn a_planted_write_is_seen() {
-    let planted = "use std::fs;\n// fs::write\nfn f() { fs::write(\"fs::copy\", b); }\n\
+    let planted = "use std::fs;\n// fs::write\nfn f() { fs::write(a, b); }\n\
                    #[cfg(test)]\nmod tests { fn g() { fs::rename(a, b) } }";
     assert_eq!(writes(planted), [(3, "fs::write")]);
     assert_eq!(writes("OpenOptions::new().append(true)"), [(1, "OpenOptions")]);

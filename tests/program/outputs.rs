@@ -1,6 +1,7 @@
-//! What a verb writes: never an input, never another output, never over what is there without being
-//! asked, never beside another process that writes it; and what it is not asked for stays as it was.
-//! Every verb and flag that the parser knows is walked, so that a new one is held to it by itself.
+//! What a verb writes: never an input, never another output, never over what is there without
+//! being asked, never beside another process that writes it; and what it is not asked for stays as
+//! it was. Every verb and flag that the parser knows is walked, so that a new one is held to it by
+//! itself.
 
 use crate::shop;
 use clap::parser::ValueSource;

@@ -164,6 +164,7 @@ fn run(
         validate: &mut |_, _| Ok((0.0, json!({}))),
         progress: &mut |_| {},
         publish: &mut |_, _| Ok(()),
+        resumed: &mut |_, _| Ok(()),
         interrupted: &mut || false,
     };
     train(&mut model, &settings, false, &mut hooks).unwrap();
