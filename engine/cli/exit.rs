@@ -14,11 +14,12 @@
 use super::interrupt::{self, Interrupted};
 use super::say;
 use crate::base::text::shortened;
-use crate::base::{is_contained, name_settings, Fault};
+use crate::base::{is_contained, map, name_settings, Fault};
 use anyhow::Result;
 use std::io::{self, ErrorKind};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Runs `body` and ends as it ends: the error as one line, a panic as one line, the signal as 128 +
 /// its number.
@@ -26,13 +27,21 @@ pub fn guard(verbose: bool, body: impl FnOnce() -> Result<()>) -> ExitCode {
     panic::set_hook(Box::new(explain));
     interrupt::outlive_limits();
     // Nothing is used after a panic but the exit code.
-    let code = match panic::catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(())) => interrupt::signal().map_or(0, |signal| 128 + signal as u8),
-        Ok(Err(error)) => {
+    let ended = panic::catch_unwind(AssertUnwindSafe(body));
+    let panicked = ended.is_err();
+    let failed = match ended {
+        // Zeros were read, and what they became went out unasked.
+        Ok(Ok(())) => map::changed(),
+        Ok(Err(error)) => Some(error),
+        Err(_) => panicked_over().take(),
+    };
+    let code = match failed {
+        Some(error) => {
             say(&error, verbose);
             code(&error)
         }
-        Err(_) => 1,
+        None if panicked => 1,
+        None => interrupt::signal().map_or(0, |signal| 128 + signal as u8),
     };
     ExitCode::from(match say::unsaid().filter(|_| code == 0) {
         Some(lost) => {
@@ -160,10 +169,21 @@ pub fn sentence(refused: &clap::Error) -> String {
     parts.join("; ")
 }
 
+/// Why there was a panic that is not our fault: the values that it fell over were changed in their
+/// file.
+fn panicked_over() -> MutexGuard<'static, Option<anyhow::Error>> {
+    static WHY: Mutex<Option<anyhow::Error>> = Mutex::new(None);
+    WHY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The panic hook: a panic is our fault, but for one of code that is known to panic and is asked
-/// to.
+/// to, and for one over a file that was changed under us.
 fn explain(panic: &PanicHookInfo<'_>) {
     if is_contained() {
+        return;
+    }
+    if let Some(why) = map::changed() {
+        *panicked_over() = Some(why);
         return;
     }
     let payload = panic.payload();

@@ -17,10 +17,9 @@ pub use ops::{
 pub use place::Place;
 pub use tensor::{Tensor, View, ViewMut};
 
-use crate::base::{Dtype, Fault, Shape};
+use crate::base::{Dtype, Fault, Map, Shape};
 use anyhow::{ensure, Result};
 use backend::Backend;
-use memmap2::Mmap;
 use ops::Exactly;
 use std::sync::Arc;
 
@@ -232,7 +231,7 @@ impl Device {
         bytes: &[u8],
         shape: Shape,
         dtype: Dtype,
-        keep: Arc<Mmap>,
+        keep: Arc<Map>,
     ) -> Result<Tensor> {
         let expected = shape.bytes(dtype);
         ensure!(

@@ -193,6 +193,7 @@ impl Model {
     /// matches nothing. Returns the number of adapted linears.
     pub fn load_adapter(&mut self, adapter: Adapter) -> Result<usize> {
         let Adapter { config, ranks, place, mut tensors } = adapter;
+        let maps = tensors.maps();
         let refuse = |what: String| Fault::Model.error(format!("adapter: {place}: {what}"));
         let family = self.config.family;
         let mut layout = Layout::default();
@@ -252,6 +253,7 @@ impl Model {
         for (slot, stored) in pending {
             self.write(&slot, &stored.to_f32())?;
         }
+        maps.iter().try_for_each(|map| map.unchanged())?;
         Ok(modules)
     }
 }

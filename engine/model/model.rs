@@ -7,9 +7,10 @@
 use super::config::{layer_module, Config, Family, LinearName, Positions};
 use super::lora::{LoraConfig, LoraModule};
 use super::parameters::{Flat, Layout, Role, Slot, SlotRole, TensorSpec};
-use crate::base::{Dtype, Shape};
+use crate::base::{Dtype, Map, Shape};
 use crate::device::{Device, Tensor, View};
 use anyhow::Result;
+use std::sync::Arc;
 
 /// The name of an untied output matrix.
 pub const HEAD: &str = "lm_head.weight";
@@ -36,6 +37,8 @@ pub struct Model {
     pub(super) values: Option<Flat>,
     /// Where positions are rotary.
     pub(super) rotary: Option<RotaryTables>,
+    /// Files of which tensors are read in place.
+    pub(super) maps: Vec<Arc<Map>>,
 }
 
 /// Where a tensor of a model lives.

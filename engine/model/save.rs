@@ -117,7 +117,9 @@ impl Model {
         }
         write_safetensors(path, &entries, |i| {
             let (parameter, adapter) = tensors[i];
-            encode_finite(&entries[i].name, &self.merged(parameter, adapter)?, dtype)
+            let values = self.merged(parameter, adapter)?;
+            self.unchanged()?;
+            encode_finite(&entries[i].name, &values, dtype)
         })
     }
 

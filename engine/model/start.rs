@@ -5,9 +5,10 @@ use super::model::{Model, Parameter, RotaryTables, Weights, HEAD};
 use super::parameters::{Layout, Role, Slot, SlotRole};
 use super::tune::Tune;
 use super::weights::{Checkpoint, Stored};
-use crate::base::{Dtype, Fault, Philox, Shape, Stream};
+use crate::base::{Dtype, Fault, Map, Philox, Shape, Stream};
 use crate::device::{Device, Tensor};
 use anyhow::Result;
+use std::sync::Arc;
 
 /// Random numbers that [`Model::synthetic`] draws on the host.
 const BLOCK: usize = 1 << 22;
@@ -31,6 +32,7 @@ impl Model {
                 are masters then"
             )));
         }
+        let maps = checkpoint.maps();
         let mut layout = Layout::default();
         let mut starts: Vec<(Slot, Vec<f32>)> = Vec::new();
         let mut words = None;
@@ -68,7 +70,11 @@ impl Model {
             }
         }
         checkpoint.finish()?;
-        let mut model = Model::frozen(device, config, dtype, words.dtype, weights)?;
+        let stored = words.dtype;
+        drop(words);
+        let mut model = Model::frozen(device, config, dtype, stored, weights)?;
+        // What was copied is nobody's to change; what a tensor still holds is read in place.
+        model.maps = maps.into_iter().filter(|map| Arc::strong_count(map) > 1).collect();
         model.train(tune, layout, seed)?;
         for (slot, values) in starts {
             model.write(&slot, &values)?;
@@ -137,7 +143,19 @@ impl Model {
             layout: Layout::default(),
             values: None,
             rotary,
+            maps: Vec::new(),
         })
+    }
+
+    /// The files of which tensors are read in place: what the passes make counts while they are
+    /// unchanged.
+    pub fn maps(&self) -> impl Iterator<Item = &Map> {
+        self.maps.iter().map(|map| &**map)
+    }
+
+    /// Refuses a model of which a file was changed under it.
+    pub fn unchanged(&self) -> Result<()> {
+        self.maps().try_for_each(Map::unchanged)
     }
 
     /// Makes the base tensors in `layout` and, behind them, a new adapter the trained range: A

@@ -1,10 +1,9 @@
 //! Checkpoints: Hugging Face folders of safetensors, memory-mapped, every tensor taken exactly
 //! once.
 
-use crate::base::{open_file, Dtype, Fault, Shape};
+use crate::base::{Dtype, Fault, Map, Shape};
 use crate::device::{Device, Tensor};
 use anyhow::Result;
-use memmap2::Mmap;
 use safetensors::SafeTensors;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -17,13 +16,13 @@ const RECOMPUTED: &str = "rotary_emb.inv_freq";
 /// once; [`Checkpoint::finish`] refuses leftovers.
 pub struct Checkpoint {
     place: String,
-    files: Vec<Arc<Mmap>>,
+    files: Vec<Arc<Map>>,
     entries: BTreeMap<String, Entry>,
     remarks: HashMap<String, String>,
 }
 
 struct Entry {
-    file: Arc<Mmap>,
+    file: Arc<Map>,
     dtype: safetensors::Dtype,
     dims: Vec<usize>,
     /// Byte range inside the file.
@@ -38,7 +37,7 @@ pub struct Stored {
     pub dtype: Dtype,
     /// One dimension or two.
     pub shape: Shape,
-    file: Arc<Mmap>,
+    file: Arc<Map>,
     range: (usize, usize),
 }
 
@@ -72,11 +71,7 @@ impl Checkpoint {
     fn add(&mut self, path: &Path) -> Result<()> {
         let refuse =
             |what: String| Fault::Model.error(format!("weights: {}: {what}", path.display()));
-        let file = open_file(path).map_err(|e| refuse(format!("cannot be opened: {e}")))?;
-        // SAFETY: the map is read-only and private to this process; like every mapped checkpoint it
-        // relies on nobody truncating the file while it is in use.
-        let map =
-            unsafe { Mmap::map(&file) }.map_err(|e| refuse(format!("cannot be mapped: {e}")))?;
+        let map = Map::open(path).map_err(|e| refuse(format!("cannot be opened: {e}")))?;
         let map = Arc::new(map);
         self.files.push(map.clone());
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|e| {
@@ -120,6 +115,11 @@ impl Checkpoint {
     /// Number of files.
     pub fn files(&self) -> usize {
         self.files.len()
+    }
+
+    /// The files themselves.
+    pub fn maps(&self) -> Vec<Arc<Map>> {
+        self.files.clone()
     }
 
     /// Bytes of all files together.
@@ -203,8 +203,10 @@ impl Checkpoint {
         Ok(Stored { name: name.to_owned(), dtype, shape, file: entry.file, range: entry.range })
     }
 
-    /// Refuses tensors that nobody took: a checkpoint of another model must not load in part.
+    /// Refuses tensors that nobody took: a checkpoint of another model must not load in part; and
+    /// files that changed while they were read.
     pub fn finish(self) -> Result<()> {
+        self.files.iter().try_for_each(|file| file.unchanged())?;
         match self.entries.keys().next() {
             None => Ok(()),
             Some(name) => Err(Fault::Model.error(format!(

@@ -3,6 +3,7 @@
 use super::budget::Beams;
 use super::open::Recommender;
 use super::question::{Asked, Rows};
+use crate::base::map::settled;
 use crate::data::task::Tasks;
 use crate::data::{Sample, Trie};
 use crate::decode::{
@@ -90,10 +91,12 @@ impl From<Vec<decode::Answer>> for Outcome {
 
 impl Recommender {
     /// The answers of a group, in its order. What they hold, but for the time, does not depend on
-    /// who is asked together, bit for bit. Fails only where the device does.
+    /// who is asked together, bit for bit. Fails only where the device does, or a file that is read
+    /// in place was changed.
     pub fn answer<'q>(&self, asked: impl IntoIterator<Item = &'q Asked>) -> Result<Vec<Answered>> {
         let asked: Vec<&Asked> = asked.into_iter().collect();
-        self.parts(|tasks, catalogue| self.answer_with(tasks, catalogue, &asked))
+        let files = self.model.maps().chain([self.dataset().map()]);
+        settled(files, || self.parts(|tasks, catalogue| self.answer_with(tasks, catalogue, &asked)))
     }
 
     fn answer_with(

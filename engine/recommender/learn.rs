@@ -5,6 +5,7 @@ use super::identity::Identity;
 use super::learning::Learning;
 use super::run::{Run, WRITTEN};
 use super::source::Loaded;
+use crate::base::map::settled;
 use crate::base::{Fault, Held, Outputs, Standing};
 use crate::data::rules::Purpose;
 use crate::data::task::{examples_of_step, sampled_users, Mix, Split, Tasks};
@@ -45,7 +46,8 @@ pub trait Watch {
     fn begun(&mut self, _begun: &Begun) {}
     /// A step is done.
     fn step(&mut self, _report: &Report) {}
-    /// Whether to save and stop after this step.
+    /// Whether to save and stop: asked after every step, and between the groups of a validation,
+    /// which whoever goes on does again.
     fn stop(&mut self) -> bool {
         false
     }
@@ -138,12 +140,18 @@ pub fn learn(
         validated: validation.users.len(),
         memory: budget.words(&step_of(loop_settings.keep), validation.fullest().as_ref()),
     });
-    let mut batches = |step: u64| step_batches(settings, &tasks, &learners, &mix, step);
-    let mut validate = |_: u64, model: &Model| validation.score(model, &tasks, &dataset);
+    let watch = std::cell::RefCell::new(watch);
+    let stop = || watch.borrow_mut().stop();
+    let mut batches = |step: u64| {
+        settled([dataset.map()], || step_batches(settings, &tasks, &learners, &mix, step))
+    };
+    let mut validate = |_: u64, model: &Model| {
+        let files = model.maps().chain([dataset.map()]);
+        settled(files, || validation.score(model, &tasks, &dataset, &stop))
+    };
     let mut publish = |model: &Model, state: &State| {
         run.publish(settings, model, &origin.weights, &dataset, state)
     };
-    let watch = std::cell::RefCell::new(watch);
     let mut hooks = Hooks {
         batches: &mut batches,
         validate: &mut validate,
@@ -152,7 +160,7 @@ pub fn learn(
         resumed: &mut |model, state| {
             run.complete(settings, model, &origin.weights, &dataset, state)
         },
-        interrupted: &mut || watch.borrow_mut().stop(),
+        interrupted: &mut || stop(),
     };
     let (state, end) = train::train(&mut model, &loop_settings, resume, &mut hooks)?;
     let peak = model.device.memory().peak as u64;
@@ -253,8 +261,15 @@ impl<'a> Validation<'a> {
         (self.most.0 > 0).then(|| self.beams.plan(self.most.0, self.most.1))
     }
 
-    /// NDCG@10, and what else is written down.
-    fn score(&self, model: &Model, tasks: &Tasks, dataset: &Dataset) -> Result<(f64, Value)> {
+    /// NDCG@10, and what else is written down; `None` once `stop` says so, which is asked between
+    /// groups.
+    fn score(
+        &self,
+        model: &Model,
+        tasks: &Tasks,
+        dataset: &Dataset,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<(f64, Value)>> {
         let rules = decode::Rules {
             trie: &self.catalogue,
             intra: tasks.builder().intra(),
@@ -266,6 +281,9 @@ impl<'a> Validation<'a> {
         let (mut hits, mut gain) = (0usize, 0f64);
         let mut rest = self.users.as_slice();
         for &together in &self.groups {
+            if stop() {
+                return Ok(None);
+            }
             let (group, later) = rest.split_at(together);
             rest = later;
             let asked = group.iter().map(|&user| prompt_of(tasks, dataset, user));
@@ -282,7 +300,7 @@ impl<'a> Validation<'a> {
         }
         let n = self.users.len().max(1) as f64;
         let (hr, ndcg) = (hits as f64 / n, gain / n);
-        Ok((ndcg, json!({"hr@10": hr, "ndcg@10": ndcg, "users": self.users.len()})))
+        Ok(Some((ndcg, json!({"hr@10": hr, "ndcg@10": ndcg, "users": self.users.len()}))))
     }
 }
 

@@ -82,6 +82,7 @@ pub fn forward(source: &Source, rows: &Rows, mut outputs: Outputs) -> Result<Don
             outputs.push(("loss".into(), Vec::new(), vec![model.loss(&batch, divisor)? as f32]));
         }
     }
+    model.unchanged()?;
     write(rows.outputs, &outputs)?;
     Ok(Done {
         device: model.device.name().to_owned(),

@@ -2,6 +2,7 @@
 
 use super::open::Recommender;
 use super::settings::{Constrain, Mode, Segment};
+use crate::base::map::settled;
 use crate::base::text::shortened;
 use crate::base::Fault;
 use crate::data::catalogue::cleaned;
@@ -93,6 +94,10 @@ impl Recommender {
     /// Makes the rows of a question. Refuses a user without an event to ask for, items that the
     /// catalogue does not have, and texts without a mask or without room for an answer.
     pub fn ask(&self, question: &Question) -> Result<Asked> {
+        settled([self.dataset().map()], || self.rows_of(question))
+    }
+
+    fn rows_of(&self, question: &Question) -> Result<Asked> {
         match question {
             Question::User { user, split } => self.user(*user, *split),
             Question::History { history, profile, candidates } => {

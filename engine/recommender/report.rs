@@ -2,6 +2,7 @@
 
 use super::predictions::Side;
 use super::ranges::within_ranges;
+use crate::base::map::settled;
 use crate::base::text::visible_json;
 use crate::base::{write_atomically, Fault, Held, Outputs, Standing, Written};
 use crate::data::Dataset;
@@ -144,7 +145,8 @@ pub fn judge(settings: &Judging, mut outputs: Outputs) -> Result<Judged> {
     // Read before the work, so that a wrong folder is said at once.
     let curve = settings.run.as_deref().map(Curve::read).transpose()?;
     let side = Side::beside(&settings.predictions)?.unwrap_or_default();
-    let report = report_of(settings, &Truth::of(&dataset), side, &thresholds)?;
+    let report =
+        settled([dataset.map()], || report_of(settings, &Truth::of(&dataset), side, &thresholds))?;
     Ok(Judged { report, curve, folder: settings.report.is_some().then_some(held) })
 }
 

@@ -23,6 +23,9 @@ pub struct State {
     pub best: Option<(f64, u64)>,
     /// Validations since the best.
     pub without_gain: u32,
+    /// The validation of this step is still to be done: the run was stopped within it.
+    #[serde(default)]
+    pub unvalidated: bool,
     /// Loss target tokens seen.
     pub targets: u64,
     /// Tokens seen.

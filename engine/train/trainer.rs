@@ -4,6 +4,7 @@ use super::adamw::{Hyper, Optimizer};
 use super::checkpoint::{self, State};
 use super::scale::{LossScale, Verdict};
 use super::schedule::Schedule;
+use crate::base::map::Changed;
 use crate::base::outputs::{append, make_folder};
 use crate::base::{write_atomically, Fault};
 use crate::data::Batch;
@@ -44,14 +45,15 @@ pub struct Settings {
     pub max_seconds: f64,
 }
 
-/// Scores a model after a step.
-pub type Validate<'a> = dyn FnMut(u64, &Model) -> Result<(f64, Value)> + 'a;
+/// Scores a model after a step: higher is better, and what else to write down. `None` where it was
+/// left because somebody asked to stop.
+pub type Validate<'a> = dyn FnMut(u64, &Model) -> Result<Option<(f64, Value)>> + 'a;
 
 /// What the loop asks of its surroundings.
 pub struct Hooks<'a> {
     /// The micro-batches of a step (counted from 1); must be a function of the step alone.
     pub batches: &'a mut dyn FnMut(u64) -> Result<Vec<Batch>>,
-    /// A score, higher is better, and what else to write down.
+    /// The score of a model.
     pub validate: &'a mut Validate<'a>,
     /// Told of every step.
     pub progress: &'a mut dyn FnMut(&Report),
@@ -122,88 +124,172 @@ pub fn train(
         (hooks.resumed)(model, &state)?;
         saved_step = Some(state.step);
     }
-    let mut log = open_log(settings, if resume { Some(state.step) } else { None })?;
-    let mut gradients = Flat::zeros(&model.device, model.layout())?;
-    let before = state.seconds;
-    let clock = Instant::now();
-    let mut end = End::Done;
-    while state.step < settings.schedule.total {
-        let step = state.step + 1;
+    let log = open_log(settings, if resume { Some(state.step) } else { None })?;
+    let gradients = Flat::zeros(&model.device, model.layout())?;
+    let (before, clock) = (state.seconds, Instant::now());
+    let mut going = Going {
+        model,
+        settings,
+        hooks,
+        optimizer,
+        gradients,
+        log,
+        state,
+        saved: saved_step,
+        before,
+        clock,
+    };
+    let end = going.run();
+    if end.as_ref().is_err_and(Changed::is_cause_of) && going.state.step > 0 {
+        // A file under the model or the data was changed. No step was taken over it, so that the
+        // state is that of the last one.
+        going.save()?;
+    }
+    Ok((going.state, end?))
+}
+
+/// A run that goes on, between two of its steps.
+struct Going<'a, 'h> {
+    model: &'a mut Model,
+    settings: &'a Settings,
+    hooks: &'a mut Hooks<'h>,
+    optimizer: Optimizer,
+    gradients: Flat,
+    log: File,
+    state: State,
+    /// The step of the newest checkpoint.
+    saved: Option<u64>,
+    /// Seconds that earlier processes trained.
+    before: f64,
+    clock: Instant,
+}
+
+impl Going<'_, '_> {
+    fn run(&mut self) -> Result<End> {
+        let settings = self.settings;
+        loop {
+            let mut report = match self.state.unvalidated {
+                true => None,
+                false if self.state.step >= settings.schedule.total => break,
+                false => Some(self.step()?),
+            };
+            let stopped = self.state.unvalidated && !self.validate(&mut report)?;
+            if let Some(report) = report {
+                (self.hooks.progress)(&report);
+            }
+            let state = &self.state;
+            let end = if stopped || (self.hooks.interrupted)() {
+                Some(End::Interrupted)
+            } else if settings.patience > 0 && state.without_gain >= settings.patience {
+                Some(End::NoGain)
+            } else if settings.max_seconds > 0.0 && state.seconds >= settings.max_seconds {
+                Some(End::TimeIsUp)
+            } else {
+                None
+            };
+            if end.is_some() || self.is_due(settings.checkpoint_every) {
+                self.save()?;
+            }
+            if let Some(end) = end {
+                return Ok(end);
+            }
+        }
+        if self.saved != Some(self.state.step) {
+            self.save()?;
+        }
+        Ok(End::Done)
+    }
+
+    /// Whether something comes after this step that comes every so many, and after the last.
+    fn is_due(&self, every: u64) -> bool {
+        let step = self.state.step;
+        every > 0 && (step.is_multiple_of(every) || step == self.settings.schedule.total)
+    }
+
+    fn seconds(&self) -> f64 {
+        self.before + self.clock.elapsed().as_secs_f64()
+    }
+
+    /// Takes the next step.
+    fn step(&mut self) -> Result<Report> {
+        let step = self.state.step + 1;
         let started = Instant::now();
-        let batches = (hooks.batches)(step)?;
-        let scale = &mut state.loss_scale;
-        let (loss, gradient_norm, learning_rate) =
-            one_step(model, &mut optimizer, &mut gradients, settings, scale, step, &batches)?;
-        let tokens: usize = batches.iter().map(|b| b.tokens.len()).sum();
-        state.step = step;
-        state.tokens += tokens as u64;
-        state.targets += batches.iter().map(|b| b.target_rows.len() as u64).sum::<u64>();
-        state.seconds = before + clock.elapsed().as_secs_f64();
-        let mut report = Report {
+        let batches = (self.hooks.batches)(step)?;
+        let (loss, gradient_norm, learning_rate) = one_step(
+            self.model,
+            &mut self.optimizer,
+            &mut self.gradients,
+            self.settings,
+            &mut self.state.loss_scale,
             step,
-            total: settings.schedule.total,
+            &batches,
+        )?;
+        let tokens: usize = batches.iter().map(|b| b.tokens.len()).sum();
+        self.state.step = step;
+        self.state.tokens += tokens as u64;
+        self.state.targets += batches.iter().map(|b| b.target_rows.len() as u64).sum::<u64>();
+        self.state.seconds = self.seconds();
+        self.state.unvalidated = self.is_due(self.settings.validate_every);
+        let report = Report {
+            step,
+            total: self.settings.schedule.total,
             loss,
             learning_rate,
             gradient_norm,
             tokens_per_second: tokens as f64 / started.elapsed().as_secs_f64(),
-            seconds: state.seconds,
+            seconds: self.state.seconds,
             validation: None,
         };
-        let memory = model.device.memory().peak;
+        let memory = self.model.device.memory().peak;
         write_line(
-            &mut log,
+            &mut self.log,
             json!({
                 "step": step, "loss": loss, "learning_rate": learning_rate,
                 "gradient_norm": gradient_norm,
                 "tokens_per_second": report.tokens_per_second.round(), "memory_bytes": memory,
-                "seconds": state.seconds,
+                "seconds": report.seconds,
             }),
         )?;
-        let last = step == settings.schedule.total;
-        let due = |every: u64| every > 0 && (step.is_multiple_of(every) || last);
-        if due(settings.validate_every) {
-            let (score, details) = (hooks.validate)(step, model)?;
-            state.seconds = before + clock.elapsed().as_secs_f64();
-            write_line(
-                &mut log,
-                json!({"step": step, "seconds": state.seconds, "validation": details}),
-            )?;
+        Ok(report)
+    }
+
+    /// Scores the model as it is after its last step, and publishes the best. Returns whether it
+    /// did: when somebody asked to stop meanwhile, it is still to be done, by whoever goes on.
+    fn validate(&mut self, report: &mut Option<Report>) -> Result<bool> {
+        let step = self.state.step;
+        let scored = (self.hooks.validate)(step, self.model)?;
+        self.state.seconds = self.seconds();
+        let Some((score, details)) = scored else { return Ok(false) };
+        write_line(
+            &mut self.log,
+            json!({"step": step, "seconds": self.state.seconds, "validation": details}),
+        )?;
+        self.state.unvalidated = false;
+        if let Some(report) = report {
             report.validation = Some(score);
-            if state.best.is_none_or(|(best, _)| score > best) {
-                state.best = Some((score, step));
-                state.without_gain = 0;
-                (hooks.publish)(model, &state)?;
-            } else {
-                state.without_gain += 1;
-            }
         }
-        (hooks.progress)(&report);
-        if (hooks.interrupted)() {
-            end = End::Interrupted;
-        } else if settings.patience > 0 && state.without_gain >= settings.patience {
-            end = End::NoGain;
-        } else if settings.max_seconds > 0.0 && state.seconds >= settings.max_seconds {
-            end = End::TimeIsUp;
+        if self.state.best.is_none_or(|(best, _)| score > best) {
+            self.state.best = Some((score, step));
+            self.state.without_gain = 0;
+            (self.hooks.publish)(self.model, &self.state)?;
+        } else {
+            self.state.without_gain += 1;
         }
-        if due(settings.checkpoint_every) || end != End::Done {
-            log.sync_data()?;
-            checkpoint::save(&settings.run, model, &optimizer, &state, settings.keep_checkpoints)?;
-            saved_step = Some(step);
-            if state.best.is_none() {
-                (hooks.publish)(model, &state)?;
-            }
-        }
-        if end != End::Done {
-            break;
+        Ok(true)
+    }
+
+    /// Writes a checkpoint, and the model files while no best ones are there.
+    fn save(&mut self) -> Result<()> {
+        self.log.sync_data()?;
+        let (settings, state) = (self.settings, &self.state);
+        let keep = settings.keep_checkpoints;
+        checkpoint::save(&settings.run, self.model, &self.optimizer, state, keep)?;
+        self.saved = Some(state.step);
+        match state.best {
+            None => (self.hooks.publish)(self.model, state),
+            Some(_) => Ok(()),
         }
     }
-    if saved_step != Some(state.step) {
-        checkpoint::save(&settings.run, model, &optimizer, &state, settings.keep_checkpoints)?;
-        if state.best.is_none() {
-            (hooks.publish)(model, &state)?;
-        }
-    }
-    Ok((state, end))
 }
 
 /// Loss, gradient norm and learning rate of one optimiser step. The divisor is the number of
@@ -252,6 +338,7 @@ fn one_step(
         if !loss.is_finite() {
             return Err(stop("loss", loss));
         }
+        model.unchanged()?;
         let norm = optimizer.step(model, gradients, factor, learning_rate, step)?;
         match scale.judge(model.dtype, norm) {
             Verdict::Took => return Ok((loss, norm, learning_rate)),

@@ -76,6 +76,20 @@ fn every_room_uses_only_the_floors_below_it() {
     assert!(faults.is_empty(), "{} crossings:\n{}", faults.len(), faults.join("\n"));
 }
 
+/// What is mapped can change under its reader, and one room knows what then is to be done.
+#[test]
+fn files_are_mapped_in_one_room() {
+    // `MmapMut` without a file is memory like any other.
+    let maps = |code: &str| {
+        let mut named = code.match_indices("Mmap").map(|(at, _)| &code[at + "Mmap".len()..]);
+        named.any(|rest| !rest.starts_with("Mut")) || code.contains("::map_mut(")
+    };
+    let tree = tree();
+    let found = tree.iter().filter(|(_, source)| maps(&Source::read(source).code));
+    let found: Vec<&str> = found.map(|(path, _)| &**path).collect();
+    assert_eq!(found, ["base/map.rs"], "files are mapped by base::Map");
+}
+
 #[test]
 fn no_imports_run_in_a_circle() {
     let graph = imports(&tree());

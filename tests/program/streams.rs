@@ -290,3 +290,52 @@ fn a_filters_memory_is_bounded_whatever_comes() {
         assert!(peak < base + 100, "{name}: {peak} MB, {base} MB idle");
     }
 }
+
+/// A stop within a validation comes between its groups; the validation is done again by whoever
+/// goes on, and the run is the same, bit for bit.
+#[test]
+fn a_validation_is_stopped_and_done_again() {
+    let shop = Shop::empty();
+    crate::shop::numbered(shop.folder.path(), 40, 1500, 8, |i| {
+        format!(r#"{{"id":{},"title":"Item number {i}"}}"#, i + 1)
+    });
+    for words in [
+        "prepare source --train-tokenizer 300 --out shop.bin",
+        "init --model config.json --tokenizer tokenizer.json --out w",
+    ] {
+        assert!(engine(&shop, words).output().unwrap().status.success(), "{words}");
+    }
+    let train = |out: &str, more: &str| {
+        let words = "--quiet train --weights w --data shop.bin --rank 2 --batch 1500 --epochs 2";
+        let validate = "--validate-every 1 --validate-users 0 --validate-beams 20";
+        engine(&shop, &format!("{words} {validate} --checkpoint-every 100 --out {out}{more}"))
+    };
+    let lines = |out: &str| std::fs::read_to_string(shop.path(out).join("metrics.jsonl"));
+    assert!(train("whole", "").output().unwrap().status.success());
+    let mut child = train("cut", "").stdout(Stdio::null()).spawn().unwrap();
+    wait_for("a step", &mut child, || lines("cut").is_ok_and(|text| text.lines().count() == 1));
+    send(&child, libc::SIGTERM);
+    let asked = Instant::now();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    assert_eq!(lines("cut").unwrap().lines().count(), 1, "the validation was over before");
+    let checkpoint = shop.path("cut/checkpoints/step-1/state.json");
+    assert!(std::fs::read_to_string(checkpoint).unwrap().contains("\"unvalidated\": true"));
+    assert!(train("cut", " --resume").output().unwrap().status.success());
+    let adapter = |run: &str| std::fs::read(shop.path(run).join("adapter_model.safetensors"));
+    assert!(adapter("whole").unwrap() == adapter("cut").unwrap(), "the run is another one");
+    let timeless = |out: &str| -> Vec<Value> {
+        let lines = lines(out).unwrap();
+        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines
+            .map(|mut line| {
+                let line = line.as_object_mut().unwrap();
+                line.retain(|key, _| {
+                    !["seconds", "tokens_per_second", "memory_bytes"].contains(&key.as_str())
+                });
+                Value::Object(std::mem::take(line))
+            })
+            .collect()
+    };
+    assert_eq!(timeless("whole"), timeless("cut"));
+}

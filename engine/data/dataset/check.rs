@@ -2,21 +2,20 @@
 
 use super::format::*;
 use super::Dataset;
-use crate::base::{open_file, Fault};
+use crate::base::{Fault, Map};
 use crate::data::vocab::Vocab;
 use anyhow::{Context, Result};
-use memmap2::Mmap;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::path::Path;
 
-/// Up to this size all checksums are compared at every open: some 20 ms, against wrong results
-/// later.
-const ALWAYS_VERIFIED: usize = 256 << 20;
+/// Up to this size a file is read into memory and all its checksums are compared at every open:
+/// some 20 ms, against wrong results later. A larger one is mapped.
+const ALWAYS_VERIFIED: u64 = 256 << 20;
 /// Bytes a thread checks at a time.
 const CHUNK: usize = 4 << 20;
 
-/// Maps a `.bin` and verifies all that later accesses rely on. Refuses what is truncated, damaged
+/// Opens a `.bin` and verifies all that later accesses rely on. Refuses what is truncated, damaged
 /// or of another version.
 pub fn open(path: &Path) -> Result<Dataset> {
     let shown = path.display().to_string();
@@ -25,20 +24,26 @@ pub fn open(path: &Path) -> Result<Dataset> {
             "{shown}: expected a readable .bin, got: {e}; check the path, or make it with `prepare`"
         ))
     };
-    let file = open_file(path).map_err(unreadable)?;
-    let length = file.metadata().map_err(unreadable)?.len();
-    if length < PROLOGUE as u64 {
+    let length = path.metadata().map_err(unreadable)?.len();
+    // What was read is checked as a whole and stays as it was checked. A larger file stays on disk;
+    // somebody who writes over it can make values wrong: text is validated at each access, a slice
+    // taken from wrong values panics, and `Map::unchanged` tells.
+    let map = match length <= ALWAYS_VERIFIED {
+        true => Map::read(path),
+        false => Map::open(path),
+    };
+    let map = map.map_err(unreadable)?;
+    if map.len() < PROLOGUE {
         return Err(damaged(
             &shown,
-            format!("expected at least {PROLOGUE} bytes, got {length}: it is truncated or no .bin"),
+            format!(
+                "expected at least {PROLOGUE} bytes, got {}: it is truncated or no .bin",
+                map.len()
+            ),
         ));
     }
-    // SAFETY: the map is read-only; our writer never changes a finished file in place but renames a
-    // new one over it. Somebody else who does change it can make the values wrong: text is
-    // validated at each access, and a slice taken from wrong values panics.
-    let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
     let entries = table(&map, &shown)?;
-    if map.len() <= ALWAYS_VERIFIED {
+    if length <= ALWAYS_VERIFIED {
         compare(&map, &entries, &shown)?;
     }
     let sections: Vec<Range<usize>> =

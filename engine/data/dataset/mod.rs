@@ -1,5 +1,5 @@
-//! The `.bin`: written once by `prepare`, memory-mapped by everything else. docs/bin-format.md
-//! describes it.
+//! The `.bin`: written once by `prepare`, read or memory-mapped by everything else.
+//! docs/bin-format.md describes it.
 
 mod check;
 mod format;
@@ -13,18 +13,17 @@ use super::catalogue;
 use super::record::{Item, Review, User};
 use super::trie::Trie;
 use super::vocab::Vocab;
-use crate::base::Fault;
+use crate::base::{Fault, Map};
 use anyhow::Result;
 use bytemuck::Pod;
 use format::{Section, NONE, SECTIONS};
-use memmap2::Mmap;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 
-/// A prepared `.bin`, memory-mapped.
+/// A prepared `.bin`.
 pub struct Dataset {
-    map: Mmap,
+    map: Map,
     /// Byte range of each section.
     sections: Vec<Range<usize>>,
     header: Header,
@@ -49,6 +48,7 @@ impl Dataset {
     /// Reads every byte and compares all checksums.
     pub fn verify(&self) -> Result<()> {
         check::checksums(&self.map, &self.shown)?;
+        self.map.unchanged()?;
         let (stored, actual) = (&self.header.tokenizer_hash, format!("{:08x}", self.vocab.hash()));
         if *stored != actual {
             return Err(Fault::Data.error(format!(
@@ -58,6 +58,11 @@ impl Dataset {
             )));
         }
         Ok(())
+    }
+
+    /// The file as memory: what was made of it counts while it is unchanged.
+    pub fn map(&self) -> &Map {
+        &self.map
     }
 
     /// Refuses a tokenizer other than the one the file was made with.

@@ -161,7 +161,7 @@ fn run(
     };
     let mut hooks = Hooks {
         batches: &mut |step| Ok(cut(&all[8 * (step as usize - 1)..8 * step as usize])),
-        validate: &mut |_, _| Ok((0.0, json!({}))),
+        validate: &mut |_, _| Ok(Some((0.0, json!({})))),
         progress: &mut |_| {},
         publish: &mut |_, _| Ok(()),
         resumed: &mut |_, _| Ok(()),
