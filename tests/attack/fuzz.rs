@@ -4,11 +4,13 @@
 //! Seeds are the small files of `corpus/` and what the program itself makes; each input is a few
 //! changes of one, or parts of two. What is found becomes a test of its own where it is read.
 
+use crate::signed::signed;
 use crate::verbs;
 use crate::Extent;
 use engine::base::{Philox, Stream};
 use engine::cli::exit;
 use engine::data::source::{self, Format, Skips};
+use engine::data::task::sampled_users;
 use engine::data::template::Templates;
 use engine::data::{Dataset, Vocab};
 use engine::eval::predictions::Reader;
@@ -16,7 +18,7 @@ use engine::eval::truth::Truth;
 use engine::model::{Adapter, Checkpoint, Config};
 use engine::recommender::line::{self, RawLines};
 use engine::recommender::run::Run;
-use engine::recommender::{Recommender, Settings, Split};
+use engine::recommender::{Question, Recommender, Settings, Split};
 use serde_json::{json, Value};
 use std::collections::BTreeMap;
 use std::fs;
@@ -232,32 +234,17 @@ fn touch(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A `.bin` with the checksums that its bytes have, so that its contents are read.
-fn signed(bytes: &[u8]) -> Vec<u8> {
-    let mut bytes = bytes.to_vec();
-    let number = |bytes: &[u8], at: usize| -> Option<u64> {
-        Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
-    };
-    let sign = |bytes: &mut Vec<u8>, at: usize, range: std::ops::Range<usize>| {
-        let Some(part) = bytes.get(range) else { return };
-        let sum = crc32fast::hash(part);
-        if let Some(place) = bytes.get_mut(at..at + 4) {
-            place.copy_from_slice(&sum.to_le_bytes());
-        }
-    };
-    let sections = bytes.get(12).map_or(0, |&count| usize::from(count).min(64));
-    for row in (0..sections).map(|i| 64 + 32 * i) {
-        let (Some(from), Some(length)) = (number(&bytes, row + 8), number(&bytes, row + 16)) else {
-            continue;
-        };
-        let end = from.checked_add(length).and_then(|end| end.checked_next_multiple_of(64));
-        if let Some(end) = end.filter(|&end| end <= bytes.len() as u64) {
-            sign(&mut bytes, row + 4, from as usize..end as usize);
-        }
-    }
-    sign(&mut bytes, 24, 64..64 + (32 * sections).next_multiple_of(64));
-    sign(&mut bytes, 60, 0..60);
-    bytes
+/// Reads all of a `.bin` and has a model answer from it.
+fn answer_from(weights: &Path, path: &Path) -> anyhow::Result<()> {
+    touch(path)?;
+    let recommender = Recommender::open(&Settings::new(weights, path))?;
+    let item = |i: u32| recommender.dataset().item(i).id.to_owned();
+    let history = Question::history([item(0), item(recommender.dataset().items() as u32 - 1)]);
+    let users = sampled_users(recommender.dataset(), Split::Test, 2, 0);
+    let users = users.into_iter().map(|user| Question::User { user, split: Split::Test });
+    let asked = std::iter::once(history).chain(users).map(|asked| recommender.ask(&asked));
+    let asked = asked.collect::<anyhow::Result<Vec<_>>>()?;
+    recommender.answer(&asked).map(drop)
 }
 
 fn kinds(folder: &Path) -> Vec<Kind> {
@@ -280,7 +267,8 @@ fn kinds(folder: &Path) -> Vec<Kind> {
             name: ".bin, signed",
             seeds: vec![bin],
             read: {
-                let read = of_file(folder.join("s.bin"), touch);
+                let weights = base.join("w");
+                let read = of_file(folder.join("s.bin"), move |path| answer_from(&weights, path));
                 Box::new(move |bytes| read(&signed(bytes)))
             },
         },

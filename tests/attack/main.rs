@@ -11,6 +11,8 @@ mod faults;
 mod fuzz;
 mod interpose;
 mod kills;
+#[path = "../support/signed.rs"]
+mod signed;
 mod tree;
 mod verbs;
 

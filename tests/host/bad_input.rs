@@ -2,6 +2,7 @@
 //! never a panic.
 
 mod binary;
+mod contents;
 mod sources;
 mod weights;
 

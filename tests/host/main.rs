@@ -7,3 +7,5 @@ mod evaluation;
 mod metrics;
 #[path = "../support/shop.rs"]
 mod shop;
+#[path = "../support/signed.rs"]
+mod signed;

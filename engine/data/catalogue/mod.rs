@@ -45,8 +45,6 @@ pub struct Catalogue {
     pub collisions: usize,
     /// Items whose text is `item <id>`, for want of anything else.
     pub named_by_id: usize,
-    /// Items of more than [`LONG_SURFACE`] tokens.
-    pub long: usize,
 }
 
 impl Catalogue {
@@ -67,7 +65,6 @@ impl Catalogue {
             tell_apart(&mut surfaces, &mut tokens, raw, vocab)?;
         }
         check_lengths(&raw.items, &surfaces, &tokens)?;
-        let long = tokens.iter().filter(|t| t.len() > LONG_SURFACE).count();
 
         let mut by_hash: Vec<u32> = (0..raw.items.len() as u32).collect();
         by_hash.sort_by_key(|&i| (tie(seed, i), i));
@@ -91,7 +88,6 @@ impl Catalogue {
             untitled: made.untitled,
             collisions: made.collisions,
             named_by_id: made.named_by_id,
-            long,
         })
     }
 }

@@ -9,9 +9,9 @@ use rayon::prelude::*;
 use std::ops::Range;
 use std::path::Path;
 
-/// Up to this size a file is read into memory and all its checksums are compared at every open:
-/// some 20 ms, against wrong results later. A larger one is mapped.
-const ALWAYS_VERIFIED: u64 = 256 << 20;
+/// Up to this size a file is read into memory, where it stays as it was checked. A larger one is
+/// mapped.
+const READ_WHOLE: u64 = 256 << 20;
 /// Bytes a thread checks at a time.
 const CHUNK: usize = 4 << 20;
 
@@ -28,7 +28,7 @@ pub fn open(path: &Path) -> Result<Dataset> {
     // What was read is checked as a whole and stays as it was checked. A larger file stays on disk;
     // somebody who writes over it can make values wrong: text is validated at each access, a slice
     // taken from wrong values panics, and `Map::unchanged` tells.
-    let map = match length <= ALWAYS_VERIFIED {
+    let map = match length <= READ_WHOLE {
         true => Map::read(path),
         false => Map::open(path),
     };
@@ -43,9 +43,8 @@ pub fn open(path: &Path) -> Result<Dataset> {
         ));
     }
     let entries = table(&map, &shown)?;
-    if length <= ALWAYS_VERIFIED {
-        compare(&map, &entries, &shown)?;
-    }
+    // Of whatever size: what follows reads nearly all of it anyway, and no result may be wrong.
+    compare(&map, &entries, &shown)?;
     let sections: Vec<Range<usize>> =
         entries.iter().map(|e| e.offset as usize..(e.offset + e.length) as usize).collect();
     let json = &map[sections[Section::Header as usize].clone()];
@@ -69,7 +68,7 @@ pub fn checksums(map: &[u8], shown: &str) -> Result<()> {
     compare(map, &table(map, shown)?, shown)
 }
 
-fn damaged(shown: &str, what: impl std::fmt::Display) -> anyhow::Error {
+pub fn damaged(shown: &str, what: impl std::fmt::Display) -> anyhow::Error {
     Fault::Data.error(format!("{shown}: {what}; copy the file again or prepare the data again"))
 }
 

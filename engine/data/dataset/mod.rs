@@ -2,6 +2,7 @@
 //! docs/bin-format.md describes it.
 
 mod check;
+mod contents;
 mod format;
 mod negatives;
 mod write;
@@ -35,14 +36,15 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Opens a `.bin` and checks all that later reading relies on: header, table, bounds, every
-    /// index, all text; checksums as well where the file has at most 256 MiB ([`Dataset::verify`]
-    /// checks them in any file).
+    /// Opens a `.bin` and checks all that later reading relies on: header, table, all checksums,
+    /// bounds, every index, all text, and that what it says twice agrees.
     ///
     /// Refuses, each with its own sentence, what is no `.bin`, one of another version, a truncated
     /// one, one with bytes behind its end and one that is damaged.
     pub fn open(path: &Path) -> Result<Dataset> {
-        check::open(path)
+        let data = check::open(path)?;
+        contents::check(&data)?;
+        Ok(data)
     }
 
     /// Reads every byte and compares all checksums.

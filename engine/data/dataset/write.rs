@@ -3,7 +3,7 @@
 use super::format::*;
 use super::negatives::negatives;
 use crate::base::{write_atomically, Fault};
-use crate::data::catalogue::{Attribute, Catalogue, Duplicates};
+use crate::data::catalogue::{Attribute, Catalogue, Duplicates, LONG_SURFACE};
 use crate::data::source::Raw;
 use crate::data::vocab::Vocab;
 use anyhow::Result;
@@ -48,11 +48,7 @@ pub fn write(path: &Path, raw: &Raw, vocab: &Vocab, recipe: &Recipe) -> Result<S
 }
 
 fn count(raw: &Raw, catalogue: &Catalogue, negatives: &[Vec<u32>]) -> Statistics {
-    let mut lengths: Vec<usize> = catalogue.tokens.iter().map(Vec::len).collect();
-    lengths.sort_unstable();
-    // Nearest rank: the smallest length that at least this share of the titles does not exceed.
-    let quantile =
-        |share: f64| lengths[((share * lengths.len() as f64).ceil() as usize).max(1) - 1];
+    let lengths = Lengths::of(catalogue.tokens.iter().map(Vec::len).collect());
     Statistics {
         users: raw.users.len(),
         items: raw.items.len(),
@@ -68,16 +64,47 @@ fn count(raw: &Raw, catalogue: &Catalogue, negatives: &[Vec<u32>]) -> Statistics
         untitled: catalogue.untitled,
         collisions: catalogue.collisions,
         named_by_id: catalogue.named_by_id,
-        long_titles: catalogue.long,
-        tokens_mean: lengths.iter().sum::<usize>() as f64 / lengths.len() as f64,
-        tokens_median: quantile(0.5),
-        tokens_p95: quantile(0.95),
-        tokens_max: quantile(1.0),
+        long_titles: lengths.long,
+        tokens_mean: lengths.mean,
+        tokens_median: lengths.median,
+        tokens_p95: lengths.p95,
+        tokens_max: lengths.max,
         catalogue_nodes: catalogue.trie.nodes(),
         pool_nodes: catalogue.pool.nodes(),
         entities: catalogue.entities,
         negatives_min: negatives.iter().map(Vec::len).min().unwrap_or(0),
         negatives_max: negatives.iter().map(Vec::len).max().unwrap_or(0),
+    }
+}
+
+/// How long titles are, in tokens: what the header tells of them.
+pub struct Lengths {
+    /// Titles of more than [`LONG_SURFACE`] tokens.
+    pub long: usize,
+    /// Tokens per title.
+    pub mean: f64,
+    /// The middle one.
+    pub median: usize,
+    /// 95 of 100 have at most as many.
+    pub p95: usize,
+    /// Of the longest.
+    pub max: usize,
+}
+
+impl Lengths {
+    /// Of titles of so many tokens each, at least one.
+    pub fn of(mut lengths: Vec<usize>) -> Lengths {
+        lengths.sort_unstable();
+        let count = lengths.len() as f64;
+        // Nearest rank: the smallest length that at least this share of the titles does not exceed.
+        let quantile = |share: f64| lengths[((share * count).ceil() as usize).max(1) - 1];
+        Lengths {
+            long: lengths.iter().filter(|&&length| length > LONG_SURFACE).count(),
+            mean: lengths.iter().sum::<usize>() as f64 / count,
+            median: quantile(0.5),
+            p95: quantile(0.95),
+            max: quantile(1.0),
+        }
     }
 }
 
