@@ -13,6 +13,8 @@ const WIDTH: u64 = 1 << 20;
 const LAYERS: u64 = 1 << 12;
 const VOCABULARY: u64 = 1 << 24;
 const POSITIONS: u64 = 1 << 24;
+/// Weights of all tables and matrices: what a pass keeps of them can be counted by 64 bits.
+const WEIGHTS: usize = 1 << 46;
 /// Of a variance: below, an f32 hardly tells it from 0.
 const EPSILON: Range = Range::real(1e-12, 1.0);
 /// Of random weights.
@@ -268,6 +270,14 @@ impl Config {
                 self.hidden
             )));
         }
+        let matrices = self.layers * (4 * self.hidden + 2 * self.inner);
+        let weights = (matrices + self.vocabulary + 2 * self.position_rows()) * self.hidden;
+        if weights > WEIGHTS {
+            return Err(Fault::Model.error(format!(
+                "sizes: expected a model of at most {WEIGHTS} weights, got {weights}; mend \
+                num_layers, hidden_size or vocab_size"
+            )));
+        }
         Ok(())
     }
 
@@ -435,6 +445,7 @@ mod tests {
             json!({"model_type": "glm", "num_attention_heads": 2.5}),
             json!({"model_type": "glm", "vocab_size": 1u64 << 40}),
             json!({"model_type": "glm", "hidden_size": 1 << 21}),
+            json!({"model_type": "glm", "hidden_size": 1 << 20, "num_layers": 1 << 12}),
             json!({"model_type": "glm", "hidden_act": 3}),
             json!({"model_type": "glm", "torch_dtype": 16}),
             json!({"model_type": "glm", "relative_encoding": "yes"}),

@@ -113,6 +113,10 @@ pub fn create(
             config.vocabulary
         )));
     }
+    // Before anything is made: the largest tensor is all that is ever held.
+    let largest = config.tensors().into_iter().max_by_key(|tensor| tensor.shape.count());
+    let largest = largest.expect("every config has tensors");
+    drop(room::<u8>(&largest.name, largest.shape.bytes(args.dtype.dtype()))?);
     held.clear()?;
     let write = |name: &str, bytes: &[u8]| {
         write_atomically(&args.out.join(name), |file| Ok(file.write_all(bytes)?))

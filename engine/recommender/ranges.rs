@@ -40,7 +40,7 @@ const RANGES: &[(&str, Range)] = &[
     ("dropout", DROPOUT),
     ("epochs", Range::above(0.0, 1e6)),
     ("gamma", SHARE),
-    ("item-tokens", Range::whole(1, TOGETHER)),
+    ("item-tokens", Range::whole(1, 1 << 10)),
     ("keep-checkpoints", Range::whole(1, COUNTED)),
     ("learning-rate", Range::above(0.0, 1e3)),
     ("length-penalty", Range::real(0.0, 10.0)),

@@ -123,6 +123,17 @@ impl PlanFlags {
     /// The plan of a training or decoding run of `base` on `place`.
     pub fn plan(&self, base: &Base, place: Place, train: bool) -> Result<Sheet> {
         let setup = self.setup(base, place, train)?;
+        // Rows are numbered by 32 bits; plans of more would count past 64.
+        let prompts = if train { VALIDATION_GROUP } else { self.batch.unwrap_or(64) };
+        let beams = if train { self.validate_beams } else { self.beams };
+        let rows = prompts * self.longest(&setup).max(beams * self.item_tokens);
+        if rows > u32::MAX as usize {
+            return Err(Fault::Usage.error(format!(
+                "--plan: expected at most {} rows of prompts or beams at once, got {rows}; lower \
+                --batch, --max-row, --beams or --item-tokens",
+                u32::MAX
+            )));
+        }
         let mut sheet = Sheet::default();
         sheet.plain("plan", if train { "train" } else { "decode" });
         sheet.plain("device", place.to_string());

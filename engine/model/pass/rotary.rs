@@ -1,6 +1,7 @@
 //! The 2D rotary positions (ChatGLM): their tables, and the turn of queries and keys.
 
 use super::rows::Pass;
+use crate::base::host::room;
 use crate::base::{Dtype, Shape};
 use crate::device::{Device, Rotary, Turn, ViewMut};
 use crate::model::config::Config;
@@ -20,8 +21,8 @@ impl RotaryTables {
         let frequencies: Vec<f32> = (0..dims / 2)
             .map(|j| f16::from_f32(10000f32.powf(-2.0 * j as f32 / dims as f32)).to_f32())
             .collect();
-        let (mut cos, mut sin) =
-            (Vec::with_capacity(rows * dims / 2), Vec::with_capacity(rows * dims / 2));
+        let table = || room("tables of positions", rows * dims / 2);
+        let (mut cos, mut sin) = (table()?, table()?);
         for position in 0..rows {
             for &frequency in &frequencies {
                 let angle = round(round(position as f32) * frequency);
