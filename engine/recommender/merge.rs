@@ -41,7 +41,10 @@ pub fn merge(source: &Source, out: &Path, dtype: Storage, mut outputs: Outputs) 
         let bytes = std::fs::read(&tokenizer)?;
         write_atomically(&out.join("tokenizer.json"), |file| Ok(file.write_all(&bytes)?))?;
     }
-    model.save_weights(&out.join("model.safetensors"), dtype.dtype())?;
+    model.save_weights(&out.join("model.safetensors"), dtype.dtype()).inspect_err(|_| {
+        // A folder without weights is nothing; that it cannot be removed is not what went wrong.
+        let _ = held.clear();
+    })?;
     Ok(Merged {
         device: model.device.name().to_owned(),
         adapted,
