@@ -145,15 +145,18 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The column of the largest logit of each row, the smaller one on a tie; none where it is not
-/// finite.
+/// The column of the largest logit of each row, the smaller one on a tie; none where its
+/// log-probability is not finite, because it or any other logit of the row is no number.
 fn best(model: &Model, logits: &Tensor) -> Result<Vec<Option<u32>>> {
     let rows = logits.shape().rows();
     let mut values = model.device.unwritten(Shape::matrix(rows, 1), Dtype::F32)?;
     let mut columns = model.device.unwritten(Shape::matrix(rows, 1), Dtype::U32)?;
     model.device.top_k(values.view_mut(), columns.view_mut(), logits.view())?;
-    let values = model.device.download_f32(values.view())?;
+    let first = model.device.upload_u32(&(0..=rows as u32).collect::<Vec<u32>>())?;
+    let log_probs = values.view_mut();
+    model.device.log_probs_at(log_probs, logits.view(), first.view(), columns.view())?;
+    let log_probs = model.device.download_f32(values.view())?;
     let columns = model.device.download_u32(columns.view())?;
-    let best = values.iter().zip(columns);
-    Ok(best.map(|(value, column)| value.is_finite().then_some(column)).collect())
+    let best = log_probs.iter().zip(columns);
+    Ok(best.map(|(log_prob, column)| log_prob.is_finite().then_some(column)).collect())
 }

@@ -58,7 +58,7 @@ const TRAIN: [&str; 16] = [
 ];
 
 /// A shop of 40 items and 60 users: sources, `.bin`, tokenizer and a random model, made once.
-fn shop() -> &'static Path {
+pub fn shop() -> &'static Path {
     static SHOP: OnceLock<PathBuf> = OnceLock::new();
     SHOP.get_or_init(|| {
         let folder = Box::leak(Box::new(tempfile::tempdir().unwrap())).path();
@@ -78,7 +78,7 @@ fn shop() -> &'static Path {
 }
 
 /// A copy of the shop to spoil.
-fn own_shop() -> tempfile::TempDir {
+pub fn own_shop() -> tempfile::TempDir {
     let own = tempfile::tempdir().unwrap();
     copy(shop(), own.path());
     own

@@ -253,3 +253,111 @@ fn a_misnamed_tensor_is_named() {
         assert!(format!("{error:#}").contains("two places"), "{error:#}");
     }
 }
+
+/// An adapter whose factors have another rank than its configuration says, or numbers that cannot
+/// be: refused when it meets its base, or before.
+#[test]
+fn an_adapter_that_contradicts_itself_is_refused() {
+    let source = golden("glm-tiny/a/lora_r2");
+    let text = fs::read_to_string(source.join("adapter_config.json")).unwrap();
+    let good: Value = serde_json::from_str(&text).unwrap();
+    let load = |field: &str, value: Value| -> anyhow::Result<usize> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = good.clone();
+        config[field] = value;
+        fs::write(folder.path().join("adapter_config.json"), config.to_string()).unwrap();
+        let weights = "adapter_model.safetensors";
+        fs::copy(source.join(weights), folder.path().join(weights)).unwrap();
+        let base = golden("glm-tiny/a");
+        let device = Device::open("cpu", 1)?;
+        let config = Config::read(&base.join("config.json"))?;
+        let checkpoint = Checkpoint::open(&base)?;
+        let mut model = Model::load(&device, config, checkpoint, Dtype::F32, &Tune::Nothing, 0)?;
+        model.load_adapter(Adapter::open(folder.path())?)
+    };
+    assert!(load("lora_dropout", json!(0.5)).unwrap() > 0);
+    let named = json!({"query_key_value": 2, "dense": 2, "dense_h_to_4h": 2, "dense_4h_to_h": 2});
+    assert!(load("rank_pattern", named).is_ok());
+    for (field, value, words) in [
+        ("r", json!(8), "expected the 8 rows"),
+        ("r", json!(1), "expected the 1 rows"),
+        ("r", json!(0), "whole number"),
+        ("r", json!(u64::MAX), "whole number"),
+        ("r", json!(2.5), "whole number"),
+        ("rank_pattern", json!({"query_key_value": 4}), "expected the 4 rows"),
+        ("rank_pattern", json!({"query_key_value": -4}), "rank_pattern"),
+        ("lora_alpha", json!(1e300), "lora_alpha"),
+        ("lora_alpha", json!(0), "lora_alpha"),
+        ("lora_dropout", json!(1), "lora_dropout"),
+        ("lora_dropout", json!("much"), "lora_dropout"),
+    ] {
+        let error = load(field, value.clone()).unwrap_err();
+        assert_eq!(Fault::of(&error), Some(Fault::Model), "{error:#}");
+        assert!(format!("{error:#}").contains(words), "{field} {value}: {error:#}");
+    }
+}
+
+/// A tensor without dimensions where a matrix belongs.
+#[test]
+fn an_adapter_of_scalars_is_refused() {
+    let source = golden("glm-tiny/a/lora_r2");
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        fs::copy(source.join(name), folder.path().join(name)).unwrap();
+    }
+    let (header, _) = parts(&fs::read(source.join("adapter_model.safetensors")).unwrap());
+    let name = header.as_object().unwrap().keys().find(|name| name.contains("lora_A")).unwrap();
+    let scalar = json!({name: {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}});
+    let bytes = assembled(&scalar.to_string(), &[0; 4]);
+    fs::write(folder.path().join("adapter_model.safetensors"), bytes).unwrap();
+    let base = golden("glm-tiny/a");
+    let device = Device::open("cpu", 1).unwrap();
+    let config = Config::read(&base.join("config.json")).unwrap();
+    let checkpoint = Checkpoint::open(&base).unwrap();
+    let mut model =
+        Model::load(&device, config, checkpoint, Dtype::F32, &Tune::Nothing, 0).unwrap();
+    let error = model.load_adapter(Adapter::open(folder.path()).unwrap()).unwrap_err();
+    assert_eq!(Fault::of(&error), Some(Fault::Model), "{error:#}");
+}
+
+/// Tokenizers that read well and apply badly.
+#[test]
+fn a_tokenizer_that_blows_text_up_or_panics_is_refused() {
+    let shop = shop::Shop::new();
+    drop(shop.prepare().unwrap());
+    let text = fs::read_to_string(shop.path("tokenizer.json")).unwrap();
+    let good: Value = serde_json::from_str(&text).unwrap();
+    let replace = |length: usize| {
+        let content = "a".repeat(length);
+        json!({"type": "Replace", "pattern": {"String": "a"}, "content": content})
+    };
+    let tried = |change: &dyn Fn(&mut Value)| -> anyhow::Result<String> {
+        let mut json = good.clone();
+        change(&mut json);
+        let vocab = Vocab::from_json(json.to_string().as_bytes())?;
+        vocab.decode(&vocab.encode(&" a banana".repeat(99))?)
+    };
+    // A few letters for one are an alphabet's affair.
+    let mild = |json: &mut Value| json["normalizer"] = replace(3);
+    assert!(tried(&mild).unwrap().starts_with(" aaa baaanaaanaaa"));
+    let word = good["model"]["vocab"].as_object().unwrap().keys().nth(280).unwrap();
+    type Change<'a> = Box<dyn Fn(&mut Value) + 'a>;
+    let changes: [Change; 5] = [
+        Box::new(|json| {
+            let rules = vec![replace(100); 6];
+            json["normalizer"] = json!({"type": "Sequence", "normalizers": rules});
+        }),
+        Box::new(|json| {
+            let rules = vec![replace(100); 6];
+            json["decoder"] = json!({"type": "Sequence", "decoders": rules});
+        }),
+        Box::new(|json| json["normalizer"] = replace(50 << 20)),
+        Box::new(|json| json["model"]["vocab"][word] = json!(u32::MAX)),
+        Box::new(|json| json["model"]["continuing_subword_prefix"] = json!(":226,")),
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        let error = tried(change).expect_err(&number.to_string());
+        assert_eq!(Fault::of(&error), Some(Fault::Model), "{number}: {error:#}");
+        assert!(format!("{error:#}").len() < 2000, "{number}");
+    }
+}
