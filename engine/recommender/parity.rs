@@ -115,6 +115,13 @@ fn read(path: &Path) -> Result<(Batch, bool)> {
         let tensor = file.tensor(name).map_err(|_| {
             refuse(format!("tensor {name}: expected it, but it is not there; add it"))
         })?;
+        let wanted = if name == "positions" { 2 } else { 1 };
+        if tensor.shape().len() != wanted {
+            return Err(refuse(format!(
+                "tensor {name}: expected {wanted} dimensions, got {:?}",
+                tensor.shape()
+            )));
+        }
         integers(&tensor)
             .map_err(|got| refuse(format!("tensor {name}: expected integers, got {got}; cast it")))
     };
