@@ -164,10 +164,14 @@ mod tests {
                 settings[name] = beyond;
                 serde_json::from_value::<T>(settings).ok()
             });
+            // A number within its range may be refused beside another.
             let refused: Vec<Result<()>> = taken.map(|settings| check(&settings)).collect();
             if !refused.is_empty() {
-                let words = refused.into_iter().find_map(Result::err).expect(name).to_string();
-                assert!(words.starts_with(&format!("setting `{name}`")), "{name}: {words}");
+                let words = |error: anyhow::Error| error.to_string();
+                let said: Vec<String> =
+                    refused.into_iter().filter_map(Result::err).map(words).collect();
+                let named = format!("setting `{name}`");
+                assert!(said.iter().any(|words| words.starts_with(&named)), "{name}: {said:?}");
                 numbers += 1;
             }
         }
