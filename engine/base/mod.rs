@@ -19,7 +19,7 @@ pub use contain::{contained, is_contained};
 pub use dtype::Dtype;
 pub use fault::Fault;
 pub use hash::hashes;
-pub use input::open_file;
+pub use input::{open_file, read_file};
 pub use map::Map;
 pub use outputs::{write_atomically, Held, Outputs, Standing, Written};
 pub use range::{Number, Range};

@@ -7,7 +7,7 @@ use super::lora::{module_name, peft_prefix, LoraConfig};
 use super::model::Model;
 use super::parameters::{Layout, Slot};
 use super::weights::{Checkpoint, Stored};
-use crate::base::{Fault, Range};
+use crate::base::{read_file, Fault, Range};
 use anyhow::Result;
 use serde_json::{json, Value};
 use std::path::Path;
@@ -29,10 +29,10 @@ impl Adapter {
     /// adapters that are not LoRA, and variants that this engine does not compute.
     pub fn open(folder: &Path) -> Result<Adapter> {
         let path = folder.join("adapter_config.json");
-        let text = std::fs::read_to_string(&path).map_err(|e| {
+        let text = read_file(&path).map_err(|e| {
             Fault::Model.error(format!("adapter: {}: cannot be read: {e}", path.display()))
         })?;
-        let json: Value = serde_json::from_str(&text).map_err(|e| {
+        let json: Value = serde_json::from_slice(&text).map_err(|e| {
             Fault::Model.error(format!("adapter: {}: expected JSON, got {e}", path.display()))
         })?;
         let config = parse(&json).map_err(|e| Fault::Model.wrap(e, path.display()))?;

@@ -1,6 +1,6 @@
 //! Sizes, and the words in which the two models differ.
 
-use crate::base::{Fault, Range};
+use crate::base::{read_file, Fault, Range};
 use crate::data::sample::position_row;
 use crate::device::{Gelu, Heads, Qkv};
 use anyhow::Result;
@@ -152,10 +152,10 @@ impl Config {
     /// (docs/models.md). Refuses a file that cannot be read, and what [`Config::from_json`]
     /// refuses.
     pub fn read(path: &Path) -> Result<Config> {
-        let text = std::fs::read_to_string(path).map_err(|e| {
+        let text = read_file(path).map_err(|e| {
             Fault::Model.error(format!("config: {}: cannot be read: {e}", path.display()))
         })?;
-        let json: Value = serde_json::from_str(&text).map_err(|e| {
+        let json: Value = serde_json::from_slice(&text).map_err(|e| {
             Fault::Model.error(format!("config: {}: expected JSON, got {e}", path.display()))
         })?;
         Config::from_json(&json)

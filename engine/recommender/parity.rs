@@ -2,7 +2,7 @@
 //! implementations.
 
 use super::source::{Loaded, OtherBase, Source};
-use crate::base::{Dtype, Fault, Outputs, Shape, Standing};
+use crate::base::{read_file, Dtype, Fault, Outputs, Shape, Standing};
 use crate::data::Batch;
 use crate::model::{encode, write_safetensors, Entry, Flat, Keep, Model, Tune};
 use anyhow::Result;
@@ -106,7 +106,7 @@ fn write(path: &Path, outputs: &[Output]) -> Result<()> {
 /// The rows as a batch, and whether labels came with them.
 fn read(path: &Path) -> Result<(Batch, bool)> {
     let refuse = |what: String| Fault::Data.error(format!("inputs: {}: {what}", path.display()));
-    let bytes = std::fs::read(path).map_err(|e| {
+    let bytes = read_file(path).map_err(|e| {
         refuse(format!("expected a readable file, got {e}; check setting `inputs`"))
     })?;
     let file = SafeTensors::deserialize(&bytes)

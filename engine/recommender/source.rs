@@ -3,7 +3,7 @@
 
 use super::weights::{find_weights, is_read};
 use crate::base::named::named;
-use crate::base::{Dtype, Fault, Outputs};
+use crate::base::{read_file, Dtype, Fault, Outputs};
 use crate::data::{Dataset, Vocab};
 use crate::device::{gpus, Device, Gelu, Place};
 use crate::model::{Adapter, Checkpoint, Config, Contents, Model, Tune};
@@ -214,7 +214,7 @@ impl Source {
 
 fn same_tokenizer(weights: &Path, dataset: &Dataset) -> Result<()> {
     let path = weights.join("tokenizer.json");
-    match std::fs::read(&path) {
+    match read_file(&path) {
         Ok(json) if json == dataset.vocab().json() => Ok(()),
         Ok(_) => dataset.expect_vocab(&Vocab::open(&path)?),
         Err(_) => Ok(()),

@@ -484,9 +484,16 @@ fn what_is_mapped_is_a_file() {
     let (code, error) = engine(base, &split(&format!("decode --weights w --data {fifo}")));
     assert_eq!((code, error.lines().count()), (3, 1), "{error}");
     let weights = own.path().display();
-    let decode = format!("decode --weights {weights} --data shop.bin");
-    let (code, error) = engine(base, &split(&decode));
-    assert_eq!((code, error.lines().count()), (4, 1), "{error}");
+    for words in [
+        format!("decode --weights {weights} --data shop.bin"),
+        format!("decode --weights w --adapter {weights} --data shop.bin"),
+        format!("eval p.jsonl --data {fifo}"),
+        format!("inspect {fifo}"),
+        format!("forward --weights w --inputs {fifo} --outputs {weights}/y"),
+    ] {
+        let (code, error) = engine(base, &split(&words));
+        assert!((2..=4).contains(&code) && error.lines().count() == 1, "{words}: {code} {error}");
+    }
 }
 
 /// While another process holds the lock, it is told who that is; what a killed one left is swept.
