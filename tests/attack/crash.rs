@@ -239,6 +239,33 @@ fn a_decoding_goes_on_after_every_crash() {
     crashes("decode", 4);
 }
 
+/// Of which step the model file of a run is, is never said wrongly: at every moment of a training
+/// the record is of the file beside it, or there is none.
+#[test]
+fn the_record_is_of_the_model_file_beside_it() {
+    if interpose::library().is_none() {
+        return;
+    }
+    for (name, file) in
+        [("train", "run/adapter_model.safetensors"), ("train all weights", "run/model.safetensors")]
+    {
+        let verb = verbs::all().into_iter().find(|verb| verb.name == name).unwrap();
+        let (recorded, _) = record(&verb);
+        let (mut models, mut said) = (BTreeMap::new(), 0);
+        for count in 0..=recorded.effects.len() {
+            let tree = recorded.tree(count, &[]);
+            let Some(record) = tree.get("run/published.json") else { continue };
+            let model = tree.get(file).unwrap_or_else(|| panic!("{name}: {count}: no model"));
+            let first = models.entry(record.clone()).or_insert_with(|| model.clone());
+            assert!(first == model, "{name}: {count}: another model under the same record");
+            said += 1;
+        }
+        assert!(models.len() > 1 && said > 10, "{name}: {} of {said}", models.len());
+        let distinct: HashSet<&Vec<u8>> = models.values().collect();
+        assert_eq!(distinct.len(), models.len(), "{name}: a step for each model");
+    }
+}
+
 /// What a verb that ended has made is there whatever happens then. Folders that it made may be gone
 /// with all that is in them: their names are synced by nobody.
 #[test]

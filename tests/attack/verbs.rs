@@ -120,6 +120,18 @@ fn killed(words: &[String], part: f64) -> tree::Tree {
     tree::read(folder.path())
 }
 
+/// The folder as `text` leaves it.
+fn ended(text: &str) -> tree::Tree {
+    let folder = trial(&tree::Tree::new());
+    done(folder.path(), text);
+    tree::read(folder.path())
+}
+
+/// `text` over what `before` left.
+fn over(name: &'static str, before: &str, text: &str) -> Verb {
+    Verb { start: ended(before), ..verb(name, &format!("{text} --force"), &[""]) }
+}
+
 /// Runs to the end and returns what was done to files.
 pub fn run_logged(
     words: &[String],
@@ -160,20 +172,22 @@ pub fn filter() -> Vec<String> {
 pub fn all() -> Vec<Verb> {
     let base = root().join("base");
     let train = format!("{TRAIN} {TRAINING}");
+    let prepare = "prepare ../base/source --train-tokenizer 300 --out shop.bin";
+    let init = "init --model ../base/config.json --tokenizer ../base/tokenizer.json --out w";
     vec![
-        verb("prepare", "prepare ../base/source --train-tokenizer 300 --out shop.bin", BEGUN),
-        verb(
-            "init",
-            "init --model ../base/config.json --tokenizer ../base/tokenizer.json --out w",
-            BEGUN,
-        ),
+        verb("prepare", prepare, BEGUN),
+        over("prepare over another", prepare, &format!("{prepare} --seed 1")),
+        verb("init", init, BEGUN),
+        over("init over another", init, &format!("{init} --seed 1")),
         verb("train", &train, RESUMED),
         verb("train all weights", &format!("{train} --tune full"), RESUMED),
+        over("train over another", &format!("{train} --tune full"), &train),
         Verb {
             start: killed(&words(&train), 0.7),
             ..verb("resume of train", &format!("{train} --resume"), &[""])
         },
         verb("decode", DECODE, RESUMED),
+        over("decode over another", DECODE, &DECODE.replace("--top 2", "--top 1")),
         Verb {
             start: killed(&words(DECODE), 0.6),
             ..verb("resume of decode", &format!("{DECODE} --resume"), &[""])
