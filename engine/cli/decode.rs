@@ -33,7 +33,7 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
         global.note(&format!("adapter: {}: {linears} linears adapted", adapter.display()));
     }
     recommender.origin().other_base.iter().for_each(say::warning);
-    interrupt::install();
+    interrupt::asks();
     let unit = if args.prompts.is_some() { "prompts" } else { "users" };
     let mut watch = Shown { global, unit, bar: None };
     let stop = || interrupt::signal().is_some();

@@ -4,7 +4,7 @@ use super::flags::Overwriting;
 use super::progress::Progress;
 use super::settings::of_flags;
 use super::word::word;
-use super::{interrupt, say, Global};
+use super::{say, Global};
 use crate::recommender::create::{create, Creation};
 use crate::recommender::Storage;
 use anyhow::Result;
@@ -48,11 +48,9 @@ pub struct Init {
 
 /// Makes the folder and says what is in it.
 pub fn run(args: &Init, global: &Global) -> Result<()> {
-    interrupt::install();
     let creation = Creation { threads: global.threads, ..of_flags(args) };
     let mut progress: Option<Progress> = None;
     let parameters = create(&creation, global.outputs(args.overwriting), &mut |tensor| {
-        interrupt::check()?;
         let bar = progress.get_or_insert_with(|| {
             Progress::new("init", tensor.total as u64, "weights", global.quiet)
         });

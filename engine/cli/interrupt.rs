@@ -1,24 +1,33 @@
-//! SIGINT, SIGTERM and SIGHUP: finish the step, save, leave.
+//! SIGINT, SIGTERM and SIGHUP: a verb that has something to save is asked to and leaves; any other
+//! leaves at once and takes with it what it has begun.
 
+use super::say;
+use crate::base::outputs::abandon;
 use anyhow::Result;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
+use signal_hook::iterator::Signals;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 
 static SIGNAL: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 
-/// From now on the first signal is noted and a second SIGINT or SIGTERM ends the process at once
-/// with 128 + its number. A terminal that goes away sends SIGHUP more than once, by the shell and
-/// by the kernel, and a service manager sends it beside SIGTERM: it asks, and never insists. A
-/// SIGHUP that whoever started us had ignored (`nohup`) stays ignored. Calling it again changes
-/// nothing.
-pub fn install() {
+/// Whether the verb asks for signals itself.
+static ASKS: AtomicBool = AtomicBool::new(false);
+
+/// From now on a signal ends the process at once, with 128 + its number, and nothing half-written
+/// stays; or, once the verb [`asks`], the first one is noted, and only a second SIGINT or SIGTERM
+/// ends it so. A terminal that goes away sends SIGHUP more than once, by the shell and by the
+/// kernel, and a service manager sends it beside SIGTERM: it asks, and never insists. A SIGHUP that
+/// whoever started us had ignored (`nohup`) stays ignored.
+pub fn listen() {
     SIGNAL.get_or_init(|| {
         let noted = Arc::new(AtomicUsize::new(0));
         let seen = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
+        let mut signals = vec![SIGINT, SIGTERM];
+        for &signal in &signals {
             // In this order: the second signal finds `seen` set, the first one sets it. Neither can
             // be refused for these two signals; and without a handler they would end the process,
             // which is the lesser harm.
@@ -28,9 +37,31 @@ pub fn install() {
         }
         if !is_ignored(SIGHUP) {
             let _ = flag::register_usize(SIGHUP, noted.clone(), SIGHUP as usize);
+            signals.push(SIGHUP);
         }
+        // A handler may do next to nothing; a thread that waits for it may do anything. Where there
+        // can be none, the second signal ends the process.
+        let wait = |mut heard: Signals| {
+            let leave = move || {
+                heard.forever().filter(|_| !ASKS.load(Ordering::SeqCst)).for_each(leave);
+            };
+            thread::Builder::new().name("signals".to_owned()).spawn(leave)
+        };
+        let _ = Signals::new(signals).and_then(wait);
         noted
     });
+}
+
+/// From now on the verb asks for [`signal`]: it has something to save.
+pub fn asks() {
+    ASKS.store(true, Ordering::SeqCst);
+}
+
+fn leave(signal: i32) {
+    abandon();
+    say::remark(&format!("engine: {}", Interrupted(signal)));
+    // SAFETY: it ends the process without running anything else, as a signal would.
+    unsafe { libc::_exit(128 + signal) }
 }
 
 /// A file that would grow beyond the limit of this process is an error of the write (EFBIG), as a
@@ -48,12 +79,13 @@ fn is_ignored(signal: i32) -> bool {
     asked == 0 && found.sa_sigaction == libc::SIG_IGN
 }
 
-/// The signal that asked us to stop, if one did since [`install`].
+/// The signal that asked us to stop, if one did since [`listen`].
 pub fn signal() -> Option<i32> {
     SIGNAL.get().map(|noted| noted.load(Ordering::Relaxed) as i32).filter(|&signal| signal != 0)
 }
 
-/// Ends work that has nothing to save: an error that becomes exit code 129, 130 or 143.
+/// How a verb ends that was asked to stop and has saved: an error that becomes exit code 129, 130
+/// or 143.
 pub fn check() -> Result<()> {
     signal().map_or(Ok(()), |signal| Err(Interrupted(signal).into()))
 }

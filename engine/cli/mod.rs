@@ -18,9 +18,10 @@
 //! The rest comes by itself: `--config FILE.toml` (see [`settings`]), `--threads`, `--quiet`, the
 //! printed settings, exit codes. A verb that writes has [`flags::Overwriting`] among its flags and
 //! hands [`Global::outputs`] to the floor below, which claims with it what it will write. A verb
-//! that computes opens its device first of all, with [`Global::chosen`]. One that saves calls
-//! [`interrupt::install`] and asks [`interrupt::signal`] between steps; one that has nothing to
-//! save calls [`interrupt::check`] there. `--seed` is global; a verb whose results depend on it
+//! that computes opens its device first of all, with [`Global::chosen`]. A signal ends a verb at
+//! once and leaves nothing half-written; one that has something to save says so with
+//! [`interrupt::asks`], asks for [`interrupt::signal`] between steps and ends with
+//! [`interrupt::check`]. `--seed` is global; a verb whose results depend on it
 //! declares its own field `seed: u64` (`#[arg(long, default_value_t = 0)]`), which then is what was
 //! typed on either side of the verb and stands in its settings.
 
@@ -194,6 +195,7 @@ pub fn main() -> ExitCode {
     // Before anything is parsed, so that a refused command line obeys as well.
     let verbose = arguments.iter().any(|a| a == "--verbose");
     exit::guard(verbose, || {
+        interrupt::listen();
         let matches = settings::parse(command(), arguments)?;
         let engine = Engine::from_arg_matches(&matches)?;
         start_threads()?;

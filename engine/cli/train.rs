@@ -53,7 +53,7 @@ struct Shown<'a> {
 
 impl Watch for Shown<'_> {
     fn begun(&mut self, begun: &Begun) {
-        interrupt::install();
+        interrupt::asks();
         self.global.note_device(&begun.device);
         say::result(&format!("run: {}\n", begun.run.display()));
         self.global.note(&format!(

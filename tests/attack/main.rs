@@ -1,6 +1,6 @@
 //! The program under attack: its disk fails or fills at every file operation of every verb, it is
-//! killed there and at moments that nobody chose, the machine loses what was not synced, and its
-//! inputs are rubbish. What is promised is in docs/durability.md.
+//! killed there and at moments that nobody chose, the machine loses what was not synced, its inputs
+//! are rubbish, and a filter is asked for a long time. What is promised is in docs/durability.md.
 //!
 //! Operations are counted while a verb runs and listed nowhere, so a new write is attacked by
 //! itself. A usual run takes a sample, other ones every time; a failure prints its seed.
@@ -11,8 +11,11 @@ mod faults;
 mod fuzz;
 mod interpose;
 mod kills;
+#[path = "../support/shop.rs"]
+mod shop;
 #[path = "../support/signed.rs"]
 mod signed;
+mod soak;
 mod tree;
 mod verbs;
 

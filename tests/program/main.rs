@@ -5,6 +5,7 @@ mod cli;
 mod examples;
 mod identity;
 mod inspect;
+mod interrupt;
 mod maps;
 mod numbers;
 mod outputs;

@@ -184,8 +184,9 @@ fn reports_show_what_they_quote() {
     assert_eq!(report["groups"][0]["template"], HOSTILE);
     assert_eq!(report["settings"], side);
     assert!(!page.contains("<script") && !page.contains("<b>"), "{page}");
+    let own = "<!-- engine eval -->\n";
     for text in [told, plain] {
-        assert!(!text.replace("\\<", "").contains('<'), "{text}");
+        assert!(!text.replace(own, "").replace("\\<", "").contains('<'), "{text}");
         // A row of a table has as many cells as its head, and no quotation begins a line.
         let cells = |line: &str| line.replace("\\|", "").matches('|').count();
         for table in text.split("\n\n").filter(|part| part.starts_with('|')) {

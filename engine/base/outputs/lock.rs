@@ -1,3 +1,4 @@
+use super::begun::{self, Begun};
 use super::place::{folder_of, identity_at, Identity};
 use crate::base::Fault;
 use anyhow::Result;
@@ -26,6 +27,7 @@ pub const END: &str = ".engine.lock";
 pub struct Lock {
     path: PathBuf,
     file: File,
+    begun: Option<Begun>,
 }
 
 impl Lock {
@@ -87,13 +89,16 @@ impl Lock {
             // The number is for those who are refused; that it cannot be written harms nobody.
             let _ = file.set_len(0).and_then(|()| file.rewind());
             let _ = file.write_all(format!("{}\n", std::process::id()).as_bytes());
-            return Ok(Lock { path, file });
+            let begun = Some(begun::partial(&path));
+            return Ok(Lock { path, file, begun });
         }
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
+        // From here on it may be another's.
+        self.begun = None;
         // Still held: see above. What cannot be removed is taken over by the next.
         let _ = fs::remove_file(&self.path);
         // To close it would not do where a child that is just being started has it open as well.

@@ -7,17 +7,22 @@
 //! it was asked to overwrite. The [`Held`] that comes back is the right to write, and ends with its
 //! life.
 //!
+//! A process that has to end at once takes away what it has begun and not finished ([`abandon`]).
+//!
 //! Files are then written by [`write_atomically`], or by [`append`] where lines come one by one. No
 //! other room opens a file to write, renames or removes (`tests/floors/outputs.rs`).
 
+mod begun;
 mod lock;
 mod place;
 mod whole;
 
+pub use begun::abandon;
 pub use whole::{append, discard, make_folder, remove, write_atomically, write_folder_atomically};
 
 use super::Fault;
 use anyhow::Result;
+use begun::Begun;
 use lock::Lock;
 use place::{identity_at, Identity, Kind, Place};
 use std::ffi::OsStr;
@@ -159,7 +164,8 @@ impl Outputs {
     /// leaves as it was.
     pub fn claim(self) -> Result<Held> {
         self.compare()?;
-        let mut held = Held { locks: Vec::new(), made: Vec::new(), folders: Vec::new() };
+        let (locks, made, folders) = (Vec::new(), Vec::new(), Vec::new());
+        let mut held = Held { locks, made, folders, since: begun::now() };
         for claim in &self.claims {
             self.hold(claim, &mut held)?;
         }
@@ -237,7 +243,7 @@ impl Outputs {
                         Err(e) => return Err(cannot_make(&folder, e)),
                     }
                 };
-                held.made.insert(0, Made(folder.clone()));
+                held.made.insert(0, Made::just_now(folder.clone()));
                 (folder, contents)
             }
         };
@@ -393,6 +399,14 @@ pub struct Held {
     locks: Vec<Lock>,
     made: Vec<Made>,
     folders: Vec<Folder>,
+    /// When the work began that this is the right to.
+    since: u64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        begun::done(self.since);
+    }
 }
 
 #[derive(Debug)]
@@ -402,12 +416,23 @@ struct Folder {
 }
 
 #[derive(Debug)]
-struct Made(PathBuf);
+struct Made {
+    path: PathBuf,
+    #[allow(dead_code, reason = "ends with it")]
+    begun: Begun,
+}
+
+impl Made {
+    fn just_now(path: PathBuf) -> Made {
+        let begun = begun::folder(&path);
+        Made { path, begun }
+    }
+}
 
 impl Drop for Made {
     fn drop(&mut self) {
         // Only an empty folder can be removed so.
-        let _ = fs::remove_dir(&self.0);
+        let _ = fs::remove_dir(&self.path);
     }
 }
 
@@ -433,7 +458,8 @@ impl Held {
     fn make(&mut self, folder: &Path) -> Result<()> {
         let made = whole::make_folder(folder).map_err(|e| cannot_make(folder, e))?;
         // The innermost goes first.
-        self.made.splice(0..0, made.into_iter().rev().map(Made));
+        let made: Vec<Made> = made.into_iter().map(Made::just_now).collect();
+        self.made.splice(0..0, made.into_iter().rev());
         Ok(())
     }
 }

@@ -1,3 +1,4 @@
+use super::begun;
 use super::place::{folder_of, Kind, Place};
 use crate::base::Fault;
 use anyhow::Result;
@@ -30,12 +31,13 @@ pub fn write_atomically(
             Kind::Nothing | Kind::File => {}
         }
         let partial = partial(&place.path, "");
+        let begun = begun::partial(&partial);
         let whole = || -> Result<()> {
             let mut file = BufWriter::new(File::create(&partial)?);
             fill(&mut file)?;
             file.flush()?;
             file.get_ref().sync_all()?;
-            fs::rename(&partial, &place.path)?;
+            begun.publish(&place.path)?;
             Ok(sync_folder(folder_of(&place.path))?)
         };
         // What was written of it helps nobody; that it cannot be removed changes nothing.
@@ -54,6 +56,7 @@ pub fn write_atomically(
 /// temporary one. What stood there before goes.
 pub fn write_folder_atomically(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let partial = partial(path, "");
+    let begun = begun::partial(&partial);
     let write = || -> Result<()> {
         if partial.exists() {
             fs::remove_dir_all(&partial)?;
@@ -62,7 +65,7 @@ pub fn write_folder_atomically(path: &Path, fill: impl FnOnce(&Path) -> Result<(
         fill(&partial)?;
         sync_folder(&partial)?;
         discard(path)?;
-        fs::rename(&partial, path)?;
+        begun.publish(path)?;
         Ok(sync_folder(folder_of(path))?)
     };
     write().inspect_err(|_| drop(fs::remove_dir_all(&partial)))
@@ -78,6 +81,7 @@ pub fn discard(path: &Path) -> io::Result<()> {
     if gone.exists() {
         fs::remove_dir_all(&gone)?;
     }
+    let _begun = begun::partial(&gone);
     fs::rename(path, &gone)?;
     fs::remove_dir_all(&gone)
 }

@@ -1,0 +1,109 @@
+//! What is there only while this process is at work on it, so that it can be taken away by a
+//! process that is told to end.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Something that goes when the process has to; until this is dropped.
+#[derive(Debug)]
+pub struct Begun(u64);
+
+#[derive(Debug)]
+struct Thing {
+    number: u64,
+    path: PathBuf,
+    kind: Kind,
+}
+
+#[derive(Debug, PartialEq)]
+enum Kind {
+    /// A file, or a folder with all that is in it.
+    Partial,
+    /// It has its name, but others that belong to it are still to come.
+    Published,
+    /// A folder, if nothing is in it.
+    Folder,
+}
+
+#[derive(Debug)]
+struct Things {
+    next: u64,
+    /// In the order in which they were begun.
+    all: Vec<Thing>,
+}
+
+fn things() -> MutexGuard<'static, Things> {
+    static THINGS: Mutex<Things> = Mutex::new(Things { next: 0, all: Vec::new() });
+    THINGS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn begin(path: &Path, kind: Kind) -> Begun {
+    let mut things = things();
+    let number = things.next;
+    things.next += 1;
+    things.all.push(Thing { number, path: path.to_owned(), kind });
+    Begun(number)
+}
+
+/// A file or a folder that is nobody's yet is about to be there.
+pub fn partial(path: &Path) -> Begun {
+    begin(path, Kind::Partial)
+}
+
+/// A folder was made for what is to be written.
+pub fn folder(path: &Path) -> Begun {
+    begin(path, Kind::Folder)
+}
+
+impl Begun {
+    /// Gives what was begun its name. Where nothing had that name before, it goes with the rest
+    /// until the work that it is part of is [`done`].
+    pub fn publish(self, to: &Path) -> io::Result<()> {
+        // One moment for whoever takes things away.
+        let mut things = things();
+        let new = fs::symlink_metadata(to).is_err();
+        let own = things.all.iter_mut().find(|thing| thing.number == self.0);
+        let own = own.expect("it is there as long as this is");
+        fs::rename(&own.path, to)?;
+        if new {
+            (own.path, own.kind) = (to.to_owned(), Kind::Published);
+            std::mem::forget(self);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        things().all.retain(|thing| thing.number != self.0);
+    }
+}
+
+/// A mark for [`done`].
+pub fn now() -> u64 {
+    things().next
+}
+
+/// Work that began at this mark is done: what it published stays.
+pub fn done(since: u64) {
+    let stays = |thing: &Thing| thing.number >= since && thing.kind == Kind::Published;
+    things().all.retain(|thing| !stays(thing));
+}
+
+/// Takes away all that this process has begun and not finished, for a process that is about to end
+/// at once: what is written after this never gets a name.
+pub fn abandon() {
+    let mut things = things();
+    // The last first: a folder is empty when what is in it has gone. What cannot be removed is
+    // swept by whoever writes there next.
+    for thing in things.all.drain(..).rev() {
+        let _ = match thing.kind {
+            Kind::Folder => fs::remove_dir(&thing.path),
+            _ if thing.path.is_dir() => fs::remove_dir_all(&thing.path),
+            _ => fs::remove_file(&thing.path),
+        };
+    }
+    std::mem::forget(things);
+}
