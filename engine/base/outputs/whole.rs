@@ -61,7 +61,7 @@ pub fn write_folder_atomically(path: &Path, fill: impl FnOnce(&Path) -> Result<(
         if partial.exists() {
             fs::remove_dir_all(&partial)?;
         }
-        fs::create_dir_all(&partial)?;
+        make_folder(&partial)?;
         fill(&partial)?;
         sync_folder(&partial)?;
         discard(path)?;
@@ -83,6 +83,8 @@ pub fn discard(path: &Path) -> io::Result<()> {
     }
     let _begun = begun::partial(&gone);
     fs::rename(path, &gone)?;
+    // Before the first file of it goes, or a crash could bring the name back without them.
+    sync_folder(folder_of(path))?;
     fs::remove_dir_all(&gone)
 }
 
@@ -95,12 +97,16 @@ pub fn remove(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// A file to be written on behind its first `bytes`, which stay; it is made where there is none. A
-/// FIFO or a device has no length to set and nothing to lose.
+/// A file to be written on behind its first `bytes`, which stay; it is made where there is none.
+/// That is on disk before anything is written: what was cut off does not come back between lines of
+/// now. A FIFO or a device has no length to set and nothing to lose.
 pub fn append(path: &Path, bytes: u64) -> io::Result<File> {
     let file = OpenOptions::new().create(true).append(true).open(path)?;
-    if file.metadata()?.is_file() && Place::of(path)?.kind == Kind::File {
+    let place = Place::of(path)?;
+    if file.metadata()?.is_file() && place.kind == Kind::File {
         file.set_len(bytes)?;
+        file.sync_all()?;
+        sync_folder(folder_of(&place.path))?;
     }
     Ok(file)
 }
