@@ -116,6 +116,7 @@ pub fn run(
         output.write(dataset, &questions, &answers)?;
         watch.answered(questions.len());
     }
+    output.settle()?;
     Ok(refused)
 }
 

@@ -17,6 +17,7 @@ use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// How the name of a side file ends.
 const END: &str = ".settings.json";
@@ -100,10 +101,17 @@ pub fn claim(job: &Job, mut outputs: Outputs, resume: bool) -> Result<Held> {
     outputs.claim()
 }
 
+/// Time after which lines that were written are brought to disk.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+
 /// Answers, one JSON line each, and their trace.
 pub struct Output {
     out: Box<dyn Write>,
     trace: Option<BufWriter<File>>,
+    /// Of both what is a file, the trace in front.
+    files: Vec<(PathBuf, File)>,
+    /// When they were brought to disk.
+    settled: Instant,
 }
 
 impl Output {
@@ -121,8 +129,10 @@ impl Output {
         let mut bytes = [0, 0];
         let trace = job.trace.as_deref();
         if job.out == "-" {
-            let trace = trace.map(|path| continued(path, 0)).transpose()?;
-            return Ok((Output { out: Box::new(std::io::stdout().lock()), trace }, 0));
+            let mut files = Vec::new();
+            let trace = trace.map(|path| continued(path, 0, &mut files)).transpose()?;
+            let (out, settled) = (Box::new(std::io::stdout().lock()), Instant::now());
+            return Ok((Output { out, trace, files, settled }, 0));
         }
         let path = Path::new(&job.out);
         let side = Side::path(path);
@@ -161,8 +171,9 @@ impl Output {
                 bytes[1] += traced.flatten().map_or(0, |(_, length)| length);
             }
         }
-        let out = Box::new(continued(path, bytes[0])?);
-        let trace = trace.map(|path| continued(path, bytes[1])).transpose()?;
+        let mut files = Vec::new();
+        let trace = trace.map(|path| continued(path, bytes[1], &mut files)).transpose()?;
+        let out = Box::new(continued(path, bytes[0], &mut files)?);
         // Before the first answer, so that no answer is ever without them.
         if is_kept(path) {
             write_atomically(&side, |f| {
@@ -170,7 +181,7 @@ impl Output {
                 Ok(writeln!(f)?)
             })?;
         }
-        Ok((Output { out, trace }, done))
+        Ok((Output { out, trace, files, settled: Instant::now() }, done))
     }
 
     /// Writes answers and hands them on line by line. The trace goes first: a run that ends in
@@ -194,6 +205,18 @@ impl Output {
             writeln!(self.out, "{}", visible_json(&line))?;
             self.out.flush()?;
         }
+        match self.settled.elapsed() > SETTLED_AFTER {
+            true => self.settle(),
+            false => Ok(()),
+        }
+    }
+
+    /// Brings what was written to disk: now and then, and at the end.
+    pub fn settle(&mut self) -> Result<()> {
+        for (path, file) in &self.files {
+            named(path, file.sync_data())?;
+        }
+        self.settled = Instant::now();
         Ok(())
     }
 }
@@ -202,9 +225,13 @@ fn named<T>(path: &Path, result: std::io::Result<T>) -> Result<T> {
     result.with_context(|| path.display().to_string())
 }
 
-/// A file of which the first `bytes` stay, to be written on.
-fn continued(path: &Path, bytes: u64) -> Result<BufWriter<File>> {
-    Ok(BufWriter::new(named(path, append(path, bytes))?))
+/// A file of which the first `bytes` stay, to be written on; it joins `files` if it is one.
+fn continued(path: &Path, bytes: u64, files: &mut Vec<(PathBuf, File)>) -> Result<BufWriter<File>> {
+    let file = named(path, append(path, bytes))?;
+    if named(path, file.metadata())?.is_file() {
+        files.push((path.to_owned(), named(path, file.try_clone())?));
+    }
+    Ok(BufWriter::new(file))
 }
 
 /// The id of the next line that ends and is JSON, and the line's length in bytes.
