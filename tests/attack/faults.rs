@@ -83,12 +83,19 @@ fn sentence(ended: &Ended) -> Result<(), String> {
     Ok(())
 }
 
+/// The step of the checkpoint that a name belongs to.
+fn step(name: &str) -> Option<u64> {
+    name.strip_prefix("run/checkpoints/step-")?.split('/').next()?.parse().ok()
+}
+
+/// The step of the newest checkpoint.
+pub fn newest(tree: &Tree) -> Option<u64> {
+    tree.keys().filter_map(|name| step(name)).max()
+}
+
 /// Takes away all checkpoints but the newest, which is the one that is kept.
 pub fn keep_newest(tree: &mut Tree) {
-    let step = |name: &str| -> Option<u64> {
-        name.strip_prefix("run/checkpoints/step-")?.split('/').next()?.parse().ok()
-    };
-    let newest = tree.keys().filter_map(|name| step(name)).max();
+    let newest = newest(tree);
     tree.retain(|name, _| step(name).is_none() || step(name) == newest);
 }
 

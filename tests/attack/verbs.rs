@@ -128,8 +128,8 @@ fn ended(text: &str) -> tree::Tree {
 }
 
 /// `text` over what `before` left.
-fn over(name: &'static str, before: &str, text: &str) -> Verb {
-    Verb { start: ended(before), ..verb(name, &format!("{text} --force"), &[""]) }
+fn over(name: &'static str, before: &str, text: &str, again: &'static [&'static str]) -> Verb {
+    Verb { start: ended(before), ..verb(name, &format!("{text} --force"), again) }
 }
 
 /// Runs to the end and returns what was done to files.
@@ -176,18 +176,19 @@ pub fn all() -> Vec<Verb> {
     let init = "init --model ../base/config.json --tokenizer ../base/tokenizer.json --out w";
     vec![
         verb("prepare", prepare, BEGUN),
-        over("prepare over another", prepare, &format!("{prepare} --seed 1")),
+        over("prepare over another", prepare, &format!("{prepare} --seed 1"), &[""]),
         verb("init", init, BEGUN),
-        over("init over another", init, &format!("{init} --seed 1")),
+        over("init over another", init, &format!("{init} --seed 1"), &[""]),
         verb("train", &train, RESUMED),
         verb("train all weights", &format!("{train} --tune full"), RESUMED),
-        over("train over another", &format!("{train} --tune full"), &train),
+        verb("train without checkpoints", &train.replace("every 2", "every 0"), BEGUN),
+        over("train over another", &format!("{train} --tune full"), &train, RESUMED),
         Verb {
             start: killed(&words(&train), 0.7),
             ..verb("resume of train", &format!("{train} --resume"), &[""])
         },
         verb("decode", DECODE, RESUMED),
-        over("decode over another", DECODE, &DECODE.replace("--top 2", "--top 1")),
+        over("decode over another", DECODE, &DECODE.replace("--top 2", "--top 1"), RESUMED),
         Verb {
             start: killed(&words(DECODE), 0.6),
             ..verb("resume of decode", &format!("{DECODE} --resume"), &[""])
