@@ -62,7 +62,7 @@ impl Lock {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
                     let holder = match holder(&mut file) {
-                        Some(Some(number)) => format!("process {number}"),
+                        Ok(Holder::Process(number)) => format!("process {number}"),
                         _ => "another process".to_owned(),
                     };
                     return Err(Fault::Usage.error(format!(
@@ -79,7 +79,9 @@ impl Lock {
             if identity_at(&path) != Some(Identity::There(held.dev(), held.ino())) {
                 continue;
             }
-            if holder(&mut file).is_none() {
+            // One that was made just now is empty.
+            let stranger = held.len() > 0 && holder(&mut file).map_err(refuse)? == Holder::Nobody;
+            if stranger {
                 return Err(Fault::Usage.error(format!(
                     "{what}: {}: expected a lock of ours or nothing, got another file; its name is \
                     kept for locks: rename it",
@@ -116,15 +118,26 @@ fn cannot(e: &io::Error) -> bool {
     e.kind() == ErrorKind::Unsupported || e.raw_os_error() == Some(libc::ENOLCK)
 }
 
-/// The number in a lock, where there is one already; `None` for a file that is no lock.
-fn holder(file: &mut File) -> Option<Option<u32>> {
-    let mut text = String::new();
-    file.rewind().ok()?;
-    file.take(32).read_to_string(&mut text).ok()?;
-    match text.trim_end_matches('\n') {
-        "" => Some(None),
-        number => number.parse().ok().map(Some),
-    }
+/// Who is written in a lock.
+#[derive(Debug, PartialEq)]
+enum Holder {
+    /// This process.
+    Process(u32),
+    /// Whoever has it is just about to say so.
+    Unsaid,
+    /// Nobody: it is no lock.
+    Nobody,
+}
+
+fn holder(file: &mut File) -> io::Result<Holder> {
+    let mut text = Vec::new();
+    file.rewind()?;
+    file.take(32).read_to_end(&mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    Ok(match text.trim_end_matches('\n') {
+        "" => Holder::Unsaid,
+        number => number.parse().map_or(Holder::Nobody, Holder::Process),
+    })
 }
 
 #[cfg(test)]

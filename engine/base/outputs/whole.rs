@@ -85,7 +85,9 @@ pub fn discard(path: &Path) -> io::Result<()> {
     fs::rename(path, &gone)?;
     // Before the first file of it goes, or a crash could bring the name back without them.
     sync_folder(folder_of(path))?;
-    fs::remove_dir_all(&gone)
+    // A disk that fails once has a second chance; what then stays is swept by the next who holds
+    // the lock.
+    fs::remove_dir_all(&gone).or_else(|_| fs::remove_dir_all(&gone))
 }
 
 /// Removes a file, for good; whether there was one.
