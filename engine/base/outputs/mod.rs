@@ -466,11 +466,12 @@ impl Held {
 
 impl Folder {
     fn clear(&self) -> io::Result<()> {
-        for name in self.contents.files.iter().rev() {
-            remove(&self.path.join(name))?;
-        }
+        // What could be gone on with goes before what says as what.
         for name in self.contents.folders {
             discard(&self.path.join(name))?;
+        }
+        for name in self.contents.files.iter().rev() {
+            remove(&self.path.join(name))?;
         }
         Ok(())
     }
