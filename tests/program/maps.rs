@@ -163,7 +163,7 @@ fn a_training_whose_weights_change_keeps_its_steps() {
         engine(
             &shop,
             &format!(
-                "train --weights w --data shop.bin --rank 2 --batch 4 --epochs 2400 \
+                "train --weights w --data shop.bin --rank 2 --batch 4 --epochs 1000 \
                  --validate-every 7 --validate-users 2 --checkpoint-every 100000 --out {out} {more}"
             ),
         )
