@@ -147,7 +147,7 @@ impl fmt::Display for OtherBase {
         let OtherBase { adapter, trained_on, found } = self;
         write!(
             f,
-            "adapter: {}: expected the weights it was trained on ({trained_on}), got others \
+            "adapter: {}: expected the base it was trained on ({trained_on}), got another \
              ({found}); its answers are not those that it learnt",
             adapter.display()
         )

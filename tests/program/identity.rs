@@ -222,7 +222,7 @@ fn an_adapter_says_that_other_weights_are_under_it() {
     ] {
         let (code, words) = run(folder, &text);
         assert_eq!(code, 0, "{text}: {words}");
-        let starts = "warning: adapter: alone: expected the weights it was trained on (";
+        let starts = "warning: adapter: alone: expected the base it was trained on (";
         assert!(words.starts_with(starts) && words.lines().count() == 1, "{text}: {words}");
     }
     fs::rename(folder.join("v/model.safetensors"), folder.join("w/model.safetensors")).unwrap();
