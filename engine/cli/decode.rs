@@ -1,5 +1,6 @@
 //! `engine decode`: flags become a job, its progress becomes lines.
 
+use super::exit;
 use super::interrupt;
 use super::progress::Progress;
 use super::say;
@@ -31,6 +32,14 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
     if let Some(adapter) = &args.adapter {
         let linears = recommender.adapted();
         global.note(&format!("adapter: {}: {linears} linears adapted", adapter.display()));
+    }
+    let rules = recommender.rules();
+    match &rules.learnt {
+        Some((run, _)) => global.note(&format!("rules of {}: {}", run.display(), rules.asked)),
+        None => global.note(&format!("rules, as no run tells others: {}", rules.asked)),
+    }
+    for difference in &rules.differences {
+        global.note(&exit::flags(&format!("rules: {difference}, as asked")));
     }
     recommender.origin().other_base.iter().for_each(say::warning);
     interrupt::asks();

@@ -20,36 +20,43 @@ pub struct Overwriting {
 }
 
 /// How rows are made; the same for training and decoding, so that what was learnt is what is asked.
+/// Decoding takes from the run what is not typed.
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RowFlags {
     /// Ids of the prompt templates; training draws among them, decoding asks with the first
-    #[arg(long, value_delimiter = ',', default_value = "2-3", value_name = "ID")]
-    pub template: Vec<String>,
-    /// Templates of your own beside the built-in ones
+    /// [default: the run's, otherwise 2-3]
+    #[arg(long, value_delimiter = ',', value_name = "ID")]
+    pub template: Option<Vec<String>>,
+    /// Templates of your own beside the built-in ones [default: the run's]
     #[arg(long, value_name = "FILE.toml")]
     pub templates: Option<PathBuf>,
     /// Behaviours shown at most, drawn over the age windows of 10/30/60 %; 0 = all that fit
-    #[arg(long, default_value_t = 0, value_name = "K")]
-    pub behaviours: usize,
-    /// Rows of a sample at most; the oldest history goes first
-    #[arg(long, default_value_t = 1024, value_name = "N")]
-    pub max_row: usize,
-    /// Part B's intra ids: by the entity automaton, or 1, 2, 3 … as GLM
-    #[arg(long, default_value = "entity", value_parser = word::<PartB>())]
-    pub intra: PartB,
-    /// Entity tokens of part A: numbered from one, from zero, or all 0
-    #[arg(long, default_value = "one", value_parser = word::<PartA>())]
-    pub enc_intra: PartA,
-    /// Look for an entity inside a failed match, or begin anew behind it
-    #[arg(long, default_value = "rescan", value_parser = word::<Match>())]
-    pub trie_match: Match,
-    /// Id with which later units of a span begin
-    #[arg(long, default_value_t = 1)]
-    pub restart: u32,
-    /// Separate tokens in part B: each 1, or a run counted as one unit
-    #[arg(long, default_value = "restart", value_parser = word::<PlainRun>())]
-    pub plain_run: PlainRun,
+    /// [default: the run's, otherwise 0]
+    #[arg(long, value_name = "K")]
+    pub behaviours: Option<usize>,
+    /// Rows of a sample at most; the oldest history goes first [default: the run's, otherwise 1024]
+    #[arg(long, value_name = "N")]
+    pub max_row: Option<usize>,
+    /// Part B's intra ids: by the entity automaton, or 1, 2, 3 … as GLM [default: the run's,
+    /// otherwise entity]
+    #[arg(long, value_parser = word::<PartB>())]
+    pub intra: Option<PartB>,
+    /// Entity tokens of part A: numbered from one, from zero, or all 0 [default: the run's,
+    /// otherwise one, and off with --intra glm]
+    #[arg(long, value_parser = word::<PartA>())]
+    pub enc_intra: Option<PartA>,
+    /// Look for an entity inside a failed match, or begin anew behind it [default: the run's,
+    /// otherwise rescan]
+    #[arg(long, value_parser = word::<Match>())]
+    pub trie_match: Option<Match>,
+    /// Id with which later units of a span begin [default: the run's, otherwise 1]
+    #[arg(long)]
+    pub restart: Option<u32>,
+    /// Separate tokens in part B: each 1, or a run counted as one unit [default: the run's,
+    /// otherwise restart]
+    #[arg(long, value_parser = word::<PlainRun>())]
+    pub plain_run: Option<PlainRun>,
 }
 
 /// Trains an adapter, or all weights, to name the next item and to fill blanks in histories.
@@ -226,9 +233,10 @@ pub struct Decode {
     /// Items written a user
     #[arg(long, default_value_t = 10)]
     pub top: usize,
-    /// alpha of sum of log-probabilities / length^alpha
-    #[arg(long, default_value_t = 1.0)]
-    pub length_penalty: f64,
+    /// alpha of sum of log-probabilities / length^alpha [default: that of the run's validations,
+    /// otherwise 1]
+    #[arg(long)]
+    pub length_penalty: Option<f64>,
     /// Leave the history's items out of the lists, but for the target; the beam is wider by as many
     #[arg(long)]
     #[serde(default)]
@@ -292,8 +300,9 @@ mod tests {
     use crate::recommender::create::Creation;
     use crate::recommender::identity::{BY_CONTENTS, NOTHING_TO_ANSWERS, NOTHING_TO_TRAINING};
     use crate::recommender::job::Job;
+    use crate::recommender::learnt::Learnt;
     use crate::recommender::report::Judging;
-    use crate::recommender::{Learning, Settings};
+    use crate::recommender::{Learning, Rules, Settings};
     use clap::Args;
 
     /// The settings of a verb with these flags alone.
@@ -347,6 +356,48 @@ mod tests {
         }
     }
 
+    /// Every flag of the two verbs is a rule that a run hands on to whoever asks it, or stands in a
+    /// list of those that are none.
+    #[test]
+    fn whether_a_flag_is_a_rule_is_known() {
+        /// What a training is told of the way, not of the goal: its numbers hold what came of it.
+        const TRAINS: &str = "out tune rank alpha lora-dropout targets train-positions epochs \
+            batch batch-rows learning-rate warmup beta1 beta2 weight-decay clip dropout \
+            attention-dropout keep mix windows levels document-min document-suffix mask-ratio \
+            span-order validate-every validate-users validate-beams patience checkpoint-every \
+            keep-checkpoints max-minutes";
+        /// What is asked, and how much of the answer is wanted.
+        const ASKS: &str = "adapter prompts task split mode beams top filter-history constrain \
+            segment-free-text max-new-tokens users batch max-wait max-line max-memory out trace";
+        /// What both are told anew each time: which files, on what, from which seed.
+        const BOTH: &str = "weights data seed dtype device threads resume force config quiet \
+            verbose help";
+        let learnt = serde_json::json!(Learnt::of(
+            &Learning::default(),
+            Rules::default(),
+            crate::recommender::source::Curve::Tanh
+        ));
+        let rules: Vec<&str> = learnt.as_object().unwrap().keys().map(|name| &**name).collect();
+        let command = crate::cli::command();
+        for (verb, listed) in [("train", TRAINS), ("decode", ASKS)] {
+            let verb = command.find_subcommand(verb).unwrap();
+            let all = verb.get_arguments().chain(command.get_arguments());
+            let flags: Vec<&str> = all.filter_map(|flag| flag.get_long()).collect();
+            let known: Vec<&str> = listed.split(' ').chain(BOTH.split(' ')).collect();
+            // A training has the rule of its validations.
+            let rule = |flag: &str| flag.strip_prefix("validate-").unwrap_or(flag).to_owned();
+            for flag in &flags {
+                let is_rule = rules.contains(&&*rule(flag));
+                let words = "is it a rule that a run hands on? say so in learnt.rs, or here";
+                assert!(is_rule != known.contains(flag), "{}: --{flag}: {words}", verb.get_name());
+            }
+            for name in rules.iter().chain(&known) {
+                let there = flags.iter().any(|flag| flag == name || rule(flag) == *name);
+                assert!(there, "{}: {name} is listed, but no flag", verb.get_name());
+            }
+        }
+    }
+
     #[test]
     fn what_is_said_arrives() {
         let words = "--weights w --data d --tune full --keep no-qkv --levels 1,2,3 --intra glm \
@@ -354,7 +405,8 @@ mod tests {
         let learning: Learning = settings::<super::Train, _>(words);
         assert_eq!((learning.tune.name(), learning.keep.name()), ("full", "no-qkv"));
         assert_eq!((learning.levels, learning.beta2), (vec![1.0, 2.0, 3.0], 0.7));
-        assert_eq!((learning.rules.intra.name(), learning.seed), ("glm", i64::MAX as u64));
-        assert_eq!(learning.rules.template, ["a", "b"]);
+        let intra = learning.rules.intra.unwrap().name();
+        assert_eq!((intra, learning.seed), ("glm", i64::MAX as u64));
+        assert_eq!(learning.rules.template.unwrap(), ["a", "b"]);
     }
 }

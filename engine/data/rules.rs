@@ -69,7 +69,7 @@ pub struct Rules {
     pub max_row: usize,
     /// Ids of part B.
     pub intra: PartB,
-    /// Ids of part A; with [`PartB::Glm`] they are all 0.
+    /// Ids of part A.
     pub enc_intra: PartA,
     /// What follows a failed match.
     pub trie_match: Match,
@@ -95,6 +95,79 @@ impl Default for Rules {
     }
 }
 
+/// Rules as somebody asks for them: what is `None` is as the model learnt it, or as usual.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Wanted {
+    /// Ids of the prompt templates; training draws among them, asking takes the first.
+    pub template: Option<Vec<String>>,
+    /// A file of templates beside the built-in ones.
+    pub templates: Option<PathBuf>,
+    /// Behaviours shown at most; 0 = all that fit.
+    pub behaviours: Option<usize>,
+    /// Rows of a sample at most.
+    pub max_row: Option<usize>,
+    /// Ids of part B.
+    pub intra: Option<PartB>,
+    /// Ids of part A; where nothing was learnt, those that go with `intra`.
+    pub enc_intra: Option<PartA>,
+    /// What follows a failed match.
+    pub trie_match: Option<Match>,
+    /// Id with which later units of a span begin.
+    pub restart: Option<u32>,
+    /// How separate tokens are numbered.
+    pub plain_run: Option<PlainRun>,
+}
+
+impl From<Rules> for Wanted {
+    fn from(rules: Rules) -> Wanted {
+        Wanted {
+            template: Some(rules.template),
+            templates: rules.templates,
+            behaviours: Some(rules.behaviours),
+            max_row: Some(rules.max_row),
+            intra: Some(rules.intra),
+            enc_intra: Some(rules.enc_intra),
+            trie_match: Some(rules.trie_match),
+            restart: Some(rules.restart),
+            plain_run: Some(rules.plain_run),
+        }
+    }
+}
+
+impl Wanted {
+    /// Every rule: as it is asked for, otherwise as it was learnt, otherwise as usual. Where nothing
+    /// was learnt, part A goes with part B: GLM numbers none of it (R26).
+    pub fn over(&self, learnt: Option<&Rules>) -> Rules {
+        let alone = Rules {
+            enc_intra: match self.intra {
+                Some(PartB::Glm) => PartA::Off,
+                _ => PartA::One,
+            },
+            ..Rules::default()
+        };
+        let base = learnt.unwrap_or(&alone);
+        Rules {
+            template: self.template.as_ref().unwrap_or(&base.template).clone(),
+            templates: self.templates.as_ref().or(base.templates.as_ref()).cloned(),
+            behaviours: self.behaviours.unwrap_or(base.behaviours),
+            max_row: self.max_row.unwrap_or(base.max_row),
+            intra: self.intra.unwrap_or(base.intra),
+            enc_intra: self.enc_intra.unwrap_or(base.enc_intra),
+            trie_match: self.trie_match.unwrap_or(base.trie_match),
+            restart: self.restart.unwrap_or(base.restart),
+            plain_run: self.plain_run.unwrap_or(base.plain_run),
+        }
+    }
+
+    /// Tells of the files that are read.
+    pub fn tell(&self, outputs: &mut Outputs) {
+        if let Some(templates) = &self.templates {
+            outputs.reads("setting `templates`", templates);
+        }
+    }
+}
+
 /// What rows are for: held-out templates are never trained on (R39).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -105,13 +178,6 @@ pub enum Purpose {
 }
 
 impl Rules {
-    /// Tells of the files that are read.
-    pub fn tell(&self, outputs: &mut Outputs) {
-        if let Some(templates) = &self.templates {
-            outputs.reads("setting `templates`", templates);
-        }
-    }
-
     /// Rows and prompts of `dataset` for a model with position tables of `max_positions` + 1 rows.
     /// Refuses a template that is not there or, for training, held out.
     pub fn tasks<'a>(
@@ -129,7 +195,6 @@ impl Rules {
             plain_grow: self.plain_run == PlainRun::Grow,
         };
         let enc_intra = match self.enc_intra {
-            _ if glm => EncIntra::Off,
             PartA::Off => EncIntra::Off,
             PartA::Zero => EncIntra::Zero,
             PartA::One => EncIntra::One,

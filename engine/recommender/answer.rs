@@ -112,7 +112,7 @@ impl Recommender {
             intra: tasks.builder().intra(),
             end: tasks.builder().special().end,
             width,
-            length_penalty: answers.length_penalty,
+            length_penalty: self.decided.asked.length_penalty,
             look_ahead: true,
         };
         let (mut searched, mut scored, mut written) = (Vec::new(), Vec::new(), Vec::new());

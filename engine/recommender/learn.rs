@@ -3,8 +3,9 @@
 use super::budget::{training, Beams, Budget, VALIDATION_GROUP};
 use super::identity::Identity;
 use super::learning::Learning;
+use super::learnt::Learnt;
 use super::run::{Run, WRITTEN};
-use super::source::Loaded;
+use super::source::{Curve, Loaded};
 use crate::base::map::settled;
 use crate::base::{Fault, Held, Outputs, Standing};
 use crate::data::rules::Purpose;
@@ -85,7 +86,9 @@ pub fn learn(
     // The device decides the default, and the default decides the numbers: a resume must ask for
     // the same.
     let storage = settings.source().storage(&tune);
-    let settings = &Learning { dtype: Some(storage), ..settings.clone() };
+    let rules = settings.rules.over(None);
+    let settings =
+        &Learning { dtype: Some(storage), rules: rules.clone().into(), ..settings.clone() };
     let source = settings.source();
     let held = claim(settings, outputs, resume)?;
     let run = Run::at(held.folder());
@@ -95,7 +98,7 @@ pub fn learn(
     let dataset = Dataset::open(&settings.data)?;
     source.check(&model, &dataset)?;
     let (positions, seed) = (model.config.max_positions, settings.seed);
-    let tasks = settings.rules.tasks(&dataset, positions, Purpose::Training, seed)?;
+    let tasks = rules.tasks(&dataset, positions, Purpose::Training, seed)?;
     let mix = settings.mix()?;
     let learners = tasks.learners();
     if learners.is_empty() {
@@ -115,7 +118,8 @@ pub fn learn(
     }
     if !resume {
         held.clear()?;
-        run.begin(&identity)?;
+        let curve = Curve::of(model.config.gelu);
+        run.begin(&identity, &Learnt::of(settings, rules, curve))?;
     }
     let loop_settings = train::Settings {
         run: run.folder().to_owned(),

@@ -5,7 +5,7 @@ use super::ranges::within_ranges;
 use super::source::{Curve, Source, Storage};
 use crate::base::named::named;
 use crate::base::Fault;
-use crate::data::rules::Rules;
+use crate::data::rules::Wanted;
 use crate::data::span::{Masking, SpanOrder};
 use crate::data::task::Mix;
 use crate::device::Place;
@@ -98,7 +98,7 @@ pub struct Learning {
     pub span_order: Order,
     /// How rows are made.
     #[serde(flatten)]
-    pub rules: Rules,
+    pub rules: Wanted,
     /// Steps between validations; 0 = none.
     pub validate_every: u64,
     /// Users of a validation; 0 = all.
@@ -167,7 +167,7 @@ impl Default for Learning {
             document_suffix: 0.5,
             mask_ratio: 0.15,
             span_order: Order::Chrono,
-            rules: Rules::default(),
+            rules: Wanted::default(),
             validate_every: 200,
             validate_users: 500,
             validate_beams: 10,

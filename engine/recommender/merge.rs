@@ -21,8 +21,8 @@ pub struct Merged {
     pub parameters: usize,
 }
 
-/// Makes the checkpoint folder `out`: writes config.json and tokenizer.json of the base, then the
-/// weights.
+/// Makes the checkpoint folder `out`: writes config.json and tokenizer.json of the base, the
+/// rules that the adapter learnt by, then the weights.
 pub fn merge(source: &Source, out: &Path, dtype: Storage, mut outputs: Outputs) -> Result<Merged> {
     let base = find_weights(&source.weights)?;
     let source = Source { weights: base.clone(), ..source.clone() };
@@ -40,6 +40,10 @@ pub fn merge(source: &Source, out: &Path, dtype: Storage, mut outputs: Outputs) 
     if tokenizer.is_file() {
         let bytes = std::fs::read(&tokenizer)?;
         write_atomically(&out.join("tokenizer.json"), |file| Ok(file.write_all(&bytes)?))?;
+    }
+    // What was learnt is asked of the whole as of its parts.
+    if let Some((_, learnt)) = source.learnt()? {
+        learnt.write(out)?;
     }
     model.save_weights(&out.join("model.safetensors"), dtype.dtype()).inspect_err(|_| {
         // A folder without weights is nothing; that it cannot be removed is not what went wrong.

@@ -11,6 +11,7 @@ pub mod identity;
 pub mod job;
 pub mod learn;
 pub mod learning;
+pub mod learnt;
 pub mod line;
 pub mod merge;
 pub mod open;
@@ -37,7 +38,7 @@ pub use source::{Source, Storage};
 
 pub use crate::base::Outputs;
 pub use crate::data::names::Name;
-pub use crate::data::rules::{self, Rules};
+pub use crate::data::rules::{self, Rules, Wanted};
 pub use crate::data::task::Split;
 pub use crate::data::Family;
 pub use crate::device::Place;

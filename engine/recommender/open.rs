@@ -1,6 +1,7 @@
 //! A model, a data set and the rules between them, opened.
 
 use super::budget::Budget;
+use super::learnt::Decided;
 use super::settings::Settings;
 use super::source::{Loaded, Origin};
 use crate::data::rules::Purpose;
@@ -46,6 +47,7 @@ self_cell!(
 /// the device's own threads.
 pub struct Recommender {
     pub(super) settings: Settings,
+    pub(super) decided: Decided,
     pub(super) model: Model,
     adapted: usize,
     origin: Origin,
@@ -61,22 +63,30 @@ impl Recommender {
         let mut settings = settings.clone();
         settings.source.dtype = Some(settings.source.storage(&Tune::Nothing));
         let Loaded { model, adapted, origin } = settings.source.load(&Tune::Nothing)?;
+        let decided = Decided::of(&settings)?;
+        let settings = decided.within(&settings);
         let dataset = Dataset::open(&settings.data)?;
         settings.source.check(&model, &dataset)?;
         let (positions, seed) = (model.config.max_positions, settings.source.seed);
-        let rules = &settings.rules;
+        let rules = &decided.asked.rules;
         let shop = Shop::try_new(dataset, |dataset| -> Result<Parts> {
             let tasks = rules.tasks(dataset, positions, Purpose::Decoding, seed)?;
             Ok(Parts { tasks, catalogue: dataset.catalogue(), names: Names::new(dataset) })
         })?;
         let adapter = |lora: &LoraConfig| Tune::Lora { config: lora.clone(), positions: false };
         let budget = Budget::of(&model, &model.lora().map_or(Tune::Nothing, adapter))?;
-        Ok(Recommender { settings, model, adapted, origin, budget, shop })
+        Ok(Recommender { settings, decided, model, adapted, origin, budget, shop })
     }
 
-    /// What it was opened with; the storage of weights and activations is decided there.
+    /// What it was opened with; what was left open there is decided here: the storage of weights
+    /// and activations, and every rule.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// The rules by which it asks, and where they come from.
+    pub fn rules(&self) -> &Decided {
+        &self.decided
     }
 
     /// Items, users and tokenizer.

@@ -123,7 +123,7 @@ impl Recommender {
         let sample = self.tasks(|tasks| tasks.prompt(user, shown))?;
         let mut left_out = self.left_out(&record.items[..shown]);
         left_out.retain(|&item| item != target);
-        let template = Some(self.settings.rules.template[0].clone());
+        let template = Some(self.template().clone());
         Ok(Asked { template, target: Some(target), rows: items(sample, None, left_out) })
     }
 
@@ -140,7 +140,7 @@ impl Recommender {
             profile.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         let shopper = Shopper { history: &history, attributes: &known, candidates: &candidates };
         let sample = self.tasks(|tasks| tasks.ask(shopper))?;
-        let template = Some(self.settings.rules.template[0].clone());
+        let template = Some(self.template().clone());
         Ok(Asked { template, target: None, rows: items(sample, within, self.left_out(&history)) })
     }
 
@@ -182,6 +182,11 @@ impl Recommender {
     fn find(&self, what: &str, names: &[Name]) -> Result<Vec<u32>> {
         self.names(|known| names.iter().map(|name| known.find(name)).collect::<Result<_>>())
             .with_context(|| what.to_owned())
+    }
+
+    /// The template by which histories are asked about.
+    fn template(&self) -> &String {
+        &self.decided.asked.rules.template[0]
     }
 
     fn left_out(&self, history: &[u32]) -> Vec<u32> {

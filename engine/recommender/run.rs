@@ -2,6 +2,7 @@
 //! here alone.
 //!
 //! ```text
+//! rules.json          the rules that it teaches by, for whoever asks it; templates.toml: see `learnt`
 //! identity.json       what it is: everything that decides its numbers, as it began
 //! config.toml         the settings, as they were resolved
 //! published.json      which step the model files are of, and why that one
@@ -12,6 +13,7 @@
 
 use super::identity::Identity;
 use super::learning::Learning;
+use super::learnt::{Learnt, RULES, TEMPLATES};
 use super::weights::find_weights;
 use crate::base::outputs::remove;
 use crate::base::{write_atomically, Dtype, Fault, Written};
@@ -33,6 +35,8 @@ const WEIGHTS: &str = "model.safetensors";
 /// What is written in a run folder.
 pub const WRITTEN: Written = Written {
     files: &[
+        TEMPLATES,
+        RULES,
         IDENTITY,
         "metrics.jsonl",
         ADAPTER,
@@ -138,8 +142,9 @@ impl Run {
         })
     }
 
-    /// Writes down what the run is, before it has anything to go on from.
-    pub fn begin(&self, identity: &Identity) -> Result<()> {
+    /// Writes down what the run is and what it teaches by, before it has anything to go on from.
+    pub fn begin(&self, identity: &Identity, learnt: &Learnt) -> Result<()> {
+        learnt.write(&self.0)?;
         write_atomically(&self.0.join(IDENTITY), |file| {
             serde_json::to_writer_pretty(&mut *file, identity)?;
             Ok(writeln!(file)?)

@@ -4,7 +4,7 @@ use super::ranges::within_ranges;
 use super::source::Source;
 use crate::base::named::named;
 use crate::base::Outputs;
-use crate::data::rules::Rules;
+use crate::data::rules::Wanted;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -49,8 +49,8 @@ pub struct Answers {
     pub beams: usize,
     /// Items of an answer.
     pub top: usize,
-    /// alpha of sum of log-probabilities / length^alpha.
-    pub length_penalty: f64,
+    /// alpha of sum of log-probabilities / length^alpha; `None` = the run's, otherwise 1.
+    pub length_penalty: Option<f64>,
     /// Leave the history's items out of the lists, but for the target.
     pub filter_history: bool,
     /// What may fill a free text of one mask.
@@ -67,7 +67,7 @@ impl Default for Answers {
             mode: Mode::Trie,
             beams: 20,
             top: 10,
-            length_penalty: 1.0,
+            length_penalty: None,
             filter_history: false,
             constrain: Constrain::None,
             segment_free_text: Segment::Trie,
@@ -85,9 +85,9 @@ pub struct Settings {
     pub source: Source,
     /// The prepared `.bin`: catalogue, tokenizer and tries.
     pub data: PathBuf,
-    /// How rows are made.
+    /// How rows are made, where it is not to be as the model learnt it.
     #[serde(flatten)]
-    pub rules: Rules,
+    pub rules: Wanted,
     /// How questions are answered.
     #[serde(flatten)]
     pub answers: Answers,

@@ -1,6 +1,7 @@
 //! From folders and files to a model that is ready: device, weights, adapter, and the data set
 //! that must fit them.
 
+use super::learnt::Learnt;
 use super::weights::{find_weights, is_read};
 use crate::base::named::named;
 use crate::base::{read_file, Dtype, Fault, Outputs};
@@ -64,6 +65,16 @@ named! {
     }
 }
 
+impl Curve {
+    /// The word for a form of GELU.
+    pub fn of(gelu: Gelu) -> Curve {
+        match gelu {
+            Gelu::Erf => Curve::Erf,
+            Gelu::Tanh => Curve::Tanh,
+        }
+    }
+}
+
 /// Which model, on what.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
@@ -72,7 +83,7 @@ pub struct Source {
     pub weights: PathBuf,
     /// A PEFT folder or a run folder.
     pub adapter: Option<PathBuf>,
-    /// The form of GELU; `None` = the config's.
+    /// The form of GELU; `None` = that of the run that trained it, otherwise the config's.
     pub gelu: Option<Curve>,
     /// Storage of weights and activations; `None` = [`Storage::of`] the device.
     pub dtype: Option<Storage>,
@@ -174,12 +185,23 @@ impl Source {
         }
     }
 
+    /// What the adapter learnt by, or else the weights, and the folder that says so.
+    pub fn learnt(&self) -> Result<Option<(PathBuf, Learnt)>> {
+        for folder in self.adapter.iter().chain([&find_weights(&self.weights)?]) {
+            if let Some(learnt) = Learnt::beside(folder)? {
+                return Ok(Some((folder.clone(), learnt)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Opens the device, then loads the model and its adapter. Refuses what does not fit together.
     pub fn load(&self, tune: &Tune) -> Result<Loaded> {
         let device = Device::at(self.place(), self.threads)?;
         let folder = find_weights(&self.weights)?;
         let mut config = Config::read(&folder.join("config.json"))?;
-        if let Some(curve) = self.gelu {
+        let learnt = self.learnt()?.and_then(|(_, learnt)| learnt.gelu);
+        if let Some(curve) = self.gelu.or(learnt) {
             config.gelu = if curve == Curve::Erf { Gelu::Erf } else { Gelu::Tanh };
         }
         let (checkpoint, dtype) = (Checkpoint::open(&folder)?, self.storage(tune).dtype());

@@ -1,5 +1,6 @@
 //! Where weights lie: a path, or a name in one of the folders that hold them.
 
+use super::learnt::{RULES, TEMPLATES};
 use crate::base::{Fault, Written};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ pub const WRITTEN: Written = Written {
         "config.json",
         "init.toml",
         "tokenizer.json",
+        TEMPLATES,
+        RULES,
         "model.safetensors",
         "model.safetensors.index.json",
     ],
@@ -26,8 +29,8 @@ pub const WRITTEN: Written = Written {
 
 /// Whether a file of this name in a checkpoint or adapter folder is read.
 pub fn is_read(name: &str) -> bool {
-    let named = ["config.json", "tokenizer.json", "adapter_config.json"].contains(&name);
-    named || name.ends_with(".safetensors") || name.ends_with(".index.json")
+    let named = ["config.json", "tokenizer.json", "adapter_config.json", RULES, TEMPLATES];
+    named.contains(&name) || name.ends_with(".safetensors") || name.ends_with(".index.json")
 }
 
 /// The checkpoint folder that a setting names: a path, or a name in one of [`weights_folders`].

@@ -11,6 +11,7 @@ mod numbers;
 mod outputs;
 mod prompts;
 mod resume;
+mod rules;
 #[path = "../support/shop.rs"]
 mod shop;
 mod streams;

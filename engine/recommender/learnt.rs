@@ -1,0 +1,171 @@
+//! The rules that a model learnt by, carried beside its numbers: whoever asks it asks as it was
+//! taught, unless something else is wanted. Written and read here alone.
+//!
+//! ```text
+//! rules.json       every rule
+//! templates.toml   the file of templates, as it was, where one was used
+//! ```
+
+use super::learning::Learning;
+use super::settings::Settings;
+use super::source::Curve;
+use crate::base::text::shortened;
+use crate::base::{write_atomically, Fault};
+use crate::data::rules::Rules;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{json, Value};
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The file of the rules.
+pub const RULES: &str = "rules.json";
+
+/// The copy of the file of templates.
+pub const TEMPLATES: &str = "templates.toml";
+
+/// alpha of sum of log-probabilities / length^alpha where nobody says.
+pub const LENGTH_PENALTY: f64 = 1.0;
+
+/// Bytes of a value in a message.
+const LONGEST: usize = 300;
+
+/// What a model learnt by. Keys of the serde form are the settings' names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Learnt {
+    /// How its rows were made.
+    #[serde(flatten)]
+    pub rules: Rules,
+    /// alpha with which its validations chose among its states.
+    pub length_penalty: f64,
+    /// Its form of GELU.
+    pub gelu: Option<Curve>,
+}
+
+impl Learnt {
+    /// What a training with these settings, rules and this form of GELU teaches.
+    pub fn of(settings: &Learning, rules: Rules, gelu: Curve) -> Learnt {
+        Learnt { rules, length_penalty: settings.validate_length_penalty, gelu: Some(gelu) }
+    }
+
+    /// What the model or adapter in a folder learnt by, where the folder says. Refuses rules that
+    /// this engine does not know, and rules that lack one that it does.
+    pub fn beside(folder: &Path) -> Result<Option<Learnt>> {
+        let path = folder.join(RULES);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e).with_context(|| path.display().to_string()),
+        };
+        let refuse = |got: String| {
+            Fault::Model.error(format!(
+                "rules: {}: expected the rules of this engine's trainings, got {got}; use the \
+                engine that trained it, or take the file away and name every rule",
+                path.display()
+            ))
+        };
+        let said: Value = serde_json::from_str(&text).map_err(|e| refuse(e.to_string()))?;
+        let learnt: Learnt =
+            serde_json::from_value(said.clone()).map_err(|e| refuse(e.to_string()))?;
+        if let Some(name) = differing(&said, &json!(learnt)).first() {
+            return Err(refuse(format!("others: {name}")));
+        }
+        let templates = learnt.rules.templates.is_some().then(|| folder.join(TEMPLATES));
+        Ok(Some(Learnt { rules: Rules { templates, ..learnt.rules }, ..learnt }))
+    }
+
+    /// Writes itself into a folder, the file of templates first.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        let write = |name: &str, bytes: &[u8]| {
+            write_atomically(&folder.join(name), |file| Ok(file.write_all(bytes)?))
+        };
+        if let Some(path) = &self.rules.templates {
+            write(TEMPLATES, &std::fs::read(path).with_context(|| path.display().to_string())?)?;
+        }
+        let templates = self.rules.templates.as_ref().map(|_| PathBuf::from(TEMPLATES));
+        let carried = Learnt { rules: Rules { templates, ..self.rules.clone() }, ..self.clone() };
+        write(RULES, (serde_json::to_string_pretty(&carried)? + "\n").as_bytes())
+    }
+
+    /// The form in which two are compared: what no answer depends on is the same in all. Asking
+    /// takes the first template, and a file of templates is what it holds.
+    fn compared(&self) -> Value {
+        let mut all = json!(self);
+        all["template"] = json!(self.rules.template.first());
+        let text = |path: &PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+        all["templates"] = json!(self.rules.templates.as_ref().map(text));
+        all
+    }
+}
+
+/// `name value, name value …`
+impl fmt::Display for Learnt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = json!(self);
+        let said = all.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+        for (at, (name, value)) in said.enumerate() {
+            let comma = if at > 0 { ", " } else { "" };
+            write!(f, "{comma}{name} {}", shown(value))?;
+        }
+        Ok(())
+    }
+}
+
+/// Where the rules come from that questions are asked by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decided {
+    /// What the model learnt by, and the folder that says so.
+    pub learnt: Option<(PathBuf, Learnt)>,
+    /// What it is asked by.
+    pub asked: Learnt,
+    /// Where the two differ, because somebody asked for it: a sentence each.
+    pub differences: Vec<String>,
+}
+
+impl Decided {
+    /// Every rule of `settings`: as they say, otherwise as the model learnt it, otherwise as usual.
+    pub fn of(settings: &Settings) -> Result<Decided> {
+        let learnt = settings.source.learnt()?;
+        let (wanted, usual) = (&settings.answers, learnt.as_ref().map(|(_, learnt)| learnt));
+        let penalty = usual.map_or(LENGTH_PENALTY, |learnt| learnt.length_penalty);
+        let asked = Learnt {
+            rules: settings.rules.over(usual.map(|learnt| &learnt.rules)),
+            length_penalty: wanted.length_penalty.unwrap_or(penalty),
+            gelu: settings.source.gelu.or(usual.and_then(|learnt| learnt.gelu)),
+        };
+        let differences = usual.map(|learnt| differing(&learnt.compared(), &asked.compared()));
+        Ok(Decided { differences: differences.unwrap_or_default(), learnt, asked })
+    }
+
+    /// `settings` with all that was decided, so that they say it themselves.
+    pub fn within(&self, settings: &Settings) -> Settings {
+        let mut settings = settings.clone();
+        settings.rules = self.asked.rules.clone().into();
+        settings.answers.length_penalty = Some(self.asked.length_penalty);
+        settings.source.gelu = self.asked.gelu;
+        settings
+    }
+}
+
+/// `name was a and is b` of each member in which two objects differ.
+fn differing(before: &Value, now: &Value) -> Vec<String> {
+    let members = |value: &Value| value.as_object().cloned().unwrap_or_default();
+    let (before, now) = (members(before), members(now));
+    let names = before.keys().chain(now.keys().filter(|name| !before.contains_key(*name)));
+    let said = names.filter(|name| before.get(*name) != now.get(*name)).map(|name| {
+        let [before, now] = [&before, &now].map(|all| all.get(name).map_or("none".into(), shown));
+        format!("setting `{name}` was {before} and is {now}")
+    });
+    said.collect()
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "none".to_owned(),
+        Value::String(text) => shortened(text, LONGEST).into_owned(),
+        Value::Array(list) => list.iter().map(shown).collect::<Vec<_>>().join(","),
+        value => value.to_string(),
+    }
+}
