@@ -96,7 +96,8 @@ pub struct Train {
     /// Train both position tables beside the adapter
     #[arg(long)]
     pub train_positions: bool,
-    /// Go on from the newest checkpoint of --out
+    /// Go on from the newest checkpoint of --out, or without it of the newest run under runs/ that
+    /// was begun as this one
     #[arg(long)]
     #[serde(skip)]
     pub resume: bool,

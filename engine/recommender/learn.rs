@@ -18,7 +18,7 @@ use crate::model::{Keep, Model, Rates};
 use crate::train::{self, Hooks, State};
 use anyhow::Result;
 use serde_json::{json, Value};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use crate::train::{End, Report};
 
@@ -69,8 +69,12 @@ pub struct Learned {
     pub peak: u64,
 }
 
+/// The folder of runs that nobody named.
+const RUNS: &str = "runs";
+
 /// Trains and leaves a run folder. With `resume` it goes on from the newest checkpoint of
-/// `settings.out`, bit for bit as if it had never stopped.
+/// `settings.out`, or without one of the newest run that began as this one, bit for bit as if it
+/// had never stopped.
 ///
 /// Refuses settings out of range, a data set that does not fit the model or has nobody to learn
 /// from, a folder that holds something unless it goes on with it, and going on under other
@@ -90,10 +94,11 @@ pub fn learn(
     let settings =
         &Learning { dtype: Some(storage), rules: rules.clone().into(), ..settings.clone() };
     let source = settings.source();
-    let held = claim(settings, outputs, resume)?;
-    let run = Run::at(held.folder());
-    // A run that was stopped before its first checkpoint is begun again, as what it was.
-    let (asked, resume) = (resume, resume && run.is_begun(settings.checkpoint_every)?);
+    // A run to go on with that nobody named is found by what it is, once that is known.
+    let held = match resume && settings.out.is_none() {
+        true => Err(outputs),
+        false => Ok(claim(settings, outputs, resume)?),
+    };
     let Loaded { mut model, origin, .. } = source.load(&tune)?;
     let dataset = Dataset::open(&settings.data)?;
     source.check(&model, &dataset)?;
@@ -113,6 +118,13 @@ pub fn learn(
     let rows = settings.batch_rows.min(settings.batch * tasks.builder().options().max_row);
     let step_of = |keep: Keep| training(keep, rows, rates, settings.lora_dropout);
     let identity = Identity::of_training(settings, rates, &origin, &dataset, &tasks)?;
+    let held = held.or_else(|outputs| {
+        let out = Some(Run::begun_as(&identity, Path::new(RUNS))?);
+        claim(&Learning { out, ..settings.clone() }, outputs, resume)
+    })?;
+    let run = Run::at(held.folder());
+    // A run that was stopped before its first checkpoint is begun again, as what it was.
+    let (asked, resume) = (resume, resume && run.is_begun(settings.checkpoint_every)?);
     if resume || asked && run.has_identity() {
         run.expect(&identity)?;
     }
@@ -166,7 +178,12 @@ pub fn learn(
         },
         interrupted: &mut || stop(),
     };
-    let (state, end) = train::train(&mut model, &loop_settings, resume, &mut hooks)?;
+    let trained = train::train(&mut model, &loop_settings, resume, &mut hooks);
+    // What failed before its first step has learnt nothing, and leaves nothing.
+    if trained.is_err() && !resume && run.is_unlearnt() {
+        held.clear()?;
+    }
+    let (state, end) = trained?;
     let peak = model.device.memory().peak as u64;
     Ok(Learned { run: run.folder().to_owned(), state, end, peak })
 }
@@ -188,16 +205,10 @@ fn claim(settings: &Learning, mut outputs: Outputs, resume: bool) -> Result<Held
             let standing = if resume { Standing::Continued } else { Standing::Resumable };
             outputs.folder("setting `out`", folder, WRITTEN, standing);
         }
-        None if resume => {
-            return Err(Fault::Usage.error(
-                "setting `resume`: expected setting `out` to name the run to go on with, got \
-                none; name it",
-            ));
-        }
         None => {
             let data = settings.data.file_stem().unwrap_or_default().to_string_lossy();
             let (data, tune) = (data.into_owned(), settings.tune);
-            let numbered = move |n: u32| PathBuf::from(format!("runs/{data}-{tune}-{n}"));
+            let numbered = move |n: u32| Path::new(RUNS).join(format!("{data}-{tune}-{n}"));
             outputs.numbered("setting `out`", numbered, WRITTEN);
         }
     }

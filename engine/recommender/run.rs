@@ -129,6 +129,38 @@ impl Run {
         }
     }
 
+    /// The run under `folder` that was begun last of those that began as `identity`. Refuses where
+    /// there is none, and says how the one that was begun last differs.
+    pub fn begun_as(identity: &Identity, folder: &Path) -> Result<PathBuf> {
+        let begun = |entry: std::fs::DirEntry| {
+            let run = entry.path();
+            let when = std::fs::metadata(run.join(IDENTITY)).and_then(|it| it.modified()).ok()?;
+            Some((when, run))
+        };
+        let found = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut runs: Vec<_> = found.filter_map(begun).collect();
+        runs.sort();
+        let newest = runs.iter().rev().find(|(_, run)| Run::at(run).expect(identity).is_ok());
+        match (newest, runs.last()) {
+            (Some((_, run)), _) => Ok(run.clone()),
+            (None, Some((_, last))) => Err(Run::at(last).expect(identity).unwrap_err()),
+            (None, None) => Err(Fault::Usage.error(format!(
+                "setting `resume`: {}: expected a run to go on with, got none; name it by setting \
+                `out`",
+                folder.display()
+            ))),
+        }
+    }
+
+    /// Whether nothing is in it that was learnt: no step, no checkpoint, no model.
+    pub fn is_unlearnt(&self) -> bool {
+        let log = std::fs::metadata(self.0.join("metrics.jsonl"));
+        let steps = log.is_ok_and(|log| log.len() > 0);
+        let checkpoints = checkpoint::list(&self.0).map_or(true, |list| !list.is_empty());
+        let models = [ADAPTER, WEIGHTS].iter().any(|name| self.0.join(name).exists());
+        !steps && !checkpoints && !models
+    }
+
     /// The settings with which it was trained. Refuses what is no settings file.
     pub fn settings(&self) -> Result<Learning> {
         let path = self.0.join(SETTINGS);
