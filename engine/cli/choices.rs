@@ -50,6 +50,10 @@ impl ValueEnum for Users {
                 "Only those with a line: for files that were made for a sample on \
                 purpose"
             }
+            Users::Asked => {
+                "Those that the predictions' settings say were asked; those without a line are \
+                misses"
+            }
         }))
     }
 }

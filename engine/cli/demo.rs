@@ -1,6 +1,7 @@
 use super::flags::Overwriting;
 use super::{decode, init, prepare, say, train, Global};
 use crate::base::{write_atomically, Standing, Written};
+use crate::recommender::report::{judge, Judging};
 use crate::recommender::shop;
 use anyhow::Result;
 use serde_json::json;
@@ -24,6 +25,9 @@ pub struct Demo {
     /// Passes over the customers [default: 20; on the emulator 2]
     #[arg(long)]
     pub epochs: Option<f64>,
+    /// Decides the shop, and all that is drawn on the way
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
 }
 
 /// What is written in the folder.
@@ -58,11 +62,13 @@ pub fn run(args: &Demo, global: &Global) -> Result<()> {
     let held = outputs.claim()?;
     held.clear()?;
     let place = |name: &str| held.folder().join(name);
-    let popular = shop::make(&place("shop"), users)?;
+    let seed = args.seed.to_string();
+    shop::make(&place("shop"), users, args.seed)?;
     prepare::run(
         &verb(&[
             ("", &text(&place("shop"))),
             ("--train-tokenizer", "600"),
+            ("--seed", &seed),
             ("--out", &text(&place("shop.bin"))),
         ])?,
         global.outputs(Overwriting::default()),
@@ -76,6 +82,7 @@ pub fn run(args: &Demo, global: &Global) -> Result<()> {
         ("--model", &text(&place("config.json"))),
         ("--tokenizer", &text(&place("tokenizer.json"))),
         ("--vocab-from-tokenizer", ""),
+        ("--seed", &seed),
         ("--out", &text(&place("weights"))),
     ])?;
     init::run(&config, global)?;
@@ -84,6 +91,7 @@ pub fn run(args: &Demo, global: &Global) -> Result<()> {
         ("--data", &text(&place("shop.bin"))),
         ("--out", &text(&place("run"))),
         ("--tune", "full"),
+        ("--seed", &seed),
         ("--epochs", &epochs.to_string()),
         ("--batch", if emulated { "8" } else { "64" }),
         ("--learning-rate", "3e-3"),
@@ -96,9 +104,17 @@ pub fn run(args: &Demo, global: &Global) -> Result<()> {
         ("--weights", &text(&place("run"))),
         ("--data", &text(&place("shop.bin"))),
         ("--out", &text(&place("predictions.jsonl"))),
+        ("--seed", &seed),
     ])?;
     decode::run(&asking, global)?;
-    let found = shop::hits(&place("predictions.jsonl"), &popular)?;
+    let judging = Judging {
+        predictions: place("predictions.jsonl"),
+        data: place("shop.bin"),
+        seed: args.seed,
+        ..Judging::default()
+    };
+    let judged = judge(&judging, global.outputs(Overwriting::default()))?;
+    let found = judged.hits().expect("users were asked, and baselines are on");
     say::result(&format!(
         "\n| method | HR@10, {} users |\n|---|---|\n| popularity | {:.4} |\n| engine | {:.4} |\n\n\
         run folder: {}\npredictions: {}\n",

@@ -33,11 +33,11 @@ pub struct Eval {
     /// What becomes of invalid and repeated outputs
     #[arg(long, value_enum, default_value_t)]
     pub policy: Policy,
-    /// Which event was to be predicted
-    #[arg(long, value_enum, default_value_t)]
-    pub split: Split,
-    /// Whom the denominator counts [default: all, or listed where the predictions' settings name a
-    /// limit]
+    /// Which event was to be predicted [default: as in the predictions' settings, otherwise test]
+    #[arg(long, value_enum)]
+    pub split: Option<Split>,
+    /// Whom the denominator counts [default: asked where the predictions' settings say who was, all
+    /// without; listed where another program's name a limit]
     #[arg(long, value_enum)]
     pub users: Option<Users>,
     /// Leave the history's items out of every ranking

@@ -53,6 +53,8 @@ pub struct Options {
     pub split: Split,
     /// Whom the denominator counts.
     pub users: Users,
+    /// The users that were asked, ascending; where that is known.
+    pub asked: Vec<u32>,
     /// Whether the history's items are left out of every ranking (E15).
     pub filter_history: bool,
     /// `None` leaves the baselines out.
@@ -124,9 +126,12 @@ impl Judge<'_> {
         let mut lines: Vec<Option<&Prediction>> = Vec::new();
         for (user, u) in self.truth.users.iter().zip(0..) {
             let line = of_user.get(&u).copied();
-            if let (Some(case), true) =
-                (user.case(options.split), line.is_some() || options.users == Users::All)
-            {
+            let counts = match options.users {
+                Users::All => true,
+                Users::Listed => line.is_some(),
+                Users::Asked => line.is_some() || options.asked.binary_search(&u).is_ok(),
+            };
+            if let (Some(case), true) = (user.case(options.split), counts) {
                 cases.push(case);
                 lines.push(line);
             }

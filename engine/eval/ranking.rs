@@ -65,17 +65,20 @@ pub enum Users {
     All,
     /// Only those with a line: for files that were made for a sample on purpose.
     Listed,
+    /// Those that the predictions' settings say were asked; those without a line are misses.
+    Asked,
 }
 
 impl Users {
     /// Every way to count, in the order in which a list of choices shows them.
-    pub const ALL: [Users; 2] = [Users::All, Users::Listed];
+    pub const ALL: [Users; 3] = [Users::All, Users::Listed, Users::Asked];
 
     /// The word for it in settings and reports.
     pub const fn name(self) -> &'static str {
         match self {
             Users::All => "all",
             Users::Listed => "listed",
+            Users::Asked => "asked",
         }
     }
 }

@@ -239,12 +239,14 @@ pub struct Report {
     pub policy: Policy,
     /// Whether the history's items were left out of every ranking.
     pub filter_history: bool,
-    /// Whether users without a line are misses.
+    /// Whom the denominator counts.
     pub users: Users,
     /// What the resamples were drawn from.
     pub seed: u64,
     /// How many there were.
     pub resamples: usize,
+    /// What made the predictions, in words.
+    pub made_by: String,
     /// The side file of the predictions, word for word: model, adapter, decoding, seed.
     pub settings: serde_json::Value,
     /// One for each template of the predictions.

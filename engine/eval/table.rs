@@ -204,6 +204,7 @@ pub fn facts(report: &Report) -> Vec<(String, String)> {
     let ranks = report.groups.iter().any(|group| group.family.ranks());
     let mut facts = vec![
         text("predictions", report.predictions.clone()),
+        text("made by", report.made_by.clone()),
         text(
             "data",
             format!("{} ({}), {} items", report.data.name, report.data.hash, report.data.items),

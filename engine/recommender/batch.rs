@@ -80,8 +80,13 @@ pub fn run(
         Source::File(path) => Some(line::hash(path)?),
         _ => None,
     };
+    let total = match &source {
+        Source::Users(users) => Some(users.len()),
+        _ => None,
+    };
     let side = Side {
         decode: Job { settings: recommender.settings().clone(), ..job.clone() },
+        asked: total,
         identity: Identity::of_answers(recommender, job, prompts_hash)?,
     };
     let ids: Box<dyn Iterator<Item = Result<Id>>> = match &source {
@@ -92,10 +97,6 @@ pub fn run(
         Source::Stream(_) => Box::new(std::iter::empty()),
     };
     let (mut output, done) = Output::open(&side, resume, ids)?;
-    let total = match &source {
-        Source::Users(users) => Some(users.len()),
-        _ => None,
-    };
     watch.begun(total, done);
     let mut next = groups(recommender, job, &source, done, stop)?;
     let mut refused = 0;

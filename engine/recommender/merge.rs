@@ -30,6 +30,7 @@ pub fn merge(source: &Source, out: &Path, dtype: Storage, mut outputs: Outputs) 
     outputs.folder("setting `out`", out, WRITTEN, Standing::New);
     let held = outputs.claim()?;
     let Loaded { model, adapted, origin } = source.load(&Tune::Nothing)?;
+    let learnt = source.learnt()?;
     held.clear()?;
     let text = std::fs::read_to_string(base.join("config.json"))?;
     let mut config: serde_json::Value = serde_json::from_str(&text)?;
@@ -42,10 +43,9 @@ pub fn merge(source: &Source, out: &Path, dtype: Storage, mut outputs: Outputs) 
         write_atomically(&out.join("tokenizer.json"), |file| Ok(file.write_all(&bytes)?))?;
     }
     // What was learnt is asked of the whole as of its parts.
-    if let Some((_, learnt)) = source.learnt()? {
-        learnt.write(out)?;
-    }
-    model.save_weights(&out.join("model.safetensors"), dtype.dtype()).inspect_err(|_| {
+    let rules = learnt.map_or(Ok(()), |(_, learnt)| learnt.write(out));
+    let weights = || model.save_weights(&out.join("model.safetensors"), dtype.dtype());
+    rules.and_then(|()| weights()).inspect_err(|_| {
         // A folder without weights is nothing; that it cannot be removed is not what went wrong.
         let _ = held.clear();
     })?;

@@ -5,10 +5,13 @@ use super::answer::Answered;
 use super::id::Id;
 use super::identity::Identity;
 use super::job::Job;
+use super::learnt::{Learnt, LENGTH_PENALTY};
 use super::line::{self, Labelled};
+use super::settings::Settings;
 use crate::base::outputs::{append, is_kept};
 use crate::base::text::visible_json;
 use crate::base::{write_atomically, Fault, Held, Outputs, Standing};
+use crate::data::task::sampled_users;
 use crate::data::Dataset;
 use anyhow::{Context, Result};
 use serde::de::IgnoredAny;
@@ -27,6 +30,9 @@ const END: &str = ".settings.json";
 pub struct Side {
     /// What was asked, of which model, under which rules.
     pub decode: Job,
+    /// How many users were asked; `None` of prompts, which nobody counts before they are read.
+    #[serde(default)]
+    pub asked: Option<usize>,
     /// What of that decides the answers.
     #[serde(flatten)]
     pub identity: Identity,
@@ -51,6 +57,9 @@ impl Side {
     /// What the side file of `predictions` holds, where there is one. Other programs' files are
     /// read too, so it is a value first; [`Side::of`] makes it one of ours.
     pub fn beside(predictions: &Path) -> Result<Option<Value>> {
+        if predictions == Path::new("-") {
+            return Ok(None);
+        }
         let Some(path) = Side::file_beside(predictions) else { return Ok(None) };
         let place = path.display();
         let text = std::fs::read_to_string(&path)
@@ -59,10 +68,13 @@ impl Side {
         // read whole.
         let first = text.lines().next().unwrap_or("");
         let value = serde_json::from_str(first).or_else(|_| serde_json::from_str(&text));
-        value.map(Some).map_err(|e| {
+        let value: Value = value.map_err(|e| {
             let problem = format!("expected a JSON object, got {e}");
             Fault::Data.error(format!("settings: {place}: {problem}; repair or remove the file"))
-        })
+        })?;
+        // Ours under the shorter name are those of other predictions.
+        let others = path != Side::path(predictions) && Side::of(&value).is_some();
+        Ok((!others).then_some(value))
     }
 
     /// Whether the side file at `path` is ours and its predictions are gone: it says nothing any
@@ -72,6 +84,51 @@ impl Side {
         let idle = name.is_some_and(|predictions| !Path::new(predictions).exists());
         let text = || std::fs::read(path).ok();
         idle && text().is_some_and(|text| serde_json::from_slice::<Side>(&text).is_ok())
+    }
+
+    /// What made the predictions, in words.
+    pub fn words(&self) -> String {
+        let Settings { source, rules, answers, .. } = &self.decode.settings;
+        let adapter = source.adapter.as_ref();
+        let adapter = adapter.map_or(String::new(), |run| format!(" with {}", run.display()));
+        let asked = match (&self.decode.prompts, self.asked) {
+            (None, Some(users)) => format!("{users} users of split {}", self.decode.split),
+            _ => "prompts".to_owned(),
+        };
+        let rules = Learnt {
+            rules: rules.over(None),
+            length_penalty: answers.length_penalty.unwrap_or(LENGTH_PENALTY),
+            gelu: source.gelu,
+        };
+        format!(
+            "engine {}, weights {}{adapter}, {asked}, data {:08x}, {} {} beams, rules: {rules}",
+            self.identity.engine,
+            source.weights.display(),
+            self.identity.data_hash,
+            answers.mode,
+            answers.beams,
+        )
+    }
+
+    /// The users that were asked, ascending; `None` where prompts were.
+    pub fn users(&self, dataset: &Dataset) -> Option<Vec<u32>> {
+        let Job { prompts, split, users, settings, .. } = &self.decode;
+        let of_users = prompts.is_none();
+        of_users.then(|| sampled_users(dataset, *split, *users, settings.source.seed))
+    }
+
+    /// Refuses another data set than the predictions were made with.
+    pub fn expect_data(&self, predictions: &Path, dataset: &Dataset) -> Result<()> {
+        let (made, given) = (self.identity.data_hash, dataset.hash());
+        if made == given {
+            return Ok(());
+        }
+        Err(Fault::Data.error(format!(
+            "setting `data`: {}: expected the .bin that {} was made with ({made:08x}), got another \
+            ({given:08x}); give that one, or decode again with this one",
+            dataset.name(),
+            predictions.display()
+        )))
     }
 
     /// The side file that a value is, if it is one that this engine wrote.

@@ -10,7 +10,7 @@ use crate::eval::bootstrap::Bootstrap;
 use crate::eval::curve::Curve;
 use crate::eval::evaluation::{evaluate, Options};
 use crate::eval::predictions::Reader;
-use crate::eval::report::{Data, Group, Verdict};
+use crate::eval::report::{Data, Group, Kind, Part, Row, Verdict};
 use crate::eval::threshold::Threshold;
 use crate::eval::title_neighbours::Weights;
 use crate::eval::truth::Truth;
@@ -43,10 +43,11 @@ pub struct Judging {
     pub run: Option<PathBuf>,
     /// What becomes of invalid and repeated outputs (E7).
     pub policy: Policy,
-    /// Which event was to be predicted.
-    pub split: Split,
-    /// Whom the denominator counts; `None` = all, or those listed where the predictions' settings
-    /// name a limit (E8).
+    /// Which event was to be predicted; `None` = the one that the predictions' settings name,
+    /// otherwise the last.
+    pub split: Option<Split>,
+    /// Whom the denominator counts; `None` = those asked where the predictions' settings name them,
+    /// those listed where another program's name a limit, otherwise all (E8).
     pub users: Option<Users>,
     /// Leave the history's items out of every ranking (E15).
     pub filter_history: bool,
@@ -75,7 +76,7 @@ impl Default for Judging {
             report: None,
             run: None,
             policy: Policy::default(),
-            split: Split::default(),
+            split: None,
             users: None,
             filter_history: false,
             no_baselines: false,
@@ -144,18 +145,55 @@ pub fn judge(settings: &Judging, mut outputs: Outputs) -> Result<Judged> {
     let dataset = Dataset::open(&settings.data)?;
     // Read before the work, so that a wrong folder is said at once.
     let curve = settings.run.as_deref().map(Curve::read).transpose()?;
-    let side = Side::beside(&settings.predictions)?.unwrap_or_default();
+    let beside = Side::beside(&settings.predictions)?.unwrap_or_default();
+    let side = Side::of(&beside);
+    side.as_ref().map_or(Ok(()), |side| side.expect_data(&settings.predictions, &dataset))?;
+    let asked = side.as_ref().and_then(|side| side.users(&dataset));
+    let made = Made { beside, side, asked };
     let report =
-        settled([dataset.map()], || report_of(settings, &Truth::of(&dataset), side, &thresholds))?;
+        settled([dataset.map()], || report_of(settings, &Truth::of(&dataset), made, &thresholds))?;
     Ok(Judged { report, curve, folder: settings.report.is_some().then_some(held) })
 }
 
-/// Whether the predictions were made for a sample of the users on purpose: by our own side file,
-/// or by the `limit` of another program's.
-fn is_sample(settings: &Value) -> bool {
-    match Side::of(settings) {
-        Some(side) => side.decode.users > 0,
-        None => settings.get("limit").is_some_and(|limit| !limit.is_null()),
+/// What is known of how predictions were made.
+struct Made {
+    /// What stands beside them; null where nothing does.
+    beside: Value,
+    /// That, where we wrote it.
+    side: Option<Side>,
+    /// The users that were asked, where they were users.
+    asked: Option<Vec<u32>>,
+}
+
+impl Made {
+    /// Whom the denominator counts where nobody says. Another program's settings may name a limit:
+    /// a sample that was made on purpose.
+    fn users(&self) -> Users {
+        let limited = self.beside.get("limit").is_some_and(|limit| !limit.is_null());
+        match (&self.asked, limited) {
+            (Some(_), _) => Users::Asked,
+            (None, true) => Users::Listed,
+            (None, false) => Users::All,
+        }
+    }
+
+    fn words(&self) -> String {
+        let unknown = || "unknown: no settings of this engine stand beside them".to_owned();
+        self.side.as_ref().map_or_else(unknown, Side::words)
+    }
+
+    /// What a reader should know of it before believing a number.
+    fn remark(&self, split: Split) -> Option<String> {
+        let Some(side) = &self.side else {
+            return Some(
+                "no settings of this engine stand beside the predictions: data, split and users \
+                are taken to be those given here"
+                    .to_owned(),
+            );
+        };
+        let made = side.decode.split;
+        (self.asked.is_some() && split != made)
+            .then(|| format!("made for split {made}, judged as {split}"))
     }
 }
 
@@ -173,11 +211,13 @@ fn hashed(mut settings: Value) -> Value {
 fn report_of(
     args: &Judging,
     truth: &Truth<'_>,
-    settings: Value,
+    made: Made,
     thresholds: &[Threshold],
 ) -> Result<Report> {
     let start = Instant::now();
-    let reader = Reader::new(truth, args.split);
+    let own = made.side.as_ref().filter(|_| made.asked.is_some()).map(|side| side.decode.split);
+    let split = args.split.or(own).unwrap_or_default();
+    let reader = Reader::new(truth, split);
     let name = args.predictions.display().to_string();
     let groups = if name == "-" {
         reader.read(std::io::stdin().lock(), "standard input")?
@@ -190,20 +230,28 @@ fn report_of(
         })?;
         reader.read(BufReader::with_capacity(1 << 20, file), &name)?
     };
-    let limited = is_sample(&settings);
-    let settings = hashed(settings);
-    let users = args.users.unwrap_or(if limited { Users::Listed } else { Users::All });
+    let users = args.users.unwrap_or_else(|| made.users());
+    let (made_by, remark) = (made.words(), made.remark(split));
+    let settings = hashed(made.beside);
+    if users == Users::Asked && made.asked.is_none() {
+        return Err(Fault::Usage.error(format!(
+            "setting `users = asked`: {name}: expected settings beside it that say who was asked, \
+            got none; choose all or listed"
+        )));
+    }
     let options = Options {
         policy: args.policy,
-        split: args.split,
+        split,
         users,
+        asked: made.asked.unwrap_or_default(),
         filter_history: args.filter_history,
         baselines: (!args.no_baselines)
             .then_some(Weights { category: args.category_weight, gamma: args.gamma }),
         item_repr: args.item_repr.or_else(|| item_repr(&settings)),
         bootstrap: Bootstrap { resamples: args.resamples, seed: args.seed },
     };
-    let findings = evaluate(truth, &groups, &options);
+    let mut findings = evaluate(truth, &groups, &options);
+    findings.warnings.extend(remark);
     let verdicts = verdicts(&findings.groups, thresholds)?;
     Ok(Report {
         generator: GENERATOR,
@@ -215,12 +263,13 @@ fn report_of(
             items: truth.items.len(),
             users: truth.users.len(),
         },
-        split: args.split,
+        split,
         policy: args.policy,
         filter_history: args.filter_history,
         users,
         seed: args.seed,
         resamples: args.resamples,
+        made_by,
         settings,
         groups: findings.groups,
         spreads: findings.spreads,
@@ -268,7 +317,27 @@ fn verdicts(groups: &[Group], thresholds: &[Threshold]) -> Result<Vec<Verdict>> 
     Ok(verdicts)
 }
 
+/// HR@10 of predictions and of what needs no model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hits {
+    /// Users that count.
+    pub users: usize,
+    /// HR@10 of the predictions.
+    pub answers: f64,
+    /// HR@10 of popularity.
+    pub popular: f64,
+}
+
 impl Judged {
+    /// The first ranking against popularity; `None` where nothing was ranked, or without baselines.
+    pub fn hits(&self) -> Option<Hits> {
+        let group = self.report.groups.first()?;
+        let popularity = group.part(Part::All).find(|row| row.kind == Kind::Baseline)?;
+        let main = group.main()?;
+        let hits = |row: &Row| row.metrics.value("hr@10");
+        Some(Hits { users: main.n, answers: hits(main), popular: hits(popularity) })
+    }
+
     /// The tables as Markdown.
     pub fn tables(&self) -> String {
         markdown::tables(&self.report)

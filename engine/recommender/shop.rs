@@ -5,7 +5,7 @@ use super::ranges;
 use crate::base::outputs::make_folder;
 use crate::base::{write_atomically, Philox, Stream};
 use anyhow::{Context, Result};
-use serde_json::{json, Value};
+use serde_json::json;
 use std::io::Write;
 use std::path::Path;
 
@@ -26,34 +26,8 @@ const THINGS: [&str; 10] = [
     "Tea Set",
 ];
 
-/// Shares of users whose target is among ten items.
-pub struct Hits {
-    /// Users with an answer.
-    pub users: usize,
-    /// HR@10 of the answers.
-    pub answers: f64,
-    /// HR@10 of the ten most bought items.
-    pub popular: f64,
-}
-
-/// Compares a file of predictions with showing everybody the same `popular` items.
-pub fn hits(predictions: &Path, popular: &[usize]) -> Result<Hits> {
-    let (mut hits, mut popular_hits, mut users) = (0, 0, 0);
-    for line in std::fs::read_to_string(predictions)?.lines() {
-        let line: Value = serde_json::from_str(line)?;
-        let target = &line["target"];
-        users += 1;
-        let items = line["items"].as_array();
-        hits += usize::from(items.is_some_and(|items| items.iter().any(|i| &i["item"] == target)));
-        popular_hits += usize::from(popular.iter().any(|p| target == p));
-    }
-    let share = |n: usize| n as f64 / users as f64;
-    Ok(Hits { users, answers: share(hits), popular: share(popular_hits) })
-}
-
-/// Writes a shop of `users` customers as items.jsonl and sequences.txt; returns the ten most bought
-/// items of the training part.
-pub fn make(folder: &Path, users: usize) -> Result<Vec<usize>> {
+/// Writes a shop of `users` customers, drawn from `seed`, as items.jsonl and sequences.txt.
+pub fn make(folder: &Path, users: usize, seed: u64) -> Result<()> {
     ranges::check("shop users", users.into())?;
     make_folder(folder).with_context(|| folder.display().to_string())?;
     let mut items = String::new();
@@ -73,9 +47,8 @@ pub fn make(folder: &Path, users: usize) -> Result<Vec<usize>> {
     };
     write("items.jsonl", &items)?;
     let mut sequences = String::new();
-    let mut counts = vec![0usize; MAKERS.len() * THINGS.len() * 2 + 1];
     for user in 1..=users {
-        let mut rng = Philox::new(1, Stream::Synthetic, user as u64);
+        let mut rng = Philox::new(seed, Stream::Synthetic, user as u64);
         let (mut maker, mut thing) = (rng.below(MAKERS.len()), rng.below(THINGS.len()));
         let length = 5 + rng.below(6);
         let mut bought: Vec<usize> = Vec::new();
@@ -89,15 +62,10 @@ pub fn make(folder: &Path, users: usize) -> Result<Vec<usize>> {
                 maker = rng.below(MAKERS.len());
             }
         }
-        bought[..length - 2].iter().for_each(|&i| counts[i] += 1);
         let words: Vec<String> =
             std::iter::once(user).chain(bought).map(|n| n.to_string()).collect();
         sequences.push_str(&words.join(" "));
         sequences.push('\n');
     }
-    write("sequences.txt", &sequences)?;
-    let mut order: Vec<usize> = (1..counts.len()).collect();
-    order.sort_by_key(|&i| (std::cmp::Reverse(counts[i]), i));
-    order.truncate(10);
-    Ok(order)
+    write("sequences.txt", &sequences)
 }

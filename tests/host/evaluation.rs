@@ -211,7 +211,7 @@ fn thresholds_and_wrong_use_have_their_codes() {
     assert_eq!(Fault::of(&missing), Some(Fault::Data), "{missing}");
     let no_run = run(&Eval { run: Some(shop.path("none")), ..eval.clone() }).unwrap_err();
     assert_eq!(Fault::of(&no_run), Some(Fault::Data), "{no_run}");
-    let other = run(&Eval { split: Split::Validation, ..eval.clone() }).unwrap_err();
+    let other = run(&Eval { split: Some(Split::Validation), ..eval.clone() }).unwrap_err();
     assert!(other.to_string().contains("p.jsonl:1: expected item"), "{other}");
     assert_eq!(Fault::of(&run(&Eval { gamma: 2.0, ..eval }).unwrap_err()), Some(Fault::Usage));
 }

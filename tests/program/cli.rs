@@ -187,7 +187,7 @@ fn the_whole_way() {
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     assert_eq!(
         (&report["users"], &report["groups"][0]["rows"][0]["n"]),
-        (&"listed".into(), &7.into())
+        (&"asked".into(), &7.into())
     );
     refused(
         folder,

@@ -129,3 +129,123 @@ fn glm_numbers_part_a_where_that_is_asked_for() {
     assert!(one > 0);
     assert_eq!(numbered(folder, ""), one);
 }
+
+/// Exit code, standard output and standard error.
+fn run(folder: &Path, text: &str) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_engine"));
+    command.current_dir(folder).args(["--threads", "1", "--quiet"]).args(text.split_whitespace());
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+/// Number of users of the first row, and standard error.
+#[track_caller]
+fn judged(folder: &Path, predictions: &str, more: &str) -> (String, String) {
+    let eval = format!("eval {predictions} --data shop.bin --resamples 2 {more}");
+    let (code, out, words) = run(folder, &eval);
+    assert_eq!(code, 0, "{eval}: {words}");
+    let row = out.lines().find(|line| line.starts_with("| predictions")).expect("a row");
+    (row.trim_end_matches([' ', '|']).rsplit(' ').next().unwrap().to_owned(), words)
+}
+
+fn keep_lines(path: &Path, count: usize) {
+    let text = fs::read_to_string(path).unwrap();
+    let kept: String = text.lines().take(count).map(|line| format!("{line}\n")).collect();
+    fs::write(path, kept).unwrap();
+}
+
+#[test]
+fn predictions_say_what_made_them_and_are_judged_by_it() {
+    let folder = shop();
+    let folder = folder.path();
+    let decode = "decode --weights w --data shop.bin";
+    done(folder, &format!("{decode} --out all"));
+    done(folder, &format!("{decode} --users 7 --split validation --out some"));
+    let side = fs::read_to_string(folder.join("some.settings.json")).unwrap();
+    let side: serde_json::Value = serde_json::from_str(&side).unwrap();
+    assert_eq!((&side["asked"], &side["decode"]["split"]), (&7.into(), &"validation".into()));
+    assert!(side["engine"].is_string() && side["data_hash"].is_number());
+    assert_eq!(side["decode"]["enc-intra"], "one");
+    // Whom was asked counts, whoever has a line, and what they were asked.
+    keep_lines(&folder.join("all"), 50);
+    keep_lines(&folder.join("some"), 3);
+    assert_eq!(judged(folder, "all", "").0, "60");
+    assert_eq!(judged(folder, "some", "--report r").0, "7");
+    let report = fs::read_to_string(folder.join("r/report.md")).unwrap();
+    let made = report.lines().find(|line| line.starts_with("* made by")).unwrap();
+    for word in ["7 users of split validation", "weights w", "template 2-3", "engine 0."] {
+        assert!(made.contains(word), "{made}");
+    }
+    assert_eq!(judged(folder, "some", "--users listed").0, "3");
+    // Another .bin is refused, even one that has all users and items.
+    fs::write(folder.join("source/users.jsonl"), "{\"id\": 1, \"age\": 3}\n").unwrap();
+    done(folder, "prepare source --tokenizer tokenizer.json --out other.bin");
+    let (code, _, words) = run(folder, "eval all --data other.bin");
+    assert!(code == 3 && words.contains("expected the .bin that all was made with"), "{words}");
+    // Without its settings a file is judged by what is said here, which is said.
+    fs::rename(folder.join("all.settings.json"), folder.join("kept")).unwrap();
+    let (n, words) = judged(folder, "all", "");
+    assert!(n == "60" && words.contains("no settings of this engine stand beside"), "{words}");
+    // Those of other predictions are not taken for its own.
+    fs::copy(folder.join("some"), folder.join("some.jsonl")).unwrap();
+    let (n, words) = judged(folder, "some.jsonl", "--split validation");
+    assert!(n == "60" && words.contains("no settings of this engine stand beside"), "{words}");
+}
+
+#[test]
+fn a_demo_is_of_its_seed_and_counts_as_eval_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for (out, seed) in [("a", 3), ("b", 4)] {
+        let demo = format!("demo --users 40 --epochs 1 --seed {seed} --out {out}");
+        let (code, said, words) = run(folder, &demo);
+        assert_eq!(code, 0, "{words}");
+        let of = |text: &str, name: &str| {
+            let row = text.lines().rfind(|line| line.starts_with(&format!("| {name} "))).unwrap();
+            row.to_owned()
+        };
+        let popular = of(&said, "popularity");
+        let hits = popular.trim_end_matches([' ', '|']).rsplit(' ').next().unwrap().to_owned();
+        let eval = format!("eval {out}/predictions.jsonl --data {out}/shop.bin --report {out}/r");
+        assert_eq!(run(folder, &eval).0, 0);
+        let report = fs::read_to_string(folder.join(out).join("r/report.json")).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        let rows = report["groups"][0]["rows"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["method"] == "popularity").unwrap();
+        assert_eq!(hits, format!("{:.4}", row["metrics"]["hr@10"]["value"].as_f64().unwrap()));
+    }
+    let sequences = |out: &str| fs::read(folder.join(out).join("shop/sequences.txt")).unwrap();
+    assert_ne!(sequences("a"), sequences("b"));
+}
+
+#[test]
+fn a_run_is_found_by_what_it_is_and_none_is_left_empty() {
+    let folder = shop();
+    let folder = folder.path();
+    let train = |more: &str| run(folder, &format!("{TRAIN} {more}"));
+    // Nothing to go on with, and refusals at every stage.
+    for (more, code) in [
+        ("--resume", 2),
+        ("--resume --out runs/x", 2),
+        ("--template 9-9", 2),
+        ("--max-row 3", 2),
+        ("--gelu erf --device cuda:77", 5),
+    ] {
+        let (got, _, words) = train(more);
+        assert_eq!(got, code, "{more}: {words}");
+        assert!(!folder.join("runs").exists(), "{more}");
+    }
+    for (more, run) in [("", 1), ("--weight-decay 0.5", 2), ("", 3)] {
+        let (code, said, words) = train(more);
+        assert_eq!(code, 0, "{words}");
+        assert!(said.contains(&format!("run: runs/shop-lora-{run}\n")), "{said}");
+    }
+    let found = |more: &str| train(&format!("--resume {more}")).1;
+    assert!(found("").contains("run: runs/shop-lora-3\n"));
+    assert!(found("--weight-decay 0.5").contains("run: runs/shop-lora-2\n"));
+    let (code, _, words) = train("--resume --weight-decay 0.25");
+    assert_eq!(code, 2, "{words}");
+    assert!(words.contains("--weight-decay was 0.01 and is 0.25"), "{words}");
+    assert_eq!(fs::read_dir(folder.join("runs")).unwrap().count(), 3);
+}
