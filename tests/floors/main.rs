@@ -1,6 +1,5 @@
 //! The laws that the sources themselves are held to. Nothing here links the crate.
 
-mod dependencies;
 mod imports;
 mod outputs;
 mod paths;

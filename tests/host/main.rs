@@ -3,6 +3,7 @@
 mod bad_input;
 mod data;
 mod dataset;
+mod dependencies;
 mod evaluation;
 mod metrics;
 #[path = "../support/shop.rs"]
