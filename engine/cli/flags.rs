@@ -373,11 +373,8 @@ mod tests {
         /// What both are told anew each time: which files, on what, from which seed.
         const BOTH: &str = "weights data seed dtype device threads resume force config quiet \
             verbose help";
-        let learnt = serde_json::json!(Learnt::of(
-            &Learning::default(),
-            Rules::default(),
-            crate::recommender::source::Curve::Tanh
-        ));
+        let rules = Rules::default();
+        let learnt = serde_json::json!(Learnt { rules, length_penalty: 1.0, gelu: None });
         let rules: Vec<&str> = learnt.as_object().unwrap().keys().map(|name| &**name).collect();
         let command = crate::cli::command();
         for (verb, listed) in [("train", TRAINS), ("decode", ASKS)] {

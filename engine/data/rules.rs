@@ -136,8 +136,8 @@ impl From<Rules> for Wanted {
 }
 
 impl Wanted {
-    /// Every rule: as it is asked for, otherwise as it was learnt, otherwise as usual. Where nothing
-    /// was learnt, part A goes with part B: GLM numbers none of it (R26).
+    /// Every rule: as it is asked for, otherwise as learnt, otherwise as usual. Where nothing was
+    /// learnt, part A goes with part B: GLM numbers none of it (R26).
     pub fn over(&self, learnt: Option<&Rules>) -> Rules {
         let alone = Rules {
             enc_intra: match self.intra {

@@ -130,8 +130,9 @@ pub fn learn(
     }
     if !resume {
         held.clear()?;
-        let curve = Curve::of(model.config.gelu);
-        run.begin(&identity, &Learnt::of(settings, rules, curve))?;
+        let gelu = Some(Curve::of(model.config.gelu));
+        let length_penalty = settings.validate_length_penalty;
+        run.begin(&identity, &Learnt { rules, length_penalty, gelu })?;
     }
     let loop_settings = train::Settings {
         run: run.folder().to_owned(),

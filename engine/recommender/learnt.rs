@@ -6,12 +6,11 @@
 //! templates.toml   the file of templates, as it was, where one was used
 //! ```
 
-use super::learning::Learning;
-use super::settings::Settings;
-use super::source::Curve;
+use crate::base::named::named;
 use crate::base::text::shortened;
 use crate::base::{write_atomically, Fault};
 use crate::data::rules::Rules;
+use crate::device::Gelu;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
@@ -31,6 +30,26 @@ pub const LENGTH_PENALTY: f64 = 1.0;
 /// Bytes of a value in a message.
 const LONGEST: usize = 300;
 
+named! {
+    /// Which curve is called GELU, where the config's own word is not to decide.
+    pub enum Curve: "gelu" {
+        /// The form with tanh, with which the GLM weights were trained.
+        Tanh = "tanh",
+        /// The form with erf.
+        Erf = "erf",
+    }
+}
+
+impl Curve {
+    /// The word for a form of GELU.
+    pub fn of(gelu: Gelu) -> Curve {
+        match gelu {
+            Gelu::Erf => Curve::Erf,
+            Gelu::Tanh => Curve::Tanh,
+        }
+    }
+}
+
 /// What a model learnt by. Keys of the serde form are the settings' names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -45,11 +64,6 @@ pub struct Learnt {
 }
 
 impl Learnt {
-    /// What a training with these settings, rules and this form of GELU teaches.
-    pub fn of(settings: &Learning, rules: Rules, gelu: Curve) -> Learnt {
-        Learnt { rules, length_penalty: settings.validate_length_penalty, gelu: Some(gelu) }
-    }
-
     /// What the model or adapter in a folder learnt by, where the folder says. Refuses rules that
     /// this engine does not know, and rules that lack one that it does.
     pub fn beside(folder: &Path) -> Result<Option<Learnt>> {
@@ -91,7 +105,7 @@ impl Learnt {
 
     /// The form in which two are compared: what no answer depends on is the same in all. Asking
     /// takes the first template, and a file of templates is what it holds.
-    fn compared(&self) -> Value {
+    pub(super) fn compared(&self) -> Value {
         let mut all = json!(self);
         all["template"] = json!(self.rules.template.first());
         let text = |path: &PathBuf| std::fs::read_to_string(path).unwrap_or_default();
@@ -113,44 +127,8 @@ impl fmt::Display for Learnt {
     }
 }
 
-/// Where the rules come from that questions are asked by.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Decided {
-    /// What the model learnt by, and the folder that says so.
-    pub learnt: Option<(PathBuf, Learnt)>,
-    /// What it is asked by.
-    pub asked: Learnt,
-    /// Where the two differ, because somebody asked for it: a sentence each.
-    pub differences: Vec<String>,
-}
-
-impl Decided {
-    /// Every rule of `settings`: as they say, otherwise as the model learnt it, otherwise as usual.
-    pub fn of(settings: &Settings) -> Result<Decided> {
-        let learnt = settings.source.learnt()?;
-        let (wanted, usual) = (&settings.answers, learnt.as_ref().map(|(_, learnt)| learnt));
-        let penalty = usual.map_or(LENGTH_PENALTY, |learnt| learnt.length_penalty);
-        let asked = Learnt {
-            rules: settings.rules.over(usual.map(|learnt| &learnt.rules)),
-            length_penalty: wanted.length_penalty.unwrap_or(penalty),
-            gelu: settings.source.gelu.or(usual.and_then(|learnt| learnt.gelu)),
-        };
-        let differences = usual.map(|learnt| differing(&learnt.compared(), &asked.compared()));
-        Ok(Decided { differences: differences.unwrap_or_default(), learnt, asked })
-    }
-
-    /// `settings` with all that was decided, so that they say it themselves.
-    pub fn within(&self, settings: &Settings) -> Settings {
-        let mut settings = settings.clone();
-        settings.rules = self.asked.rules.clone().into();
-        settings.answers.length_penalty = Some(self.asked.length_penalty);
-        settings.source.gelu = self.asked.gelu;
-        settings
-    }
-}
-
 /// `name was a and is b` of each member in which two objects differ.
-fn differing(before: &Value, now: &Value) -> Vec<String> {
+pub(super) fn differing(before: &Value, now: &Value) -> Vec<String> {
     let members = |value: &Value| value.as_object().cloned().unwrap_or_default();
     let (before, now) = (members(before), members(now));
     let names = before.keys().chain(now.keys().filter(|name| !before.contains_key(*name)));

@@ -6,6 +6,7 @@ pub mod answer;
 pub mod batch;
 pub mod budget;
 pub mod create;
+pub mod decided;
 pub mod id;
 pub mod identity;
 pub mod job;

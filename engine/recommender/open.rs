@@ -1,7 +1,7 @@
 //! A model, a data set and the rules between them, opened.
 
 use super::budget::Budget;
-use super::learnt::Decided;
+use super::decided::Decided;
 use super::settings::Settings;
 use super::source::{Loaded, Origin};
 use crate::data::rules::Purpose;

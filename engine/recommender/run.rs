@@ -2,7 +2,7 @@
 //! here alone.
 //!
 //! ```text
-//! rules.json          the rules that it teaches by, for whoever asks it; templates.toml: see `learnt`
+//! rules.json, templates.toml                                what it teaches by: see `learnt`
 //! identity.json       what it is: everything that decides its numbers, as it began
 //! config.toml         the settings, as they were resolved
 //! published.json      which step the model files are of, and why that one

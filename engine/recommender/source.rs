@@ -1,6 +1,7 @@
 //! From folders and files to a model that is ready: device, weights, adapter, and the data set
 //! that must fit them.
 
+pub use super::learnt::Curve;
 use super::learnt::Learnt;
 use super::weights::{find_weights, is_read};
 use crate::base::named::named;
@@ -51,26 +52,6 @@ impl Storage {
             Storage::F32 => "float32",
             Storage::F16 => "float16",
             Storage::Bf16 => "bfloat16",
-        }
-    }
-}
-
-named! {
-    /// Which curve is called GELU, where the config's own word is not to decide.
-    pub enum Curve: "gelu" {
-        /// The form with tanh, with which the GLM weights were trained.
-        Tanh = "tanh",
-        /// The form with erf.
-        Erf = "erf",
-    }
-}
-
-impl Curve {
-    /// The word for a form of GELU.
-    pub fn of(gelu: Gelu) -> Curve {
-        match gelu {
-            Gelu::Erf => Curve::Erf,
-            Gelu::Tanh => Curve::Tanh,
         }
     }
 }

@@ -1,0 +1,42 @@
+//! By which rules questions are asked: what is wanted, laid over what the model learnt by.
+
+use super::learnt::{differing, Learnt, LENGTH_PENALTY};
+use super::settings::Settings;
+use anyhow::Result;
+use std::path::PathBuf;
+
+/// Where the rules come from that questions are asked by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decided {
+    /// What the model learnt by, and the folder that says so.
+    pub learnt: Option<(PathBuf, Learnt)>,
+    /// What it is asked by.
+    pub asked: Learnt,
+    /// Where the two differ, because somebody asked for it: a sentence each.
+    pub differences: Vec<String>,
+}
+
+impl Decided {
+    /// Every rule of `settings`: as they say, otherwise as the model learnt it, otherwise as usual.
+    pub fn of(settings: &Settings) -> Result<Decided> {
+        let learnt = settings.source.learnt()?;
+        let (wanted, usual) = (&settings.answers, learnt.as_ref().map(|(_, learnt)| learnt));
+        let penalty = usual.map_or(LENGTH_PENALTY, |learnt| learnt.length_penalty);
+        let asked = Learnt {
+            rules: settings.rules.over(usual.map(|learnt| &learnt.rules)),
+            length_penalty: wanted.length_penalty.unwrap_or(penalty),
+            gelu: settings.source.gelu.or(usual.and_then(|learnt| learnt.gelu)),
+        };
+        let differences = usual.map(|learnt| differing(&learnt.compared(), &asked.compared()));
+        Ok(Decided { differences: differences.unwrap_or_default(), learnt, asked })
+    }
+
+    /// `settings` with all that was decided, so that they say it themselves.
+    pub fn within(&self, settings: &Settings) -> Settings {
+        let mut settings = settings.clone();
+        settings.rules = self.asked.rules.clone().into();
+        settings.answers.length_penalty = Some(self.asked.length_penalty);
+        settings.source.gelu = self.asked.gelu;
+        settings
+    }
+}
