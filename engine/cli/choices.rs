@@ -76,15 +76,19 @@ impl ValueEnum for Format {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(PossibleValue::new(self.name()).help(match self {
             Format::Folder => "items.jsonl with interactions.tsv[.gz] or sequences.txt",
-            Format::Amazon => "reviews_X_5.json.gz and meta_X.json.gz of 2014",
+            Format::Amazon => "Reviews or ratings and meta_X, of 2014, 2018 or 2023",
             Format::Recbole => "X.inter, X.item and X.user",
+            Format::Parquet => {
+                "A file of events, or a folder with interactions.parquet and items.parquet"
+            }
+            Format::Movielens => "ratings.dat, u.data or ratings.csv with the files beside it",
             Format::Jsonl => {
                 "A file of events as JSON lines, or a folder with interactions.jsonl and \
                  items.jsonl"
             }
             Format::Csv => {
-                "A file of events as comma-separated values, or a folder with interactions.csv \
-                 and items.csv"
+                "A file of events with a separator between columns, or a folder with \
+                 interactions.csv and items.csv"
             }
         }))
     }

@@ -32,6 +32,7 @@
     rustdoc::invalid_html_tags
 )]
 
+pub mod check;
 mod choices;
 pub mod decode;
 pub mod demo;
@@ -47,6 +48,7 @@ pub mod memory;
 pub mod merge;
 pub mod prepare;
 pub mod progress;
+pub mod reading;
 pub mod say;
 pub mod settings;
 pub mod train;
@@ -136,6 +138,7 @@ impl Global {
 #[derive(Subcommand, Debug)]
 enum Verb {
     Demo(demo::Demo),
+    Check(check::Check),
     Prepare(prepare::Prepare),
     Init(init::Init),
     Train(train::Train),
@@ -151,6 +154,7 @@ impl Verb {
     fn run(&self, global: &Global) -> Result<()> {
         match self {
             Verb::Demo(args) => demo::run(args, global),
+            Verb::Check(args) => said(args, global, || check::run(args)),
             Verb::Prepare(args) => {
                 said(args, global, || prepare::run(args, global.outputs(args.overwriting)))
             }

@@ -1,6 +1,7 @@
 //! `engine prepare`: flags become settings, what was prepared becomes a table.
 
 use super::flags::Overwriting;
+use super::reading::ReadingFlags;
 use super::say;
 use super::settings::of_flags;
 use crate::base::Outputs;
@@ -10,20 +11,18 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-pub use crate::recommender::prepare::Format;
-
 /// Raw data → one `.bin`.
 ///
 /// Example: engine prepare data/toys --train-tokenizer 8000 --out toys.bin
 #[derive(Clone, Debug, Default, clap::Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Prepare {
-    /// The folder or file to read
+    /// The folder or file to read, or synthetic:USERS,ITEMS[,SEED]
     #[arg(value_name = "SOURCE")]
     pub source: PathBuf,
-    /// How the source is laid out
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub reading: ReadingFlags,
     /// The tokenizer.json of the model that will read the data
     #[arg(long, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,
@@ -69,13 +68,14 @@ pub fn run(args: &Prepare, outputs: Outputs) -> Result<()> {
              ids may tell what comes next"
         ));
     }
-    say::result(&table(&args.out, &prepared, begin));
+    say::table(&rows(&args.out, &prepared, begin));
     Ok(())
 }
 
-fn table(out: &Path, prepared: &Prepared, begin: Instant) -> String {
+fn rows(out: &Path, prepared: &Prepared, begin: Instant) -> Vec<(&'static str, String)> {
     let counts = &prepared.counts;
-    let mut rows: Vec<(&str, String)> = vec![
+    let mut rows: Vec<(&'static str, String)> = vec![
+        ("format", prepared.format.to_owned()),
         ("users", counts.users.to_string()),
         ("items", counts.items.to_string()),
         ("interactions", counts.interactions.to_string()),
@@ -115,6 +115,5 @@ fn table(out: &Path, prepared: &Prepared, begin: Instant) -> String {
     rows.extend(prepared.notes.iter().map(|note| ("note", note.clone())));
     rows.push(("written to", out.display().to_string()));
     rows.push(("seconds", format!("{:.2}", begin.elapsed().as_secs_f64())));
-    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    rows.iter().map(|(name, value)| format!("{name:<width$}  {value}\n")).collect()
+    rows
 }

@@ -29,6 +29,13 @@ pub fn result(text: &str) {
     out(&visible(text));
 }
 
+/// A result as a table of names and values.
+pub fn table(rows: &[(&str, String)]) {
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let line = |(name, value): &(&str, String)| format!("{name:<width$}  {value}\n");
+    result(&rows.iter().map(line).collect::<String>());
+}
+
 /// A result for programs.
 pub fn json(text: &str) {
     out(&visible_json(text));

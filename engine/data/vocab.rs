@@ -2,6 +2,7 @@
 
 use crate::base::{contained, Fault};
 use anyhow::{Context, Result};
+use serde::Deserialize;
 use std::path::Path;
 use std::sync::OnceLock;
 use tokenizers::models::bpe::{BpeTrainer, BPE};
@@ -53,9 +54,25 @@ pub struct Vocab {
     special: Special,
     /// Every special string, longest first, so that the first that matches is the one meant.
     markers: Vec<Marker>,
+    /// What the model gives for characters that it lacks.
+    unknown: Option<u32>,
     size: usize,
     json: Vec<u8>,
     hash: OnceLock<u32>,
+}
+
+/// What a model gives for characters that it lacks, as its JSON says it.
+#[derive(Deserialize)]
+struct Unknown {
+    #[serde(default)]
+    unk_token: Option<String>,
+    #[serde(default)]
+    unk_id: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct WithUnknown {
+    model: Unknown,
 }
 
 struct Marker {
@@ -155,12 +172,17 @@ impl Vocab {
                 size - 1
             )));
         }
-        Ok(Vocab { tokenizer, special, markers, size, json: json.to_vec(), hash: OnceLock::new() })
+        let unknown = serde_json::from_slice(json).ok().and_then(|WithUnknown { model }| {
+            model.unk_token.and_then(|name| tokenizer.token_to_id(&name)).or(model.unk_id)
+        });
+        let (json, hash) = (json.to_vec(), OnceLock::new());
+        Ok(Vocab { tokenizer, special, markers, unknown, size, json, hash })
     }
 
     /// Token ids of one piece of plain text, nothing added (R3: pieces are encoded alone).
     ///
     /// A special token's name inside `piece` is text like any other (R4): no special id comes out.
+    /// Characters that the tokenizer lacks are left out.
     pub fn encode(&self, piece: &str) -> Result<Vec<u32>> {
         let ids = self.encode_raw(piece)?;
         if !ids.iter().any(|&id| self.is_special(id)) {
@@ -263,13 +285,33 @@ impl Vocab {
         &self.json
     }
 
+    /// Whether the tokenizer may lack characters.
+    pub fn has_unknown(&self) -> bool {
+        self.unknown.is_some()
+    }
+
+    /// How many pieces of a text the tokenizer does not know.
+    pub fn lost(&self, text: &str) -> usize {
+        let count = ask(|| {
+            self.check_growth(text)?;
+            let encoding = self.tokenizer.encode_fast(text, false)?;
+            Ok(encoding.get_ids().iter().filter(|&&id| Some(id) == self.unknown).count())
+        });
+        count.unwrap_or(0)
+    }
+
     fn encode_raw(&self, piece: &str) -> Result<Vec<u32>> {
         if piece.is_empty() {
             return Ok(Vec::new());
         }
         let ids = ask(|| {
             self.check_growth(piece)?;
-            Ok(self.tokenizer.encode_fast(piece, false)?.get_ids().to_vec())
+            let encoding = self.tokenizer.encode_fast(piece, false)?;
+            let ids = encoding.get_ids();
+            Ok(match self.unknown.filter(|unknown| ids.contains(unknown)) {
+                None => ids.to_vec(),
+                Some(unknown) => ids.iter().copied().filter(|&id| id != unknown).collect(),
+            })
         })?;
         match ids.iter().find(|&&id| id as usize >= self.size) {
             None => Ok(ids),
@@ -415,10 +457,7 @@ pub const SMALLEST_VOCABULARY: usize = 256 + GLM_SPECIALS.len();
 ///
 /// `size` counts every id, special ones included; fewer come out when `texts` hold fewer pairs. The
 /// same texts in any order give the same bytes. Refuses a `size` below [`SMALLEST_VOCABULARY`].
-pub fn train_tokenizer<'t>(
-    texts: impl Iterator<Item = &'t str> + Send,
-    size: usize,
-) -> Result<Vec<u8>> {
+pub fn train_tokenizer(texts: impl Iterator<Item = String> + Send, size: usize) -> Result<Vec<u8>> {
     if size < SMALLEST_VOCABULARY {
         return Err(Fault::Usage.error(format!(
             "setting `train-tokenizer`: expected at least {SMALLEST_VOCABULARY} (256 bytes and {} \

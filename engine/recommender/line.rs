@@ -7,7 +7,7 @@ use super::open::Recommender;
 use super::question::{Asked, Question, Rows};
 use crate::base::Fault;
 use crate::data::names::Name;
-use crate::data::source::attributes;
+use crate::data::source::attribute;
 use crate::data::{Dataset, Family};
 use anyhow::{Context, Result};
 use serde::de::IgnoredAny;
@@ -278,7 +278,7 @@ fn profile_of(profile: Map<String, Value>) -> Result<Vec<(String, String)>> {
                      flatten it"
                 )));
             }
-            pairs.extend(attributes([(name.clone(), value)].into_iter().collect()));
+            pairs.extend(attribute(&name, value));
         }
     }
     Ok(pairs)

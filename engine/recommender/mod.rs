@@ -5,6 +5,7 @@
 pub mod answer;
 pub mod batch;
 pub mod budget;
+pub mod check;
 pub mod create;
 pub mod decided;
 pub mod id;

@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 pub use crate::data::dataset::Statistics;
-pub use crate::data::source::Format;
+pub use crate::data::source::{Allowance, Format, Reading};
 
 /// What is read, with which tokenizer, and what is written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,8 +20,9 @@ pub use crate::data::source::Format;
 pub struct Preparing {
     /// The folder or file to read.
     pub source: PathBuf,
-    /// How the source is laid out.
-    pub format: Format,
+    /// How it is read.
+    #[serde(flatten)]
+    pub reading: Reading,
     /// The tokenizer.json of the model that will read the data.
     pub tokenizer: Option<PathBuf>,
     /// Train a byte-level BPE of so many ids on the catalogue instead.
@@ -42,6 +43,7 @@ impl Preparing {
     /// Refuses numbers out of range.
     pub fn check(&self) -> Result<()> {
         within_ranges!(self, train_tokenizer skip_bad seed);
+        within_ranges!(&self.reading, max_title min_rating k_core);
         Ok(())
     }
 }
@@ -51,6 +53,8 @@ impl Preparing {
 pub struct Prepared {
     /// Counts of everything.
     pub counts: Statistics,
+    /// The format that was read.
+    pub format: &'static str,
     /// What the times count from.
     pub clock: &'static str,
     /// What the reader has to say.
@@ -98,13 +102,12 @@ pub fn prepare(args: &Preparing, mut outputs: Outputs) -> Result<Prepared> {
     // A tokenizer that is not there should not cost the time of reading the source.
     let given = args.tokenizer.as_deref().map(Vocab::open).transpose()?;
     let mut skips = Skips::new(args.skip_bad);
-    let raw = read(&args.source, args.format, &mut skips)?;
+    let raw = read(&args.source, &args.reading, &mut skips)?;
     let vocab = match (given, &trained) {
         (Some(vocab), _) => vocab,
         (None, path) => {
-            let texts = training_texts(&raw.items);
             let size = args.train_tokenizer.unwrap_or_default();
-            let json = train_tokenizer(texts.iter().map(String::as_str), size)?;
+            let json = train_tokenizer(training_texts(&raw.items), size)?;
             if let Some(path) = path {
                 write_atomically(path, |file| Ok(file.write_all(&json)?))?;
             }
@@ -113,13 +116,14 @@ pub fn prepare(args: &Preparing, mut outputs: Outputs) -> Result<Prepared> {
     };
     let duplicates =
         if args.keep_duplicate_titles { Duplicates::Shared } else { Duplicates::Apart };
-    let recipe = Recipe { seed: args.seed, format: args.format.to_string(), duplicates };
-    let counts = write(&args.out, &raw, &vocab, &recipe)?;
+    let recipe = Recipe { seed: args.seed, format: raw.format.to_owned(), duplicates };
+    let (counts, notes) = write(&args.out, &raw, &vocab, &recipe)?;
 
     Ok(Prepared {
         counts,
+        format: raw.format,
         clock: raw.clock.name(),
-        notes: raw.notes,
+        notes: raw.notes.into_iter().chain(notes).collect(),
         skipped: skips.skipped().iter().map(ToString::to_string).collect(),
         trained,
         tokenizer_size: vocab.size(),

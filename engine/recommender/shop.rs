@@ -1,69 +1,37 @@
-//! The synthetic shop of the demo: customers mostly stay with a maker and move on to the next
-//! thing.
+//! The shop of the demo, as files, and how well its customers were served.
 
 use super::ranges;
 use crate::base::outputs::make_folder;
-use crate::base::{write_atomically, Philox, Stream};
+use crate::base::write_atomically;
+use crate::data::source::shop;
 use anyhow::{Context, Result};
 use serde_json::json;
 use std::io::Write;
 use std::path::Path;
 
-const MAKERS: [&str; 12] = [
-    "Alder", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Ginkgo", "Hazel", "Ivy", "Juniper",
-    "Kauri", "Larch",
-];
-const THINGS: [&str; 10] = [
-    "Puzzle",
-    "Train Set",
-    "Doll House",
-    "Card Game",
-    "Robot Kit",
-    "Kite",
-    "Drum",
-    "Castle",
-    "Rocket",
-    "Tea Set",
-];
+/// Items of the shop.
+const ITEMS: usize = 240;
 
 /// Writes a shop of `users` customers, drawn from `seed`, as items.jsonl and sequences.txt.
 pub fn make(folder: &Path, users: usize, seed: u64) -> Result<()> {
     ranges::check("shop users", users.into())?;
     make_folder(folder).with_context(|| folder.display().to_string())?;
+    let (titles, bought) = shop(users, ITEMS, seed);
     let mut items = String::new();
-    for (m, maker) in MAKERS.iter().enumerate() {
-        for (t, thing) in THINGS.iter().enumerate() {
-            for (v, size) in ["Small", "Large"].iter().enumerate() {
-                let id = (m * THINGS.len() + t) * 2 + v + 1;
-                let title = format!("{maker} {size} {thing}");
-                let line = json!({"id": id, "title": title, "categories": [["Toys", thing]]});
-                items.push_str(&line.to_string());
-                items.push('\n');
-            }
-        }
+    for (i, (title, thing)) in titles.iter().enumerate() {
+        let line = json!({"id": i + 1, "title": title, "categories": [["Toys", thing]]});
+        items.push_str(&line.to_string());
+        items.push('\n');
     }
     let write = |name: &str, text: &str| {
         write_atomically(&folder.join(name), |file| Ok(file.write_all(text.as_bytes())?))
     };
     write("items.jsonl", &items)?;
     let mut sequences = String::new();
-    for user in 1..=users {
-        let mut rng = Philox::new(seed, Stream::Synthetic, user as u64);
-        let (mut maker, mut thing) = (rng.below(MAKERS.len()), rng.below(THINGS.len()));
-        let length = 5 + rng.below(6);
-        let mut bought: Vec<usize> = Vec::new();
-        while bought.len() < length {
-            let id = (maker * THINGS.len() + thing) * 2 + rng.below(2) + 1;
-            if !bought.contains(&id) {
-                bought.push(id);
-            }
-            thing = (thing + 1) % THINGS.len();
-            if rng.uniform() < 0.15 {
-                maker = rng.below(MAKERS.len());
-            }
-        }
+    for (user, bought) in bought.iter().enumerate() {
+        let items = bought.iter().map(|item| item + 1);
         let words: Vec<String> =
-            std::iter::once(user).chain(bought).map(|n| n.to_string()).collect();
+            std::iter::once(user + 1).chain(items).map(|n| n.to_string()).collect();
         sequences.push_str(&words.join(" "));
         sequences.push('\n');
     }

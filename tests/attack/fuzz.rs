@@ -9,7 +9,7 @@ use crate::verbs;
 use crate::Extent;
 use engine::base::{Philox, Stream};
 use engine::cli::exit;
-use engine::data::source::{self, Format, Skips};
+use engine::data::source::{self, Format, Reading, Skips};
 use engine::data::task::sampled_users;
 use engine::data::template::Templates;
 use engine::data::{Dataset, Vocab};
@@ -367,7 +367,8 @@ fn kinds(folder: &Path) -> Vec<Kind> {
             let (place, good, path) = (place.clone(), good.clone(), path.clone());
             let read = move |bytes: &[u8]| {
                 put(&path, bytes);
-                let read = source::read(&place, format, &mut Skips::new(bytes.len() % 2));
+                let reading = Reading::of(format);
+                let read = source::read(&place, &reading, &mut Skips::new(bytes.len() % 2));
                 put(&path, &good[spoilt].1);
                 read.map(drop)
             };

@@ -55,7 +55,8 @@ const ROOMS: [Room; 9] = [
 const FACE: &str = "cli";
 
 /// Verbs that only translate: of the house they name `recommender` and `base` alone.
-const TRANSLATORS: [&str; 8] = [
+const TRANSLATORS: [&str; 9] = [
+    "cli/check.rs",
     "cli/decode.rs",
     "cli/demo.rs",
     "cli/eval.rs",

@@ -10,3 +10,4 @@ mod metrics;
 mod shop;
 #[path = "../support/signed.rs"]
 mod signed;
+mod sources;

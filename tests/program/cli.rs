@@ -99,8 +99,8 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 fn every_verb_has_help_with_an_example() {
     for verb in [
-        "demo", "prepare", "init", "train", "decode", "eval", "forward", "inspect", "merge",
-        "doctor",
+        "demo", "check", "prepare", "init", "train", "decode", "eval", "forward", "inspect",
+        "merge", "doctor",
     ] {
         let help = done(shop(), &[verb, "--help"]);
         assert!(help.contains(&format!("Example: engine {verb}")), "{verb}: {help}");

@@ -3,8 +3,10 @@
 #![allow(dead_code)] // each binary of tests uses a part of it
 
 use engine::base::Outputs;
-use engine::cli::prepare::{self, Format, Prepare};
+use engine::cli::prepare::{self, Prepare};
+use engine::cli::reading::ReadingFlags;
 use engine::data::Dataset;
+use engine::recommender::prepare::Format;
 use std::path::{Path, PathBuf};
 
 pub const ITEMS: &str = concat!(
@@ -119,7 +121,8 @@ impl Shop {
     }
 
     pub fn prepare_as(&self, format: Format) -> anyhow::Result<Dataset> {
-        let arguments = Prepare { format, ..self.arguments() };
+        let reading = ReadingFlags { format: Some(format), ..ReadingFlags::default() };
+        let arguments = Prepare { reading, ..self.arguments() };
         prepare::run(&arguments, Outputs::new(true))?;
         Dataset::open(&arguments.out)
     }

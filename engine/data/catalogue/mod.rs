@@ -3,7 +3,7 @@
 
 mod surface;
 
-pub use surface::{clean, Duplicates};
+pub use surface::{clean, surfaces, Duplicates};
 
 use super::source::{Raw, RawItem};
 use super::trie::Trie;
@@ -12,12 +12,13 @@ use crate::base::{Fault, Philox, Stream};
 use anyhow::Result;
 use rayon::prelude::*;
 use std::collections::HashMap;
-use std::fmt::Write as _;
 
 /// Surfaces of more tokens are kept whole and counted (A23).
 pub const LONG_SURFACE: usize = 64;
-/// Surfaces of more tokens cannot stand in any row and are refused (R22).
+/// Surfaces of more tokens cannot stand in any row and are cut (R22).
 pub const ROW_LIMIT: usize = 1024;
+/// Tokens that are left of them: room for a history beside it.
+const CUT_SURFACE: usize = 256;
 
 /// A (name, value) pair of an item or user; the value is an entity.
 pub type Attribute = (String, String);
@@ -45,14 +46,17 @@ pub struct Catalogue {
     pub collisions: usize,
     /// Items whose text is `item <id>`, for want of anything else.
     pub named_by_id: usize,
+    /// Lines of the summary: what the tokenizer does not take, what was too long.
+    pub notes: Vec<String>,
 }
 
 impl Catalogue {
     /// Builds everything that follows from the raw catalogue and a tokenizer. `seed` orders the
     /// items of one leaf (E16b); ids never do.
     ///
-    /// Refuses an empty catalogue, a surface of more than [`ROW_LIMIT`] tokens, and a tokenizer
-    /// that cannot tell two surfaces apart.
+    /// A surface of more than [`ROW_LIMIT`] tokens is cut, and characters that the tokenizer lacks
+    /// are left out; both are counted. Refuses an empty catalogue, and a tokenizer that cannot tell
+    /// two surfaces apart.
     pub fn build(raw: &Raw, vocab: &Vocab, duplicates: Duplicates, seed: u64) -> Result<Catalogue> {
         if raw.items.is_empty() {
             return Err(Fault::Data
@@ -60,11 +64,11 @@ impl Catalogue {
         }
         let made = surface::surfaces(&raw.items, duplicates);
         let mut surfaces = made.texts;
-        let mut tokens = encode_all(vocab, surfaces.iter().map(|s| format!(" {s}")).collect())?;
+        let mut tokens = encode_all(vocab, &surfaces, Form::Blank)?;
+        let (mut notes, unnamed) = mend(&mut surfaces, &mut tokens, &raw.items, vocab)?;
         if duplicates == Duplicates::Apart {
             tell_apart(&mut surfaces, &mut tokens, raw, vocab)?;
         }
-        check_lengths(&raw.items, &surfaces, &tokens)?;
 
         let mut by_hash: Vec<u32> = (0..raw.items.len() as u32).collect();
         by_hash.sort_by_key(|&i| (tie(seed, i), i));
@@ -72,9 +76,12 @@ impl Catalogue {
             by_hash.iter().map(|&i| tokens[i as usize].as_slice()).collect();
         let trie = Trie::build(&sequences, &by_hash);
 
-        let attributes: Vec<Vec<Attribute>> = raw.items.iter().map(item_attributes).collect();
-        let user_attributes: Vec<Vec<Attribute>> =
-            raw.users.iter().map(|u| cleaned(&u.attributes)).collect();
+        let mut attributes: Vec<Vec<Attribute>> =
+            raw.items.par_iter().map(item_attributes).collect();
+        let mut user_attributes: Vec<Vec<Attribute>> =
+            raw.attributes.par_iter().map(|attributes| cleaned(attributes)).collect();
+        user_attributes.resize(raw.users.len(), Vec::new());
+        notes.extend(drop_silent(&mut attributes, &mut user_attributes, vocab)?);
         let (pool, entities) =
             pool(&surfaces, &tokens, attributes.iter().chain(&user_attributes), vocab)?;
         Ok(Catalogue {
@@ -87,7 +94,8 @@ impl Catalogue {
             entities,
             untitled: made.untitled,
             collisions: made.collisions,
-            named_by_id: made.named_by_id,
+            named_by_id: made.named_by_id + unnamed,
+            notes,
         })
     }
 }
@@ -99,23 +107,138 @@ pub fn tie(seed: u64, item: u32) -> u64 {
 
 /// The texts a tokenizer is trained on: titles (or what stands for them) with the blank before
 /// them, and names of categories and brands.
-pub fn training_texts(items: &[RawItem]) -> Vec<String> {
-    let mut texts: Vec<String> = surface::surfaces(items, Duplicates::Shared)
-        .texts
-        .into_iter()
-        .map(|s| format!(" {s}"))
-        .collect();
-    for item in items {
-        for path in &item.categories {
-            texts.extend(path.iter().map(|name| format!(" {}", clean(name))));
-        }
-        texts.extend(item.brand.iter().map(|brand| format!(" {}", clean(brand))));
-    }
-    texts
+pub fn training_texts(items: &[RawItem]) -> impl Iterator<Item = String> + Send + '_ {
+    let titles = surface::surfaces(items, Duplicates::Shared).texts;
+    let names = items.iter().flat_map(|item| {
+        item.categories.iter().flatten().chain(&item.brand).map(|name| format!(" {}", clean(name)))
+    });
+    titles.into_iter().map(|title| format!(" {title}")).chain(names)
 }
 
-fn encode_all(vocab: &Vocab, pieces: Vec<String>) -> Result<Vec<Vec<u32>>> {
-    pieces.par_iter().with_min_len(64).map(|piece| vocab.encode(piece)).collect()
+/// The two forms of an entity (R3).
+#[derive(Clone, Copy)]
+enum Form {
+    /// As it stands.
+    Bare,
+    /// With a blank before it.
+    Blank,
+}
+
+impl Form {
+    fn encode(self, vocab: &Vocab, text: &str) -> Result<Vec<u32>> {
+        match self {
+            Form::Bare => vocab.encode(text),
+            Form::Blank => vocab.encode(&format!(" {text}")),
+        }
+    }
+}
+
+fn encode_all<S: AsRef<str> + Sync>(
+    vocab: &Vocab,
+    texts: &[S],
+    form: Form,
+) -> Result<Vec<Vec<u32>>> {
+    let encode = |text: &S| form.encode(vocab, text.as_ref());
+    texts.par_iter().with_min_len(64).map(encode).collect()
+}
+
+/// Makes surfaces that no row can hold, or of which the tokenizer knows no character, such as can:
+/// the first lose their end, the others are named by their ids. Lines of the summary, and how many
+/// are named so.
+fn mend(
+    surfaces: &mut [String],
+    tokens: &mut [Vec<u32>],
+    items: &[RawItem],
+    vocab: &Vocab,
+) -> Result<(Vec<String>, usize)> {
+    let (mut cut, mut unnamed) = (Vec::new(), Vec::new());
+    for i in 0..surfaces.len() {
+        if tokens[i].is_empty() {
+            surfaces[i] = clean(&format!("item {}", items[i].id));
+            tokens[i] = Form::Blank.encode(vocab, &surfaces[i])?;
+            unnamed.push(i);
+        }
+        if tokens[i].len() > ROW_LIMIT {
+            cut.push(i);
+        }
+        while tokens[i].len() > ROW_LIMIT {
+            let share = CUT_SURFACE as f64 / tokens[i].len() as f64;
+            let most = (surfaces[i].chars().count() as f64 * share) as usize;
+            let shorter: String = surfaces[i].chars().take(most.max(1)).collect();
+            surfaces[i] = clean(&shorter);
+            tokens[i] = Form::Blank.encode(vocab, &surfaces[i])?;
+        }
+        if tokens[i].is_empty() {
+            return Err(Fault::Model.error(format!(
+                "tokenizer: item {}: expected at least one token for {:?}, got none; use a \
+                tokenizer that has its characters",
+                items[i].id, surfaces[i]
+            )));
+        }
+    }
+    let mut notes = Vec::new();
+    if vocab.has_unknown() {
+        let lost: Vec<(usize, &String)> = surfaces
+            .iter()
+            .enumerate()
+            .collect::<Vec<_>>()
+            .into_par_iter()
+            .filter(|(_, text)| vocab.lost(text) > 0)
+            .collect();
+        if let Some((first, text)) = lost.first() {
+            notes.push(format!(
+                "titles with characters that the tokenizer lacks, left out of their tokens: {} \
+                (first: item {}, {:?})",
+                lost.len(),
+                items[*first].id,
+                text.chars().take(60).collect::<String>()
+            ));
+        }
+    }
+    let line = |what: &str, found: &[usize]| {
+        found.first().map(|&i| format!("{what}: {} (first: item {})", found.len(), items[i].id))
+    };
+    let unknown = "titles without any character that the tokenizer has, named by their ids";
+    notes.extend(line(unknown, &unnamed));
+    let long = format!("titles of more than {ROW_LIMIT} tokens, cut at some {CUT_SURFACE}");
+    notes.extend(line(&long, &cut));
+    Ok((notes, unnamed.len()))
+}
+
+/// Takes away attributes of which the tokenizer knows no character; the line of the summary.
+fn drop_silent(
+    items: &mut [Vec<Attribute>],
+    users: &mut [Vec<Attribute>],
+    vocab: &Vocab,
+) -> Result<Option<String>> {
+    if !vocab.has_unknown() {
+        return Ok(None);
+    }
+    let mut silent: HashMap<String, bool> = HashMap::new();
+    let (mut count, mut first) = (0, None);
+    for attributes in items.iter_mut().chain(users) {
+        for (_, value) in attributes.iter() {
+            if !silent.contains_key(value) {
+                let none = vocab.encode(value)?.is_empty();
+                silent.insert(value.clone(), none);
+            }
+        }
+        let before = attributes.len();
+        attributes.retain(|(_, value)| {
+            let keep = !silent[value];
+            if !keep {
+                first.get_or_insert_with(|| value.clone());
+            }
+            keep
+        });
+        count += before - attributes.len();
+    }
+    Ok(first.map(|value| {
+        format!(
+            "attributes without any character that the tokenizer has, left out: {count} (first: \
+            {value:?})"
+        )
+    }))
 }
 
 /// Numbers the items whose surfaces differ as text but not as tokens.
@@ -134,7 +257,7 @@ fn tell_apart(
         let members: Vec<usize> = groups.iter().flat_map(|group| group.iter().copied()).collect();
         surface::number(surfaces, groups, &raw.items);
         for i in members {
-            tokens[i] = vocab.encode(&format!(" {}", surfaces[i]))?;
+            tokens[i] = Form::Blank.encode(vocab, &surfaces[i])?;
         }
     }
     match alike(tokens).first() {
@@ -156,23 +279,6 @@ fn alike(tokens: &[Vec<u32>]) -> Vec<Vec<usize>> {
         .filter(|g| g.len() > 1)
         .map(<[usize]>::to_vec)
         .collect()
-}
-
-fn check_lengths(items: &[RawItem], surfaces: &[String], tokens: &[Vec<u32>]) -> Result<()> {
-    let bad: Vec<usize> =
-        (0..items.len()).filter(|&i| tokens[i].is_empty() || tokens[i].len() > ROW_LIMIT).collect();
-    let Some(&first) = bad.first() else { return Ok(()) };
-    let mut message = format!(
-        "item {}: expected a title of 1 to {ROW_LIMIT} tokens, got {} for {:?}",
-        items[first].id,
-        tokens[first].len(),
-        surfaces[first].chars().take(60).collect::<String>()
-    );
-    if bad.len() > 1 {
-        // Writing to a string does not fail.
-        let _ = write!(message, " (and {} more such items)", bad.len() - 1);
-    }
-    Err(Fault::Data.error(format!("{message}; mend the titles")))
 }
 
 /// Brand, every category name once, further attributes; cleaned, none empty.
@@ -213,15 +319,9 @@ fn pool<'a>(
         });
     }
     let entities = surfaces.len() + values.len();
-    let bare: Vec<String> = surfaces
-        .iter()
-        .map(String::as_str)
-        .chain(values.iter().copied())
-        .map(String::from)
-        .collect();
-    let blank: Vec<String> = values.iter().map(|value| format!(" {value}")).collect();
-    let bare = encode_all(vocab, bare)?;
-    let blank = encode_all(vocab, blank)?;
+    let mut bare = encode_all(vocab, surfaces, Form::Bare)?;
+    bare.extend(encode_all(vocab, &values, Form::Bare)?);
+    let blank = encode_all(vocab, &values, Form::Blank)?;
 
     let mut sequences: Vec<&[u32]> = tokens.iter().chain(&blank).map(Vec::as_slice).collect();
     let mut members: Vec<u32> = (0..entities as u32).collect();

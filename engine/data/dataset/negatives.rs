@@ -7,20 +7,39 @@ use rayon::prelude::*;
 /// Negatives a user, where the catalogue has as many.
 pub const NEGATIVES: usize = 99;
 
-/// [users] items drawn uniformly, without repetition, from those that the user never touched; all
-/// of these where there are no more than [`NEGATIVES`].
-pub fn negatives(raw: &Raw, seed: u64) -> Vec<Vec<u32>> {
-    let items = raw.items.len();
-    raw.users
-        .par_iter()
-        .enumerate()
-        .map(|(u, user)| {
-            let mut taken: Vec<u32> = user.events.iter().map(|event| event.item).collect();
-            taken.sort_unstable();
-            taken.dedup();
-            draw(items, taken, &mut Philox::new(seed, Stream::Negatives, u as u64))
-        })
-        .collect()
+/// Negatives of all users, end to end.
+pub struct Negatives {
+    /// [users + 1] where each user's begin.
+    pub start: Vec<u64>,
+    /// Items.
+    pub items: Vec<u32>,
+}
+
+/// Items drawn uniformly, without repetition, from those that the user never touched; all of these
+/// where there are no more than [`NEGATIVES`].
+pub fn negatives(raw: &Raw, seed: u64) -> Negatives {
+    /// Users whose lists are held apart at a time.
+    const BLOCK: usize = 1 << 14;
+    let (items, users) = (raw.items.len(), raw.users.len());
+    let mut all = Negatives { start: Vec::with_capacity(users + 1), items: Vec::new() };
+    all.items.reserve_exact(users * NEGATIVES.min(items));
+    all.start.push(0);
+    for begin in (0..users).step_by(BLOCK) {
+        let block: Vec<Vec<u32>> = (begin..users.min(begin + BLOCK))
+            .into_par_iter()
+            .map(|u| {
+                let mut taken = raw.events.items(u as u32).to_vec();
+                taken.sort_unstable();
+                taken.dedup();
+                draw(items, taken, &mut Philox::new(seed, Stream::Negatives, u as u64))
+            })
+            .collect();
+        for drawn in block {
+            all.items.extend(drawn);
+            all.start.push(all.items.len() as u64);
+        }
+    }
+    all
 }
 
 /// `taken` is sorted and without repetition.

@@ -1,7 +1,7 @@
 //! A raw source and its catalogue become a `.bin`.
 
 use super::format::*;
-use super::negatives::negatives;
+use super::negatives::{negatives, Negatives};
 use crate::base::{write_atomically, Fault};
 use crate::data::catalogue::{Attribute, Catalogue, Duplicates, LONG_SURFACE};
 use crate::data::source::Raw;
@@ -9,6 +9,7 @@ use crate::data::vocab::Vocab;
 use anyhow::Result;
 use bytemuck::Pod;
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
@@ -26,8 +27,14 @@ pub struct Recipe {
 
 /// Builds the catalogue of `raw` and writes the `.bin`, whole or not at all.
 ///
-/// The same input gives the same bytes. Refuses what [`Catalogue::build`] refuses.
-pub fn write(path: &Path, raw: &Raw, vocab: &Vocab, recipe: &Recipe) -> Result<Statistics> {
+/// The same input gives the same bytes. Returns the counts, and lines of the summary about what was
+/// left out. Refuses what [`Catalogue::build`] refuses.
+pub fn write(
+    path: &Path,
+    raw: &Raw,
+    vocab: &Vocab,
+    recipe: &Recipe,
+) -> Result<(Statistics, Vec<String>)> {
     let catalogue = Catalogue::build(raw, vocab, recipe.duplicates, recipe.seed)?;
     let negatives = negatives(raw, recipe.seed);
     let counts = count(raw, &catalogue, &negatives);
@@ -44,22 +51,18 @@ pub fn write(path: &Path, raw: &Raw, vocab: &Vocab, recipe: &Recipe) -> Result<S
     };
     let sections = sections(raw, &catalogue, vocab, &negatives, &header);
     save(path, &sections)?;
-    Ok(counts)
+    Ok((counts, catalogue.notes))
 }
 
-fn count(raw: &Raw, catalogue: &Catalogue, negatives: &[Vec<u32>]) -> Statistics {
+fn count(raw: &Raw, catalogue: &Catalogue, negatives: &Negatives) -> Statistics {
     let lengths = Lengths::of(catalogue.tokens.iter().map(Vec::len).collect());
+    let drawn = || negatives.start.windows(2).map(|pair| (pair[1] - pair[0]) as usize);
     Statistics {
         users: raw.users.len(),
         items: raw.items.len(),
-        interactions: raw.users.iter().map(|user| user.events.len()).sum(),
-        short_users: raw.users.iter().filter(|user| user.events.len() < 3).count(),
-        rated: raw
-            .users
-            .iter()
-            .flat_map(|user| &user.events)
-            .filter(|event| !event.rating.is_nan())
-            .count(),
+        interactions: raw.events.len(),
+        short_users: raw.events.start.windows(2).filter(|pair| pair[1] - pair[0] < 3).count(),
+        rated: raw.events.rating.iter().filter(|rating| !rating.is_nan()).count(),
         reviews: raw.reviews.len(),
         untitled: catalogue.untitled,
         collisions: catalogue.collisions,
@@ -72,8 +75,8 @@ fn count(raw: &Raw, catalogue: &Catalogue, negatives: &[Vec<u32>]) -> Statistics
         catalogue_nodes: catalogue.trie.nodes(),
         pool_nodes: catalogue.pool.nodes(),
         entities: catalogue.entities,
-        negatives_min: negatives.iter().map(Vec::len).min().unwrap_or(0),
-        negatives_max: negatives.iter().map(Vec::len).max().unwrap_or(0),
+        negatives_min: drawn().min().unwrap_or(0),
+        negatives_max: drawn().max().unwrap_or(0),
     }
 }
 
@@ -109,19 +112,19 @@ impl Lengths {
 }
 
 /// The bytes of every section, in the order of [`SECTIONS`].
-fn sections(
-    raw: &Raw,
-    catalogue: &Catalogue,
-    vocab: &Vocab,
-    negatives: &[Vec<u32>],
+fn sections<'a>(
+    raw: &'a Raw,
+    catalogue: &'a Catalogue,
+    vocab: &'a Vocab,
+    negatives: &'a Negatives,
     header: &Header,
-) -> Vec<(Section, Vec<u8>)> {
+) -> Vec<(Section, Bytes<'a>)> {
     let mut strings = Strings::default();
-    let mut out: Vec<(Section, Vec<u8>)> = Vec::with_capacity(SECTIONS.len());
-    let mut put = |section: Section, bytes: Vec<u8>| out.push((section, bytes));
+    let mut out: Vec<(Section, Bytes)> = Vec::with_capacity(SECTIONS.len());
+    let mut put = |section: Section, bytes: Bytes<'a>| out.push((section, bytes));
 
-    put(Section::Header, serde_json::to_vec(header).expect("a header is plain data"));
-    put(Section::Tokenizer, vocab.json().to_vec());
+    put(Section::Header, Bytes::Owned(serde_json::to_vec(header).expect("plain data")));
+    put(Section::Tokenizer, Bytes::Borrowed(vocab.json()));
 
     put(Section::ItemId, bytes_of(raw.items.iter().map(|item| strings.intern(&item.id))));
     put(Section::ItemSurface, bytes_of(catalogue.surfaces.iter().map(|text| strings.intern(text))));
@@ -136,29 +139,28 @@ fn sections(
     put(Section::ItemAttribute, strings.pairs(&catalogue.attributes));
     put(Section::ItemById, by_id(raw.items.iter().map(|item| item.id.as_str())));
 
-    put(Section::UserId, bytes_of(raw.users.iter().map(|user| strings.intern(&user.id))));
-    let events = || raw.users.iter().flat_map(|user| &user.events);
-    put(Section::EventStart, starts(raw.users.iter().map(|user| user.events.len())));
-    put(Section::EventItem, bytes_of(events().map(|event| event.item)));
-    put(Section::EventTime, bytes_of(events().map(|event| event.time)));
-    put(Section::EventRating, bytes_of(events().map(|event| plain_nan(event.rating))));
+    put(Section::UserId, bytes_of(raw.users.iter().map(|id| strings.intern(id))));
+    put(Section::EventStart, lent(&raw.events.start));
+    put(Section::EventItem, lent(&raw.events.item));
+    put(Section::EventTime, lent(&raw.events.time));
+    put(Section::EventRating, lent(&raw.events.rating));
     put(Section::UserAttributeStart, starts(catalogue.user_attributes.iter().map(Vec::len)));
     put(Section::UserAttribute, strings.pairs(&catalogue.user_attributes));
-    put(Section::UserById, by_id(raw.users.iter().map(|user| user.id.as_str())));
-    put(Section::NegativeStart, starts(negatives.iter().map(Vec::len)));
-    put(Section::Negative, bytes_of(negatives.iter().flatten().copied()));
+    put(Section::UserById, by_id(raw.users.iter()));
+    put(Section::NegativeStart, lent(&negatives.start));
+    put(Section::Negative, lent(&negatives.items));
 
-    put(Section::CatalogueFirstChild, bytes_of(catalogue.trie.first_child.iter().copied()));
-    put(Section::CatalogueNodeToken, bytes_of(catalogue.trie.token.iter().copied()));
-    put(Section::CatalogueFirstMember, bytes_of(catalogue.trie.first_member.iter().copied()));
-    put(Section::CatalogueMember, bytes_of(catalogue.trie.members.iter().copied()));
-    put(Section::PoolFirstChild, bytes_of(catalogue.pool.first_child.iter().copied()));
-    put(Section::PoolNodeToken, bytes_of(catalogue.pool.token.iter().copied()));
-    put(Section::PoolFirstMember, bytes_of(catalogue.pool.first_member.iter().copied()));
-    put(Section::PoolMember, bytes_of(catalogue.pool.members.iter().copied()));
+    put(Section::CatalogueFirstChild, lent(&catalogue.trie.first_child));
+    put(Section::CatalogueNodeToken, lent(&catalogue.trie.token));
+    put(Section::CatalogueFirstMember, lent(&catalogue.trie.first_member));
+    put(Section::CatalogueMember, lent(&catalogue.trie.members));
+    put(Section::PoolFirstChild, lent(&catalogue.pool.first_child));
+    put(Section::PoolNodeToken, lent(&catalogue.pool.token));
+    put(Section::PoolFirstMember, lent(&catalogue.pool.first_member));
+    put(Section::PoolMember, lent(&catalogue.pool.members));
 
     put(Section::ReviewPair, bytes_of(raw.reviews.iter().map(|review| [review.user, review.item])));
-    put(Section::ReviewRating, bytes_of(raw.reviews.iter().map(|review| plain_nan(review.rating))));
+    put(Section::ReviewRating, bytes_of(raw.reviews.iter().map(|review| review.rating)));
     let texts = raw.reviews.iter().map(|review| {
         [&review.summary, &review.text, &review.explanation, &review.feature, &review.split]
             .map(|text| strings.optional(text.as_deref()))
@@ -166,30 +168,28 @@ fn sections(
     put(Section::ReviewText, bytes_of(texts));
     let (start, bytes) = strings.finish();
     out.push((Section::StringStart, start));
-    out.push((Section::StringBytes, bytes));
+    out.push((Section::StringBytes, Bytes::Owned(bytes)));
     out.sort_by_key(|(section, _)| *section as u32);
     out
 }
 
-/// One NaN for all, so that equal input gives equal bytes.
-fn plain_nan(rating: f32) -> f32 {
-    if rating.is_nan() {
-        f32::NAN
-    } else {
-        rating
-    }
+/// What a section holds: its own, or what stands in memory as it will in the file.
+type Bytes<'a> = Cow<'a, [u8]>;
+
+fn lent<T: Pod>(values: &[T]) -> Bytes<'_> {
+    Bytes::Borrowed(bytemuck::cast_slice(values))
 }
 
-fn bytes_of<T: Pod>(values: impl Iterator<Item = T>) -> Vec<u8> {
+fn bytes_of<T: Pod>(values: impl Iterator<Item = T>) -> Bytes<'static> {
     let mut bytes = Vec::with_capacity(values.size_hint().0 * std::mem::size_of::<T>());
     for value in values {
         bytes.extend_from_slice(bytemuck::bytes_of(&value));
     }
-    bytes
+    Bytes::Owned(bytes)
 }
 
 /// Running sums of lengths, beginning with 0.
-fn starts(lengths: impl Iterator<Item = usize>) -> Vec<u8> {
+fn starts(lengths: impl Iterator<Item = usize>) -> Bytes<'static> {
     let mut sum = 0u64;
     let mut bytes = Vec::with_capacity((lengths.size_hint().0 + 1) * 8);
     bytes.extend_from_slice(&sum.to_le_bytes());
@@ -197,10 +197,10 @@ fn starts(lengths: impl Iterator<Item = usize>) -> Vec<u8> {
         sum += length as u64;
         bytes.extend_from_slice(&sum.to_le_bytes());
     }
-    bytes
+    Bytes::Owned(bytes)
 }
 
-fn by_id<'a>(ids: impl Iterator<Item = &'a str>) -> Vec<u8> {
+fn by_id<'a>(ids: impl Iterator<Item = &'a str>) -> Bytes<'static> {
     let ids: Vec<&str> = ids.collect();
     let mut order: Vec<u32> = (0..ids.len() as u32).collect();
     order.sort_unstable_by_key(|&i| ids[i as usize]);
@@ -235,20 +235,20 @@ impl Strings {
         text.map_or(NONE, |text| self.intern(text))
     }
 
-    fn pairs(&mut self, lists: &[Vec<Attribute>]) -> Vec<u8> {
+    fn pairs(&mut self, lists: &[Vec<Attribute>]) -> Bytes<'static> {
         bytes_of(
             lists.iter().flatten().map(|(name, value)| [self.intern(name), self.intern(value)]),
         )
     }
 
-    fn finish(mut self) -> (Vec<u8>, Vec<u8>) {
+    fn finish(mut self) -> (Bytes<'static>, Vec<u8>) {
         self.start.push(self.bytes.len() as u64);
         (bytes_of(self.start.into_iter()), self.bytes)
     }
 }
 
 /// Lays the sections out and writes them.
-fn save(path: &Path, sections: &[(Section, Vec<u8>)]) -> Result<()> {
+fn save(path: &Path, sections: &[(Section, Bytes)]) -> Result<()> {
     let zeros = [0u8; ALIGN];
     let filling = |length: usize| &zeros[..aligned(length) - length];
     let crcs: Vec<u32> = sections

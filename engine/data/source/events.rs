@@ -1,228 +1,456 @@
-//! The formats `jsonl` and `csv`: a file of events in which items may be described, or a folder
-//! with interactions, items, and optionally users.
+//! Rows that say what users did become a log, and describe items where no table of items does.
 
-use super::folder;
-use super::gather::{Ids, Log, Row};
-use super::object::{categories, id, kind, rating_value, text};
-use super::rows::{Object, Rows};
-use super::{Clock, Raw, RawItem, RawReview, Skips};
-use crate::base::Fault;
-use crate::data::record::NO_TIME;
+use super::cell::Cell;
+use super::columns::{Column, Row};
+use super::gather::{Event, Log};
+use super::ids::Ids;
+use super::items::{self, id, Described};
+use super::lines::Skips;
+use super::list;
+use super::names::{Field, Rows, REVIEWS};
+use super::report::Tally;
+use super::roles::Roles;
+use super::table::{Go, Table};
+use super::{text, Clock, RawItem, RawReview, Reading};
 use anyhow::Result;
-use serde_json::Value;
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 
-/// Which of the two ways of writing rows.
+/// Where the items of events come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// A JSON object a line.
-    Json,
-    /// Fields between commas, the first line names them.
-    Csv,
+pub enum Known {
+    /// All are known: another one is a malformed row.
+    All,
+    /// New ones are items as well.
+    More,
 }
 
-impl Shape {
-    fn open(self, path: &Path, skips: &mut Skips) -> Result<Rows> {
-        match self {
-            Shape::Json => Rows::json(path),
-            Shape::Csv => Rows::csv(path, skips),
+/// Reads events of all files of a source.
+pub struct Reader<'s> {
+    /// What was read so far.
+    pub log: Log,
+    /// Items by their ids.
+    pub ids: Ids,
+    /// What events say about items, by their numbers; those that a table of items describes come
+    /// first.
+    pub items: Vec<RawItem>,
+    /// Counts of what is said about items.
+    pub described: Described,
+    reading: &'s Reading,
+    known: Known,
+    /// Events describe items.
+    describes: bool,
+    filters: Vec<(&'s str, &'s str)>,
+    left: Left,
+    /// Titles of events may be headlines of reviews: which they are shows in the end.
+    doubtful: bool,
+    words: Vec<String>,
+}
+
+/// Rows that a rule leaves out.
+#[derive(Default)]
+struct Left {
+    event: Tally,
+    label: Tally,
+    rating: Tally,
+    unrated: Tally,
+    user_elsewhere: Tally,
+}
+
+impl<'s> Reader<'s> {
+    /// Nothing read yet. `items` are those that a table of items describes; without one events
+    /// describe them.
+    pub fn new(
+        reading: &'s Reading,
+        known: Known,
+        items: Option<(Ids, Vec<RawItem>)>,
+    ) -> Reader<'s> {
+        let describes = items.is_none();
+        let (ids, items) = items.unwrap_or_else(|| (Ids::new("item"), Vec::new()));
+        let filters = reading.event.iter().map(|filter| {
+            let (column, value) = filter.split_once('=').unwrap_or((filter, ""));
+            (column.trim(), value.trim())
+        });
+        Reader {
+            log: Log::new(),
+            ids,
+            items,
+            described: Described::default(),
+            reading,
+            known,
+            describes,
+            filters: filters.collect(),
+            left: Left::default(),
+            doubtful: false,
+            words: Vec::new(),
         }
     }
 
-    fn endings(self) -> &'static [&'static str] {
-        match self {
-            Shape::Json => &["jsonl", "jsonl.gz"],
-            Shape::Csv => &["csv", "csv.gz", "tsv", "tsv.gz"],
+    /// Reads one more file of events; `meets` is the name of the item's column in the table of
+    /// items.
+    pub fn read(
+        &mut self,
+        table: &mut Table,
+        meets: Option<&str>,
+        skips: &mut Skips,
+    ) -> Result<()> {
+        self.log.begin(table.path());
+        let mut roles = Roles::of(Rows::Events, table.columns().list(), self.reading, meets);
+        let mut kinds = Kinds::default();
+        let mut headline = None;
+        table.each(skips, |columns, mut row, line| {
+            let columns = columns.list();
+            if !roles.are_of(columns) {
+                let known = std::mem::take(&mut roles);
+                roles = known.renewed(Rows::Events, columns, self.reading, meets);
+                headline = None;
+            }
+            let headline = *headline.get_or_insert_with(|| self.headline(&roles, columns));
+            kinds.look(&roles, columns, &row);
+            self.row(&mut roles, columns, &mut row, line, headline)?;
+            roles.leave(&row);
+            Ok(Go::On)
+        })?;
+        let (unused, path) = (items::unused(table, &roles), table.path().display());
+        self.words.extend(kinds.line(&self.filters).map(|words| format!("{path}: {words}")));
+        self.words.extend(unused);
+        Ok(())
+    }
+
+    /// Whether titles beside reviews are theirs.
+    fn headline(&self, roles: &Roles, columns: &[Column]) -> Headline {
+        let reviewed = roles.has(Field::Text) && !roles.has(Field::Summary);
+        let published = columns.iter().any(|c| REVIEWS.contains(&&*c.squashed));
+        match (reviewed && self.reading.title_column.is_none(), published || !self.describes) {
+            (false, _) => Headline::No,
+            (true, true) => Headline::Yes,
+            (true, false) => Headline::Perhaps,
         }
     }
-}
 
-const USER: [&str; 3] = ["user_id", "user", "reviewerID"];
-const ITEM: [&str; 4] = ["item_id", "item", "asin", "id"];
-const TIME: [&str; 4] = ["unix_time", "timestamp", "time", "unixReviewTime"];
-const RATING: [&str; 2] = ["rating", "overall"];
-
-/// Reads `source`: a file of events, or a folder with `interactions.*`, `items.*` and perhaps
-/// `users.*`.
-pub fn read(source: &Path, shape: Shape, skips: &mut Skips) -> Result<Raw> {
-    let mut raw = Raw::default();
-    if !source.is_dir() {
-        let (ids, log) = (Ids::new("item"), Log::new(source));
-        read_events(source, shape, Items::Described(ids), log, &mut raw, skips)?;
-        return Ok(raw);
-    }
-    let file = |stem: &str| -> Result<Option<PathBuf>> {
-        let names: Vec<String> =
-            shape.endings().iter().map(|ending| format!("{stem}.{ending}")).collect();
-        folder::one_of(source, &names.iter().map(String::as_str).collect::<Vec<_>>())
-    };
-    let needed = |stem: &str| -> Result<PathBuf> {
-        file(stem)?.ok_or_else(|| {
-            Fault::Data.error(format!(
-                "{}: expected {stem}.{}, got none; add it, or give a single file of events",
-                source.display(),
-                shape.endings()[0]
-            ))
-        })
-    };
-    let items = needed("items")?;
-    let ids = folder::read_items(shape.open(&items, skips)?, &mut raw, skips, |object| {
-        folder::item(described(shape, object), &ITEM)
-    })?;
-    let events = needed("interactions")?;
-    let users = read_events(&events, shape, Items::Known(ids), Log::new(&events), &mut raw, skips)?;
-    if let Some(path) = file("users")? {
-        folder::read_users(shape.open(&path, skips)?, &path, &USER_ID, &users, &mut raw, skips)?;
-    }
-    Ok(raw)
-}
-
-const USER_ID: [&str; 3] = ["user_id", "user", "id"];
-
-/// Comma-separated values write a list of categories with bars between the names.
-fn described(shape: Shape, mut object: Object) -> Object {
-    if shape == Shape::Csv {
-        for name in ["categories", "category"] {
-            if let Some(Value::String(list)) = object.get(name) {
-                let names =
-                    list.split('|').map(|name| Value::String(name.trim().to_owned())).collect();
-                object.insert(name.to_owned(), Value::Array(names));
+    fn row(
+        &mut self,
+        roles: &mut Roles,
+        columns: &[Column],
+        row: &mut Row,
+        line: usize,
+        headline: Headline,
+    ) -> Result<(), String> {
+        for (column, value) in &self.filters {
+            let place = columns.iter().position(|c| c.name == *column);
+            let says = |cell: &Cell| cell.says(value);
+            if let Some(place) = place {
+                roles.used(place);
+            }
+            if !place.and_then(|place| row.get(place)).is_some_and(says) {
+                self.left.event.add(|| format!("line {line}"));
+                return Ok(());
             }
         }
+        if roles.take(Field::Label, row).says("0") {
+            self.left.label.add(|| format!("line {line}"));
+            return Ok(());
+        }
+        let first = roles.all(Field::User).first().and_then(|&place| row.get(place));
+        if roles.all(Field::User).len() > 1 && first.is_none_or(Cell::is_null) {
+            self.left.user_elsewhere.add(|| format!("line {line}"));
+        }
+        let user = roles.take(Field::User, row);
+        let user = id(&user, Field::User, roles, columns)?;
+        let rating = roles.take(Field::Rating, row).rating()?;
+        if let Some(least) = self.reading.min_rating {
+            if rating.is_nan() {
+                self.left.unrated.add(|| format!("line {line}"));
+                return Ok(());
+            }
+            if f64::from(rating) < least {
+                self.left.rating.add(|| format!("line {line}, {rating}"));
+                return Ok(());
+            }
+        }
+        let past = list::ids(&roles.take(Field::History, row))?;
+        let shown = roles.take(Field::Shown, row);
+        let taken = if shown == Cell::Null { Vec::new() } else { impressions(&shown)? };
+        let item = roles.take(Field::Item, row);
+        // A row may hold nothing but what went before.
+        let single = shown == Cell::Null && (past.is_empty() || item != Cell::Null);
+        let item = if single { Some(id(&item, Field::Item, roles, columns)?) } else { None };
+        let place = match roles.take(Field::Place, row) {
+            Cell::Null => None,
+            cell => Some(whole(&cell)?),
+        };
+        let (clock, time) = match roles.has(Field::Time) {
+            true => (Clock::Unix, roles.take(Field::Time, row)),
+            false => (Clock::SinceFirst, roles.take(Field::SinceFirst, row)),
+        };
+        let ids = past.iter().chain(taken.iter().map(|(id, _)| id)).map(String::as_str);
+        ids.chain(item.as_deref()).try_for_each(|id| self.check(id))?;
+        let (mut review, says) = review(roles, row, headline)?;
+        let said = match &item {
+            Some(id) => {
+                self.said(id, roles, columns, row, says && headline == Headline::Perhaps)?
+            }
+            None => None,
+        };
+        if said.is_some() && says && headline == Headline::Perhaps {
+            self.doubtful = true;
+            review.summary = said.as_ref().and_then(|said| said.title.clone());
+        }
+
+        // All of the row is good once its time is; from here on it is kept.
+        let event = |item: u32| Event { user: &user, item, place, rating };
+        if let Some(id) = &item {
+            self.log.times.push(&time, line)?;
+            let number = self.number(id, line);
+            self.complete(number, said, line);
+            self.log.add(event(number), line);
+            self.log.clock = clock;
+            if says {
+                self.log.wrote(review);
+            }
+        }
+        for (id, was_taken) in &taken {
+            if !was_taken {
+                self.left.label.add(|| format!("line {line}, item {id}"));
+                continue;
+            }
+            self.log.times.push(&time, line)?;
+            let number = self.number(id, line);
+            self.log.add(event(number), line);
+            self.log.clock = clock;
+        }
+        if !past.is_empty() {
+            let past = past.iter().map(|id| self.number(id, line)).collect();
+            self.log.remember(&user, past, line);
+        }
+        Ok(())
     }
-    object
-}
 
-/// Whether the events themselves say what the items are.
-enum Items {
-    Known(Ids),
-    Described(Ids),
-}
-
-fn read_events(
-    path: &Path,
-    shape: Shape,
-    mut items: Items,
-    mut log: Log,
-    raw: &mut Raw,
-    skips: &mut Skips,
-) -> Result<Ids> {
-    let mut rows = shape.open(path, skips)?;
-    if shape == Shape::Csv {
-        let has =
-            |names: &[&str]| rows.columns().iter().any(|column| names.contains(&column.as_str()));
-        if !has(&USER) || !has(&ITEM) {
-            return Err(super::lines::line_error(
-                path,
-                1,
-                format_args!(
-                    "expected a header with the columns user_id and item_id, got {:?}; add the \
-                    header",
-                    rows.columns().join(" ")
-                ),
-            ));
+    /// Refuses an item that is not known where all are.
+    fn check(&self, id: &str) -> Result<(), String> {
+        match self.known {
+            Known::All => self.ids.find(id).map(drop),
+            Known::More => Ok(()),
         }
     }
-    log.clock = Clock::Unix;
-    let mut unused: BTreeSet<String> = BTreeSet::new();
-    let mut reviews: Vec<(String, RawReview)> = Vec::new();
-    while rows
-        .next(skips, |object, line| {
-            let mut object = described(shape, object);
-            let user = id(&object, &USER)?;
-            let item_id = id(&object, &ITEM)?;
-            let time = time(&object)?;
-            let rating = rating_value(RATING.iter().find_map(|name| object.get(*name)))?;
-            for name in USER.iter().chain(&ITEM).chain(&TIME).chain(&RATING) {
-                object.remove(*name);
-            }
-            let mut review = RawReview { rating, ..RawReview::default() };
-            for (name, field) in [
-                ("summary", &mut review.summary),
-                ("text", &mut review.text),
-                ("explanation", &mut review.explanation),
-                ("feature", &mut review.feature),
-                ("split", &mut review.split),
-            ] {
-                *field = text(name, object.remove(name).unwrap_or(Value::Null))?;
-            }
-            let described = RawItem {
-                id: item_id.clone(),
-                title: text("title", object.remove("title").unwrap_or(Value::Null))?,
-                brand: text("brand", object.remove("brand").unwrap_or(Value::Null))?,
-                categories: match object.remove("categories").or_else(|| object.remove("category"))
-                {
-                    Some(value) => categories("categories", value)?,
-                    None => Vec::new(),
-                },
-                text_id: text("text_id", object.remove("text_id").unwrap_or(Value::Null))?,
-                attributes: Vec::new(),
-            };
-            let item = match &mut items {
-                Items::Known(ids) => ids.find(&item_id)?,
-                Items::Described(ids) => {
-                    let item = ids.number(&item_id, line);
-                    complete(&mut raw.items, item, described);
-                    item
+
+    /// The number of an item.
+    fn number(&mut self, id: &str, line: usize) -> u32 {
+        let number = self.ids.number(id, line);
+        if number as usize == self.items.len() {
+            self.items.push(RawItem { id: id.to_owned(), ..RawItem::default() });
+        }
+        number
+    }
+
+    /// What the row says about its item, where that may be news.
+    fn said(
+        &mut self,
+        id: &str,
+        roles: &mut Roles,
+        columns: &[Column],
+        row: &mut Row,
+        doubtful: bool,
+    ) -> Result<Option<RawItem>, String> {
+        let fields = [Field::Title, Field::Brand, Field::Categories, Field::TextId];
+        if !self.describes || !fields.iter().any(|&field| roles.has(field)) {
+            return Ok(None);
+        }
+        let known = self.ids.index(id).map(|number| &self.items[number as usize]);
+        // The usual row says what is known already; no more than that is looked at.
+        let title = roles.all(Field::Title).first().and_then(|&place| row.get(place));
+        let same = match (title, known.and_then(|known| known.title.as_deref())) {
+            (Some(Cell::Text(title)), Some(known)) => text::plain(title) == known,
+            _ => false,
+        };
+        let complete = known.is_some_and(|known| {
+            (known.brand.is_some() || !roles.has(Field::Brand))
+                && (!known.categories.is_empty() || !roles.has(Field::Categories))
+                && (known.text_id.is_some() || !roles.has(Field::TextId))
+        });
+        if same && complete && !doubtful {
+            self.described.again += 1;
+            for place in fields.iter().flat_map(|&field| roles.all(field)) {
+                if let Some(cell) = row.get_mut(*place) {
+                    *cell = Cell::Null;
                 }
-            };
-            object.retain(|_, value| !value.is_null());
-            unused.extend(object.into_iter().map(|(name, _)| name));
-            log.add(Row { user: &user, item, pos: None, time, rating }, line);
-            let words = [&review.summary, &review.text, &review.explanation, &review.feature];
-            if words.iter().any(|words| words.is_some()) {
-                review.item = item;
-                reviews.push((user, review));
             }
-            Ok(())
-        })?
-        .is_some()
-    {}
-    if !unused.is_empty() {
-        let names: Vec<String> = unused.into_iter().collect();
-        raw.notes.push(format!("{}: fields not used: {}", path.display(), names.join(", ")));
+            return Ok(None);
+        }
+        let (reading, counts) = (self.reading, &mut self.described);
+        items::described(id.to_owned(), row, columns, roles, reading, counts).map(Some)
     }
-    let users = log.finish(raw)?;
-    for (user, mut review) in reviews {
-        review.user = users.index(&user).expect("every review has an event");
-        raw.reviews.push(review);
-    }
-    Ok(users)
-}
 
-/// Adds an item, or what earlier lines did not say about it.
-fn complete(items: &mut Vec<RawItem>, index: u32, described: RawItem) {
-    match items.get_mut(index as usize) {
-        None => items.push(described),
-        Some(item) => {
-            item.title = item.title.take().or(described.title);
-            item.brand = item.brand.take().or(described.brand);
-            item.text_id = item.text_id.take().or(described.text_id);
-            if item.categories.is_empty() {
-                item.categories = described.categories;
+    /// Adds to an item what earlier rows did not say about it.
+    fn complete(&mut self, number: u32, said: Option<RawItem>, line: usize) {
+        let Some(said) = said else { return };
+        let known = &mut self.items[number as usize];
+        if let (Some(first), Some(title)) = (&known.title, &said.title) {
+            self.described.again += 1;
+            if first != title {
+                let [new, old] = [title, first].map(|title| text::cut(title, 40));
+                let id = &known.id;
+                self.described
+                    .twice
+                    .add(|| format!("line {line}, item {id}: {new:?} beside {old:?}"));
             }
         }
+        known.title = known.title.take().or(said.title);
+        known.brand = known.brand.take().or(said.brand);
+        known.text_id = known.text_id.take().or(said.text_id);
+        if known.categories.is_empty() {
+            known.categories = said.categories;
+        }
+    }
+
+    /// Ends the reading: decides what doubtful titles are, and says what was left out.
+    pub fn finish(&mut self) -> Vec<String> {
+        let mut notes = std::mem::take(&mut self.words);
+        if self.doubtful {
+            // Titles of one item agree; headlines of its reviews do not.
+            let headlines = self.described.twice.count() * 2 > self.described.again;
+            if headlines {
+                self.items.iter_mut().for_each(|item| item.title = None);
+                notes.extend(std::mem::take(&mut self.described.twice).line(
+                    "titles taken as headlines of reviews, since they differ from row to row of \
+                    one item (setting `title-column` says otherwise)",
+                ));
+            } else {
+                self.log.texts().for_each(|review| review.summary = None);
+            }
+        }
+        let (left, filters) = (&self.left, self.reading.event.join(" "));
+        let least = self.reading.min_rating.unwrap_or_default();
+        notes.extend(
+            [
+                left.event.line(format_args!("rows that are not {filters}, left out")),
+                left.label.line("rows with label 0 (shown and not taken), left out"),
+                left.rating.line(format_args!("rows with a rating below {least}, left out")),
+                left.unrated.line("rows without a rating, left out by setting `min-rating`"),
+                left.user_elsewhere.line("rows whose user is in another column than the first's"),
+            ]
+            .into_iter()
+            .flatten(),
+        );
+        notes.extend(self.described.notes(self.reading));
+        notes
     }
 }
 
-/// Seconds since 1970, [`NO_TIME`] where the row says nothing.
-fn time(object: &Object) -> Result<i64, String> {
-    let Some((name, value)) =
-        TIME.iter().find_map(|name| object.get(*name).map(|value| (name, value)))
-    else {
-        return Ok(NO_TIME);
-    };
-    let time = match value {
-        Value::Null => return Ok(NO_TIME),
-        Value::Number(n) => n.as_i64(),
-        Value::String(s) => s.trim().parse().ok(),
+/// What the title of a row with a review is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Headline {
+    /// The item's.
+    No,
+    /// The review's.
+    Yes,
+    /// Which of the two shows when items come again.
+    Perhaps,
+}
+
+/// What a row says in words, and whether it says anything.
+fn review(
+    roles: &mut Roles,
+    row: &mut Row,
+    headline: Headline,
+) -> Result<(RawReview, bool), String> {
+    let mut review = RawReview::default();
+    if headline == Headline::Yes {
+        review.summary = items::words("title", &roles.take(Field::Title, row))?;
+    }
+    for (field, name, words) in [
+        (Field::Summary, "summary", &mut review.summary),
+        (Field::Text, "text", &mut review.text),
+        (Field::Explanation, "explanation", &mut review.explanation),
+        (Field::Feature, "feature", &mut review.feature),
+    ] {
+        if roles.has(field) {
+            *words = items::words(name, &roles.take(field, row))?;
+        }
+    }
+    let says = review.says();
+    let split = items::words("split", &roles.take(Field::Split, row))?;
+    if says {
+        review.split = split;
+    }
+    Ok((review, says))
+}
+
+fn whole(cell: &Cell) -> Result<i64, String> {
+    let number = match cell {
+        Cell::Whole(n) => Some(*n),
+        Cell::Text(text) => text.trim().parse().ok(),
         _ => None,
     };
-    time.filter(|&time| time != NO_TIME).ok_or_else(|| {
-        format!(
-            "expected `{name}` to be whole seconds since 1970, got {}; mend the line",
-            kind(value)
-        )
-    })
+    number
+        .ok_or_else(|| format!("expected pos, a whole number, got {}; mend the line", cell.shown()))
+}
+
+/// Items of MIND's impressions, and whether each was taken: `N1-1 N2-0`.
+fn impressions(cell: &Cell) -> Result<Vec<(String, bool)>, String> {
+    let one = |word: String| match word.rsplit_once('-') {
+        Some((item, "1")) => Ok((item.to_owned(), true)),
+        Some((item, "0")) => Ok((item.to_owned(), false)),
+        _ => Err(format!("expected impressions as item-1 or item-0, got {word:?}; mend the line")),
+    };
+    list::ids(cell)?.into_iter().map(one).collect()
+}
+
+/// What a column that tells kinds of events apart holds.
+#[derive(Default)]
+struct Kinds {
+    /// How many columns were looked at.
+    seen: usize,
+    column: Option<(usize, String)>,
+    counts: BTreeMap<String, u64>,
+    /// There are too many.
+    full: bool,
+}
+
+/// More kinds than these are no kinds.
+const MOST_KINDS: usize = 12;
+
+impl Kinds {
+    fn look(&mut self, roles: &Roles, columns: &[Column], row: &Row) {
+        const NAMES: [&str; 8] = [
+            "event",
+            "eventtype",
+            "behavior",
+            "behaviortype",
+            "behaviour",
+            "action",
+            "actiontype",
+            "interactiontype",
+        ];
+        if self.column.is_none() && self.seen < columns.len() {
+            self.seen = columns.len();
+            let place = columns.iter().position(|c| NAMES.contains(&&*c.squashed));
+            let place = place.filter(|&place| !roles.is_taken(place));
+            self.column = place.map(|place| (place, columns[place].name.clone()));
+        }
+        let Some((place, _)) = &self.column else { return };
+        if let Some(word) = row.get(*place).and_then(Cell::scalar) {
+            match self.counts.get_mut(&*word) {
+                Some(count) => *count += 1,
+                None if self.full => {}
+                None => {
+                    self.counts.insert(word.into_owned(), 1);
+                    self.full = self.counts.len() > MOST_KINDS;
+                }
+            }
+        }
+    }
+
+    fn line(self, filters: &[(&str, &str)]) -> Option<String> {
+        let (_, name) = self.column?;
+        let told = filters.iter().any(|(column, _)| *column == name);
+        if told || !(2..=MOST_KINDS).contains(&self.counts.len()) {
+            return None;
+        }
+        let kinds: Vec<String> =
+            self.counts.iter().map(|(kind, count)| format!("{kind} ({count})")).collect();
+        Some(format!(
+            "events of several kinds, all kept: {name} = {}; setting `event` keeps one of them",
+            kinds.join(", ")
+        ))
+    }
 }

@@ -1,58 +1,80 @@
-//! Lines of a text file, plain or gzip, one at a time, with their numbers.
+//! Lines of a text file, plain or gzip, in any encoding, one at a time, with their numbers.
 
+use super::encoding::Encoding;
 use crate::base::Fault;
 use anyhow::Result;
 use flate2::read::MultiGzDecoder;
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// A line longer than this is no line of text.
 const LONGEST_LINE: usize = 64 << 20;
 
-/// Reads lines of UTF-8 text; gzip is known by its first two bytes, whatever the file's name.
+/// Which characters a file is expected to hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Script {
+    /// What was asked for; `None` = what a mark at the beginning says, otherwise UTF-8.
+    pub asked: Option<Encoding>,
+    /// What the file is taken for from the first byte on that is no UTF-8: known of files that
+    /// were published so.
+    pub otherwise: Option<Encoding>,
+}
+
+/// Reads lines of text; gzip is known by its first two bytes, whatever the file's name.
 pub struct Lines {
     path: PathBuf,
     reader: Box<dyn BufRead + Send>,
     buffer: Vec<u8>,
     number: usize,
+    encoding: Encoding,
+    otherwise: Option<Encoding>,
+    /// A line held UTF-8 beyond ASCII.
+    foreign: bool,
 }
 
 impl Lines {
     /// Opens a file; refuses one that cannot be read.
-    pub fn open(path: &Path) -> Result<Lines> {
-        let unreadable = |e: std::io::Error| {
+    pub fn open(path: &Path, script: Script) -> Result<Lines> {
+        let unreadable = |e: io::Error| {
             Fault::Data.error(format!(
                 "{}: expected a readable file, got: {e}; check the path",
                 path.display()
             ))
         };
-        let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(unreadable)?);
+        let mut file = BufReader::with_capacity(1 << 18, File::open(path).map_err(unreadable)?);
         let zipped = file.fill_buf().map_err(unreadable)?.starts_with(&[0x1f, 0x8b]);
-        let reader: Box<dyn BufRead + Send> = if zipped {
-            Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(file)))
+        let mut reader: Box<dyn BufRead + Send> = if zipped {
+            Box::new(BufReader::with_capacity(1 << 18, MultiGzDecoder::new(file)))
         } else {
             Box::new(file)
         };
-        Ok(Lines { path: path.to_owned(), reader, buffer: Vec::new(), number: 0 })
-    }
-
-    /// Reads text that is already in memory; `path` is what errors say.
-    pub fn of(path: &Path, text: impl Read + Send + 'static) -> Lines {
-        Lines {
-            path: path.to_owned(),
-            reader: Box::new(BufReader::new(text)),
-            buffer: Vec::new(),
-            number: 0,
+        // What is wrong with gzip shows at the first line, with its number.
+        let mark = reader.fill_buf().ok().and_then(Encoding::mark);
+        let encoding = script.asked.or(mark.map(|(encoding, _)| encoding));
+        let encoding = encoding.unwrap_or(Encoding::Utf8);
+        if let Some((marked, length)) = mark {
+            if marked == encoding || marked.is_wide() == encoding.is_wide() {
+                reader.consume(length);
+            }
         }
+        if encoding.is_wide() {
+            reader =
+                Box::new(BufReader::new(Narrow { reader, encoding, ready: Vec::new(), at: 0 }));
+        }
+        let encoding = if encoding.is_wide() { Encoding::Utf8 } else { encoding };
+        let otherwise = script.otherwise.filter(|_| script.asked.is_none() && mark.is_none());
+        let (path, buffer) = (path.to_owned(), Vec::new());
+        Ok(Lines { path, reader, buffer, number: 0, encoding, otherwise, foreign: false })
     }
 
     /// The next line without its end (`\n` or `\r\n`) and its number from 1, or `None` at the end
     /// of the file.
     ///
-    /// A line that is not UTF-8 is `skips`' affair; a file that breaks off (truncated gzip, read
-    /// error) ends in an error.
-    pub fn next(&mut self, skips: &mut Skips) -> Result<Option<(usize, &str)>> {
+    /// A line that is not in the file's encoding is `skips`' affair; a file that breaks off
+    /// (truncated gzip, read error) ends in an error.
+    pub fn next(&mut self, skips: &mut Skips) -> Result<Option<(usize, Cow<'_, str>)>> {
         loop {
             self.buffer.clear();
             let mut limited = (&mut self.reader).take(LONGEST_LINE as u64);
@@ -73,28 +95,40 @@ impl Lines {
                     text file?"
                 )));
             }
-            if self.buffer.last() == Some(&b'\n') {
-                self.buffer.pop();
+            for end in [b'\n', b'\r'] {
+                if self.buffer.last() == Some(&end) {
+                    self.buffer.pop();
+                }
             }
-            if self.buffer.last() == Some(&b'\r') {
-                self.buffer.pop();
+            if self.encoding != Encoding::Utf8 {
+                break;
             }
-            if self.number == 1 && self.buffer.starts_with(b"\xef\xbb\xbf") {
-                self.buffer.drain(..3);
+            match std::str::from_utf8(&self.buffer) {
+                Ok(text) => {
+                    self.foreign |= self.otherwise.is_some() && !text.is_ascii();
+                    break;
+                }
+                Err(e) => match self.otherwise {
+                    Some(other) if !self.foreign => {
+                        self.encoding = other;
+                        break;
+                    }
+                    _ => skips.bad(self.error(format_args!(
+                        "expected UTF-8, got byte {:#04x} at column {}; convert the file to UTF-8 \
+                        or give setting `encoding`, such as latin-1",
+                        self.buffer[e.valid_up_to()],
+                        e.valid_up_to() + 1
+                    )))?,
+                },
             }
-            if let Err(e) = std::str::from_utf8(&self.buffer) {
-                skips.bad(self.error(format_args!(
-                    "expected UTF-8, got byte {:#04x} at column {}; convert the file to UTF-8",
-                    self.buffer[e.valid_up_to()],
-                    e.valid_up_to() + 1
-                )))?;
-                continue;
-            }
-            break;
         }
-        // Checked just above; the borrow checker does not let the loop return it.
-        let text = std::str::from_utf8(&self.buffer).expect("checked");
-        Ok(Some((self.number, text)))
+        let text = self.encoding.decode(&self.buffer);
+        Ok(Some((self.number, text.expect("checked, or in an encoding that takes all bytes"))))
+    }
+
+    /// The encoding that the file turned out to have instead of UTF-8.
+    pub fn turned(&self) -> Option<Encoding> {
+        self.otherwise.filter(|&other| other == self.encoding)
     }
 
     /// An error about the line that was read last: `path:line: message`.
@@ -105,6 +139,45 @@ impl Lines {
     /// The file that is read.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// UTF-16 as UTF-8.
+struct Narrow {
+    reader: Box<dyn BufRead + Send>,
+    encoding: Encoding,
+    ready: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Narrow {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.ready.len() {
+            self.ready.clear();
+            self.at = 0;
+            let mut bytes = Vec::with_capacity(1 << 16);
+            (&mut self.reader).take(1 << 16).read_to_end(&mut bytes)?;
+            if bytes.is_empty() {
+                return Ok(0);
+            }
+            // The first half of a pair waits for the other.
+            let high = match self.encoding {
+                Encoding::Utf16 => bytes.len() - 1,
+                _ => bytes.len().saturating_sub(2),
+            };
+            if bytes.len() == 1 << 16 && (0xd8..0xdc).contains(&bytes[high]) {
+                (&mut self.reader).take(2).read_to_end(&mut bytes)?;
+            }
+            let text = self.encoding.decode(&bytes).map_err(|at| {
+                let words = format!("bytes that are no {} (some {at} on)", self.encoding.name());
+                io::Error::new(io::ErrorKind::InvalidData, words)
+            })?;
+            self.ready.extend_from_slice(text.as_bytes());
+        }
+        let length = to.len().min(self.ready.len() - self.at);
+        to[..length].copy_from_slice(&self.ready[self.at..self.at + length]);
+        self.at += length;
+        Ok(length)
     }
 }
 
@@ -144,5 +217,38 @@ impl Skips {
     /// The sentences about the lines left out, in the order of reading.
     pub fn skipped(&self) -> &[String] {
         &self.skipped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(bytes: &[u8], script: Script) -> Vec<String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let mut lines = Lines::open(file.path(), script).unwrap();
+        let mut read = Vec::new();
+        while let Some((_, line)) = lines.next(&mut Skips::default()).unwrap() {
+            read.push(line.into_owned());
+        }
+        read
+    }
+
+    #[test]
+    fn marks_and_encodings() {
+        let wide = |text: &str| -> Vec<u8> {
+            text.encode_utf16().flat_map(|unit| unit.to_le_bytes()).collect()
+        };
+        let plain = Script::default();
+        let otherwise = Script { otherwise: Some(Encoding::Latin1), asked: None };
+        let expected = ["Léon", "🙂"];
+        assert_eq!(lines("\u{feff}Léon\r\n🙂\n".as_bytes(), plain), expected);
+        assert_eq!(lines(&wide("\u{feff}Léon\r\n🙂\n"), plain), expected);
+        assert_eq!(lines(b"plain\nL\xe9on\nM\xe9lies", otherwise), ["plain", "Léon", "Mélies"]);
+        assert_eq!(lines("Léon".as_bytes(), otherwise), ["Léon"]);
+        // A pair that the block's end would part.
+        let long = "x".repeat((1 << 15) - 1) + "🙂";
+        assert_eq!(lines(&[&[0xff, 0xfe], &wide(&long)[..]].concat(), plain), [long]);
     }
 }

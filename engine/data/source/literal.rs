@@ -1,6 +1,7 @@
 //! Python literals: what `repr` of a dict of strings, numbers, lists and dicts writes (Amazon's
 //! files of 2014). JSON is understood as well.
 
+use super::cell::Cell;
 use serde_json::{Map, Number, Value};
 
 /// Lists and dicts nest no deeper than this in any sane file; more would use up the stack.
@@ -8,23 +9,26 @@ const DEEPEST: usize = 64;
 
 /// One line as an object: JSON if it is, otherwise a Python dict.
 pub fn parse(line: &str) -> Result<Map<String, Value>, String> {
-    if let Ok(Value::Object(object)) = serde_json::from_str(line) {
-        return Ok(object);
-    }
-    let mut reader = Reader { text: line, at: 0 };
-    let value = reader.value(0).and_then(|value| {
-        reader.blanks();
-        if reader.at < line.len() {
-            return Err(reader.wrong("the end of the line"));
-        }
-        Ok(value)
-    })?;
-    match value {
+    match value(line)? {
         Value::Object(object) => Ok(object),
         other => Err(format!(
             "expected a JSON object or a Python dict, got {}; mend the line",
-            super::object::kind(&other)
+            Cell::of(other).shown()
         )),
+    }
+}
+
+/// A text as a value: JSON if it is, otherwise a Python literal.
+pub fn value(text: &str) -> Result<Value, String> {
+    if let Ok(value) = serde_json::from_str(text) {
+        return Ok(value);
+    }
+    let mut reader = Reader { text, at: 0 };
+    let value = reader.value(0)?;
+    reader.blanks();
+    match reader.at < text.len() {
+        true => Err(reader.wrong("the end of the line")),
+        false => Ok(value),
     }
 }
 
