@@ -1,16 +1,18 @@
 //! Adapters on disk, in the format of the Python PEFT library: `adapter_config.json` and
 //! `adapter_model.safetensors`.
 
-use super::config::LinearName;
+use super::config::{Config, LinearName};
 use super::contents::Contents;
 use super::lora::{module_name, peft_prefix, LoraConfig};
 use super::model::Model;
 use super::parameters::{Layout, Slot};
+use super::peft::{self, Scope, WRAPPER};
 use super::weights::{Checkpoint, Stored};
-use crate::base::{read_file, Fault, Range};
+use crate::base::{read_file, Fault, Shape};
 use anyhow::Result;
 use serde_json::{json, Value};
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 /// Under which name an adapter's file remembers the hash of its base. PEFT reads past it.
 pub(super) const BASE: &str = "engine.base";
@@ -19,7 +21,7 @@ pub(super) const BASE: &str = "engine.base";
 pub struct Adapter {
     /// What `adapter_config.json` says.
     pub config: LoraConfig,
-    ranks: Ranks,
+    scope: Scope,
     place: String,
     tensors: Checkpoint,
 }
@@ -35,122 +37,23 @@ impl Adapter {
         let json: Value = serde_json::from_slice(&text).map_err(|e| {
             Fault::Model.error(format!("adapter: {}: expected JSON, got {e}", path.display()))
         })?;
-        let config = parse(&json).map_err(|e| Fault::Model.wrap(e, path.display()))?;
-        let ranks = Ranks::of(&json).map_err(|e| Fault::Model.wrap(e, path.display()))?;
-        let tensors = Checkpoint::open_file(&folder.join("adapter_model.safetensors"))?;
-        Ok(Adapter { config, ranks, place: folder.display().to_string(), tensors })
+        let (config, scope) =
+            peft::read(&json).map_err(|e| Fault::Model.wrap(e, path.display()))?;
+        let tensors = Checkpoint::open_file(&tensors(folder)?)?;
+        Ok(Adapter { config, scope, place: folder.display().to_string(), tensors })
     }
 
     /// What it is; see [`Contents::of`].
     pub fn contents(&self, threads: usize) -> Contents {
-        Contents::of(self.config.contents(), &self.tensors, threads)
+        let mut config = self.config.contents();
+        config.extend(self.scope.contents());
+        Contents::of(config, &self.tensors, threads)
     }
 
     /// The hash of the base that it was trained on, where whoever wrote it remembered.
     pub fn base(&self) -> Option<&str> {
         self.tensors.remark(BASE)
     }
-}
-
-/// What a rank may be.
-const RANKS: Range = Range::whole(1, 1 << 16);
-
-/// Which rank `adapter_config.json` gives each module.
-struct Ranks {
-    usual: usize,
-    /// Of the modules whose path is such a name or ends in it.
-    others: Vec<(String, usize)>,
-}
-
-impl Ranks {
-    fn of(json: &Value) -> Result<Ranks> {
-        let rank = |name: &str, value: &Value| {
-            let rank = value.as_u64().filter(|&rank| RANKS.holds(rank));
-            rank.map(|rank| rank as usize)
-                .ok_or_else(|| Fault::Model.error(format!("{name}: expected {RANKS}, got {value}")))
-        };
-        let mut others = Vec::new();
-        match &json["rank_pattern"] {
-            Value::Null => {}
-            Value::Object(pattern) => {
-                for (name, value) in pattern {
-                    others.push((name.clone(), rank("rank_pattern", value)?));
-                }
-            }
-            other => {
-                let words = format!("rank_pattern: expected ranks by module, got {other}");
-                return Err(Fault::Model.error(words));
-            }
-        }
-        Ok(Ranks { usual: rank("r", &json["r"])?, others })
-    }
-
-    /// The rank of the module at `path`.
-    fn rank(&self, path: &str) -> usize {
-        let named = |name: &str| {
-            path.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        };
-        self.others.iter().find(|(name, _)| named(name)).map_or(self.usual, |&(_, rank)| rank)
-    }
-}
-
-fn parse(json: &Value) -> Result<LoraConfig> {
-    let refuse = |what: String| Fault::Model.error(what);
-    let kind = json["peft_type"].as_str().unwrap_or("absent");
-    if kind != "LORA" {
-        return Err(refuse(format!("peft_type: expected LORA, got {kind}")));
-    }
-    // Fields of newer versions are ignored where they say nothing; where they change the
-    // mathematics they are refused.
-    for field in ["use_dora", "fan_in_fan_out", "use_qalora", "lora_bias"] {
-        if json[field].as_bool() == Some(true) {
-            return Err(refuse(format!(
-                "{field}: expected false, got true; this variant is not computed"
-            )));
-        }
-    }
-    if !matches!(json["bias"].as_str(), None | Some("none")) {
-        return Err(refuse(format!(
-            "bias: expected \"none\", got {}; trained biases are not read",
-            json["bias"]
-        )));
-    }
-    if json["alpha_pattern"].as_object().is_some_and(|p| !p.is_empty()) {
-        return Err(refuse(
-            "alpha_pattern: expected none; one alpha for all modules is read".into(),
-        ));
-    }
-    let number = |name: &str, range: Range| match json[name].as_f64() {
-        Some(x) if range.holds(x) => Ok(x),
-        _ => Err(refuse(format!("{name}: expected {range}, got {}", json[name]))),
-    };
-    let rank = number("r", RANKS)?;
-    let alpha = number("lora_alpha", Range::above(0.0, 1e9))?;
-    let dropout = match &json["lora_dropout"] {
-        Value::Null => 0.0,
-        _ => number("lora_dropout", Range::below(0.0, 1.0))?,
-    };
-    let targets = match &json["target_modules"] {
-        Value::Array(list) => {
-            let words: Vec<String> =
-                list.iter().filter_map(|w| w.as_str().map(str::to_owned)).collect();
-            LoraConfig::targets_of(&words)?
-        }
-        // A pattern or "all-linear": the tensors in the file say what it matched.
-        Value::String(_) => LinearName::ALL.to_vec(),
-        other => {
-            return Err(refuse(format!(
-                "target_modules: expected a list of module names, got {other}"
-            )))
-        }
-    };
-    Ok(LoraConfig {
-        rank: rank as usize,
-        alpha,
-        dropout: dropout as f32,
-        targets,
-        rank_stabilised: json["use_rslora"].as_bool().unwrap_or(false),
-    })
 }
 
 /// The `adapter_config.json` that PEFT 0.7 and later load, of an adapter for the weights in `base`
@@ -187,64 +90,140 @@ pub fn adapter_config(lora: &LoraConfig, base: &str, saved_modules: &[String]) -
     config
 }
 
-impl Model {
-    /// Attaches a stored adapter; its factors (and position tables saved beside them) become the
-    /// trained range. Refuses an adapter of which any tensor fits nothing in this model, or which
-    /// matches nothing. Returns the number of adapted linears.
-    pub fn load_adapter(&mut self, adapter: Adapter) -> Result<usize> {
-        let Adapter { config, ranks, place, mut tensors } = adapter;
-        let maps = tensors.maps();
-        let refuse = |what: String| Fault::Model.error(format!("adapter: {place}: {what}"));
-        let family = self.config.family;
-        let mut layout = Layout::default();
-        let mut pending: Vec<(Slot, Stored)> = Vec::new();
-        let saved: Vec<String> =
-            tensors.names().filter(|n| !n.contains(".lora_")).map(str::to_owned).collect();
-        for name in saved {
-            let base = name
-                .strip_prefix(peft_prefix(family))
-                .unwrap_or(&name)
-                .replace(".modules_to_save", "");
-            let slot = self.retrain(&base, &mut layout).ok_or_else(|| {
-                refuse(format!(
-                    "tensor {name}: expected a LoRA factor or a saved module of this \
-                    model; is this its base?"
-                ))
-            })?;
-            let stored = tensors.take(&name, slot.shape)?;
-            pending.push((slot, stored));
-        }
-        let factor = |layer: usize, linear: LinearName| {
-            format!("{}.lora_A.weight", module_name(family, layer, linear))
-        };
-        let expected = |layer: usize, linear: LinearName| ranks.rank(&linear.module(layer));
-        for layer in 0..self.config.layers {
-            for linear in LinearName::ALL {
-                let (name, rank) = (factor(layer, linear), expected(layer, linear));
-                match tensors.dims(&name) {
-                    Some([rows, _]) if *rows == rank => {}
-                    None => {}
-                    Some(dims) => {
-                        return Err(refuse(format!(
-                            "tensor {name}: expected the {rank} rows that adapter_config.json \
-                            says, got shape {dims:?}; do the two files belong together?"
-                        )))
-                    }
-                }
+/// The file with the tensors. Says what to do where only PyTorch's own is there.
+fn tensors(folder: &Path) -> Result<PathBuf> {
+    let path = folder.join("adapter_model.safetensors");
+    if !path.exists() && folder.join("adapter_model.bin").exists() {
+        return Err(Fault::Model.error(format!(
+            "adapter: {}: expected adapter_model.safetensors, got adapter_model.bin, which can run \
+            code; load it with PEFT and save it again by save_pretrained, which writes the other",
+            folder.display()
+        )));
+    }
+    Ok(path)
+}
+
+/// What an adapter changes of a base.
+struct Fit {
+    /// Rank and scale of the factors of each adapted linear.
+    factors: HashMap<(usize, LinearName), (usize, f32)>,
+    /// Base tensors that are saved whole beside them, as the base names them.
+    saved: Vec<String>,
+}
+
+impl Adapter {
+    /// Refuses a base that it does not fit: `adapter_config.json`, the tensors and the base name
+    /// the same modules in the same shapes, and nothing is missing and nothing left over.
+    pub fn check(&self, base: &Config) -> Result<()> {
+        self.fit(base).map(drop)
+    }
+
+    fn fit(&self, base: &Config) -> Result<Fit> {
+        let place = || format!("adapter: {}", self.place);
+        self.compare(base).map_err(|error| Fault::Model.wrap(error, place()))
+    }
+
+    fn compare(&self, base: &Config) -> Result<Fit> {
+        let linears = (0..base.layers).flat_map(|at| LinearName::ALL.map(|name| (at, name)));
+        let linears: Vec<_> = linears.collect();
+        let path = |&(at, name): &(usize, LinearName)| peft::path(base.family, at, name);
+        let paths: Vec<String> = linears.iter().map(path).collect();
+        self.scope.check(&paths, base.layers)?;
+        let (mut factors, mut expected) = (HashMap::new(), HashSet::new());
+        for (&(at, name), path) in linears.iter().zip(&paths) {
+            let Some((rank, alpha)) = self.scope.factors(&self.config, path, at)? else { continue };
+            let (out, input) = base.linear_shape(name);
+            let shapes = [("A", Shape::matrix(rank, input)), ("B", Shape::matrix(out, rank))];
+            for (factor, shape) in shapes {
+                let tensor = format!("{WRAPPER}{path}.lora_{factor}.weight");
+                self.expect(&tensor, shape, "a factor of a module that it selects")?;
+                expected.insert(tensor);
             }
+            factors.insert((at, name), (rank, self.config.scale(rank, alpha)));
         }
-        let rank_of = |layer: usize, linear: LinearName| {
-            tensors.contains(&factor(layer, linear)).then(|| expected(layer, linear))
-        };
-        let modules = self.adapt(config, &mut layout, rank_of);
-        if modules == 0 {
-            let example = tensors.names().next().map_or("an empty file".to_owned(), str::to_owned);
-            return Err(refuse(format!(
-                "expected factors such as {}.lora_A.weight, got {example}; the adapter matches \
-                nothing in this model",
-                module_name(family, 0, LinearName::QueryKeyValue)
+        let saved = self.saved(base)?;
+        for (_, file, shape) in &saved {
+            self.expect(file, *shape, "a module of its modules_to_save")?;
+            expected.insert(file.clone());
+        }
+        if let Some(name) = self.tensors.names().find(|&name| !expected.contains(name)) {
+            return Err(Fault::Model.error(format!(
+                "tensor {name}: expected a factor of a module that adapter_config.json selects in \
+                this model, or a module of its modules_to_save, got something else; is this the \
+                adapter's base, and are both files of one adapter?"
             )));
         }
+        if factors.is_empty() {
+            return Err(Fault::Model.error(format!(
+                "expected factors such as {}.lora_A.weight, got none; the adapter matches nothing \
+                in this model",
+                module_name(base.family, 0, LinearName::QueryKeyValue)
+            )));
+        }
+        Ok(Fit { factors, saved: saved.into_iter().map(|(name, ..)| name).collect() })
+    }
+
+    /// The base's tensors of the modules that are saved whole: name, name in the file, shape.
+    fn saved(&self, base: &Config) -> Result<Vec<(String, String, Shape)>> {
+        let prefix = peft_prefix(base.family);
+        let mut unmet: Vec<&String> = self.scope.saved.iter().collect();
+        let mut found = Vec::new();
+        for spec in base.tensors() {
+            let file = format!("{prefix}{}", spec.name);
+            // PEFT takes every module whose path ends so, a tensor's own or one above it.
+            let modules = file.match_indices('.').map(|(at, _)| &file[..at]);
+            let modules: Vec<&str> =
+                modules.filter(|module| module.len() > WRAPPER.len()).collect();
+            let names = |end: &&String| modules.iter().any(|module| module.ends_with(end.as_str()));
+            if self.scope.saved.iter().any(|end| names(&end)) {
+                unmet.retain(|end| !names(end));
+                found.push((spec.name, file, spec.shape));
+            }
+        }
+        match unmet.first() {
+            None => Ok(found),
+            Some(name) => Err(Fault::Model.error(format!(
+                "modules_to_save: expected modules of this model, got {name:?}; is this the \
+                adapter's base?"
+            ))),
+        }
+    }
+
+    /// Refuses a file without the tensor `name` of `shape`, which is `what`.
+    fn expect(&self, name: &str, shape: Shape, what: &str) -> Result<()> {
+        match self.tensors.dims(name) {
+            Some(dims) if dims == shape.dims() => Ok(()),
+            Some(dims) => Err(Fault::Model.error(format!(
+                "tensor {name}: expected the shape {shape} that adapter_config.json and the base \
+                say, got {dims:?}; do the files belong together?"
+            ))),
+            None => Err(Fault::Model.error(format!(
+                "tensor {name}: expected it, {what}, but it is not there; was the adapter saved in \
+                part?"
+            ))),
+        }
+    }
+}
+
+impl Model {
+    /// Attaches a stored adapter; its factors (and modules saved whole beside them) become the
+    /// trained range. Refuses what [`Adapter::check`] refuses. Returns the number of adapted
+    /// linears.
+    pub fn load_adapter(&mut self, adapter: Adapter) -> Result<usize> {
+        let Fit { factors, saved } = adapter.fit(&self.config)?;
+        let Adapter { mut config, scope: _, place, mut tensors } = adapter;
+        let maps = tensors.maps();
+        let prefix = peft_prefix(self.config.family);
+        let mut layout = Layout::default();
+        let mut pending: Vec<(Slot, Stored)> = Vec::new();
+        for name in saved {
+            let slot = self.retrain(&name, &mut layout).expect("a tensor of this config");
+            let stored = tensors.take(&format!("{prefix}{name}"), slot.shape)?;
+            pending.push((slot, stored));
+        }
+        config.targets.retain(|&target| factors.keys().any(|&(_, linear)| linear == target));
+        let of = |layer: usize, linear: LinearName| factors.get(&(layer, linear)).copied();
+        let modules = self.adapt(config, &mut layout, of);
         for slot in &layout.slots()[pending.len()..] {
             pending.push((slot.clone(), tensors.take(&slot.name, slot.shape)?));
         }

@@ -1,5 +1,6 @@
 //! Sizes, and the words in which the two models differ.
 
+use super::relatives;
 use crate::base::{read_file, Fault, Range};
 use crate::data::sample::position_row;
 use crate::device::{Gelu, Heads, Qkv};
@@ -162,8 +163,8 @@ impl Config {
             .map_err(|e| Fault::Model.wrap(e, format!("config: {}", path.display())))
     }
 
-    /// The config in a parsed `config.json`. Refuses sizes that cannot be and variants that this
-    /// engine does not compute.
+    /// The config in a parsed `config.json`. Refuses sizes that cannot be, variants that this
+    /// engine does not compute, and other models of the same name.
     pub fn from_json(json: &Value) -> Result<Config> {
         let fields = Fields(json);
         let family = match json.get("model_type").and_then(Value::as_str) {
@@ -176,6 +177,10 @@ impl Config {
                 )))
             }
         };
+        match family {
+            Family::Glm => relatives::refuse(json, "GLM", "GLM (zai-org/glm-10b and its sizes)")?,
+            Family::ChatGlm => relatives::refuse(json, "ChatGLM", "ChatGLM-6B, the first one")?,
+        }
         let config = match family {
             Family::Glm => Config::glm(&fields)?,
             Family::ChatGlm => Config::chatglm(&fields)?,

@@ -35,10 +35,10 @@ impl Default for LoraConfig {
 }
 
 impl LoraConfig {
-    /// The factor of the low-rank product for a module of rank `rank`.
-    pub fn scale(&self, rank: usize) -> f32 {
+    /// The factor of the low-rank product for a module of its own rank and alpha.
+    pub fn scale(&self, rank: usize, alpha: f64) -> f32 {
         let rank = rank as f64;
-        (self.alpha / if self.rank_stabilised { rank.sqrt() } else { rank }) as f32
+        (alpha / if self.rank_stabilised { rank.sqrt() } else { rank }) as f32
     }
 
     /// The rank of the adapter that a fresh model gets on `linear`, `None` where it gets none.
@@ -46,16 +46,15 @@ impl LoraConfig {
         self.targets.contains(&linear).then_some(self.rank)
     }
 
-    /// The linears that a list of module names selects: a module matches when its path equals the
-    /// word or ends in "." + word, so "dense" does not match "dense_h_to_4h". Refuses a word that
-    /// matches nothing.
+    /// The linears of which a list of module names may select some: a module matches when its path
+    /// equals the word or ends in "." + word, so "dense" does not match "dense_h_to_4h"; a word
+    /// may reach above the layer and name its number. Refuses a word that matches nothing.
     pub fn targets_of(words: &[String]) -> Result<Vec<LinearName>> {
         let mut targets = Vec::new();
         for word in words {
             let hit = LinearName::ALL.into_iter().find(|l| {
-                let path = l.path();
-                path == word
-                    || path.strip_suffix(word.as_str()).is_some_and(|rest| rest.ends_with('.'))
+                let (path, word) = (format!(".{}", l.path()), format!(".{word}"));
+                path.ends_with(&word) || word.ends_with(&path)
             });
             match hit {
                 Some(linear) if !targets.contains(&linear) => targets.push(linear),
@@ -88,17 +87,16 @@ pub struct LoraModule {
     pub a: Slot,
     /// `[out, r]`
     pub b: Slot,
-    /// The factor of the low-rank product, [`LoraConfig::scale`] of this rank.
+    /// The factor of the low-rank product, [`LoraConfig::scale`] of its rank and alpha.
     pub scale: f32,
 }
 
 impl LoraModule {
-    /// Lays A and B of a linear out at the end of `layout`, A first.
+    /// Lays A and B of a linear, of a rank and a scale, out at the end of `layout`, A first.
     pub fn lay_out(
-        lora: &LoraConfig,
         model: &Config,
         (layer, linear): (usize, LinearName),
-        rank: usize,
+        (rank, scale): (usize, f32),
         layout: &mut Layout,
     ) -> LoraModule {
         let (out, input) = model.linear_shape(linear);
@@ -110,7 +108,7 @@ impl LoraModule {
             linear,
             a: layout.push(format!("{name}.lora_A.weight"), a, SlotRole::LoraA),
             b: layout.push(format!("{name}.lora_B.weight"), b, SlotRole::LoraB),
-            scale: lora.scale(rank),
+            scale,
         }
     }
 
@@ -145,6 +143,8 @@ mod tests {
             LoraConfig::targets_of(&words(&["mlp.dense_4h_to_h", "dense_4h_to_h"])).unwrap(),
             [LinearName::Dense4hToH]
         );
+        let long = "transformer.layers.3.attention.dense";
+        assert_eq!(LoraConfig::targets_of(&words(&[long])).unwrap(), [LinearName::Dense]);
         assert!(LoraConfig::targets_of(&words(&["ense"])).is_err());
         assert!(LoraConfig::targets_of(&[]).is_err());
     }

@@ -352,20 +352,20 @@ impl Model {
         Some(slot)
     }
 
-    /// Gives the linears the adapter `lora`, its factors at the end of `layout`; `rank_of` says the
-    /// rank of each, `None` leaves it out. Returns the number of adapted linears.
+    /// Gives the linears the adapter `lora`, its factors at the end of `layout`; `factors` says
+    /// rank and scale of each, `None` leaves it out. Returns the number of adapted linears.
     pub(super) fn adapt(
         &mut self,
         lora: LoraConfig,
         layout: &mut Layout,
-        mut rank_of: impl FnMut(usize, LinearName) -> Option<usize>,
+        mut factors: impl FnMut(usize, LinearName) -> Option<(usize, f32)>,
     ) -> usize {
         let mut adapted = 0;
         for layer in &mut self.weights.layers {
             let number = layer.number;
             for (name, linear) in layer.linears_mut() {
-                linear.adapter = rank_of(number, name).map(|rank| {
-                    LoraModule::lay_out(&lora, &self.config, (number, name), rank, layout)
+                linear.adapter = factors(number, name).map(|factors| {
+                    LoraModule::lay_out(&self.config, (number, name), factors, layout)
                 });
                 adapted += usize::from(linear.adapter.is_some());
             }

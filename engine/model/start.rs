@@ -162,7 +162,10 @@ impl Model {
     /// uniform in ±1/√in, everything else zero.
     fn train(&mut self, tune: &Tune, mut layout: Layout, seed: u64) -> Result<()> {
         if let Tune::Lora { config, .. } = tune {
-            self.adapt(config.clone(), &mut layout, |_, linear| config.rank_of(linear));
+            self.adapt(config.clone(), &mut layout, |_, linear| {
+                let rank = config.rank_of(linear)?;
+                Some((rank, config.scale(rank, config.alpha)))
+            });
         }
         self.attach(layout)?;
         for number in 0..self.layout.slots().len() {

@@ -5,8 +5,8 @@ use crate::base::{Dtype, Fault, Map, Shape};
 use crate::device::{Device, Tensor};
 use anyhow::Result;
 use safetensors::SafeTensors;
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What the names of buffers end with that the original computes anew, whatever a file says.
@@ -43,11 +43,19 @@ pub struct Stored {
 
 impl Checkpoint {
     /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` lists, in
-    /// `folder`. Refuses files that are missing, cut short or hold a name twice.
+    /// `folder`. Refuses files that are missing, cut short or hold a name twice, and shards with
+    /// other tensors than the index says.
     pub fn open(folder: &Path) -> Result<Checkpoint> {
         let mut checkpoint = Checkpoint::empty(folder);
-        for file in files(folder)? {
-            checkpoint.add(&file)?;
+        match index(folder)? {
+            None => drop(checkpoint.add(&folder.join("model.safetensors"))?),
+            Some(shards) => {
+                for (file, listed) in shards {
+                    let path = folder.join(file);
+                    let held = checkpoint.add(&path)?;
+                    same_names(&path, &listed, &held)?;
+                }
+            }
         }
         Ok(checkpoint)
     }
@@ -55,7 +63,7 @@ impl Checkpoint {
     /// Opens one safetensors file; refuses what [`Checkpoint::open`] refuses.
     pub fn open_file(path: &Path) -> Result<Checkpoint> {
         let mut checkpoint = Checkpoint::empty(path);
-        checkpoint.add(path)?;
+        drop(checkpoint.add(path)?);
         Ok(checkpoint)
     }
 
@@ -68,7 +76,8 @@ impl Checkpoint {
         }
     }
 
-    fn add(&mut self, path: &Path) -> Result<()> {
+    /// Opens one more file; returns the names in it as they stand there.
+    fn add(&mut self, path: &Path) -> Result<BTreeSet<String>> {
         let refuse =
             |what: String| Fault::Model.error(format!("weights: {}: {what}", path.display()));
         let map = Map::open(path).map_err(|e| refuse(format!("cannot be opened: {e}")))?;
@@ -83,6 +92,7 @@ impl Checkpoint {
         })?;
         self.remarks.extend(metadata.metadata().clone().unwrap_or_default());
         let data = header + 8;
+        let names = metadata.tensors().into_keys().collect();
         for (name, info) in metadata.tensors() {
             let range = (data + info.data_offsets.0, data + info.data_offsets.1);
             if range.1 > map.len() {
@@ -109,7 +119,7 @@ impl Checkpoint {
                 )));
             }
         }
-        Ok(())
+        Ok(names)
     }
 
     /// Number of files.
@@ -251,15 +261,17 @@ impl Stored {
     }
 }
 
-/// The safetensors files of a checkpoint folder, each once.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+/// Names of tensors by the shard that holds them.
+type Shards = BTreeMap<String, BTreeSet<String>>;
+
+/// What the index of a checkpoint folder lists; `None` where one file holds all.
+fn index(folder: &Path) -> Result<Option<Shards>> {
     let refuse =
         |what: String| Fault::Model.error(format!("weights: {}: {what}", folder.display()));
     let index = folder.join("model.safetensors.index.json");
     if !index.is_file() {
-        let single = folder.join("model.safetensors");
-        if single.is_file() {
-            return Ok(vec![single]);
+        if folder.join("model.safetensors").is_file() {
+            return Ok(None);
         }
         return Err(refuse(
             "expected model.safetensors or model.safetensors.index.json, got neither; \
@@ -274,17 +286,33 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let map = json["weight_map"]
         .as_object()
         .ok_or_else(|| refuse("index: expected a weight_map object".into()))?;
-    let mut names: Vec<&str> = Vec::new();
-    for value in map.values() {
+    let mut shards = Shards::new();
+    for (tensor, value) in map {
         let name = value
             .as_str()
             .ok_or_else(|| refuse(format!("index: expected a file name, got {value}")))?;
         if name.contains('/') || name.contains("..") || name.chars().any(char::is_control) {
             return Err(refuse(format!("index: expected a file in this folder, got {name:?}")));
         }
-        if !names.contains(&name) {
-            names.push(name);
-        }
+        shards.entry(name.to_owned()).or_default().insert(tensor.clone());
     }
-    Ok(names.into_iter().map(|n| folder.join(n)).collect())
+    Ok(Some(shards))
+}
+
+/// Refuses a shard that lacks a tensor which the index lists in it, or holds another.
+fn same_names(path: &Path, listed: &BTreeSet<String>, held: &BTreeSet<String>) -> Result<()> {
+    let refuse = |name: &String, expected: &str, got: &str| {
+        Err(Fault::Model.error(format!(
+            "weights: {}: tensor {name:?}: expected it {expected}, got it {got}; copy index and \
+            shards of one checkpoint together",
+            path.display()
+        )))
+    };
+    if let Some(name) = listed.difference(held).next() {
+        return refuse(name, "here, where the index lists it", "not at all");
+    }
+    match held.difference(listed).next() {
+        Some(name) => refuse(name, "where the index lists it", "here"),
+        None => Ok(()),
+    }
 }

@@ -1,6 +1,7 @@
 //! Whatever is in a file that others wrote: an error that names the file and whose fault it is,
 //! never a panic.
 
+mod adapters;
 mod binary;
 mod contents;
 mod sources;

@@ -218,6 +218,7 @@ fn adapter(folder: &Path, sheet: &mut Sheet) -> Result<Option<Base>> {
     }
     let (positions, lora) = (!beside.is_empty(), lora.clone());
     let Some(place) = place else { return Ok(None) };
+    opened.check(&Config::read(&place.join("config.json"))?)?;
     OtherBase::in_folder(folder, &opened, &place)?.iter().for_each(say::warning);
     let base = weights(&place, &mut Sheet::default())?;
     Ok(Some(Base { adapter: Some((lora, positions)), ..base }))

@@ -11,17 +11,17 @@ use serde_json::{json, Value};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn golden(name: &str) -> PathBuf {
+pub fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
 /// Length, header and data of a safetensors file.
-fn parts(bytes: &[u8]) -> (Value, &[u8]) {
+pub fn parts(bytes: &[u8]) -> (Value, &[u8]) {
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     (serde_json::from_slice(&bytes[8..8 + length]).unwrap(), &bytes[8 + length..])
 }
 
-fn assembled(header: &str, data: &[u8]) -> Vec<u8> {
+pub fn assembled(header: &str, data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat()
 }
 
@@ -164,7 +164,10 @@ proptest! {
         } else {
             let mut json: Value = serde_json::from_str(&good).unwrap();
             let mut fields: Vec<String> = json.as_object().unwrap().keys().cloned().collect();
-            let more = ["use_rslora", "use_dora", "alpha_pattern", "rank_pattern"];
+            let more = [
+                "use_rslora", "use_dora", "alpha_pattern", "rank_pattern", "exclude_modules",
+                "layers_pattern", "modules_to_save", "a_field_of_tomorrow",
+            ];
             fields.extend(more.map(str::to_owned));
             for (at, value) in changes {
                 json[&fields[at.index(fields.len())]] = value;
