@@ -4,8 +4,29 @@
 //! the result depends on none of them. 64 bits tell any accident apart; somebody who means to find
 //! two contents of one hash can.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
+
+/// A question to every 8 bytes of a part, asked while they are hashed, when it costs next to
+/// nothing: whether one of the numbers in them has all bits of its exponent, that is, is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// The exponents of the numbers in a word.
+    mask: u64,
+    /// What carries a full one into its sign.
+    carry: u64,
+}
+
+impl Look {
+    /// Nothing is looked for.
+    pub const NONE: Look = Look { mask: 0, carry: 0 };
+    /// Numbers that are not finite, of 32 bits.
+    pub const F32: Look = Look { mask: 0x7f80_0000_7f80_0000, carry: 0x0080_0000_0080_0000 };
+    /// The same of IEEE half precision.
+    pub const F16: Look = Look { mask: 0x7c00_7c00_7c00_7c00, carry: 0x0400_0400_0400_0400 };
+    /// The same of the upper half of an f32.
+    pub const BF16: Look = Look { mask: 0x7f80_7f80_7f80_7f80, carry: 0x0080_0080_0080_0080 };
+}
 
 /// Bytes that one thread hashes at a time.
 const PIECE: usize = 4 << 20;
@@ -20,13 +41,23 @@ const PRIMES: [u64; 5] = [
 
 /// The hash of each part, read by as many threads as asked; 0 = one a core.
 pub fn hashes(parts: &[&[u8]], threads: usize) -> Vec<u64> {
-    let pieces: Vec<&[u8]> = parts.iter().flat_map(|part| part.chunks(PIECE)).collect();
+    let parts: Vec<(&[u8], Look)> = parts.iter().map(|part| (*part, Look::NONE)).collect();
+    hashes_and_looks(&parts, threads).into_iter().map(|(hash, _)| hash).collect()
+}
+
+/// The same, and whether what is looked for is in the part.
+pub fn hashes_and_looks(parts: &[(&[u8], Look)], threads: usize) -> Vec<(u64, bool)> {
+    let pieces = parts.iter().flat_map(|&(part, look)| part.chunks(PIECE).map(move |p| (p, look)));
+    let pieces: Vec<(&[u8], Look)> = pieces.collect();
     let found: Vec<AtomicU64> = pieces.iter().map(|_| AtomicU64::new(0)).collect();
+    let seen: Vec<AtomicBool> = pieces.iter().map(|_| AtomicBool::new(false)).collect();
     let next = AtomicUsize::new(0);
     let work = || loop {
         let at = next.fetch_add(1, Ordering::Relaxed);
-        let Some(piece) = pieces.get(at) else { break };
-        found[at].store(xxh64(piece), Ordering::Relaxed);
+        let Some(&(piece, look)) = pieces.get(at) else { break };
+        let (hash, met) = xxh64(piece, look);
+        found[at].store(hash, Ordering::Relaxed);
+        seen[at].store(met, Ordering::Relaxed);
     };
     let threads = match threads {
         0 => thread::available_parallelism().map_or(1, usize::from),
@@ -41,16 +72,21 @@ pub fn hashes(parts: &[&[u8]], threads: usize) -> Vec<u64> {
         }
         work();
     });
-    let mut found = found.into_iter().map(AtomicU64::into_inner);
-    let whole = |part: &&[u8]| {
+    let found = found.into_iter().map(AtomicU64::into_inner);
+    let mut found = found.zip(seen.into_iter().map(AtomicBool::into_inner));
+    let whole = |(part, _): &(&[u8], Look)| {
         let pieces = found.by_ref().take(part.len().div_ceil(PIECE));
-        xxh64(&pieces.flat_map(u64::to_le_bytes).collect::<Vec<u8>>())
+        let (hashes, met): (Vec<[u8; 8]>, Vec<bool>) =
+            pieces.map(|(hash, met)| (hash.to_le_bytes(), met)).unzip();
+        (xxh64(hashes.as_flattened(), Look::NONE).0, met.contains(&true))
     };
     parts.iter().map(whole).collect()
 }
 
-/// XXH64 of `bytes` with seed 0.
-fn xxh64(bytes: &[u8]) -> u64 {
+/// XXH64 of `bytes` with seed 0, and whether what is looked for is in them.
+fn xxh64(bytes: &[u8], look: Look) -> (u64, bool) {
+    let mut met = 0;
+    let mut see = |word: u64| met |= (word & look.mask).wrapping_add(look.carry);
     let [p1, p2, p3, p4, p5] = PRIMES;
     let word = |b: &[u8]| u64::from_le_bytes(b.try_into().expect("eight bytes"));
     let round = |lane: u64, word: u64| {
@@ -64,7 +100,9 @@ fn xxh64(bytes: &[u8]) -> u64 {
             let mut lanes = [p1.wrapping_add(p2), p2, 0, p1.wrapping_neg()];
             for stripe in stripes {
                 for (lane, bytes) in lanes.iter_mut().zip(stripe.chunks_exact(8)) {
-                    *lane = round(*lane, word(bytes));
+                    let word = word(bytes);
+                    see(word);
+                    *lane = round(*lane, word);
                 }
             }
             let turned = lanes.iter().zip([1, 7, 12, 18]).map(|(lane, by)| lane.rotate_left(by));
@@ -75,11 +113,16 @@ fn xxh64(bytes: &[u8]) -> u64 {
         }
     };
     hash = hash.wrapping_add(bytes.len() as u64);
+    let tail = bytes.len() % 8;
     while let Some((bytes, behind)) = rest.split_first_chunk::<8>() {
+        see(u64::from_le_bytes(*bytes));
         hash = (hash ^ round(0, u64::from_le_bytes(*bytes))).rotate_left(27);
         hash = hash.wrapping_mul(p1).wrapping_add(p4);
         rest = behind;
     }
+    let mut last = [0; 8];
+    last[..tail].copy_from_slice(rest);
+    see(u64::from_le_bytes(last));
     if let Some((bytes, behind)) = rest.split_first_chunk::<4>() {
         hash ^= u64::from(u32::from_le_bytes(*bytes)).wrapping_mul(p1);
         hash = hash.rotate_left(23).wrapping_mul(p2).wrapping_add(p3);
@@ -90,7 +133,8 @@ fn xxh64(bytes: &[u8]) -> u64 {
     }
     hash = (hash ^ (hash >> 33)).wrapping_mul(p2);
     hash = (hash ^ (hash >> 29)).wrapping_mul(p3);
-    hash ^ (hash >> 32)
+    // Exponents carry into signs, and into nothing else.
+    (hash ^ (hash >> 32), met & (look.mask.wrapping_add(look.carry)) != 0)
 }
 
 #[cfg(test)]
@@ -105,7 +149,36 @@ mod tests {
             ("abc", 0x44bc_2cf5_ad77_0999),
             ("Nobody inspects the spammish repetition", 0xfbce_a83c_8a37_8bf1),
         ] {
-            assert_eq!(xxh64(text.as_bytes()), hash, "{text:?}");
+            assert_eq!(xxh64(text.as_bytes(), Look::F16).0, hash, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_met_wherever_it_stands() {
+        let encode = |look: Look, value: f32| match look {
+            Look::F32 => value.to_le_bytes().to_vec(),
+            Look::F16 => half::f16::from_f32(value).to_le_bytes().to_vec(),
+            _ => half::bf16::from_f32(value).to_le_bytes().to_vec(),
+        };
+        for look in [Look::F32, Look::F16, Look::BF16] {
+            for length in [1, 2, 3, 5, 8, 17, 100] {
+                // The largest of each sign has every bit but one.
+                let most = [half::f16::MAX.to_f32(), f32::MAX, -1.0, 0.0];
+                let most = if look == Look::F32 { most[1] } else { most[0] };
+                let good: Vec<u8> =
+                    (0..length).flat_map(|i| encode(look, [most, -most, -0.0][i % 3])).collect();
+                let met = |bytes: &[u8]| hashes_and_looks(&[(bytes, look)], 1)[0].1;
+                assert!(!met(&good), "{look:?} {length}");
+                for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    for at in 0..length {
+                        let mut bytes = good.clone();
+                        let bad = encode(look, bad);
+                        bytes[at * bad.len()..][..bad.len()].copy_from_slice(&bad);
+                        assert!(met(&bytes), "{look:?} {length} {at}");
+                        assert!(!hashes_and_looks(&[(&bytes, Look::NONE)], 1)[0].1);
+                    }
+                }
+            }
         }
     }
 

@@ -18,7 +18,7 @@ pub mod text;
 pub use contain::{contained, is_contained};
 pub use dtype::Dtype;
 pub use fault::Fault;
-pub use hash::hashes;
+pub use hash::{hashes, hashes_and_looks, Look};
 pub use input::{open_file, read_file};
 pub use map::Map;
 pub use outputs::{write_atomically, Held, Outputs, Standing, Written};

@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+/// The byte-order mark that some editors and shells put before a text; it is none of it.
+pub const MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A number with its thousands apart.
 pub fn grouped(n: u64) -> String {
     let digits = n.to_string();

@@ -2,10 +2,11 @@
 
 use super::grounding::{normal, Titles};
 use super::truth::{Split, Truth};
+use crate::base::text::MARK;
 use crate::base::Fault;
 use crate::data::Family;
 use anyhow::{bail, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::BufRead;
@@ -127,8 +128,15 @@ impl fmt::Display for Id {
 struct Output {
     item: Option<Id>,
     title: Option<String>,
-    score: Option<f32>,
+    /// Null is no score, and another thing than none: whatever wrote it had no number to write.
+    #[serde(default, deserialize_with = "given")]
+    score: Option<Option<f32>>,
     valid: Option<bool>,
+}
+
+/// A field that is there, be it null.
+fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<f32>>, D::Error> {
+    Option::deserialize(from).map(Some)
 }
 
 #[derive(Deserialize)]
@@ -180,6 +188,9 @@ impl<'a> Reader<'a> {
                 .map_err(|e| Fault::Data.error(format!("predictions: {name}:{number}: {e}")))?;
             if length == 0 {
                 break;
+            }
+            if number == 1 && bytes.starts_with(MARK) {
+                bytes.drain(..MARK.len());
             }
             if bytes.iter().all(u8::is_ascii_whitespace) {
                 continue;
@@ -287,7 +298,7 @@ impl<'a> Reader<'a> {
             false => String::new(),
         };
         let outputs = line.items.unwrap_or_default();
-        let scores = outputs.iter().map(|output| output.score.unwrap_or(f32::NAN)).collect();
+        let scores = outputs.iter().map(|output| output.score.flatten().unwrap_or(f32::NAN)).collect();
         let slots = outputs.into_iter().map(|output| self.slot(output)).collect::<Result<_, _>>();
         Ok(Prediction {
             user,
@@ -327,8 +338,11 @@ impl<'a> Reader<'a> {
     }
 
     /// The items that an output names: by its id, otherwise by its text, as a surface or else as a
-    /// title.
+    /// title. None where its score is no number.
     fn slot(&self, output: Output) -> Result<Vec<u32>, String> {
+        if output.score.is_some_and(|score| !score.is_some_and(f32::is_finite)) {
+            return Ok(Vec::new());
+        }
         match (output.valid, output.item, output.title) {
             (Some(false), _, _) | (_, None, None) => Ok(Vec::new()),
             (_, Some(id), _) => match self.truth.find_item(&id.to_string()) {
@@ -386,10 +400,11 @@ mod tests {
         let line = r#"{"id": 1, "task": "sequential", "template": "2-3", "target": "12", "items": [
             {"item": 10, "title": "Gloom", "score": -1.5, "valid": true},
             {"item": null, "title": " Gloom  #2"}, {"title": "Kite X"}, {"title": "Nothing"},
-            {"item": "12", "valid": false}], "later": "field"}"#;
+            {"item": "12", "valid": false}, {"item": 10, "score": null},
+            {"item": 10, "score": 1e39}], "later": "field"}"#;
         let groups = read(&line.replace('\n', " ")).unwrap();
         let prediction = &groups[0].predictions[0];
-        assert_eq!(prediction.slots, [vec![0], vec![1], vec![2], vec![], vec![]]);
+        assert_eq!(prediction.slots, [vec![0], vec![1], vec![2], vec![], vec![], vec![], vec![]]);
         assert_eq!((prediction.item, prediction.scores[0]), (2, -1.5));
         assert_eq!(groups[0].family, Asked::Full);
     }

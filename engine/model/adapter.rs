@@ -44,7 +44,7 @@ impl Adapter {
     }
 
     /// What it is; see [`Contents::of`].
-    pub fn contents(&self, threads: usize) -> Contents {
+    pub fn contents(&self, threads: usize) -> Result<Contents> {
         let mut config = self.config.contents();
         config.extend(self.scope.contents());
         Contents::of(config, &self.tensors, threads)

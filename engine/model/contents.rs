@@ -5,8 +5,9 @@
 use super::config::{Config, Family};
 use super::lora::LoraConfig;
 use super::weights::Checkpoint;
-use crate::base::hashes;
+use crate::base::{hashes, hashes_and_looks, Fault, Look};
 use crate::device::Gelu;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Map, Value};
 use std::collections::BTreeMap;
@@ -22,14 +23,33 @@ pub struct Contents {
 
 impl Contents {
     /// Of a config and the tensors that have not been taken, each read once by as many threads as
-    /// asked; 0 = one a core.
-    pub fn of(config: Map<String, Value>, checkpoint: &Checkpoint, threads: usize) -> Contents {
-        let bytes: Vec<&[u8]> = checkpoint.stored().map(|(.., bytes)| bytes).collect();
-        let hashes = hashes(&bytes, threads);
-        let all = checkpoint.stored().zip(hashes).map(|((name, dtype, dims, _), hash)| {
-            (name.to_owned(), format!("{dtype:?} {dims:?} {hash:016x}"))
-        });
-        Contents { config, tensors: all.collect() }
+    /// asked; 0 = one a core. Refuses numbers that are none: no answer comes of them.
+    pub fn of(
+        config: Map<String, Value>,
+        checkpoint: &Checkpoint,
+        threads: usize,
+    ) -> Result<Contents> {
+        let look = |dtype| match dtype {
+            safetensors::Dtype::F32 => Look::F32,
+            safetensors::Dtype::F16 => Look::F16,
+            safetensors::Dtype::BF16 => Look::BF16,
+            _ => Look::NONE,
+        };
+        let stored = checkpoint.stored();
+        let parts: Vec<_> = stored.map(|(_, dtype, _, bytes)| (bytes, look(dtype))).collect();
+        let mut tensors = BTreeMap::new();
+        let found = hashes_and_looks(&parts, threads);
+        for ((name, dtype, dims, _), (hash, met)) in checkpoint.stored().zip(found) {
+            if met {
+                return Err(Fault::Model.error(format!(
+                    "weights: {}: tensor {name}: expected finite numbers, got NaN or infinity; the \
+                    file is damaged, or its training had diverged: copy or convert it again",
+                    checkpoint.place()
+                )));
+            }
+            tensors.insert(name.to_owned(), format!("{dtype:?} {dims:?} {hash:016x}"));
+        }
+        Ok(Contents { config, tensors })
     }
 
     /// One hash of all of it, as an adapter remembers that of its base.

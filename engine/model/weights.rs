@@ -122,6 +122,11 @@ impl Checkpoint {
         Ok(names)
     }
 
+    /// Where it lies.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
     /// Number of files.
     pub fn files(&self) -> usize {
         self.files.len()

@@ -39,7 +39,7 @@ pub struct Done {
 }
 
 /// Runs given rows through the model and writes every hidden state, whole or not at all. Refuses
-/// rows that are no batch, and gradients without labels.
+/// rows that are no batch, gradients without labels, and states that are no finite numbers.
 pub fn forward(source: &Source, rows: &Rows, mut outputs: Outputs) -> Result<Done> {
     source.tell(&mut outputs);
     outputs.reads("setting `inputs`", rows.inputs);
@@ -83,6 +83,14 @@ pub fn forward(source: &Source, rows: &Rows, mut outputs: Outputs) -> Result<Don
         }
     }
     model.unchanged()?;
+    let broken = outputs.iter().find(|(.., values)| values.iter().any(|value| !value.is_finite()));
+    if let Some((name, ..)) = broken {
+        return Err(Fault::Model.error(format!(
+            "forward: tensor {name}: expected finite numbers, got NaN or infinity; its weights are \
+            damaged, or setting `dtype = {}` is too narrow for them",
+            model.dtype
+        )));
+    }
     write(rows.outputs, &outputs)?;
     Ok(Done {
         device: model.device.name().to_owned(),

@@ -129,7 +129,7 @@ impl OtherBase {
             return Ok(None);
         }
         let config = Config::read(&weights.join("config.json"))?.contents();
-        let weights = Contents::of(config, &Checkpoint::open(weights)?, 0);
+        let weights = Contents::of(config, &Checkpoint::open(weights)?, 0)?;
         Ok(OtherBase::under(folder, adapter, &weights))
     }
 }
@@ -186,7 +186,7 @@ impl Source {
             config.gelu = if curve == Curve::Erf { Gelu::Erf } else { Gelu::Tanh };
         }
         let (checkpoint, dtype) = (Checkpoint::open(&folder)?, self.storage(tune).dtype());
-        let weights = Contents::of(config.contents(), &checkpoint, self.threads);
+        let weights = Contents::of(config.contents(), &checkpoint, self.threads)?;
         let model = Model::load(&device, config, checkpoint, dtype, tune, self.seed)?;
         let origin = Origin { weights, adapter: None, other_base: None };
         let mut loaded = Loaded { model, adapted: 0, origin };
@@ -194,7 +194,7 @@ impl Source {
             let adapter = Adapter::open(folder)?;
             let origin = &mut loaded.origin;
             origin.other_base = OtherBase::under(folder, &adapter, &origin.weights);
-            origin.adapter = Some(adapter.contents(self.threads));
+            origin.adapter = Some(adapter.contents(self.threads)?);
             loaded.adapted = loaded.model.load_adapter(adapter)?;
         }
         Ok(loaded)

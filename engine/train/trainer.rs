@@ -6,7 +6,7 @@ use super::scale::{LossScale, Verdict};
 use super::schedule::Schedule;
 use crate::base::map::Changed;
 use crate::base::outputs::{append, make_folder};
-use crate::base::{write_atomically, Fault};
+use crate::base::{write_atomically, Dtype, Fault, Shape};
 use crate::data::Batch;
 use crate::model::{Flat, Keep, Model, Noise, Rates};
 use anyhow::{Context, Result};
@@ -312,19 +312,22 @@ fn one_step(
     let noise =
         Noise { seed: settings.seed, step, rates: settings.rates, lora: settings.lora_dropout };
     let learning_rate = settings.schedule.rate(step);
-    let stop = |what: &str, value: f64| {
-        let examples: Vec<u64> =
-            batches.iter().flat_map(|b| b.examples.iter().copied()).take(8).collect();
+    let stop = |model: &Model, what: &str, value: f64, broken: &[&Batch]| {
+        let examples = broken.iter().flat_map(|batch| batch.examples.iter().copied());
+        let examples: Vec<u64> = examples.take(8).collect();
+        let blame = match blame(model, step, broken.len() == batches.len()) {
+            Ok(blame) => blame,
+            Err(error) => return error,
+        };
         Fault::Check.error(format!(
             "training: step {step}: expected a finite {what}, got {value} at learning rate \
-            {learning_rate:e} (examples {examples:?} …); lower setting \
-            `learning-rate` or setting `clip`"
+            {learning_rate:e} (examples {examples:?} …); {blame}"
         ))
     };
     loop {
         let factor = scale.factor;
         model.device.zero(gradients.all_mut())?;
-        let mut loss = 0.0;
+        let (mut loss, mut broken) = (0.0, Vec::new());
         for batch in batches {
             let scaled = model.loss_and_gradients(
                 batch,
@@ -334,18 +337,53 @@ fn one_step(
                 gradients,
             )?;
             loss += scaled / factor;
+            if !scaled.is_finite() {
+                broken.push(batch);
+            }
         }
         if !loss.is_finite() {
-            return Err(stop("loss", loss));
+            return Err(stop(model, "loss", loss, &broken));
         }
         model.unchanged()?;
         let norm = optimizer.step(model, gradients, factor, learning_rate, step)?;
         match scale.judge(model.dtype, norm) {
             Verdict::Took => return Ok((loss, norm, learning_rate)),
             Verdict::Again => {}
-            Verdict::Hopeless => return Err(stop("gradient", norm)),
+            Verdict::Hopeless => {
+                let all: Vec<&Batch> = batches.iter().collect();
+                return Err(stop(model, "gradient", norm, &all));
+            }
         }
     }
+}
+
+/// Whose fault it is that a step gave no number, and what to do about it: weights and adapters that
+/// hold none were refused when they were read. `all`: none of its batches gave one.
+fn blame(model: &Model, step: u64, all: bool) -> Result<String> {
+    let mut squares = model.device.zeros(Shape::vector(1), Dtype::F32)?;
+    model.device.sum_squares(squares.view_mut(), model.values().all())?;
+    let sum = model.device.download_f32(squares.view())?[0];
+    let narrow = match model.dtype {
+        Dtype::F16 => "; setting `dtype = bf16` reaches further",
+        _ => "",
+    };
+    Ok(match (sum.is_finite(), step, all) {
+        (false, ..) => "the learning rate is at fault: it has carried the trained values beyond \
+            what an f32 holds; lower setting `learning-rate` or setting `clip`"
+            .to_owned(),
+        (true, 1, true) => format!(
+            "the base or its adapter is at fault: nothing was learnt yet, and no row gives a \
+            number{narrow}"
+        ),
+        (true, 1, false) => format!(
+            "the data is at fault: nothing was learnt yet, and other rows give numbers; look at \
+            these examples{narrow}"
+        ),
+        (true, ..) => format!(
+            "the learning rate is at fault, as the steps before gave numbers; lower setting \
+            `learning-rate` or setting `clip`{narrow}"
+        ),
+    })
 }
 
 /// `metrics.jsonl`, appended to; cut back to `resumed` steps where a run goes on.
