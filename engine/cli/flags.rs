@@ -199,9 +199,12 @@ pub struct Train {
 ///
 /// With --prompts, answers JSON lines: {"id": 1, "history": ["title or id", …]} with the next
 /// items; with "candidates": […] beside it, these alone in their order; with "profile": {…}, what
-/// is known of the person; and {"id": 2, "text": "… [MASK]"}, a free prompt, with "text". From
-/// standard input (--prompts -) they are answered as they come, in their order, until the input
-/// ends; a line that cannot be answered yields {"id": …, "error": "…"}.
+/// is known of the person; {"id": 2, "user": "id"} after all events of a user of the data; and
+/// {"id": 3, "text": "… [MASK]"}, a free prompt, with "text". A line may have its own "top",
+/// "exclude": [items] and "template". Items of a history that the catalogue lacks are left out and
+/// counted ("unknown"); an empty history is answered with what everybody takes ("from":
+/// "popularity"). From standard input (--prompts -) lines are answered as they come, in their
+/// order, until the input ends; one that cannot be answered yields {"id": …, "error": "…"}.
 ///
 /// Example: engine decode --weights glm-10b --adapter runs/toys-lora-1 --data toys.bin --out
 /// predictions.jsonl
@@ -238,10 +241,16 @@ pub struct Decode {
     /// otherwise 1]
     #[arg(long)]
     pub length_penalty: Option<f64>,
-    /// Leave the history's items out of the lists, but for the target; the beam is wider by as many
+    /// Leave the history's items out of the lists, a target that is bought again too; the beam is
+    /// wider by as many
     #[arg(long)]
     #[serde(default)]
     pub filter_history: bool,
+    /// Refuse a prompt whose history or exclude has an item that the catalogue lacks, rather than
+    /// leave that item out
+    #[arg(long)]
+    #[serde(default)]
+    pub strict: bool,
     /// What may fill a free prompt of one mask: anything, or items of the catalogue
     #[arg(long, default_value = "none", value_parser = word::<Constrain>())]
     pub constrain: Constrain,
@@ -258,7 +267,8 @@ pub struct Decode {
     /// not depend on it
     #[arg(long, default_value_t = 64)]
     pub batch: usize,
-    /// Milliseconds that a prompt from standard input waits for company
+    /// Milliseconds that a prompt from standard input waits for others that are being read; one
+    /// that comes alone does not wait
     #[arg(long, default_value_t = 10, value_name = "MS")]
     pub max_wait: u64,
     /// Bytes of a prompt's line at most; a longer one is passed over, unread, and its answer says

@@ -221,6 +221,10 @@ impl Rules {
                 held.id
             )));
         }
-        Tasks::new(dataset, builder, &chosen, self.behaviours, seed)
+        let tasks = Tasks::new(dataset, builder, &chosen, self.behaviours, seed)?;
+        Ok(match purpose {
+            Purpose::Training => tasks,
+            Purpose::Decoding => tasks.with_others(known.iter()),
+        })
     }
 }

@@ -7,7 +7,9 @@ use super::record::NO_TIME;
 use super::sample::{Prompt, Sample, SampleBuilder};
 use super::span::Masking;
 use super::template::{Answer, Field, Fields, Form, Template};
-use super::text::{attributes_text, behaviour_text, display_name, sentence_ends, Encoder, Windows};
+use super::text::{
+    attributes_behind, behaviour_text, display_name, sentence_ends, Encoder, Windows,
+};
 use crate::base::named::named;
 use crate::base::{Fault, Philox, Stream};
 use anyhow::Result;
@@ -70,6 +72,8 @@ pub struct Tasks<'a> {
     builder: SampleBuilder<'a>,
     encoder: Encoder<'a>,
     forms: Vec<Form>,
+    /// Of templates that a question may name beside these.
+    others: Vec<Form>,
     /// The templates of `forms` in words.
     wording: Vec<String>,
     /// By token id (R12).
@@ -124,6 +128,7 @@ impl<'a> Tasks<'a> {
             builder,
             encoder,
             forms,
+            others: Vec::new(),
             wording: templates.iter().map(ToString::to_string).collect(),
             sentence_ends,
             limit,
@@ -131,6 +136,34 @@ impl<'a> Tasks<'a> {
             behaviours,
             seed,
         })
+    }
+
+    /// With `templates` as well, for questions that name one: those of them that ask for an item,
+    /// in words that the tokenizer has.
+    pub fn with_others<'t>(mut self, templates: impl Iterator<Item = &'t Template>) -> Tasks<'a> {
+        let asks = |template: &&Template| template.answer == Answer::Item;
+        let special = self.dataset.vocab().special();
+        let encoded = templates.filter(asks).flat_map(|t| t.encode(&self.encoder, special));
+        self.others = encoded.collect();
+        self
+    }
+
+    /// The form of the template `id`; of the first one without.
+    fn form(&self, id: Option<&str>) -> Result<&Form> {
+        let Some(id) = id else { return Ok(&self.forms[0]) };
+        let mut all = self.forms.iter().chain(&self.others);
+        all.find(|form| form.id() == id).ok_or_else(|| {
+            let ids: Vec<&str> = self.others.iter().map(Form::id).collect();
+            Fault::Data.error(format!(
+                "template: expected one that asks for an item, of {}, got {id:?}; choose one",
+                ids.join(", ")
+            ))
+        })
+    }
+
+    /// Whether the template `id` (the first one without) shows a history.
+    pub fn shows_history(&self, id: Option<&str>) -> Result<bool> {
+        Ok(self.form(id)?.asks(Field::History))
     }
 
     /// Its templates in words: training draws among them, decoding asks with the first.
@@ -143,30 +176,51 @@ impl<'a> Tasks<'a> {
         &self.builder
     }
 
-    /// Events `shown` of a user as the prompt of template number `form`; ages count to the event
-    /// after them (R8).
-    fn text(&self, user: u32, shown: Range<usize>, form: usize, example: u64) -> Result<Prompt> {
+    /// Events `shown` of a user as the prompt of `form`; ages count to the event after them (R8).
+    /// A profile has half of the room at most: its last attributes go.
+    fn text(&self, user: u32, shown: Range<usize>, form: &Form, example: u64) -> Result<Prompt> {
         let record = self.dataset.user(user);
         let reference = record.times.get(shown.end).copied().unwrap_or(record.times[shown.end - 1]);
+        let attributes = self.dataset.user_attributes(user);
+        let profile = self.profile(form, &attributes, self.limit / 2)?;
         let shopper = Shopper {
             history: &record.items[shown.clone()],
-            attributes: &self.dataset.user_attributes(user),
+            attributes: &attributes,
             candidates: &[],
         };
-        self.fill(shopper, &record.times[shown], reference, form, example)
+        self.fill(shopper, profile, &record.times[shown], reference, form, example)
+    }
+
+    /// The first of the attributes that have at most `most` tokens, where `form` shows them.
+    fn profile(
+        &self,
+        form: &Form,
+        attributes: &[(&str, &str)],
+        most: usize,
+    ) -> Result<Option<Prompt>> {
+        let mut shown = if form.asks(Field::Profile) { attributes.len() } else { 0 };
+        while shown > 0 {
+            let lead = if form.begins_with(Field::Profile) { "" } else { " " };
+            let text = attributes_behind(lead, &self.encoder, &attributes[..shown])?;
+            if text.tokens.len() <= most {
+                return Ok(Some(text));
+            }
+            shown = (shown * most / text.tokens.len()).min(shown - 1);
+        }
+        Ok(None)
     }
 
     /// The one way from a history to a prompt, for users of the data set and for others.
     fn fill(
         &self,
         shopper: Shopper,
+        profile: Option<Prompt>,
         times: &[i64],
         reference: i64,
-        form: usize,
+        form: &Form,
         example: u64,
     ) -> Result<Prompt> {
         let Shopper { history, attributes, candidates } = shopper;
-        let form = &self.forms[form];
         let mut places: Vec<usize> = (0..history.len()).collect();
         if self.behaviours > 0 && history.len() > self.behaviours {
             let mut rng = Philox::new(self.seed, Stream::History, example);
@@ -179,10 +233,6 @@ impl<'a> Tasks<'a> {
             Some(name) => Some(self.encoder.entity(name)?),
             None => None,
         };
-        let profile = match form.asks(Field::Profile) && !attributes.is_empty() {
-            true => Some(attributes_text(&self.encoder, attributes)?),
-            false => None,
-        };
         let fields = Fields {
             user: name.as_deref(),
             profile: profile.as_ref(),
@@ -194,11 +244,22 @@ impl<'a> Tasks<'a> {
     }
 
     /// The prompt that asks for the next item of somebody whom the data set need not know, by the
-    /// first template.
-    pub fn ask(&self, shopper: Shopper) -> Result<Sample> {
-        self.readable("profile", shopper.attributes.iter().map(|(n, v)| n.len() + v.len()).sum())?;
+    /// template `id`; by the first one without. Refuses a profile that it does not show.
+    pub fn ask(&self, shopper: Shopper, id: Option<&str>) -> Result<Sample> {
+        let (form, known) = (self.form(id)?, shopper.attributes);
+        self.readable("profile", known.iter().map(|(n, v)| n.len() + v.len()).sum())?;
+        let named = form.asks(Field::User) && display_name(known).is_some();
+        if !(known.is_empty() || named || form.asks(Field::Profile)) {
+            return Err(Fault::Data.error(format!(
+                "profile: expected a template that shows it, got {}; choose another, or leave the \
+                key out",
+                form.id()
+            )));
+        }
+        let profile = self.profile(form, known, usize::MAX)?;
         let times = vec![NO_TIME; shopper.history.len()];
-        self.builder.prompt(0, &self.fill(shopper, &times, NO_TIME, 0, u64::MAX)?)
+        let prompt = self.fill(shopper, profile, &times, NO_TIME, form, u64::MAX)?;
+        self.builder.prompt(0, &prompt)
     }
 
     /// A text written by hand, in which names of masks stand for blanks (R5, R34). `segmented`:
@@ -247,7 +308,12 @@ impl<'a> Tasks<'a> {
     /// The prompt that asks for the event after the first `shown` of a user: a row ending in
     /// `[START]`.
     pub fn prompt(&self, user: u32, shown: usize) -> Result<Sample> {
-        self.builder.prompt(0, &self.text(user, 0..shown, 0, u64::MAX)?)
+        self.prompt_by(None, user, shown)
+    }
+
+    /// The same by the template `id`; by the first one without.
+    pub fn prompt_by(&self, id: Option<&str>, user: u32, shown: usize) -> Result<Sample> {
+        self.builder.prompt(0, &self.text(user, 0..shown, self.form(id)?, u64::MAX)?)
     }
 
     /// Users with something to learn from: two events or more before the validation item.
@@ -274,7 +340,7 @@ impl<'a> Tasks<'a> {
         }
         let target = 1 + rng.below(items.len() - 1);
         let first = if window { rng.below(target) } else { 0 };
-        let form = rng.below(self.forms.len());
+        let form = &self.forms[rng.below(self.forms.len())];
         let answer = self.dataset.item(items[target]).tokens;
         self.builder.answered(example, &self.text(user, first..target, form, example)?, &[answer])
     }

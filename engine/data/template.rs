@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub enum Field {
     /// The display name, or "the customer" (A18).
     User,
-    /// "name : value" pairs of the user.
+    /// "name : value" pairs of the user; nothing where there are none.
     Profile,
     /// Items, oldest first; the one field that may be shortened (E26).
     History,
@@ -240,7 +240,7 @@ fn parse_text(text: &str) -> Result<Vec<Part>, String> {
 pub struct Fields<'a> {
     /// The display name; "the customer" without one.
     pub user: Option<&'a [u32]>,
-    /// "name : value" pairs of the user.
+    /// "name : value" pairs of the user, where there are any.
     pub profile: Option<&'a Prompt>,
     /// Oldest first.
     pub history: &'a [&'a [u32]],
@@ -319,11 +319,16 @@ impl Form {
         self.parts.iter().any(|part| matches!(part, FormPart::Field(asked) if *asked == field))
     }
 
+    /// Whether the template begins with a field, rather than has a blank before it.
+    pub fn begins_with(&self, field: Field) -> bool {
+        matches!(self.parts.first(), Some(FormPart::Field(first)) if *first == field)
+    }
+
     /// The prompt of one example, at most `limit` tokens long: the oldest of the history are left
     /// out first, nothing else ever (E26).
     ///
-    /// Refuses a field without a value, and an example that does not fit with the newest of its
-    /// history alone.
+    /// Refuses a field without a value, but for the profile of somebody who has none, and an
+    /// example that does not fit with the newest of its history alone.
     pub fn fill(&self, fields: &Fields, limit: usize) -> Result<Prompt> {
         let missing = |what: &str| {
             Err(Fault::Data.error(format!(
@@ -343,10 +348,9 @@ impl Form {
                 FormPart::Plain(tokens) => tokens.len(),
                 FormPart::Mask(_) => 1,
                 FormPart::Field(Field::User) => fields.user.unwrap_or(&self.anyone).len(),
-                FormPart::Field(Field::Profile) => match fields.profile {
-                    Some(profile) => profile.tokens.len(),
-                    None => return missing("profile"),
-                },
+                FormPart::Field(Field::Profile) => {
+                    fields.profile.map_or(0, |profile| profile.tokens.len())
+                }
                 FormPart::Field(Field::History) if fields.history.is_empty() => {
                     return missing("history")
                 }

@@ -144,6 +144,15 @@ impl<'v> Encoder<'v> {
 /// name are a list (R6). Values are entities, names plain text (A2); blank values are missing and
 /// skipped.
 pub fn attributes_text(encoder: &Encoder, attributes: &[(&str, &str)]) -> Result<Prompt> {
+    attributes_behind("", encoder, attributes)
+}
+
+/// The same behind a blank, where `lead` is one.
+pub(super) fn attributes_behind(
+    lead: &str,
+    encoder: &Encoder,
+    attributes: &[(&str, &str)],
+) -> Result<Prompt> {
     let separator = encoder.plain(SEPARATOR)?;
     let mut text = Prompt::default();
     let mut last = None;
@@ -153,7 +162,7 @@ pub fn attributes_text(encoder: &Encoder, attributes: &[(&str, &str)]) -> Result
             text.push(Piece::plain(&separator));
         }
         if last != Some(name) {
-            let blank = if begins { "" } else { " " };
+            let blank = if begins { lead } else { " " };
             text.push(Piece::plain(&encoder.plain(&format!("{blank}{name} :"))?));
             last = Some(name);
         }

@@ -21,8 +21,8 @@ pub trait Baseline: Sync {
 pub struct Place {
     /// Among all items.
     pub all: u32,
-    /// With the history's items left out.
-    pub unseen: u32,
+    /// With the history's items left out; none where the target is one of them (E15).
+    pub unseen: Option<u32>,
     /// Among the target and the case's negatives.
     pub sampled: u32,
 }
@@ -41,7 +41,9 @@ pub fn places(baseline: &dyn Baseline, cases: &[Case<'_>], items: usize) -> Vec<
             others.dedup();
             others.iter().filter(|&&item| scores[item as usize] >= own).count() as u32
         };
-        Place { all, unseen: all - at_least(case.history), sampled: 1 + at_least(case.negatives) }
+        let again = case.history.contains(&case.target);
+        let unseen = (!again).then(|| all - at_least(case.history));
+        Place { all, unseen, sampled: 1 + at_least(case.negatives) }
     };
     cases.par_iter().map_init(|| vec![0.0; items], place).collect()
 }
@@ -187,8 +189,8 @@ mod tests {
         let popularity = Popularity::fit(&SEQUENCES, 5);
         // Counts 3 2 2 1 0.
         let places = places(&popularity, &[case(&[0], 2, &[3, 4, 1]), case(&[0, 0, 1], 4, &[])], 5);
-        assert_eq!(places[0], Place { all: 3, unseen: 2, sampled: 2 });
-        assert_eq!(places[1], Place { all: 5, unseen: 3, sampled: 1 });
+        assert_eq!(places[0], Place { all: 3, unseen: Some(2), sampled: 2 });
+        assert_eq!(places[1], Place { all: 5, unseen: Some(3), sampled: 1 });
     }
 
     #[test]

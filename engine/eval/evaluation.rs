@@ -161,8 +161,9 @@ impl Judge<'_> {
         let by_policy = |policy: Policy| {
             ranks_of(&|line, case, filter| match group.family {
                 Asked::YesNo => yes_no(line, case.target).map(TiedRank::pessimistic),
-                _ if filter => policy
-                    .rank(&without_history(&items(line), case.history, case.target), case.target),
+                _ if filter => {
+                    policy.rank(&without_history(&items(line), case.history), case.target)
+                }
                 _ => policy.rank(&items(line), case.target),
             })
         };
@@ -290,15 +291,14 @@ impl Judge<'_> {
             .unwrap_or_else(|| fit(self.truth, weights, self.options.item_repr));
         for (kind, baseline) in &baselines {
             let places = places(baseline.as_ref(), cases, self.truth.items.len());
-            let of = |place: fn(&Place) -> u32| {
-                places.iter().map(|p| Some(place(p))).collect::<Vec<_>>()
-            };
+            let of =
+                |place: fn(&Place) -> Option<u32>| places.iter().map(place).collect::<Vec<_>>();
             let ranks = match (group.family, self.options.filter_history) {
                 (Asked::Full, false) => {
-                    Ranks { ranks: of(|p| p.all), unseen: Some(of(|p| p.unseen)) }
+                    Ranks { ranks: of(|p| Some(p.all)), unseen: Some(of(|p| p.unseen)) }
                 }
                 (Asked::Full, true) => Ranks { ranks: of(|p| p.unseen), unseen: None },
-                _ => Ranks { ranks: of(|p| p.sampled), unseen: None },
+                _ => Ranks { ranks: of(|p| Some(p.sampled)), unseen: None },
             };
             self.push(group, baseline.name(), *kind, &ranks, cases);
         }
@@ -451,6 +451,7 @@ fn title_rank(line: &Prediction, classes: &[u32], target: u32) -> Option<u32> {
 fn counts(group: &predictions::Group, cases: &[Case<'_>], lines: &[Option<&Prediction>]) -> Counts {
     let mut counts = Counts { lines: group.predictions.len(), ..Counts::default() };
     for (line, case) in lines.iter().zip(cases) {
+        counts.again += usize::from(case.history.contains(&case.target));
         let Some(line) = line else {
             counts.missing += 1;
             continue;

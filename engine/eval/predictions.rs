@@ -298,7 +298,8 @@ impl<'a> Reader<'a> {
             false => String::new(),
         };
         let outputs = line.items.unwrap_or_default();
-        let scores = outputs.iter().map(|output| output.score.flatten().unwrap_or(f32::NAN)).collect();
+        let scores =
+            outputs.iter().map(|output| output.score.flatten().unwrap_or(f32::NAN)).collect();
         let slots = outputs.into_iter().map(|output| self.slot(output)).collect::<Result<_, _>>();
         Ok(Prediction {
             user,

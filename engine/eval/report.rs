@@ -124,6 +124,8 @@ pub struct Counts {
     pub lines: usize,
     /// Users without a line: misses of a ranking.
     pub missing: usize,
+    /// Users who take an item of their history again: misses where that is left out (E15).
+    pub again: usize,
     /// Lines that say the prompt could not be answered.
     pub failed: usize,
     /// Lines left out because the `.bin` has no answer to hold them against.

@@ -232,6 +232,12 @@ pub fn facts(report: &Report) -> Vec<(String, String)> {
                 share(counts.repeated)
             );
         }
+        if counts.again > 0 {
+            words += &format!(
+                ", {} users who take an item of their history again: misses where it is left out",
+                counts.again
+            );
+        }
         if counts.seconds > 0.0 {
             words += &format!(", decoded in {:.0} s", counts.seconds);
         }

@@ -17,9 +17,10 @@ use std::time::Instant;
 pub struct Scored {
     /// Number of the item in the data set.
     pub item: u32,
-    /// Sum of log-probabilities / length^alpha.
+    /// Sum of log-probabilities / length^alpha; of what everybody takes, the logarithm of its
+    /// share.
     pub score: f64,
-    /// The produced tokens, `[END]` included.
+    /// The produced tokens, `[END]` included; none of what everybody takes.
     pub tokens: Vec<u32>,
     /// Position and block position with which the tokens but `[END]` were fed back.
     pub positions: [Vec<u32>; 2],
@@ -121,19 +122,21 @@ impl Recommender {
             match &asked.rows {
                 Rows::Items { prompt, within, left_out } => {
                     let trie = within.as_ref().unwrap_or(catalogue);
+                    let top = asked.top.unwrap_or(answers.top);
+                    let beams = answers.beams.max(asked.top.unwrap_or(0));
                     if self.scores_all(within.as_ref()) {
                         score_at.push(at);
-                        scored.push((rules(trie, answers.top + left_out.len()), prompt));
+                        scored.push((rules(trie, top + left_out.len()), prompt));
                     } else {
                         search_at.push(at);
-                        searched.push((rules(trie, answers.beams + left_out.len()), prompt));
+                        searched.push((rules(trie, beams + left_out.len()), prompt));
                     }
                 }
                 Rows::Text { blanks, .. } => {
                     write_at.push(at);
                     written.push(blanks);
                 }
-                Rows::Refused(_) => {}
+                Rows::Popular(_) | Rows::Refused(_) => {}
             }
         }
         let specials = self.dataset().vocab().specials();
@@ -180,13 +183,15 @@ impl Recommender {
                 let all =
                     found.iter().flat_map(|f| trie.members(f.node).iter().map(move |&i| (i, f)));
                 let shown = all.filter(|(item, _)| left_out.binary_search(item).is_err());
-                let scored = shown.take(self.settings.answers.top).map(|(item, found)| Scored {
-                    item,
-                    score: found.score,
-                    tokens: found.tokens.clone(),
-                    positions: fed_back(prompt.mask_inter(), &found.ids),
-                    log_probs: found.log_probs.clone(),
-                });
+                let scored = shown.take(asked.top.unwrap_or(self.settings.answers.top)).map(
+                    |(item, found)| Scored {
+                        item,
+                        score: found.score,
+                        tokens: found.tokens.clone(),
+                        positions: fed_back(prompt.mask_inter(), &found.ids),
+                        log_probs: found.log_probs.clone(),
+                    },
+                );
                 Answer::Items(scored.collect())
             }
             (Rows::Text { blanks, .. }, Outcome::Text(answers)) => {
@@ -199,6 +204,16 @@ impl Recommender {
                     })
                 });
                 Answer::Text(written.collect::<Result<_>>()?)
+            }
+            (Rows::Popular(items), _) => {
+                let scored = |&(item, score): &(u32, f64)| Scored {
+                    item,
+                    score,
+                    tokens: Vec::new(),
+                    positions: [Vec::new(), Vec::new()],
+                    log_probs: Vec::new(),
+                };
+                Answer::Items(items.iter().map(scored).collect())
             }
             (Rows::Refused(why), _) => Answer::Refused(why.clone()),
             (_, Outcome::NotFinite(why)) => Answer::Refused(why.to_string()),

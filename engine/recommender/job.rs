@@ -27,7 +27,7 @@ pub struct Job {
     pub users: usize,
     /// Questions answered together at most; no answer depends on it.
     pub batch: usize,
-    /// Milliseconds that a line from a stream waits for company.
+    /// Milliseconds that a line from a stream waits for others that are being read.
     pub max_wait: u64,
     /// Bytes of a line at most; a longer one is refused unread.
     pub max_line: u64,

@@ -1,10 +1,12 @@
-//! Prompts as JSON lines: `{"id", "task"?, "history": […], "profile"?, "candidates"?}` or
-//! `{"id", "task"?, "text", "candidates"?}`.
+//! Prompts as JSON lines: `{"id", "task"?, "history": […], "profile"?, "candidates"?}`,
+//! `{"id", "task"?, "user", "candidates"?}` or `{"id", "task"?, "text", "candidates"?}`, each with
+//! `"top"?`, `"exclude"?` and `"template"?`.
 
 use super::answer::{Answer, Answered, Scored, Written};
 use super::id::{of_source, Id};
 use super::open::Recommender;
-use super::question::{Asked, Question, Rows};
+use super::question::{Asked, Question, Rows, Wishes};
+use crate::base::text::MARK;
 use crate::base::Fault;
 use crate::data::names::Name;
 use crate::data::source::attribute;
@@ -42,6 +44,14 @@ pub struct Line {
     pub candidates: Option<Vec<Name>>,
     /// A text with masks.
     pub text: Option<String>,
+    /// A user of the data set, whose events are the history.
+    pub user: Option<Name>,
+    /// Items of the answer.
+    pub top: Option<usize>,
+    /// Names of items that the answer does not show.
+    pub exclude: Option<Vec<Name>>,
+    /// Id of the template that words the question.
+    pub template: Option<String>,
 }
 
 /// A line that is no prompt.
@@ -70,8 +80,8 @@ impl RawLine {
         }
     }
 
-    /// Reads the prompt. Refuses what is no JSON object, an id that is neither a number nor a text,
-    /// and a key that means nothing.
+    /// Reads the prompt. Refuses what is no JSON object, one without an id, and a key that means
+    /// nothing.
     pub fn parse(&self) -> Result<Line, Refused> {
         let refuse = |id: Id, error: String| Err(Refused { id, error: format!("prompt: {error}") });
         let bytes = match self {
@@ -97,15 +107,18 @@ impl RawLine {
             Err(why) => return refuse(Id::null(), format!("id: {why}; give every line one")),
         };
         serde_json::from_slice(bytes).or_else(|error| {
-            let keys = "id, task, history, profile, candidates, text";
+            let keys = "id, task, history, user, text, profile, candidates, top, exclude, template";
             refuse(id, format!("expected {keys}, got: {error}; mend the line"))
         })
     }
 }
 
-/// Lines one after another; the last one may lack its end.
+/// Lines one after another; the last one may lack its end. A byte-order mark and lines of nothing
+/// but white space are passed over.
 pub struct RawLines {
     reader: BufReader<File>,
+    /// Nothing was read yet.
+    fresh: bool,
     shown: String,
     longest: usize,
 }
@@ -115,7 +128,7 @@ impl RawLines {
     pub fn open(path: &Path) -> Result<RawLines> {
         let shown = path.display().to_string();
         let file = File::open(path).map_err(|error| refuse_file(&shown, &error.to_string()))?;
-        Ok(RawLines { reader: BufReader::new(file), shown, longest: LONGEST_LINE })
+        Ok(RawLines { reader: BufReader::new(file), fresh: true, shown, longest: LONGEST_LINE })
     }
 
     /// Standard input. Nobody else may read it: what is read ahead stays here.
@@ -123,6 +136,7 @@ impl RawLines {
         let input = io::stdin().as_fd().try_clone_to_owned().context("standard input")?;
         Ok(RawLines {
             reader: BufReader::new(File::from(input)),
+            fresh: true,
             shown: "standard input".to_owned(),
             longest: LONGEST_LINE,
         })
@@ -140,13 +154,32 @@ impl RawLines {
 
     /// The next line; may wait for it.
     pub fn read(&mut self) -> Result<Option<RawLine>> {
-        read(&mut self.reader, self.longest)
-            .with_context(|| format!("setting `prompts`: {}", self.shown))
+        loop {
+            let mut line = read(&mut self.reader, self.longest)
+                .with_context(|| format!("setting `prompts`: {}", self.shown))?;
+            let first = std::mem::take(&mut self.fresh);
+            if let Some(RawLine::Bytes(bytes)) = &mut line {
+                if first && bytes.starts_with(MARK) {
+                    bytes.drain(..MARK.len());
+                }
+                if bytes.trim_ascii().is_empty() {
+                    continue;
+                }
+            }
+            return Ok(line);
+        }
     }
 
     /// Whether the next line is here already, so that reading it does not wait.
     pub fn is_ready(&self) -> bool {
-        self.reader.buffer().contains(&b'\n')
+        let buffer = self.reader.buffer();
+        let whole = buffer.iter().rposition(|&byte| byte == b'\n').unwrap_or(0);
+        !buffer[..whole].trim_ascii().is_empty()
+    }
+
+    /// Whether nothing of a line is here yet.
+    pub fn is_empty(&self) -> bool {
+        self.reader.buffer().is_empty()
     }
 }
 
@@ -219,41 +252,58 @@ pub fn ask(recommender: &Recommender, line: &RawLine, task: Family) -> Labelled 
         Err(refused) => refuse(refused.id, refused.error),
         Ok(line) => {
             let id = line.id.clone();
-            let read = question(line, task).and_then(|(task, question)| {
-                Ok(Labelled { id: id.clone(), task, asked: recommender.ask(&question)? })
+            let read = question(line, task).and_then(|(task, question, wishes)| {
+                let asked = recommender.ask_with(&question, &wishes)?;
+                Ok(Labelled { id: id.clone(), task, asked })
             });
             read.unwrap_or_else(|error| refuse(id, format!("prompt: {error:#}")))
         }
     }
 }
 
-/// The task and the question of a line.
-fn question(line: Line, usual: Family) -> Result<(String, Question)> {
-    let Line { id: _, task, history, profile, candidates, text } = line;
-    match (history, text) {
-        (Some(history), None) => {
-            let task = task.unwrap_or_else(|| usual.to_string());
-            if task != Family::Sequential.name() {
-                return Err(Fault::Data.error(format!(
-                    "task: expected sequential beside a history, got {task}; ask for it by a text"
-                )));
-            }
+/// The task, the question and the wishes of a line.
+fn question(line: Line, usual: Family) -> Result<(String, Question, Wishes)> {
+    let Line { id: _, task, history, profile, candidates, text, user, top, exclude, template } =
+        line;
+    let wishes = Wishes { top, exclude: exclude.unwrap_or_default(), template };
+    if history.is_none() && profile.is_some() {
+        return Err(Fault::Data.error(
+            "profile: expected it beside a history, got a text or a user; say it in the text, or \
+            leave it out: the data knows its users",
+        ));
+    }
+    if text.is_none() {
+        let task = task.as_deref().unwrap_or(usual.name());
+        if task != Family::Sequential.name() {
+            return Err(Fault::Data.error(format!(
+                "task: expected sequential beside a history, got {task}; ask for it by a text"
+            )));
+        }
+    }
+    let sequential = || Family::Sequential.name().to_owned();
+    match (history, user, text) {
+        (Some(history), None, None) => {
             let profile = profile_of(profile.unwrap_or_default())?;
-            Ok((task, Question::History { history, profile, candidates }))
+            Ok((sequential(), Question::History { history, profile, candidates }, wishes))
         }
-        (None, Some(text)) => {
-            if profile.is_some() {
-                return Err(Fault::Data.error(
-                    "profile: expected it beside a history, got a text; say it in the text",
-                ));
-            }
+        (None, Some(user), None) => {
+            Ok((sequential(), Question::Latest { user, candidates }, wishes))
+        }
+        (None, None, Some(text)) => {
             let task = task.unwrap_or_else(|| "text".to_owned());
-            Ok((task, Question::Text { text, candidates }))
+            Ok((task, Question::Text { text, candidates }, wishes))
         }
-        (history, _) => Err(Fault::Data.error(format!(
-            "expected a history or a text, got {}; give one of them",
-            if history.is_some() { "both" } else { "neither" }
-        ))),
+        (history, user, text) => {
+            let given = [history.is_some(), user.is_some(), text.is_some()];
+            let got = match given.into_iter().filter(|&given| given).count() {
+                0 => "neither",
+                2 => "both",
+                _ => "all of them",
+            };
+            Err(Fault::Data.error(format!(
+                "expected a history or a text, or a user of the data, got {got}; give one of them"
+            )))
+        }
     }
 }
 
@@ -320,6 +370,12 @@ pub fn answer(dataset: &Dataset, question: &Labelled, answered: &Answered) -> St
         }
         Answer::Refused(_) => unreachable!("refusals have left by now"),
     }
+    if matches!(asked.rows, Rows::Popular(_)) {
+        line.insert("from".into(), json!("popularity"));
+    }
+    if asked.unknown > 0 {
+        line.insert("unknown".into(), json!(asked.unknown));
+    }
     if let Rows::Items { prompt: row, .. } | Rows::Text { first: row, .. } = &asked.rows {
         line.insert("tokens".into(), json!(row.tokens.len()));
     }
@@ -332,7 +388,7 @@ pub fn trace(dataset: &Dataset, question: &Labelled, answered: &Answered) -> Str
     let row = match &question.asked.rows {
         Rows::Items { prompt, .. } => prompt,
         Rows::Text { first, .. } => first,
-        Rows::Refused(_) => return answer(dataset, question, answered),
+        Rows::Popular(_) | Rows::Refused(_) => return answer(dataset, question, answered),
     };
     let prompt = json!({
         "input_ids": row.tokens, "positions": row.positions, "context": row.context,
@@ -371,8 +427,7 @@ mod tests {
             ("", "null", "EOF"),
             ("{\"id\": 1", "null", "EOF"),
             ("[1]", "null", "another value"),
-            ("{\"text\": \"x\"}", "null", "id: expected"),
-            ("{\"id\": [1]}", "null", "got [1]"),
+            ("{\"text\": \"x\"}", "null", "id: missing"),
             ("{\"id\": 1, \"id\": 2}", "null", "duplicate"),
             ("{\"id\": 7, \"history\": [[]]}", "7", "title of an item"),
             ("{\"id\": \"a\", \"histroy\": []}", "\"a\"", "histroy"),
@@ -383,7 +438,7 @@ mod tests {
             assert_eq!(refused.id.to_string(), id, "{line}");
             assert!(refused.error.contains(words), "{line}: {}", refused.error);
         }
-        for id in ["2.5", "1e2", "18446744073709551616", "\"\\u001b\""] {
+        for id in ["2.5", "1e2", "18446744073709551616", "\"\\u001b\"", "[1, {}]", "null"] {
             let line = parse(&format!("{{\"text\": \"x\", \"id\": {id}}}")).unwrap();
             assert_eq!(line.id.to_string(), id);
         }

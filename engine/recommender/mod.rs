@@ -18,6 +18,7 @@ pub mod line;
 pub mod merge;
 pub mod open;
 pub mod parity;
+mod popular;
 pub mod predictions;
 pub mod prepare;
 pub mod question;
@@ -34,7 +35,7 @@ pub use answer::{Answer, Answered, Scored, Written};
 pub use learn::{learn, Learned, Watch};
 pub use learning::Learning;
 pub use open::Recommender;
-pub use question::{Asked, Question};
+pub use question::{Asked, Question, Wishes};
 pub use settings::{Answers, Settings};
 pub use source::{Source, Storage};
 

@@ -2,6 +2,7 @@
 
 use super::budget::Budget;
 use super::decided::Decided;
+use super::popular::ranked;
 use super::settings::Settings;
 use super::source::{Loaded, Origin};
 use crate::data::rules::Purpose;
@@ -10,6 +11,7 @@ use crate::data::{Dataset, Names, Trie};
 use crate::model::{LoraConfig, Model, Tune};
 use anyhow::Result;
 use self_cell::self_cell;
+use std::sync::OnceLock;
 
 /// What is derived from the data set and read for every question.
 struct Parts<'a> {
@@ -52,6 +54,8 @@ pub struct Recommender {
     adapted: usize,
     origin: Origin,
     pub(super) budget: Budget,
+    /// Made when somebody without a history asks.
+    popular: OnceLock<Vec<(u32, f64)>>,
     shop: Shop,
 }
 
@@ -75,7 +79,8 @@ impl Recommender {
         })?;
         let adapter = |lora: &LoraConfig| Tune::Lora { config: lora.clone(), positions: false };
         let budget = Budget::of(&model, &model.lora().map_or(Tune::Nothing, adapter))?;
-        Ok(Recommender { settings, decided, model, adapted, origin, budget, shop })
+        let popular = OnceLock::new();
+        Ok(Recommender { settings, decided, model, adapted, origin, budget, popular, shop })
     }
 
     /// What it was opened with; what was left open there is decided here: the storage of weights
@@ -112,6 +117,11 @@ impl Recommender {
     /// What the memory plan knows of this model on this device.
     pub fn plan(&self) -> &Budget {
         &self.budget
+    }
+
+    /// All items, the most popular first, with their scores.
+    pub(super) fn popular(&self) -> &[(u32, f64)] {
+        self.popular.get_or_init(|| ranked(self.dataset()))
     }
 
     pub(super) fn tasks<T>(&self, with: impl FnOnce(&Tasks) -> T) -> T {

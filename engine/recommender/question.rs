@@ -1,6 +1,7 @@
 //! What can be asked, and how it becomes rows for the model.
 
 use super::open::Recommender;
+use super::ranges;
 use super::settings::{Constrain, Mode, Segment};
 use crate::base::map::settled;
 use crate::base::text::shortened;
@@ -24,6 +25,13 @@ pub enum Question {
         user: u32,
         /// Which event is asked for.
         split: Split,
+    },
+    /// What comes after all events of a user of the data set.
+    Latest {
+        /// The user's id.
+        user: Name,
+        /// The only items that may be answered; `None` = the whole catalogue.
+        candidates: Option<Vec<Name>>,
     },
     /// What comes after a history that the data set need not know.
     History {
@@ -56,12 +64,28 @@ impl Question {
     }
 }
 
+/// What a question may say of its answer; what it leaves open the settings say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wishes {
+    /// Items of the answer.
+    pub top: Option<usize>,
+    /// Items that the answer does not show, by id or title. What the catalogue lacks is never
+    /// shown.
+    pub exclude: Vec<Name>,
+    /// Id of the template that words the question.
+    pub template: Option<String>,
+}
+
 /// A question as rows for the model, made by [`Recommender::ask`].
 pub struct Asked {
-    /// The template's id; `None` for free texts and refusals.
+    /// The template's id; `None` for free texts, refusals and what everybody takes.
     pub template: Option<String>,
     /// The item that comes next, where it is known.
     pub target: Option<u32>,
+    /// Items of the history that were left out, as the catalogue lacks them.
+    pub unknown: usize,
+    /// Items of the answer; `None` = as many as the settings say.
+    pub(super) top: Option<usize>,
     pub(super) rows: Rows,
 }
 
@@ -78,6 +102,8 @@ pub(super) enum Rows {
         first: Sample,
         blanks: Blanks,
     },
+    /// What everybody takes, and how often: the answer to a history of nothing.
+    Popular(Vec<(u32, f64)>),
     Refused(String),
 }
 
@@ -86,7 +112,11 @@ impl Asked {
     /// left out.
     pub fn refused(why: String) -> Asked {
         let why = shortened(&why, LONGEST_REFUSAL).into_owned();
-        Asked { template: None, target: None, rows: Rows::Refused(why) }
+        Asked::of(Rows::Refused(why))
+    }
+
+    fn of(rows: Rows) -> Asked {
+        Asked { template: None, target: None, unknown: 0, top: None, rows }
     }
 }
 
@@ -94,23 +124,49 @@ impl Recommender {
     /// Makes the rows of a question. Refuses a user without an event to ask for, items that the
     /// catalogue does not have, and texts without a mask or without room for an answer.
     pub fn ask(&self, question: &Question) -> Result<Asked> {
-        settled([self.dataset().map()], || self.rows_of(question))
+        self.ask_with(question, &Wishes::default())
     }
 
-    fn rows_of(&self, question: &Question) -> Result<Asked> {
+    /// The same with wishes. Refuses those that the question's kind cannot grant.
+    pub fn ask_with(&self, question: &Question, wishes: &Wishes) -> Result<Asked> {
+        let range = ranges::of("top").expect("a setting that is a number");
+        if let Some(top) = wishes.top.filter(|&top| !range.holds(top as u64)) {
+            return Err(Fault::Data.error(format!("top: expected {range}, got {top}")));
+        }
+        let asked = settled([self.dataset().map()], || self.rows_of(question, wishes))?;
+        Ok(Asked { top: wishes.top, ..asked })
+    }
+
+    fn rows_of(&self, question: &Question, wishes: &Wishes) -> Result<Asked> {
         match question {
-            Question::User { user, split } => self.user(*user, *split),
+            Question::User { user, split } => self.user(*user, *split, wishes),
+            Question::Latest { user, candidates } => {
+                self.latest(user, candidates.as_deref(), wishes)
+            }
             Question::History { history, profile, candidates } => {
-                self.history(history, profile, candidates.as_deref())
+                self.history(history, profile, candidates.as_deref(), wishes)
             }
             Question::Text { text, candidates } => {
                 let (_, within) = self.candidates(candidates.as_deref())?;
-                Ok(Asked { template: None, target: None, rows: self.text(text, within)? })
+                let mut rows = self.text(text, within)?;
+                match &mut rows {
+                    Rows::Items { left_out, .. } if wishes.template.is_none() => {
+                        *left_out = self.left_out(&[], wishes)?;
+                    }
+                    _ if *wishes == Wishes::default() => {}
+                    _ => {
+                        return Err(Fault::Data.error(
+                            "text: expected top and exclude where an item is the answer, and no \
+                            template, got one of them; leave the key out",
+                        ))
+                    }
+                }
+                Ok(Asked::of(rows))
             }
         }
     }
 
-    fn user(&self, user: u32, split: Split) -> Result<Asked> {
+    fn user(&self, user: u32, split: Split, wishes: &Wishes) -> Result<Asked> {
         let record = self.dataset().user(user);
         let shown = split.shown(record.items.len()).ok_or_else(|| {
             Fault::Data.error(format!(
@@ -119,12 +175,38 @@ impl Recommender {
                 record.items.len()
             ))
         })?;
-        let target = record.items[shown];
-        let sample = self.tasks(|tasks| tasks.prompt(user, shown))?;
-        let mut left_out = self.left_out(&record.items[..shown]);
-        left_out.retain(|&item| item != target);
-        let template = Some(self.template().clone());
-        Ok(Asked { template, target: Some(target), rows: items(sample, None, left_out) })
+        let asked = self.of_user(user, shown, None, wishes)?;
+        Ok(Asked { target: Some(record.items[shown]), ..asked })
+    }
+
+    fn latest(&self, name: &Name, candidates: Option<&[Name]>, wishes: &Wishes) -> Result<Asked> {
+        let (Name::Number(id) | Name::Text(id)) = name;
+        let user = self.dataset().find_user(id).ok_or_else(|| {
+            Fault::Data.error(format!(
+                "user: {name}: expected a user of {}, got none of them; give a history",
+                self.dataset().name()
+            ))
+        })?;
+        let (items, within) = self.candidates(candidates)?;
+        match self.dataset().user(user).items.len() {
+            0 => self.popular_of(&items, within.is_some(), wishes),
+            events => self.of_user(user, events, within, wishes),
+        }
+    }
+
+    /// What comes after the first `shown` events of a user of the data set.
+    fn of_user(
+        &self,
+        user: u32,
+        shown: usize,
+        within: Option<Trie<'static>>,
+        wishes: &Wishes,
+    ) -> Result<Asked> {
+        let id = wishes.template.as_deref();
+        let prompt = self.tasks(|tasks| tasks.prompt_by(id, user, shown))?;
+        let left_out = self.left_out(&self.dataset().user(user).items[..shown], wishes)?;
+        let rows = Rows::Items { prompt, within, left_out };
+        Ok(Asked { template: Some(self.template(wishes)), ..Asked::of(rows) })
     }
 
     fn history(
@@ -132,16 +214,42 @@ impl Recommender {
         history: &[Name],
         profile: &[(String, String)],
         candidates: Option<&[Name]>,
+        wishes: &Wishes,
     ) -> Result<Asked> {
         let (candidates, within) = self.candidates(candidates)?;
-        let history = self.find("history", history)?;
+        let known = match self.settings.answers.strict {
+            true => self.find("history", history)?,
+            false => self.known(history),
+        };
+        let unknown = history.len() - known.len();
+        let id = wishes.template.as_deref();
+        if known.is_empty() && self.tasks(|tasks| tasks.shows_history(id))? {
+            let asked = self.popular_of(&candidates, within.is_some(), wishes)?;
+            return Ok(Asked { unknown, ..asked });
+        }
         let profile = cleaned(profile);
-        let known: Vec<(&str, &str)> =
+        let attributes: Vec<(&str, &str)> =
             profile.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        let shopper = Shopper { history: &history, attributes: &known, candidates: &candidates };
-        let sample = self.tasks(|tasks| tasks.ask(shopper))?;
-        let template = Some(self.template().clone());
-        Ok(Asked { template, target: None, rows: items(sample, within, self.left_out(&history)) })
+        let shopper = Shopper { history: &known, attributes: &attributes, candidates: &candidates };
+        let prompt = self.tasks(|tasks| tasks.ask(shopper, id))?;
+        let rows = Rows::Items { prompt, within, left_out: self.left_out(&known, wishes)? };
+        Ok(Asked { template: Some(self.template(wishes)), unknown, ..Asked::of(rows) })
+    }
+
+    /// What everybody takes, of the candidates where there are any.
+    fn popular_of(&self, candidates: &[u32], chosen: bool, wishes: &Wishes) -> Result<Asked> {
+        let left_out = self.left_out(&[], wishes)?;
+        let stays = |item: &u32| {
+            left_out.binary_search(item).is_err() && (!chosen || candidates.contains(item))
+        };
+        let items = self.popular().iter().copied().filter(|(item, _)| stays(item));
+        let top = wishes.top.unwrap_or(self.settings.answers.top);
+        Ok(Asked::of(Rows::Popular(items.take(top).collect())))
+    }
+
+    /// The template by which a question is worded.
+    fn template(&self, wishes: &Wishes) -> String {
+        wishes.template.as_ref().unwrap_or(&self.decided.asked.rules.template[0]).clone()
     }
 
     fn text(&self, text: &str, within: Option<Trie<'static>>) -> Result<Rows> {
@@ -152,7 +260,8 @@ impl Recommender {
             let masks = prompt.masks.len();
             if masks == 1 && (within.is_some() || answers.constrain == Constrain::Trie) {
                 tasks.check_room(&prompt, tasks.longest_item())?;
-                return Ok(items(builder.prompt(0, &prompt)?, within, Vec::new()));
+                let prompt = builder.prompt(0, &prompt)?;
+                return Ok(Rows::Items { prompt, within, left_out: Vec::new() });
             }
             if within.is_some() {
                 return Err(Fault::Data.error(format!(
@@ -184,25 +293,28 @@ impl Recommender {
             .with_context(|| what.to_owned())
     }
 
-    /// The template by which histories are asked about.
-    fn template(&self) -> &String {
-        &self.decided.asked.rules.template[0]
+    /// Those of the items that the catalogue has.
+    fn known(&self, names: &[Name]) -> Vec<u32> {
+        self.names(|known| names.iter().filter_map(|name| known.find(name).ok()).collect())
     }
 
-    fn left_out(&self, history: &[u32]) -> Vec<u32> {
+    /// Items that no list shows, ascending, each once.
+    fn left_out(&self, history: &[u32], wishes: &Wishes) -> Result<Vec<u32>> {
         let answers = &self.settings.answers;
-        let mut items = if answers.filter_history { history.to_vec() } else { Vec::new() };
+        let mut items = match answers.strict {
+            true => self.find("exclude", &wishes.exclude)?,
+            false => self.known(&wishes.exclude),
+        };
+        if answers.filter_history {
+            items.extend(history);
+        }
         items.sort_unstable();
         items.dedup();
-        items
+        Ok(items)
     }
 
     /// Whether a question is searched by beams or by every sequence's likelihood.
     pub(super) fn scores_all(&self, within: Option<&Trie>) -> bool {
         within.is_some() || self.settings.answers.mode == Mode::ScoreAll
     }
-}
-
-fn items(prompt: Sample, within: Option<Trie<'static>>, left_out: Vec<u32>) -> Rows {
-    Rows::Items { prompt, within, left_out }
 }

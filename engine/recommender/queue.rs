@@ -9,6 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// How often it is looked whether others are on their way.
+const LOOK: Duration = Duration::from_micros(200);
+
 /// How long a signal may go unnoticed while nothing comes.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -20,7 +23,7 @@ pub struct Limits {
     /// Bytes of all lines that were read and are not answered yet: at least those of two of the
     /// longest lines.
     pub bytes: usize,
-    /// How long the first line of a group waits for the others.
+    /// How long the first line of a group waits for others that are being read.
     pub wait: Duration,
 }
 
@@ -31,6 +34,8 @@ pub struct Queue {
     /// The reader waits for input and holds no whole line: all that it sent before is in the
     /// channel.
     idle: Arc<AtomicBool>,
+    /// It is idle and has not begun a line either: nobody is on the way.
+    quiet: Arc<AtomicBool>,
     limits: Limits,
     held: Arc<Held>,
     /// Bytes of the group that was given out last.
@@ -73,9 +78,9 @@ impl Queue {
     /// host, which feels it.
     pub fn start(mut input: RawLines, limits: Limits, stop: fn() -> bool) -> Queue {
         let (sender, lines) = sync_channel(limits.lines);
-        let idle = Arc::new(AtomicBool::new(false));
+        let [idle, quiet] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         let held = Arc::new(Held::default());
-        let (waits, holds) = (idle.clone(), held.clone());
+        let (waits, rests, holds) = (idle.clone(), quiet.clone(), held.clone());
         // The thread may be left behind in a read or a wait when the process ends: nobody misses
         // what it holds.
         thread::spawn(move || loop {
@@ -85,8 +90,10 @@ impl Queue {
                     return;
                 }
                 waits.store(true, Ordering::Release);
+                rests.store(input.is_empty(), Ordering::Release);
             }
             let line = input.read().transpose();
+            rests.store(false, Ordering::Release);
             waits.store(false, Ordering::Release);
             let Some(line) = line else { return };
             holds.take(line.as_ref().map_or(0, RawLine::held));
@@ -95,7 +102,7 @@ impl Queue {
                 return;
             }
         });
-        Queue { lines, idle, limits, held, given: Cell::new(0), stop }
+        Queue { lines, idle, quiet, limits, held, given: Cell::new(0), stop }
     }
 
     /// The next group; waits for its first line, and takes the one before for answered. `None` at
@@ -124,15 +131,21 @@ impl Queue {
         let mut bytes: usize = group.iter().map(RawLine::held).sum();
         // Of long lines half of what may be held: the reader has room for the others meanwhile.
         while group.len() < self.limits.lines && bytes <= self.limits.bytes / 2 {
-            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
-                    let line = line?;
-                    bytes += line.held();
-                    group.push(line);
-                }
-                // At the end of the input this group is the last.
+            // In this order: what was sent before the reader came to rest is here by now.
+            let quiet = self.quiet.load(Ordering::Acquire);
+            let left = until.saturating_duration_since(Instant::now());
+            let line = match self.lines.recv_timeout(if quiet {
+                Duration::ZERO
+            } else {
+                left.min(LOOK)
+            }) {
+                Ok(line) => line?,
+                Err(RecvTimeoutError::Timeout) if !quiet && !left.is_zero() => continue,
+                // Alone, or late, or the last group of the input.
                 Err(_) => break,
-            }
+            };
+            bytes += line.held();
+            group.push(line);
         }
         self.given.set(bytes);
         Ok(Some(group))

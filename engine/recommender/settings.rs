@@ -51,8 +51,10 @@ pub struct Answers {
     pub top: usize,
     /// alpha of sum of log-probabilities / length^alpha; `None` = the run's, otherwise 1.
     pub length_penalty: Option<f64>,
-    /// Leave the history's items out of the lists, but for the target.
+    /// Leave the history's items out of the lists, a repeated target too (E15).
     pub filter_history: bool,
+    /// Refuse a history with an item that the catalogue lacks, rather than leave that item out.
+    pub strict: bool,
     /// What may fill a free text of one mask.
     pub constrain: Constrain,
     /// Whether entities are recognised in free texts.
@@ -69,6 +71,7 @@ impl Default for Answers {
             top: 10,
             length_penalty: None,
             filter_history: false,
+            strict: false,
             constrain: Constrain::None,
             segment_free_text: Segment::Trie,
             max_new_tokens: 64,

@@ -332,8 +332,8 @@ fn prepared(source: &Path, folder: &Path) -> PathBuf {
     out
 }
 
-fn scores(ranks: impl Iterator<Item = u32>) -> Scores {
-    Scores::from_ranks(&ranks.map(Some).collect::<Vec<_>>())
+fn scores(ranks: impl Iterator<Item = impl Into<Option<u32>>>) -> Scores {
+    Scores::from_ranks(&ranks.map(Into::into).collect::<Vec<Option<u32>>>())
 }
 
 /// The published digits of these baselines, to half a unit of the last place and what sums in

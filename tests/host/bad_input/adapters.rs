@@ -4,7 +4,7 @@ use super::weights::{assembled, golden, parts};
 use super::{cases, sound};
 use engine::base::{Dtype, Fault};
 use engine::device::Device;
-use engine::model::{Adapter, Checkpoint, Config, Model, Tune};
+use engine::model::{Adapter, Checkpoint, Config, Contents, Model, Tune};
 use proptest::prelude::*;
 use serde_json::{json, Map, Value};
 use std::collections::BTreeMap;
@@ -300,6 +300,45 @@ fn an_index_and_its_shards_list_the_same_tensors() {
             let said = format!("{error:#}");
             assert_eq!(Fault::of(&error), Some(Fault::Model), "{said}");
             assert!(said.contains(name.as_str()), "{name}: {said}");
+        }
+    }
+}
+
+/// The contents of a file with one tensor of `dtype`, whose values are in `bytes`.
+fn contents(dtype: &str, bytes: &[u8]) -> anyhow::Result<Contents> {
+    let width = if dtype == "F32" { 4 } else { 2 };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let shape = [bytes.len() / width];
+    let info = json!({"dtype": dtype, "shape": shape, "data_offsets": [0, bytes.len()]});
+    fs::write(file.path(), assembled(&json!({"some.weight": info}).to_string(), bytes)).unwrap();
+    Contents::of(Map::new(), &Checkpoint::open_file(file.path()).unwrap(), 2)
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    #[test]
+    fn a_number_that_is_none_is_refused_as_it_is_read(
+        dtype in prop::sample::select(vec!["F32", "F16", "BF16"]),
+        values in prop::collection::vec(any::<u32>(), 1..200),
+    ) {
+        let bits = |value: &u32| match dtype {
+            "F32" => value.to_le_bytes().to_vec(),
+            _ => (*value as u16).to_le_bytes().to_vec(),
+        };
+        let bytes: Vec<u8> = values.iter().flat_map(bits).collect();
+        let finite = |&value: &u32| match dtype {
+            "F32" => f32::from_bits(value).is_finite(),
+            "F16" => value & 0x7c00 != 0x7c00,
+            _ => value & 0x7f80 != 0x7f80,
+        };
+        match contents(dtype, &bytes) {
+            Ok(_) => prop_assert!(values.iter().all(finite)),
+            Err(error) => {
+                prop_assert!(!values.iter().all(finite));
+                sound(&error, Fault::Model)?;
+                prop_assert!(format!("{error:#}").contains("tensor some.weight"), "{error:#}");
+            }
         }
     }
 }

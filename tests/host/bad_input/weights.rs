@@ -282,12 +282,12 @@ fn an_adapter_that_contradicts_itself_is_refused() {
     let named = json!({"query_key_value": 2, "dense": 2, "dense_h_to_4h": 2, "dense_4h_to_h": 2});
     assert!(load("rank_pattern", named).is_ok());
     for (field, value, words) in [
-        ("r", json!(8), "expected the 8 rows"),
-        ("r", json!(1), "expected the 1 rows"),
+        ("r", json!(8), "expected the shape"),
+        ("r", json!(1), "expected the shape"),
         ("r", json!(0), "whole number"),
         ("r", json!(u64::MAX), "whole number"),
         ("r", json!(2.5), "whole number"),
-        ("rank_pattern", json!({"query_key_value": 4}), "expected the 4 rows"),
+        ("rank_pattern", json!({"query_key_value": 4}), "expected the shape"),
         ("rank_pattern", json!({"query_key_value": -4}), "rank_pattern"),
         ("lora_alpha", json!(1e300), "lora_alpha"),
         ("lora_alpha", json!(0), "lora_alpha"),

@@ -4,7 +4,7 @@ use engine::data::numeral::{date, decimal};
 use engine::data::record::NO_TIME;
 use engine::data::sample::{Prompt, SampleBuilder, SampleOptions};
 use engine::data::span::segment;
-use engine::data::template::{Answer, Fields, Form, Templates};
+use engine::data::template::{Answer, Field, Fields, Form, Part, Template, Templates};
 use engine::data::text::{attributes_text, behaviour_text, display_name, Encoder, Windows};
 use engine::data::Trie;
 use proptest::prelude::*;
@@ -212,6 +212,28 @@ fn a_template_in_words_is_read_back_as_itself() {
         let again = Templates::parse(&file, "again.toml").unwrap();
         assert_eq!(again.get(id).unwrap().parts, template.parts, "{words}");
     }
+}
+
+/// Somebody without attributes reads what templates said before they had a profile, token by token.
+#[test]
+fn a_profile_is_shown_where_there_is_one_and_leaves_nothing_where_there_is_none() {
+    let items = [tokens(" Gloom"), tokens(" 7 Wonders")];
+    let items: Vec<&[u32]> = items.iter().map(Vec::as_slice).collect();
+    let fields =
+        Fields { history: &items, candidates: &items, item: Some(items[1]), ..Fields::default() };
+    let mut shown = 0;
+    for template in Templates::builtin().iter() {
+        let fill = |template: &Template, fields: &Fields| {
+            template.encode(&bytes(), SPECIAL).unwrap().fill(fields, 1000).unwrap()
+        };
+        let mut without = template.clone();
+        without.parts.retain(|part| *part != Part::Field(Field::Profile));
+        assert_eq!(fill(template, &fields), fill(&without, &fields), "{template}");
+        let profile = attributes_text(&bytes(), &[("age", "33"), ("city", "Kyiv")]).unwrap();
+        let prompt = fill(template, &Fields { profile: Some(&profile), ..fields });
+        shown += usize::from(read(&prompt).contains("age : 33 , city : Kyiv"));
+    }
+    assert_eq!(shown, 13, "all that name a user");
 }
 
 #[test]
