@@ -83,8 +83,12 @@ pub fn discard(path: &Path) -> io::Result<()> {
     }
     let _begun = begun::partial(&gone);
     fs::rename(path, &gone)?;
-    // Before the first file of it goes, or a crash could bring the name back without them.
-    sync_folder(folder_of(path))?;
+    // Before the first file of it goes, or a crash could bring the name back without them. Where
+    // that cannot be had, it is as it was, or if not even that can be, gone.
+    if let Err(e) = sync_folder(folder_of(path)) {
+        let _ = fs::rename(&gone, path).or_else(|_| fs::remove_dir_all(&gone));
+        return Err(e);
+    }
     // A disk that fails once has a second chance; what then stays is swept by the next who holds
     // the lock.
     fs::remove_dir_all(&gone).or_else(|_| fs::remove_dir_all(&gone))
