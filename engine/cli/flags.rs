@@ -379,7 +379,8 @@ mod tests {
             keep-checkpoints max-minutes";
         /// What is asked, and how much of the answer is wanted.
         const ASKS: &str = "adapter prompts task split mode beams top filter-history constrain \
-            segment-free-text max-new-tokens users batch max-wait max-line max-memory out trace";
+            segment-free-text max-new-tokens users batch max-wait max-line max-memory strict out \
+            trace";
         /// What both are told anew each time: which files, on what, from which seed.
         const BOTH: &str = "weights data seed dtype device threads resume force config quiet \
             verbose";

@@ -298,8 +298,8 @@ fn sixteen_bit_models_train_and_decode() {
 fn what_a_machine_lacks_is_said_with_what_to_do() {
     let Some(library) = stand_in("refusals") else { return };
     let folder = tempfile::tempdir().unwrap();
-    let decode = |device: &str| words(device, &format!("{DECODE} --out p.jsonl"));
-    let gpu = decode("cuda:0");
+    let asked = |device: &str, out: &str| words(device, &format!("{DECODE} --out {out}"));
+    let gpu = asked("cuda:0", "p.jsonl");
     let cases = [
         (("DEVICES", "0"), vec!["cuda:0", "CUDA_ERROR_NO_DEVICE", "nvidia-smi", "--device cpu"]),
         (("CAPABILITY", "7.5"), vec!["cuda:0", "8.0", "Stand-in with 7.5", "--device cpu"]),
@@ -325,7 +325,7 @@ fn what_a_machine_lacks_is_said_with_what_to_do() {
         library,
         folder.path(),
         &[],
-        &borrowed(&decode("cuda:1")),
+        &borrowed(&asked("cuda:1", "p.jsonl")),
         &["cuda:1", "below 1", "doctor"],
     );
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was begun");
@@ -356,6 +356,7 @@ fn what_a_machine_lacks_is_said_with_what_to_do() {
         println!("skipped: a machine without libcuda: this one has one");
         return;
     }
+    let gpu = asked("cuda:0", "other.jsonl");
     refused("", folder.path(), &[], &borrowed(&gpu), &["cuda:0", "libcuda.so.1", "doctor"]);
 }
 

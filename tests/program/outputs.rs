@@ -123,7 +123,7 @@ const VERBS: &[Verb] = &[
 ];
 
 /// Those that write nothing.
-const READERS: [&str; 3] = ["inspect", "doctor", "help"];
+const READERS: [&str; 4] = ["check", "inspect", "doctor", "help"];
 
 impl Verb {
     /// Its command line, with these outputs.

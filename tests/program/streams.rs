@@ -203,7 +203,7 @@ fn control_characters_in_json_are_written_out() {
     let shop = shop();
     let prompt = serde_json::json!({"id": HOSTILE, "history": [HOSTILE]});
     shop.put("hostile.jsonl", format!("{prompt}\n"));
-    let words = "--quiet decode --weights w --data shop.bin --prompts hostile.jsonl";
+    let words = "--quiet decode --weights w --data shop.bin --strict --prompts hostile.jsonl";
     let output = engine(shop, words).output().unwrap();
     let told = String::from_utf8(output.stdout).unwrap();
     assert!(!told.contains(is_obeyed), "{told:?}");
@@ -214,7 +214,7 @@ fn control_characters_in_json_are_written_out() {
 
 /// Answers of a filter to `lines`, and the most memory that it had by then, in MB.
 fn filter(lines: impl ExactSizeIterator<Item = Vec<u8>> + Send + 'static) -> (Vec<Value>, u64) {
-    let words = "--quiet decode --weights w --data shop.bin --beams 2 --prompts -";
+    let words = "--quiet decode --weights w --data shop.bin --beams 2 --strict --prompts -";
     let mut child =
         engine(shop(), words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let (mut input, count) = (child.stdin.take().unwrap(), lines.len());
