@@ -337,7 +337,10 @@ mod tests {
     use crate::data::source::lines::Script;
 
     /// The columns, the rows as text with their lines, and the sentences about bad lines.
-    fn read(text: &str, dialect: Dialect) -> (Vec<String>, Vec<(usize, Vec<String>)>, Vec<String>) {
+    /// Lines with their numbers.
+    type Numbered = Vec<(usize, Vec<String>)>;
+
+    fn read(text: &str, dialect: Dialect) -> (Vec<String>, Numbered, Vec<String>) {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         let mut skips = Skips::new(9);
