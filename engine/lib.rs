@@ -31,7 +31,7 @@
 //! # Nouns
 //!
 //! A [`Recommender`] is a model and a data set that belong together: a [`Question`] goes in, an
-//! [`Answer`] comes out; [`learn`] makes its weights. Below it, [`Device`] is the one door to a
+//! [`Answer`] comes out; [`learn()`] makes its weights. Below it, [`Device`] is the one door to a
 //! chip and [`Tensor`] a buffer behind it. [`Dataset`] is a prepared `.bin`: items, users,
 //! tokenizer ([`Vocab`]) and [`Trie`]s. A [`Sample`] is rows with positions and targets, the one
 //! maker of both for training and for prompts; a [`Batch`] is samples one after another, without

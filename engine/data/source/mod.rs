@@ -1,11 +1,11 @@
 //! Readers of raw formats: files that others wrote become a [`Raw`], or one sentence about the
 //! first bad line.
 //!
-//! Readers only turn bytes into rows of named cells ([`table`]: JSON lines and Python dicts,
-//! delimited files, Parquet). Behind them stands one layer, the same for all: [`layout`] says which
-//! file holds what, [`names`] what columns are called, [`time`] and [`list`] how times and lists
-//! are written, [`text`] what becomes of entities, [`events`] which rows a rule leaves out,
-//! [`gather`] in which order the rest stands. What is left out or changed is counted in
+//! Readers only turn bytes into rows of named cells (`table`: JSON lines and Python dicts,
+//! delimited files, Parquet). Behind them stands one layer, the same for all: `layout` says which
+//! file holds what, `names` what columns are called, `time` and `list` how times and lists
+//! are written, `text` what becomes of entities, `events` which rows a rule leaves out,
+//! `gather` in which order the rest stands. What is left out or changed is counted in
 //! [`Raw::notes`].
 
 mod cell;
@@ -63,7 +63,7 @@ pub struct Raw {
     pub items: Vec<RawItem>,
     /// Users, in the order in which they came.
     pub users: Ids,
-    /// [users] (name, value) pairs in the source's order; none where there is no file of users.
+    /// `users` (name, value) pairs in the source's order; none where there is no file of users.
     pub attributes: Vec<Attributes>,
     /// What the users did.
     pub events: Events,
