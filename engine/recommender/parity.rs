@@ -16,8 +16,8 @@ type Output = (String, Vec<usize>, Vec<f32>);
 /// Which rows, and where what becomes of them goes.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
-    /// input_ids \[R\], positions \[2, R\], starts \[S+1\], context \[S\], optional labels \[R\], −100 =
-    /// none.
+    /// input_ids `[R]`, positions `[2, R]`, starts `[S+1]`, context `[S]`, optional labels `[R]`,
+    /// −100 = none.
     pub inputs: &'a Path,
     /// hidden.0 … hidden.L, final, logits, with labels loss, with gradients `grad.<tensor name>`.
     pub outputs: &'a Path,
