@@ -141,6 +141,9 @@ fn borrowed(words: &[String]) -> Vec<&str> {
     words.iter().map(String::as_str).collect()
 }
 
+/// Files that tell of times, or of the device that computed.
+const NAMES_ITS_DEVICE: [&str; 4] = ["metrics.jsonl", "config.toml", "state.json", "identity.json"];
+
 /// Files of a folder, by name, without what depends on the clock or names the device.
 fn remains(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::new();
@@ -153,7 +156,7 @@ fn remains(folder: &Path) -> BTreeMap<String, Vec<u8>> {
                     .into_iter()
                     .map(|(file, bytes)| (format!("{name}/{file}"), bytes)),
             );
-        } else if !["metrics.jsonl", "config.toml", "state.json"].contains(&name.as_str()) {
+        } else if !NAMES_ITS_DEVICE.contains(&name.as_str()) {
             all.insert(name, fs::read(entry.path()).unwrap());
         }
     }
