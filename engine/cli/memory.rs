@@ -3,6 +3,7 @@
 use crate::base::host::is_asking;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{self, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// The system's allocator, which ends the process with exit code 5 where there is no memory left;
 /// Rust's own way is to abort. Whoever can do without what it asked for says so
@@ -41,9 +42,15 @@ fn told(at: *mut u8, bytes: usize) -> *mut u8 {
     at
 }
 
-/// Says it and ends, without asking for memory: what was begun stays as after a kill.
+/// Says it and ends, without asking for memory: what was begun stays as after a kill. The first
+/// thread that has to is the one that does.
 #[cold]
 fn end(bytes: usize) -> ! {
+    static ENDING: AtomicBool = AtomicBool::new(false);
+    while ENDING.swap(true, SeqCst) {
+        // SAFETY: it waits for a signal; the process ends before or after one comes.
+        unsafe { libc::pause() };
+    }
     let mut line = io::Cursor::new([0u8; 200]);
     // It is long enough; what does not fit would be cut.
     let _ = writeln!(
