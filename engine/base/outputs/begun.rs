@@ -39,22 +39,26 @@ fn things() -> MutexGuard<'static, Things> {
     THINGS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn begin(path: &Path, kind: Kind) -> Begun {
-    let mut things = things();
-    let number = things.next;
-    things.next += 1;
-    things.all.push(Thing { number, path: path.to_owned(), kind });
-    Begun(number)
+impl Things {
+    fn add(&mut self, path: &Path, kind: Kind) -> Begun {
+        let number = self.next;
+        self.next += 1;
+        self.all.push(Thing { number, path: path.to_owned(), kind });
+        Begun(number)
+    }
 }
 
 /// A file or a folder that is nobody's yet is about to be there.
 pub fn partial(path: &Path) -> Begun {
-    begin(path, Kind::Partial)
+    things().add(path, Kind::Partial)
 }
 
-/// A folder was made for what is to be written.
-pub fn folder(path: &Path) -> Begun {
-    begin(path, Kind::Folder)
+/// Makes a folder for what is to be written.
+pub fn folder(path: &Path) -> io::Result<Begun> {
+    // One moment for whoever takes things away: only what this process made may go.
+    let mut things = things();
+    fs::create_dir(path)?;
+    Ok(things.add(path, Kind::Folder))
 }
 
 impl Begun {

@@ -234,16 +234,16 @@ impl Outputs {
             }
             Form::Numbered(contents, at) => {
                 let mut numbers = 1..;
-                let folder = loop {
+                let (folder, begun) = loop {
                     let folder = numbers.next().map(at).expect("some number is free");
                     held.make(place::folder_of(&folder))?;
-                    match fs::create_dir(&folder) {
-                        Ok(()) => break folder,
+                    match begun::folder(&folder) {
+                        Ok(begun) => break (folder, begun),
                         Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
                         Err(e) => return Err(cannot_make(&folder, e)),
                     }
                 };
-                held.made.insert(0, Made::just_now(folder.clone()));
+                held.made.insert(0, Made { path: folder.clone(), begun });
                 (folder, contents)
             }
         };
@@ -422,13 +422,6 @@ struct Made {
     begun: Begun,
 }
 
-impl Made {
-    fn just_now(path: PathBuf) -> Made {
-        let begun = begun::folder(&path);
-        Made { path, begun }
-    }
-}
-
 impl Drop for Made {
     fn drop(&mut self) {
         // Only an empty folder can be removed so.
@@ -458,8 +451,8 @@ impl Held {
     fn make(&mut self, folder: &Path) -> Result<()> {
         let made = whole::make_folder(folder).map_err(|e| cannot_make(folder, e))?;
         // The innermost goes first.
-        let made: Vec<Made> = made.into_iter().map(Made::just_now).collect();
-        self.made.splice(0..0, made.into_iter().rev());
+        let made = made.into_iter().rev().map(|(path, begun)| Made { path, begun });
+        self.made.splice(0..0, made);
         Ok(())
     }
 }

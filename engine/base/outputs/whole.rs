@@ -1,4 +1,4 @@
-use super::begun;
+use super::begun::{self, Begun};
 use super::place::{folder_of, Kind, Place};
 use crate::base::Fault;
 use anyhow::Result;
@@ -118,13 +118,13 @@ pub fn append(path: &Path, bytes: u64) -> io::Result<File> {
 }
 
 /// Makes a folder and those above it; returns what was not there before, the outermost first.
-pub fn make_folder(path: &Path) -> io::Result<Vec<PathBuf>> {
+pub fn make_folder(path: &Path) -> io::Result<Vec<(PathBuf, Begun)>> {
     if path.is_dir() {
         return Ok(Vec::new());
     }
     let mut made = make_folder(folder_of(path))?;
-    match fs::create_dir(path) {
-        Ok(()) => made.push(path.to_owned()),
+    match begun::folder(path) {
+        Ok(begun) => made.push((path.to_owned(), begun)),
         // Somebody else was faster.
         Err(_) if path.is_dir() => return Ok(made),
         Err(e) => return Err(e),
