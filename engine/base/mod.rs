@@ -21,7 +21,7 @@ pub use fault::Fault;
 pub use hash::{hashes, hashes_and_looks, Look};
 pub use input::{open_file, read_file};
 pub use map::Map;
-pub use outputs::{write_atomically, Held, Outputs, Standing, Written};
+pub use outputs::{write_atomically, write_whole, Held, Outputs, Standing, Written};
 pub use range::{Number, Range};
 pub use rng::{Philox, Stream};
 pub use setting::name_settings;

@@ -1,11 +1,10 @@
 use super::flags::Overwriting;
 use super::{decode, init, prepare, say, train, Global};
-use crate::base::{write_atomically, Standing, Written};
+use crate::base::{write_whole, Standing, Written};
 use crate::recommender::report::{judge, Judging};
 use crate::recommender::shop;
 use anyhow::Result;
 use serde_json::json;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The whole tour on a synthetic shop: makes data, trains, recommends, compares with popularity;
@@ -77,7 +76,7 @@ pub fn run(args: &Demo, global: &Global) -> Result<()> {
         "model_type": "glm", "num_layers": 2, "hidden_size": 96, "num_attention_heads": 4,
         "vocab_size": 640, "max_sequence_length": 256, "output_predict": true
     });
-    write_atomically(&place("config.json"), |file| Ok(write!(file, "{model}")?))?;
+    write_whole(&place("config.json"), model.to_string())?;
     let config: init::Init = verb(&[
         ("--model", &text(&place("config.json"))),
         ("--tokenizer", &text(&place("tokenizer.json"))),

@@ -4,14 +4,13 @@ use super::ranges::within_ranges;
 use super::source::Storage;
 use super::weights::WRITTEN;
 use crate::base::host::room;
-use crate::base::{write_atomically, Dtype, Fault, Outputs, Philox, Standing, Stream};
+use crate::base::{write_whole, Dtype, Fault, Outputs, Philox, Standing, Stream};
 use crate::data::Vocab;
 use crate::model::{encode, write_safetensors, Config, Entry, Family, Role, TensorSpec, HEAD};
 use anyhow::Result;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Which model is made, and where.
@@ -118,9 +117,7 @@ pub fn create(
     let largest = largest.expect("every config has tensors");
     drop(room::<u8>(&largest.name, largest.shape.bytes(args.dtype.dtype()))?);
     held.clear()?;
-    let write = |name: &str, bytes: &[u8]| {
-        write_atomically(&args.out.join(name), |file| Ok(file.write_all(bytes)?))
-    };
+    let write = |name: &str, bytes: &[u8]| write_whole(&args.out.join(name), bytes);
     // The weights last: a folder that has them has all.
     write("config.json", format!("{}\n", serde_json::to_string_pretty(&json)?).as_bytes())?;
     write("init.toml", resolved(args)?.as_bytes())?;

@@ -8,14 +8,13 @@
 
 use crate::base::named::named;
 use crate::base::text::shortened;
-use crate::base::{write_atomically, Fault};
+use crate::base::{write_whole, Fault};
 use crate::data::rules::Rules;
 use crate::device::Gelu;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
 use std::fmt;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The file of the rules.
@@ -92,9 +91,7 @@ impl Learnt {
 
     /// Writes itself into a folder, the file of templates first.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        let write = |name: &str, bytes: &[u8]| {
-            write_atomically(&folder.join(name), |file| Ok(file.write_all(bytes)?))
-        };
+        let write = |name: &str, bytes: &[u8]| write_whole(&folder.join(name), bytes);
         if let Some(path) = &self.rules.templates {
             write(TEMPLATES, &std::fs::read(path).with_context(|| path.display().to_string())?)?;
         }

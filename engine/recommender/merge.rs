@@ -2,10 +2,9 @@
 
 use super::source::{Loaded, OtherBase, Source, Storage};
 use super::weights::{find_weights, WRITTEN};
-use crate::base::{write_atomically, Outputs, Standing};
+use crate::base::{write_whole, Outputs, Standing};
 use crate::model::Tune;
 use anyhow::Result;
-use std::io::Write;
 use std::path::Path;
 
 /// What was made.
@@ -36,11 +35,11 @@ pub fn merge(source: &Source, out: &Path, dtype: Storage, mut outputs: Outputs) 
     let mut config: serde_json::Value = serde_json::from_str(&text)?;
     config["torch_dtype"] = dtype.torch().into();
     let config = serde_json::to_string_pretty(&config)?;
-    write_atomically(&out.join("config.json"), |file| Ok(writeln!(file, "{config}")?))?;
+    write_whole(&out.join("config.json"), config + "\n")?;
     let tokenizer = base.join("tokenizer.json");
     if tokenizer.is_file() {
         let bytes = std::fs::read(&tokenizer)?;
-        write_atomically(&out.join("tokenizer.json"), |file| Ok(file.write_all(&bytes)?))?;
+        write_whole(&out.join("tokenizer.json"), bytes)?;
     }
     // What was learnt is asked of the whole as of its parts.
     let rules = learnt.map_or(Ok(()), |(_, learnt)| learnt.write(out));

@@ -10,7 +10,7 @@ use super::line::{self, Labelled};
 use super::settings::Settings;
 use crate::base::outputs::{append, is_kept};
 use crate::base::text::visible_json;
-use crate::base::{write_atomically, Fault, Held, Outputs, Standing};
+use crate::base::{write_whole, Fault, Held, Outputs, Standing};
 use crate::data::task::sampled_users;
 use crate::data::Dataset;
 use anyhow::{Context, Result};
@@ -233,10 +233,7 @@ impl Output {
         let out = Box::new(continued(path, bytes[0], &mut files)?);
         // Before the first answer, so that no answer is ever without them.
         if is_kept(path) {
-            write_atomically(&side, |f| {
-                serde_json::to_writer(&mut *f, settings)?;
-                Ok(writeln!(f)?)
-            })?;
+            write_whole(&side, serde_json::to_string(settings)? + "\n")?;
         }
         Ok((Output { out, trace, files, settled: Instant::now() }, done))
     }

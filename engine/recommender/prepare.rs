@@ -1,14 +1,13 @@
 //! Preparing: raw data become one `.bin`.
 
 use super::ranges::within_ranges;
-use crate::base::{write_atomically, Fault, Outputs, Standing};
+use crate::base::{write_whole, Fault, Outputs, Standing};
 use crate::data::catalogue::{training_texts, Duplicates};
 use crate::data::dataset::{write, Recipe};
 use crate::data::source::{read, Skips};
 use crate::data::vocab::{train_tokenizer, Vocab};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use std::io::Write;
 use std::path::PathBuf;
 
 pub use crate::data::dataset::Statistics;
@@ -109,7 +108,7 @@ pub fn prepare(args: &Preparing, mut outputs: Outputs) -> Result<Prepared> {
             let size = args.train_tokenizer.unwrap_or_default();
             let json = train_tokenizer(training_texts(&raw.items), size)?;
             if let Some(path) = path {
-                write_atomically(path, |file| Ok(file.write_all(&json)?))?;
+                write_whole(path, &json)?;
             }
             Vocab::from_json(&json).context("the tokenizer trained just now")?
         }

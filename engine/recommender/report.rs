@@ -4,7 +4,7 @@ use super::predictions::Side;
 use super::ranges::within_ranges;
 use crate::base::map::settled;
 use crate::base::text::visible_json;
-use crate::base::{write_atomically, Fault, Held, Outputs, Standing, Written};
+use crate::base::{write_whole, Fault, Held, Outputs, Standing, Written};
 use crate::data::Dataset;
 use crate::eval::bootstrap::Bootstrap;
 use crate::eval::curve::Curve;
@@ -19,7 +19,7 @@ use anyhow::{bail, Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -353,8 +353,7 @@ impl Judged {
         let (page, plain) = (html::page(report, self.curve.as_ref()), markdown::report(report));
         for (name, text) in [("report.json", json), ("report.md", plain), ("report.html", page)] {
             let path = held.folder().join(name);
-            write_atomically(&path, |file| Ok(file.write_all(text.as_bytes())?))
-                .context("report")?;
+            write_whole(&path, text).context("report")?;
         }
         Ok(())
     }

@@ -16,14 +16,13 @@ use super::learning::Learning;
 use super::learnt::{Learnt, RULES, TEMPLATES};
 use super::weights::find_weights;
 use crate::base::outputs::remove;
-use crate::base::{write_atomically, Dtype, Fault, Written};
+use crate::base::{write_whole, Dtype, Fault, Written};
 use crate::data::Dataset;
 use crate::model::{adapter_config, Contents, Model};
 use crate::train::{checkpoint, State};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const IDENTITY: &str = "identity.json";
@@ -177,10 +176,7 @@ impl Run {
     /// Writes down what the run is and what it teaches by, before it has anything to go on from.
     pub fn begin(&self, identity: &Identity, learnt: &Learnt) -> Result<()> {
         learnt.write(&self.0)?;
-        write_atomically(&self.0.join(IDENTITY), |file| {
-            serde_json::to_writer_pretty(&mut *file, identity)?;
-            Ok(writeln!(file)?)
-        })
+        write_whole(&self.0.join(IDENTITY), serde_json::to_string_pretty(identity)? + "\n")
     }
 
     /// Whether it is written down what the run is.
@@ -234,9 +230,7 @@ impl Run {
         dataset: &Dataset,
         state: &State,
     ) -> Result<()> {
-        let write = |name: &str, bytes: &[u8]| {
-            write_atomically(&self.0.join(name), |file| Ok(file.write_all(bytes)?))
-        };
+        let write = |name: &str, bytes: &[u8]| write_whole(&self.0.join(name), bytes);
         remove(&self.0.join(PUBLISHED)).map_err(|e| {
             let words = format!("{}: cannot be replaced", self.0.join(PUBLISHED).display());
             Fault::Device.wrap(e, words)
@@ -259,6 +253,7 @@ impl Run {
         write(SETTINGS, text.as_bytes())?;
         write(PUBLISHED, format!("{}\n", serde_json::to_string(&published)?).as_bytes())
     }
+
     /// Publishes what a run that goes on says of itself, where it was stopped before it had. The
     /// best by validation is published before any state says that it is the best; so what may be
     /// missing is of the newest step, whose model is at hand.

@@ -2,11 +2,10 @@
 
 use super::ranges;
 use crate::base::outputs::make_folder;
-use crate::base::write_atomically;
+use crate::base::write_whole;
 use crate::data::source::shop;
 use anyhow::{Context, Result};
 use serde_json::json;
-use std::io::Write;
 use std::path::Path;
 
 /// Items of the shop.
@@ -23,9 +22,7 @@ pub fn make(folder: &Path, users: usize, seed: u64) -> Result<()> {
         items.push_str(&line.to_string());
         items.push('\n');
     }
-    let write = |name: &str, text: &str| {
-        write_atomically(&folder.join(name), |file| Ok(file.write_all(text.as_bytes())?))
-    };
+    let write = |name: &str, text: &str| write_whole(&folder.join(name), text);
     write("items.jsonl", &items)?;
     let mut sequences = String::new();
     for (user, bought) in bought.iter().enumerate() {

@@ -3,12 +3,11 @@
 use super::adamw::Optimizer;
 use super::scale::LossScale;
 use crate::base::outputs::{discard, write_folder_atomically};
-use crate::base::{write_atomically, Dtype, Fault};
+use crate::base::{write_whole, Dtype, Fault};
 use crate::model::{encode, write_safetensors, Checkpoint, Entry, Flat, Model};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Everything of a run that is neither a weight nor a moment. Data and randomness are functions of
@@ -68,8 +67,7 @@ pub fn save(
         write_flat(&folder.join("values.safetensors"), model, model.values())?;
         write_flat(&folder.join("moment1.safetensors"), model, &optimizer.moment1)?;
         write_flat(&folder.join("moment2.safetensors"), model, &optimizer.moment2)?;
-        let text = serde_json::to_string_pretty(state)?;
-        write_atomically(&folder.join("state.json"), |file| Ok(writeln!(file, "{text}")?))
+        write_whole(&folder.join("state.json"), serde_json::to_string_pretty(state)? + "\n")
     })
     .map_err(|e| {
         Fault::Device.wrap(e, format!("checkpoint: {}: cannot be written", path.display()))

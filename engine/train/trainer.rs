@@ -6,7 +6,7 @@ use super::scale::{LossScale, Verdict};
 use super::schedule::Schedule;
 use crate::base::map::Changed;
 use crate::base::outputs::{append, make_folder};
-use crate::base::{write_atomically, Dtype, Fault, Shape};
+use crate::base::{write_whole, Dtype, Fault, Shape};
 use crate::data::Batch;
 use crate::model::{Flat, Keep, Model, Noise, Rates};
 use anyhow::{Context, Result};
@@ -402,7 +402,7 @@ fn open_log(settings: &Settings, resumed: Option<u64>) -> Result<File> {
             }
         }
     }
-    write_atomically(&path, |file| Ok(file.write_all(kept.as_bytes())?))?;
+    write_whole(&path, &kept)?;
     append(&path, kept.len() as u64).with_context(|| path.display().to_string())
 }
 

@@ -18,7 +18,9 @@ mod place;
 mod whole;
 
 pub use begun::abandon;
-pub use whole::{append, discard, make_folder, remove, write_atomically, write_folder_atomically};
+pub use whole::{
+    append, discard, make_folder, remove, write_atomically, write_folder_atomically, write_whole,
+};
 
 use super::Fault;
 use anyhow::Result;

@@ -52,6 +52,11 @@ pub fn write_atomically(
     })
 }
 
+/// The same of bytes that are at hand.
+pub fn write_whole(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
+    write_atomically(path, |file| Ok(file.write_all(bytes.as_ref())?))
+}
+
 /// Writes a folder whole or not at all, as [`write_atomically`] does a file: `fill` is given the
 /// temporary one. What stood there before goes.
 pub fn write_folder_atomically(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
