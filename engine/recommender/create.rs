@@ -116,15 +116,15 @@ pub fn create(
     let largest = config.tensors().into_iter().max_by_key(|tensor| tensor.shape.count());
     let largest = largest.expect("every config has tensors");
     drop(room::<u8>(&largest.name, largest.shape.bytes(args.dtype.dtype()))?);
-    held.clear()?;
-    let write = |name: &str, bytes: &[u8]| write_whole(&args.out.join(name), bytes);
-    // The weights last: a folder that has them has all.
-    write("config.json", format!("{}\n", serde_json::to_string_pretty(&json)?).as_bytes())?;
-    write("init.toml", resolved(args)?.as_bytes())?;
-    if let Some(vocab) = &vocab {
-        write("tokenizer.json", vocab.json())?;
-    }
-    write_weights(args, &config, watch)?;
+    held.replace(|folder| {
+        let write = |name: &str, bytes: &[u8]| write_whole(&folder.join(name), bytes);
+        write("config.json", format!("{}\n", serde_json::to_string_pretty(&json)?).as_bytes())?;
+        write("init.toml", resolved(args)?.as_bytes())?;
+        if let Some(vocab) = &vocab {
+            write("tokenizer.json", vocab.json())?;
+        }
+        write_weights(args, &config, &folder.join("model.safetensors"), watch)
+    })?;
     Ok(config.parameters())
 }
 
@@ -148,6 +148,7 @@ fn read_json(path: &Path) -> Result<Value> {
 fn write_weights(
     args: &Creation,
     config: &Config,
+    path: &Path,
     watch: &mut dyn FnMut(&Tensor) -> Result<()>,
 ) -> Result<()> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads).build().map_err(|e| {
@@ -164,7 +165,7 @@ fn write_weights(
     let entries: Vec<Entry> =
         specs.iter().map(|(_, s)| Entry { name: s.name.clone(), shape: s.shape, dtype }).collect();
     let total: usize = specs.iter().map(|(_, s)| s.shape.count()).sum();
-    write_safetensors(&args.out.join("model.safetensors"), &entries, |i| {
+    write_safetensors(path, &entries, |i| {
         let (number, spec) = &specs[i];
         watch(&Tensor { name: &spec.name, count: spec.shape.count(), total })?;
         let start = Start::of(spec.role, config);

@@ -30,23 +30,19 @@ pub fn merge(source: &Source, out: &Path, dtype: Storage, mut outputs: Outputs) 
     let held = outputs.claim()?;
     let Loaded { model, adapted, origin } = source.load(&Tune::Nothing)?;
     let learnt = source.learnt()?;
-    held.clear()?;
     let text = std::fs::read_to_string(base.join("config.json"))?;
     let mut config: serde_json::Value = serde_json::from_str(&text)?;
     config["torch_dtype"] = dtype.torch().into();
     let config = serde_json::to_string_pretty(&config)?;
-    write_whole(&out.join("config.json"), config + "\n")?;
-    let tokenizer = base.join("tokenizer.json");
-    if tokenizer.is_file() {
-        let bytes = std::fs::read(&tokenizer)?;
-        write_whole(&out.join("tokenizer.json"), bytes)?;
-    }
-    // What was learnt is asked of the whole as of its parts.
-    let rules = learnt.map_or(Ok(()), |(_, learnt)| learnt.write(out));
-    let weights = || model.save_weights(&out.join("model.safetensors"), dtype.dtype());
-    rules.and_then(|()| weights()).inspect_err(|_| {
-        // A folder without weights is nothing; that it cannot be removed is not what went wrong.
-        let _ = held.clear();
+    held.replace(|folder| {
+        write_whole(&folder.join("config.json"), config + "\n")?;
+        let tokenizer = base.join("tokenizer.json");
+        if tokenizer.is_file() {
+            write_whole(&folder.join("tokenizer.json"), std::fs::read(&tokenizer)?)?;
+        }
+        // What was learnt is asked of the whole as of its parts.
+        learnt.map_or(Ok(()), |(_, learnt)| learnt.write(folder))?;
+        model.save_weights(&folder.join("model.safetensors"), dtype.dtype())
     })?;
     Ok(Merged {
         device: model.device.name().to_owned(),

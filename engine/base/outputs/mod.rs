@@ -445,6 +445,23 @@ impl Held {
         Ok(())
     }
 
+    /// Writes the files of the folder that was claimed, the last if several were. `fill` writes
+    /// them into a hidden folder, and only when all of them are there do they take the place of
+    /// what of ours stood there: what fails before costs nothing but room for both.
+    pub fn replace(&self, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let folder = self.folders.last().expect("a folder was claimed");
+        let staged = whole::partial(&folder.path.join(folder.contents.files[0]), "");
+        let _begun = begun::partial(&staged);
+        let write = || -> Result<()> {
+            whole::make_folder(&staged)?;
+            fill(&staged)?;
+            self.clear()?;
+            folder.take(&staged).inspect_err(|_| drop(folder.clear()))?;
+            Ok(fs::remove_dir(&staged)?)
+        };
+        write().inspect_err(|_| drop(fs::remove_dir_all(&staged)))
+    }
+
     /// The folder that was claimed, the last if several were.
     pub fn folder(&self) -> &Path {
         self.folders.last().map_or(Path::new(""), |folder| &folder.path)
@@ -460,6 +477,17 @@ impl Held {
 }
 
 impl Folder {
+    /// Gives the files of ours that are in `staged` their names here, in their order.
+    fn take(&self, staged: &Path) -> io::Result<()> {
+        for name in self.contents.files {
+            let from = staged.join(name);
+            if from.exists() {
+                begun::partial(&from).publish(&self.path.join(name))?;
+            }
+        }
+        whole::sync_folder(&self.path)
+    }
+
     fn clear(&self) -> io::Result<()> {
         // What could be gone on with goes before what says as what.
         for name in self.contents.folders {

@@ -151,7 +151,7 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 const PARTIAL: &str = ".partial";
 
 /// The temporary name of what will stand at `path`: hidden, with the number of this process.
-fn partial(path: &Path, mark: &str) -> PathBuf {
+pub fn partial(path: &Path, mark: &str) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}{mark}{PARTIAL}", std::process::id()));
