@@ -2,6 +2,7 @@
 //! stays.
 
 use crate::shop::numbered;
+use safetensors::tensor::{Dtype, TensorView};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,26 @@ fn listing(root: &Path) -> BTreeMap<PathBuf, u64> {
     found
 }
 
+/// Samples of so many tokens each, as `forward` takes them.
+fn rows(samples: usize, tokens: usize) -> Vec<u8> {
+    let count = samples * tokens;
+    let column = |value: &dyn Fn(usize) -> usize, count: usize| -> Vec<u8> {
+        (0..count).flat_map(|i| (value(i) as i32).to_le_bytes()).collect()
+    };
+    let position = |i: usize| if i < count { i % tokens } else { 0 };
+    let parts = [
+        ("input_ids", vec![count], column(&|i| i * 7 % 900, count)),
+        ("positions", vec![2, count], column(&position, 2 * count)),
+        ("starts", vec![samples + 1], column(&|i| i * tokens, samples + 1)),
+        ("context", vec![samples], column(&|_| tokens / 2, samples)),
+        ("labels", vec![count], column(&|i| i * 5 % 900, count)),
+    ];
+    let views = parts.iter().map(|(name, shape, bytes)| {
+        (*name, TensorView::new(Dtype::I32, shape.clone(), bytes).unwrap())
+    });
+    safetensors::serialize(views, None).unwrap()
+}
+
 #[test]
 fn a_verb_that_is_told_to_end_ends_and_leaves_nothing_half_written() {
     let root = tempfile::tempdir().unwrap();
@@ -66,12 +87,14 @@ fn a_verb_that_is_told_to_end_ends_and_leaves_nothing_half_written() {
         })
         .collect();
     fs::write(base.join("p.jsonl"), answers).unwrap();
+    fs::write(base.join("rows.safetensors"), rows(12, 400)).unwrap();
     fs::create_dir(base.join("out")).unwrap();
     let before = listing(base);
     let verbs = [
         "prepare source --train-tokenizer 1500 --out out/shop.bin",
         "init --model config.json --tokenizer tokenizer.json --out out/new/w",
         "merge --weights w --adapter a --out out/merged",
+        "forward --weights w --inputs rows.safetensors --outputs out/y.safetensors --gradients",
         "eval p.jsonl --data shop.bin --resamples 3000 --report out/report",
         "inspect shop.bin --verify",
         "demo --users 400 --epochs 1 --out out/demo",
