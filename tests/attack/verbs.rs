@@ -173,6 +173,7 @@ pub fn all() -> Vec<Verb> {
     let base = root().join("base");
     let train = format!("{TRAIN} {TRAINING}");
     let prepare = "prepare ../base/source --train-tokenizer 300 --out shop.bin";
+    let merge = "merge --weights ../base/w --adapter ../base/run --out m";
     let init = "init --model ../base/config.json --tokenizer ../base/tokenizer.json --out w";
     vec![
         verb("prepare", prepare, BEGUN),
@@ -205,7 +206,8 @@ pub fn all() -> Vec<Verb> {
              --outputs y.safetensors --gradients",
             BEGUN,
         ),
-        verb("merge", "merge --weights ../base/w --adapter ../base/run --out m", BEGUN),
+        verb("merge", merge, BEGUN),
+        over("merge over another", merge, &format!("{merge} --dtype bf16"), &[""]),
         verb("demo", "demo --users 20 --epochs 0.1 --out d", BEGUN),
     ]
 }
