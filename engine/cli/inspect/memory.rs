@@ -5,7 +5,9 @@ use super::kinds::Base;
 use super::sheet::{bytes, Cell, Sheet};
 use crate::base::text::{amount, grouped};
 use crate::base::{Dtype, Fault};
-use crate::model::plan::{decoding_plan, training_plan, Part, Peak, Setup};
+use crate::model::plan::{
+    decoding_plan, training_plan, Decoding, Part, Peak, Setup, Training, TrainingPlan,
+};
 use crate::model::{Keep, LoraConfig, Rates, Tune};
 use crate::recommender::budget::{training, Beams, Budget, Keeps, VALIDATION_GROUP};
 use crate::recommender::learning::Tuned;
@@ -18,6 +20,7 @@ use serde_json::Value;
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[command(next_help_heading = "With --plan")]
+#[group(requires = "plan")]
 pub struct PlanFlags {
     /// What is trained: an adapter or every weight
     #[arg(long, default_value = "lora", value_parser = word::<Tuned>())]
@@ -83,9 +86,9 @@ pub struct PlanFlags {
 }
 
 impl PlanFlags {
-    fn setup(&self, base: &Base, place: Place, train: bool) -> Result<Setup> {
+    pub(super) fn setup(&self, base: &Base, place: Place, train: bool) -> Result<Setup> {
         let lora = |rank: usize| -> Result<Tune> {
-            let targets = LoraConfig::targets_of(&self.targets)?;
+            let targets = LoraConfig::targets_of(&self.targets, Fault::Usage, "--targets")?;
             let config = LoraConfig { rank, targets, ..LoraConfig::default() };
             Ok(Tune::Lora { config, positions: self.train_positions })
         };
@@ -120,8 +123,17 @@ impl PlanFlags {
         })
     }
 
-    /// The plan of a training or decoding run of `base` on `place`.
-    pub fn plan(&self, base: &Base, place: Place, train: bool) -> Result<Sheet> {
+    /// What a training or decoding run of `base` on `place` takes at its fullest.
+    pub fn takes(&self, base: &Base, place: Place, train: bool) -> Result<u64> {
+        let setup = self.setup(base, place, train)?;
+        Ok(match train {
+            true => self.training(&setup).2.peak().usage.total(),
+            false => self.decoding(&setup).usage.total(),
+        })
+    }
+
+    /// The plan of a training or decoding run of `base` on `place`, and what the run takes.
+    pub fn plan(&self, base: &Base, place: Place, train: bool) -> Result<(Sheet, u64)> {
         let setup = self.setup(base, place, train)?;
         // Rows are numbered by 32 bits; plans of more would count past 64.
         let prompts = if train { VALIDATION_GROUP } else { self.batch.unwrap_or(64) };
@@ -151,11 +163,15 @@ impl PlanFlags {
         if let Some(limit) = self.limit {
             sheet.bytes("limit", limit);
         }
-        match train {
+        let takes = match train {
             true => self.train(&setup, &mut sheet),
             false => self.decode(&setup, &mut sheet),
+        };
+        if let Some(limit) = self.limit {
+            let fits = takes <= limit;
+            sheet.fact("fits", if fits { "yes" } else { "no" }, fits);
         }
-        Ok(sheet)
+        Ok((sheet, takes))
     }
 
     fn answering(&self, setup: &Setup, beams: usize) -> Beams {
@@ -166,9 +182,20 @@ impl PlanFlags {
         self.max_row.min(setup.config.max_positions)
     }
 
-    fn train(&self, setup: &Setup, sheet: &mut Sheet) {
+    /// The largest micro-batch of a training run.
+    fn rows(&self, setup: &Setup) -> usize {
+        self.batch_rows.min(self.batch.unwrap_or(128) * self.longest(setup))
+    }
+
+    /// A step of so many rows that keeps so much.
+    fn step(&self, setup: &Setup, keep: Keep, rows: usize) -> Training {
         let rates = Rates::of(&setup.tune, &setup.config, self.dropout, self.attention_dropout);
-        let rows = self.batch_rows.min(self.batch.unwrap_or(128) * self.longest(setup));
+        training(keep, rows, rates, self.lora_dropout)
+    }
+
+    /// What a training run keeps, its validations, and what it takes.
+    fn training(&self, setup: &Setup) -> (Keep, Option<Decoding>, TrainingPlan) {
+        let rows = self.rows(setup);
         let users = if self.validate_users == 0 { VALIDATION_GROUP } else { self.validate_users };
         let budget = Budget::limited(setup.clone(), self.limit.unwrap_or(u64::MAX));
         let validation = (self.validate_every > 0).then(|| {
@@ -177,21 +204,22 @@ impl PlanFlags {
             let prompts = budget.together(&lengths, answering);
             answering.plan(prompts, prompts * self.longest(setup))
         });
-        let step = |keep: Keep, rows: usize| {
-            training_plan(setup, &training(keep, rows, rates, self.lora_dropout), None)
-                .step
-                .usage
-                .total()
-        };
-        let keep = self
-            .keep
-            .keep()
-            .unwrap_or_else(|| budget.keep(|keep| training(keep, rows, rates, self.lora_dropout)));
-        let plan = training_plan(
-            setup,
-            &training(keep, rows, rates, self.lora_dropout),
-            validation.as_ref(),
-        );
+        let step = |keep: Keep| self.step(setup, keep, rows);
+        let keep = self.keep.keep().unwrap_or_else(|| budget.keep(step));
+        let plan = training_plan(setup, &step(keep), validation.as_ref());
+        (keep, validation, plan)
+    }
+
+    /// The fullest moment of decoding.
+    fn decoding(&self, setup: &Setup) -> Peak {
+        let prompts = self.batch.unwrap_or(64);
+        let rows = prompts * self.longest(setup);
+        decoding_plan(setup, &self.answering(setup, self.beams).plan(prompts, rows))
+    }
+
+    fn train(&self, setup: &Setup, sheet: &mut Sheet) -> u64 {
+        let rows = self.rows(setup);
+        let (keep, validation, plan) = self.training(setup);
         sheet.plain("keep", keep.name());
         sheet.fact("rows at once", grouped(rows as u64), rows);
         sheet.plain("fullest in", plan.step.moment);
@@ -219,7 +247,8 @@ impl PlanFlags {
             columns.extend(["fits", "rows that fit"]);
         }
         let rows_of = Keep::ALL.map(|keep| {
-            let plan = training_plan(setup, &training(keep, rows, rates, self.lora_dropout), None);
+            let of = |rows| training_plan(setup, &self.step(setup, keep, rows), None);
+            let plan = of(rows);
             let total = plan.step.usage.total();
             let each = plan.kept / (rows * setup.config.layers) as u64;
             let each = Cell(grouped(each), each.into());
@@ -231,25 +260,24 @@ impl PlanFlags {
             ];
             if let Some(limit) = self.limit {
                 let fits = total <= limit;
-                let most = most(|rows| step(keep, rows) <= limit);
+                let most = most(|rows| of(rows).step.usage.total() <= limit);
                 cells.push(Cell(if fits { "yes" } else { "no" }.into(), fits.into()));
                 cells.push(Cell(grouped(most as u64), most.into()));
             }
             cells
         });
         sheet.table("keeps", &columns, rows_of.into());
+        plan.peak().usage.total()
     }
 
-    fn decode(&self, setup: &Setup, sheet: &mut Sheet) {
-        let prompts = self.batch.unwrap_or(64);
-        let rows = prompts * self.longest(setup);
-        let decoding = self.answering(setup, self.beams).plan(prompts, rows);
-        let peak = decoding_plan(setup, &decoding);
-        let total = peak.usage.total();
+    fn decode(&self, setup: &Setup, sheet: &mut Sheet) -> u64 {
+        let peak = self.decoding(setup);
+        let (prompts, total) = (self.batch.unwrap_or(64), peak.usage.total());
         sheet.fact("prompts", format!("{prompts} of {} rows", self.longest(setup)), prompts);
         sheet.plain("fullest in", peak.moment);
         sheet.fact("total", format!("{}{}", amount(total), self.verdict(total)), total);
         sheet.table("parts", parts_columns(false), parts(&peak, None));
+        total
     }
 
     fn verdict(&self, total: u64) -> &'static str {

@@ -1,12 +1,13 @@
 //! `engine inspect`: what a path is; the memory of a run before anything is loaded.
 
+mod advice;
 mod kinds;
 pub mod memory;
 pub mod sheet;
 
 use super::{say, Global};
 use crate::base::Fault;
-use crate::device::Place;
+use advice::Wanted;
 use anyhow::Result;
 use memory::PlanFlags;
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,8 @@ use std::path::PathBuf;
 /// A plan counts tensors, as memory_bytes of metrics.jsonl does; what a device needs for itself
 /// comes on top. It plans for full batches: every row a target, every prompt of --max-row rows,
 /// --item-tokens produced by each beam. Without --device it is made for the device that a run would
-/// take here; the device itself is not opened, so that any machine can plan for any other.
+/// take here; the device itself is not opened, so that any machine can plan for any other. One that
+/// does not fit --limit ends with exit code 5 and says which changes would make it fit.
 ///
 /// Example: engine inspect glm-10b --plan train --device cuda:0 --limit 80G
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
@@ -55,8 +57,9 @@ pub fn run(args: &Inspect, global: &Global) -> Result<()> {
     if args.verify {
         sheet.part("verify", checked);
     }
+    let mut refused = None;
     if let Some(plan) = &args.plan {
-        let place = place(global)?;
+        let place = global.place()?;
         let base = base.ok_or_else(|| {
             Fault::Usage.error(format!(
                 "--plan: {}: expected a model (weights, config.json, or an adapter whose base is \
@@ -64,16 +67,17 @@ pub fn run(args: &Inspect, global: &Global) -> Result<()> {
                 path.display()
             ))
         })?;
-        sheet.part("memory", args.flags.plan(&base, place, plan == "train")?);
+        let train = plan == "train";
+        let (memory, takes) = args.flags.plan(&base, place, train)?;
+        sheet.part("memory", memory);
+        refused = args.flags.limit.filter(|limit| takes > *limit).map(|limit| {
+            let (flags, base) = (&args.flags, &base);
+            Wanted { flags, base, place, train, limit }.refuse(takes)
+        });
     }
     match args.json {
         true => say::json(&(serde_json::to_string_pretty(&sheet.json())? + "\n")),
         false => say::result(&sheet.text()),
     }
-    Ok(())
-}
-
-/// The device that is planned for, which need not be here.
-fn place(global: &Global) -> Result<Place> {
-    global.place().map_err(|why| Fault::Usage.error(format!("--{why}")))
+    refused.map_or(Ok(()), Err)
 }
