@@ -107,6 +107,7 @@ fn drawn(example: u64) -> Sample {
             .map(|row| (row as u32, random.below(8000) as u32, 1.0))
             .collect(),
         tokens,
+        ..Sample::default()
     }
 }
 

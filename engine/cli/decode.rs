@@ -41,18 +41,23 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
     for difference in &rules.differences {
         global.note(&exit::flags(&format!("rules: {difference}, as asked")));
     }
+    global.note_rows(args.rows.max_row, recommender.longest_row());
     recommender.origin().other_base.iter().for_each(say::warning);
     interrupt::asks();
     let unit = if args.prompts.is_some() { "prompts" } else { "users" };
     let mut watch = Shown { global, unit, bar: None };
     let stop = || interrupt::signal().is_some();
-    let refused = batch::run(&recommender, &job, &held, args.resume, stop, &mut watch)?;
+    let done = batch::run(&recommender, &job, &held, args.resume, stop, &mut watch)?;
     if let Some(bar) = watch.bar {
         bar.finish();
     }
-    if refused > 0 {
+    if done.refused > 0 {
+        let refused = done.refused;
         global
             .note(&format!("decode: {refused} prompts could not be answered; their lines say why"));
+    }
+    if !done.cut.is_nothing() {
+        global.note(&format!("truncated: of {} {unit}, {}", done.questions, done.cut));
     }
     interrupt::check()
 }

@@ -22,7 +22,8 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
         max_minutes: args.max_minutes,
         ..of_flags(args)
     };
-    let mut watch = Shown { global, batch: args.batch, bar: None, begun: false };
+    let (batch, rows) = (args.batch, args.rows.max_row);
+    let mut watch = Shown { global, batch, rows, bar: None, begun: false };
     let learned = learn(&settings, global.outputs(args.overwriting), args.resume, &mut watch)?;
     if let Some(bar) = watch.bar {
         bar.finish();
@@ -38,6 +39,10 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
         .best
         .map_or(String::new(), |(score, step)| format!(", best NDCG@10 {score:.4} at step {step}"));
     global.note(&format!("memory: peak {}", amount(learned.peak)));
+    if !state.cut.is_nothing() {
+        let examples = state.step * args.batch as u64;
+        global.note(&format!("truncated: of {examples} examples, {}", state.cut));
+    }
     say::result(&format!("{why}: {} steps, {:.0} s{best}\n", state.step, state.seconds));
     interrupt::check()
 }
@@ -47,6 +52,8 @@ struct Shown<'a> {
     global: &'a Global,
     /// Examples of a step.
     batch: usize,
+    /// Tokens of a row at most, where somebody asked for a number.
+    rows: Option<usize>,
     bar: Option<Progress>,
     begun: bool,
 }
@@ -60,6 +67,7 @@ impl Watch for Shown<'_> {
             "{} users, {} trained values, {} steps of {} examples, validation on {} users",
             begun.learners, begun.trained, begun.steps, self.batch, begun.validated
         ));
+        self.global.note_rows(self.rows, begun.longest_row);
         self.global.note(&flags(&begun.memory));
         self.bar = Some(Progress::new("train", begun.steps, "steps", self.global.quiet));
     }

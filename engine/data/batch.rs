@@ -1,6 +1,6 @@
 //! Rows of many samples, one after another, no padding; and which samples go together.
 
-use super::sample::Sample;
+use super::sample::{Cut, Sample};
 use crate::base::{Fault, Philox, Stream};
 use anyhow::Result;
 use std::collections::BTreeMap;
@@ -25,6 +25,8 @@ pub struct Batch {
     pub target_ids: Vec<u32>,
     /// `[targets]` what each weighs in the loss.
     pub target_weights: Vec<f32>,
+    /// What its samples do not say.
+    pub cut: Cut,
 }
 
 impl Batch {
@@ -56,6 +58,7 @@ impl Batch {
         self.starts.push(self.tokens.len() as u32);
         self.contexts.push(sample.context as u32);
         self.examples.push(sample.example);
+        self.cut += sample.cut;
         for &(row, id, weight) in &sample.targets {
             self.target_rows.push(first + row);
             self.target_ids.push(id);
@@ -89,11 +92,13 @@ impl Batch {
             target_rows,
             target_ids,
             target_weights,
+            cut,
         } = self;
         [tokens, starts, contexts, target_rows, target_ids].into_iter().for_each(Vec::clear);
         positions.iter_mut().for_each(Vec::clear);
         examples.clear();
         target_weights.clear();
+        *cut = Cut::default();
     }
 }
 
@@ -115,8 +120,8 @@ const FULL: f64 = 0.998;
 pub fn pack(lengths: &[usize], budget: usize, seed: u64, epoch: u64) -> Result<Vec<Vec<usize>>> {
     if let Some(i) = lengths.iter().position(|&length| length > budget) {
         return Err(Fault::Usage.error(format!(
-            "packing: sample {i}: expected at most {budget} rows, the token budget of a batch, got \
-            {}; raise the budget",
+            "setting `batch-rows`: expected room for every example, got {budget} rows for one of \
+            {} (sample {i}); raise it, or lower setting `max-row`",
             lengths[i]
         )));
     }

@@ -24,6 +24,6 @@ pub use dataset::Dataset;
 pub use family::Family;
 pub use intra::{EncIntra, Intra, IntraMode, IntraState};
 pub use names::Names;
-pub use sample::{Sample, SampleBuilder};
+pub use sample::{Cut, Sample, SampleBuilder};
 pub use trie::Trie;
 pub use vocab::{Special, Vocab};

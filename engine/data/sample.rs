@@ -6,7 +6,9 @@ use super::span::{Level, Span, Unit};
 use super::vocab::Special;
 use crate::base::Fault;
 use anyhow::Result;
-use std::sync::atomic::{AtomicU64, Ordering};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::ops::AddAssign;
 
 /// One training row or one prompt: the only maker of positions and masks.
 ///
@@ -24,6 +26,58 @@ pub struct Sample {
     pub context: usize,
     /// (row, token to be predicted from it, weight in the loss), ascending rows.
     pub targets: Vec<(u32, u32, f32)>,
+    /// What it does not say.
+    pub cut: Cut,
+}
+
+/// What rows do not say of what they were made from: of one sample, or of many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cut {
+    /// Samples that lost something.
+    pub samples: u64,
+    /// The oldest of histories, for which there was no room (E26).
+    pub history: u64,
+    /// The last values of profiles, likewise.
+    pub profile: u64,
+    /// Ids beyond the position tables, which were clamped (R25).
+    pub clamped: u64,
+}
+
+impl Cut {
+    /// What one sample lost.
+    pub fn of(history: u64, profile: u64, clamped: u64) -> Cut {
+        let samples = u64::from(history + profile + clamped > 0);
+        Cut { samples, history, profile, clamped }
+    }
+
+    /// Whether nothing was lost.
+    pub fn is_nothing(self) -> bool {
+        self == Cut::default()
+    }
+}
+
+impl AddAssign for Cut {
+    fn add_assign(&mut self, other: Cut) {
+        self.samples += other.samples;
+        self.history += other.history;
+        self.profile += other.profile;
+        self.clamped += other.clamped;
+    }
+}
+
+/// `12 did not fit: 34 oldest items of histories, 5 values of profiles left out`
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lost = [
+            (self.history, "oldest items of histories left out"),
+            (self.profile, "values of profiles left out"),
+            (self.clamped, "position ids clamped to the model's tables"),
+        ];
+        let said = lost.iter().filter(|(count, _)| *count > 0);
+        let said: Vec<String> = said.map(|(count, what)| format!("{count} {what}")).collect();
+        write!(f, "{} did not fit: {}", self.samples, said.join(", "))
+    }
 }
 
 impl Sample {
@@ -51,6 +105,8 @@ pub struct Prompt {
     pub masks: Vec<usize>,
     /// How many of the oldest behaviours were left out so that the row fits (E26).
     pub dropped: usize,
+    /// How many of the last values of the profile were left out, likewise.
+    pub untold: usize,
 }
 
 /// Whether end-of-text stands at the end of part A (R20).
@@ -95,13 +151,12 @@ pub struct SampleBuilder<'a> {
     special: Special,
     intra: Intra<'a>,
     options: SampleOptions,
-    clamped: AtomicU64,
 }
 
 impl<'a> SampleBuilder<'a> {
     /// A maker of rows under one set of rules; `special` are the tokenizer's own ids.
     pub fn new(special: Special, intra: Intra<'a>, options: SampleOptions) -> SampleBuilder<'a> {
-        SampleBuilder { special, intra, options, clamped: AtomicU64::new(0) }
+        SampleBuilder { special, intra, options }
     }
 
     /// The tokenizer's own ids.
@@ -117,11 +172,6 @@ impl<'a> SampleBuilder<'a> {
     /// The flags of its rows.
     pub fn options(&self) -> SampleOptions {
         self.options
-    }
-
-    /// How many ids were clamped to the tables so far (R25); reported in the log.
-    pub fn clamped(&self) -> u64 {
-        self.clamped.load(Ordering::Relaxed)
     }
 
     /// The token of a level's mask (R10).
@@ -168,7 +218,8 @@ impl<'a> SampleBuilder<'a> {
     /// Part A alone, of which every mask is still open, and the inter ids of the masks: what free
     /// generation fills (R34).
     pub fn part_a(&self, example: u64, prompt: &Prompt) -> Result<(Sample, Vec<u32>)> {
-        let masks = prompt.masks.iter().map(|&mask| self.clamp(mask as u32 + 1)).collect();
+        let row = |&mask: &usize| position_row(mask as u32 + 1, self.options.last_position);
+        let masks = prompt.masks.iter().map(row).collect();
         Ok((self.row(example, prompt, &[], None)?, masks))
     }
 
@@ -225,6 +276,7 @@ impl<'a> SampleBuilder<'a> {
             positions: [Vec::with_capacity(rows), Vec::with_capacity(rows)],
             context,
             targets: Vec::with_capacity(part_b),
+            cut: Cut::default(),
         };
         self.push(&mut sample, cls, 0, 0);
         let mut covered = 0;
@@ -264,21 +316,18 @@ impl<'a> SampleBuilder<'a> {
             );
             self.push(&mut sample, start, prompt.masks[mask] as u32 + 1, START_ID);
         }
+        let clamped = sample.cut.clamped;
+        sample.cut = Cut::of(prompt.dropped as u64, prompt.untold as u64, clamped);
         Ok(sample)
     }
 
     fn push(&self, sample: &mut Sample, token: u32, inter: u32, intra: u32) {
+        let last = self.options.last_position;
         sample.tokens.push(token);
-        sample.positions[0].push(self.clamp(inter));
-        sample.positions[1].push(self.clamp(intra));
-    }
-
-    /// An id as the tables hold it; counts what it changes.
-    fn clamp(&self, id: u32) -> u32 {
-        if id > self.options.last_position {
-            self.clamped.fetch_add(1, Ordering::Relaxed);
+        for (positions, id) in sample.positions.iter_mut().zip([inter, intra]) {
+            positions.push(position_row(id, last));
+            sample.cut.clamped += u64::from(id > last);
         }
-        position_row(id, self.options.last_position)
     }
 }
 

@@ -4,14 +4,14 @@
 use super::dataset::Dataset;
 use super::free::free_text;
 use super::record::NO_TIME;
-use super::sample::{Prompt, Sample, SampleBuilder};
+use super::sample::{Cut, Prompt, Sample, SampleBuilder};
 use super::span::Masking;
 use super::template::{Answer, Field, Fields, Form, Template};
 use super::text::{
     attributes_behind, behaviour_text, display_name, sentence_ends, Encoder, Windows,
 };
 use crate::base::named::named;
-use crate::base::{Fault, Philox, Stream};
+use crate::base::{choose, Fault, Philox, Stream};
 use anyhow::Result;
 use std::ops::Range;
 
@@ -50,8 +50,7 @@ pub struct Mix {
     pub masking: Masking,
     /// Share of blank infilling; the rest asks for the next item (R40).
     pub blanks: f64,
-    /// Probability that an example begins at a random event instead of the user's first: P5's
-    /// training windows.
+    /// Probability that an example begins at a random event instead of the user's first.
     pub windows: f64,
 }
 
@@ -102,8 +101,8 @@ impl<'a> Tasks<'a> {
         for template in templates {
             if template.answer != Answer::Item {
                 return Err(Fault::Usage.error(format!(
-                    "template {}: expected one that asks for an item, got another; choose among \
-                    next, 2-1 to 2-6 and 2-13",
+                    "setting `template`: {}: expected one that asks for an item, got another; \
+                    choose among next, 2-1 to 2-6 and 2-13",
                     template.id
                 )));
             }
@@ -154,11 +153,28 @@ impl<'a> Tasks<'a> {
         let mut all = self.forms.iter().chain(&self.others);
         all.find(|form| form.id() == id).ok_or_else(|| {
             let ids: Vec<&str> = self.others.iter().map(Form::id).collect();
+            let advice = choose(id, ids.iter().copied());
             Fault::Data.error(format!(
-                "template: expected one that asks for an item, of {}, got {id:?}; choose one",
+                "template: expected one that asks for an item, of {}, got {id:?}; {advice}",
                 ids.join(", ")
             ))
         })
+    }
+
+    /// Refuses a template that shows what a user of the data set does not bring along: those of
+    /// training, or with `first` the one that asks.
+    pub fn check_of_users(&self, first: bool) -> Result<()> {
+        let forms = if first { &self.forms[..1] } else { &self.forms[..] };
+        let more = |form: &&Form| form.asks(Field::Candidates) || form.asks(Field::Item);
+        match forms.iter().find(more) {
+            None => Ok(()),
+            Some(form) => Err(Fault::Usage.error(format!(
+                "setting `template`: {}: expected one that shows what a user brings along, got one \
+                that shows candidates; choose among next, 2-1 to 2-6 and 2-13, or ask by setting \
+                `prompts` with candidates in every line",
+                form.id()
+            ))),
+        }
     }
 
     /// Whether the template `id` (the first one without) shows a history.
@@ -191,23 +207,32 @@ impl<'a> Tasks<'a> {
         self.fill(shopper, profile, &record.times[shown], reference, form, example)
     }
 
-    /// The first of the attributes that have at most `most` tokens, where `form` shows them.
+    /// The profile of somebody with these attributes, where `form` shows one: the first of them
+    /// that have at most `most` tokens.
     fn profile(
         &self,
         form: &Form,
         attributes: &[(&str, &str)],
         most: usize,
     ) -> Result<Option<Prompt>> {
-        let mut shown = if form.asks(Field::Profile) { attributes.len() } else { 0 };
-        while shown > 0 {
-            let lead = if form.begins_with(Field::Profile) { "" } else { " " };
+        if !form.asks(Field::Profile) {
+            return Ok(None);
+        }
+        let lead = if form.begins_with(Field::Profile) { "" } else { " " };
+        let told = self.told(lead, attributes, most)?;
+        Ok((!told.tokens.is_empty() || told.untold > 0).then_some(told))
+    }
+
+    /// The first of the attributes that have at most `most` tokens; the last remain untold.
+    fn told(&self, lead: &str, attributes: &[(&str, &str)], most: usize) -> Result<Prompt> {
+        let mut shown = attributes.len();
+        loop {
             let text = attributes_behind(lead, &self.encoder, &attributes[..shown])?;
             if text.tokens.len() <= most {
-                return Ok(Some(text));
+                return Ok(Prompt { untold: attributes.len() - shown, ..text });
             }
             shown = (shown * most / text.tokens.len()).min(shown - 1);
         }
-        Ok(None)
     }
 
     /// The one way from a history to a prompt, for users of the data set and for others.
@@ -240,7 +265,8 @@ impl<'a> Tasks<'a> {
             candidates: &candidates,
             item: None,
         };
-        form.fill(&fields, self.limit)
+        let untold = profile.as_ref().map_or(0, |profile| profile.untold);
+        Ok(Prompt { untold, ..form.fill(&fields, self.limit)? })
     }
 
     /// The prompt that asks for the next item of somebody whom the data set need not know, by the
@@ -350,10 +376,15 @@ impl<'a> Tasks<'a> {
         let attributes = self.dataset.user_attributes(user);
         let behaviours: Vec<&[u32]> = items.iter().map(|&i| self.dataset.item(i).tokens).collect();
         let limit = masking.longest_text(self.builder.options().max_row);
-        let text = behaviour_text(&self.encoder, &attributes, &behaviours, limit)?;
+        // Room for the newest event stays, whichever it is, and for what parts it from them.
+        let untold = self.told("", &attributes, limit.saturating_sub(self.longest + 4))?.untold;
+        let told = &attributes[..attributes.len() - untold];
+        let text = behaviour_text(&self.encoder, told, &behaviours, limit)?;
         let ends = |at: usize| self.sentence_ends[text.tokens[at] as usize];
         let (level, spans) = masking.draw(&text.units, ends, self.seed, example);
-        self.builder.infilling(example, &text.tokens, &text.units, &spans, level)
+        let sample = self.builder.infilling(example, &text.tokens, &text.units, &spans, level)?;
+        let cut = Cut::of(text.dropped as u64, untold as u64, sample.cut.clamped);
+        Ok(Sample { cut, ..sample })
     }
 }
 

@@ -307,7 +307,7 @@ impl Judge<'_> {
 
     /// What a reader of a ranking table should know before believing it.
     fn remark(&mut self, group: &Group) {
-        let Counts { missing, failed, outside, short, lines, .. } = group.counts;
+        let Counts { missing, failed, outside, short, lines, cut, .. } = group.counts;
         if missing > 0 {
             self.warn(
                 group,
@@ -322,6 +322,9 @@ impl Judge<'_> {
                 group,
                 format!("{short} of {lines} lists are shorter than 10, which bounds HR@10"),
             );
+        }
+        if !cut.is_nothing() {
+            self.warn(group, format!("of {lines} prompts, {cut}"));
         }
         if outside > 0 {
             self.warn(group, format!("{outside} outputs are not among the stored candidates"));
@@ -457,6 +460,7 @@ fn counts(group: &predictions::Group, cases: &[Case<'_>], lines: &[Option<&Predi
             continue;
         };
         counts.seconds += line.seconds;
+        counts.cut += line.cut;
         counts.failed += usize::from(line.failed);
         counts.outputs += line.slots.len();
         counts.invalid += line.slots.iter().filter(|slot| slot.is_empty()).count();

@@ -4,7 +4,7 @@ use super::grounding::{normal, Titles};
 use super::truth::{Split, Truth};
 use crate::base::text::MARK;
 use crate::base::Fault;
-use crate::data::Family;
+use crate::data::{Cut, Family};
 use anyhow::{bail, Result};
 use serde::{Deserialize, Deserializer};
 use std::collections::{HashMap, HashSet};
@@ -93,6 +93,8 @@ pub struct Prediction {
     pub failed: bool,
     /// What decoding took, 0 where the line does not say.
     pub seconds: f64,
+    /// What the prompt did not say, where the line tells.
+    pub cut: Cut,
 }
 
 /// All predictions of one template, in file order.
@@ -151,6 +153,12 @@ struct Line {
     feature: Option<String>,
     error: Option<String>,
     seconds: Option<f64>,
+    #[serde(default)]
+    truncated: u64,
+    #[serde(default)]
+    truncated_profile: u64,
+    #[serde(default)]
+    clamped: u64,
 }
 
 /// Turns lines into [`Group`]s for one `.bin` and split.
@@ -311,6 +319,7 @@ impl<'a> Reader<'a> {
             feature: line.feature.unwrap_or_default(),
             failed,
             seconds: line.seconds.unwrap_or(0.0),
+            cut: Cut::of(line.truncated, line.truncated_profile, line.clamped),
         })
     }
 

@@ -4,7 +4,7 @@ use super::bootstrap::Interval;
 use super::predictions::Asked;
 use super::ranking::{Policy, Users};
 use super::truth::Split;
-use crate::data::Family;
+use crate::data::{Cut, Family};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -140,6 +140,8 @@ pub struct Counts {
     pub outside: usize,
     /// Lines whose list is shorter than ten.
     pub short: usize,
+    /// What the prompts did not say, as the lines tell.
+    pub cut: Cut,
     /// Seconds that decoding took, summed over lines.
     pub seconds: f64,
 }

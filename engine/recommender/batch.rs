@@ -12,7 +12,9 @@ use super::question::{Question, Rows};
 use super::queue::{Limits, Queue};
 use crate::base::{Fault, Held};
 use crate::data::task::sampled_users;
+use crate::data::Cut;
 use anyhow::Result;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +26,17 @@ enum Source {
     File(PathBuf),
     /// Lines that come when they come: standard input, a pipe.
     Stream(Option<PathBuf>),
+}
+
+/// What became of the questions of a batch that were answered now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// How many there were.
+    pub questions: usize,
+    /// How many could not be asked.
+    pub refused: usize,
+    /// What the prompts of the others do not say.
+    pub cut: Cut,
 }
 
 /// Told how a batch goes on.
@@ -39,6 +52,7 @@ impl Watch for () {}
 /// Where the questions of a job come from.
 fn source_of(job: &Job, recommender: &Recommender, resume: bool) -> Result<Source> {
     let Some(prompts) = &job.prompts else {
+        recommender.tasks(|tasks| tasks.check_of_users(true))?;
         let (dataset, seed) = (recommender.dataset(), job.settings.source.seed);
         return Ok(Source::Users(sampled_users(dataset, job.split, job.users, seed)));
     };
@@ -47,8 +61,11 @@ fn source_of(job: &Job, recommender: &Recommender, resume: bool) -> Result<Sourc
         path => match Path::new(path).metadata() {
             Ok(found) if found.is_file() => return Ok(Source::File(PathBuf::from(path))),
             Ok(found) if !found.is_dir() => Some(PathBuf::from(path)),
-            Ok(_) => return Err(line::refuse_file(path, "a folder")),
-            Err(error) => return Err(line::refuse_file(path, &error.to_string())),
+            Ok(_) => {
+                let folder = ErrorKind::IsADirectory.into();
+                return Err(line::refuse_file(Path::new(path), &folder));
+            }
+            Err(error) => return Err(line::refuse_file(Path::new(path), &error)),
         },
     };
     if resume {
@@ -63,7 +80,7 @@ fn source_of(job: &Job, recommender: &Recommender, resume: bool) -> Result<Sourc
 
 /// Answers all questions of `job`, in the order in which they were asked, each line written as it
 /// is done. With `resume` it goes on behind the last whole line. After `stop` says so, no further
-/// group is begun; lines that were read are still answered. Returns how many could not be asked.
+/// group is begun; lines that were read are still answered.
 /// `_held` is the right to write where they go: what [`claim`](super::predictions::claim) gave with
 /// the same `resume`.
 pub fn run(
@@ -73,7 +90,7 @@ pub fn run(
     resume: bool,
     stop: fn() -> bool,
     watch: &mut dyn Watch,
-) -> Result<usize> {
+) -> Result<Done> {
     let dataset = recommender.dataset();
     let source = source_of(job, recommender, resume)?;
     let prompts_hash = match &source {
@@ -99,7 +116,7 @@ pub fn run(
     let (mut output, done) = Output::open(&side, resume, ids)?;
     watch.begun(total, done);
     let mut next = groups(recommender, job, &source, done, stop)?;
-    let mut refused = 0;
+    let mut told = Done::default();
     while let Some(questions) = next()? {
         let answers = recommender.answer(questions.iter().map(|question| &question.asked))?;
         let cannot = |answered: &&Answered| matches!(answered.answer, Answer::Refused(_));
@@ -113,12 +130,14 @@ pub fn run(
             }
         };
         questions.iter().zip(&answers).try_for_each(asked)?;
-        refused += answers.iter().filter(cannot).count();
+        told.questions += questions.len();
+        told.refused += answers.iter().filter(cannot).count();
+        questions.iter().for_each(|question| told.cut += question.asked.cut());
         output.write(dataset, &questions, &answers)?;
         watch.answered(questions.len());
     }
     output.settle()?;
-    Ok(refused)
+    Ok(told)
 }
 
 /// Questions of a group, `None` when there are no more or somebody asked us to stop.

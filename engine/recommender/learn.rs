@@ -33,6 +33,8 @@ pub struct Begun {
     pub learners: usize,
     /// Trained numbers.
     pub trained: usize,
+    /// Tokens of a row at most: no more than the model has positions.
+    pub longest_row: usize,
     /// Steps of the whole schedule.
     pub steps: u64,
     /// Users of a validation.
@@ -104,6 +106,7 @@ pub fn learn(
     source.check(&model, &dataset)?;
     let (positions, seed) = (model.config.max_positions, settings.seed);
     let tasks = rules.tasks(&dataset, positions, Purpose::Training, seed)?;
+    tasks.check_of_users(false)?;
     let mix = settings.mix()?;
     let learners = tasks.learners();
     if learners.is_empty() {
@@ -153,6 +156,7 @@ pub fn learn(
         device: model.device.name().to_owned(),
         learners: learners.len(),
         trained: model.layout().len(),
+        longest_row: tasks.builder().options().max_row,
         steps: loop_settings.schedule.total,
         validated: validation.users.len(),
         memory: budget.words(&step_of(loop_settings.keep), validation.fullest().as_ref()),
@@ -197,8 +201,8 @@ fn claim(settings: &Learning, mut outputs: Outputs, resume: bool) -> Result<Held
     match &settings.out {
         Some(folder) if resume && !folder.is_dir() => {
             return Err(Fault::Usage.error(format!(
-                "setting `resume`: {}: expected a run to go on with, got nothing there; check \
-                setting `out`",
+                "setting `resume`: {}: expected a run to go on with, got nothing: this path does not \
+                exist; check setting `out`",
                 folder.display()
             )));
         }

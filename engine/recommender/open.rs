@@ -104,6 +104,11 @@ impl Recommender {
         &self.model
     }
 
+    /// Tokens of a row at most: no more than the model has positions.
+    pub fn longest_row(&self) -> usize {
+        self.tasks(|tasks| tasks.builder().options().max_row)
+    }
+
     /// Linears that the adapter adapts; 0 without one.
     pub fn adapted(&self) -> usize {
         self.adapted

@@ -9,7 +9,7 @@ use crate::base::Fault;
 use crate::data::catalogue::cleaned;
 use crate::data::names::Name;
 use crate::data::task::{Shopper, Split};
-use crate::data::{Sample, Trie};
+use crate::data::{Cut, Sample, Trie};
 use crate::decode::Blanks;
 use anyhow::{Context, Result};
 
@@ -108,6 +108,15 @@ pub(super) enum Rows {
 }
 
 impl Asked {
+    /// What its prompt does not say of what was asked about.
+    pub fn cut(&self) -> Cut {
+        match &self.rows {
+            Rows::Items { prompt, .. } => prompt.cut,
+            Rows::Text { first, .. } => first.cut,
+            Rows::Popular(_) | Rows::Refused(_) => Cut::default(),
+        }
+    }
+
     /// A question that cannot be asked; its answer says why, with the middle of a long quotation
     /// left out.
     pub fn refused(why: String) -> Asked {

@@ -4,6 +4,7 @@ use super::adamw::Optimizer;
 use super::scale::LossScale;
 use crate::base::outputs::{discard, write_folder_atomically};
 use crate::base::{write_whole, Dtype, Fault};
+use crate::data::Cut;
 use crate::model::{encode, write_safetensors, Checkpoint, Entry, Flat, Model};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,9 @@ pub struct State {
     pub targets: u64,
     /// Tokens seen.
     pub tokens: u64,
+    /// What the examples seen did not say.
+    #[serde(default)]
+    pub cut: Cut,
     /// Of f16 runs: what losses are multiplied by, and the steps since it changed.
     #[serde(default)]
     pub loss_scale: LossScale,

@@ -7,7 +7,7 @@ use super::schedule::Schedule;
 use crate::base::map::Changed;
 use crate::base::outputs::{append, make_folder};
 use crate::base::{write_whole, Dtype, Fault, Shape};
-use crate::data::Batch;
+use crate::data::{Batch, Cut};
 use crate::model::{Flat, Keep, Model, Noise, Rates};
 use anyhow::{Context, Result};
 use serde_json::{json, Value};
@@ -228,6 +228,9 @@ impl Going<'_, '_> {
         self.state.step = step;
         self.state.tokens += tokens as u64;
         self.state.targets += batches.iter().map(|b| b.target_rows.len() as u64).sum::<u64>();
+        let mut cut = Cut::default();
+        batches.iter().for_each(|batch| cut += batch.cut);
+        self.state.cut += cut;
         self.state.seconds = self.seconds();
         self.state.unvalidated = self.is_due(self.settings.validate_every);
         let report = Report {
@@ -241,15 +244,16 @@ impl Going<'_, '_> {
             validation: None,
         };
         let memory = self.model.device.memory().peak;
-        write_line(
-            &mut self.log,
-            json!({
-                "step": step, "loss": loss, "learning_rate": learning_rate,
-                "gradient_norm": gradient_norm,
-                "tokens_per_second": report.tokens_per_second.round(), "memory_bytes": memory,
-                "seconds": report.seconds,
-            }),
-        )?;
+        let mut line = json!({
+            "step": step, "loss": loss, "learning_rate": learning_rate,
+            "gradient_norm": gradient_norm,
+            "tokens_per_second": report.tokens_per_second.round(), "memory_bytes": memory,
+            "seconds": report.seconds,
+        });
+        if !cut.is_nothing() {
+            line["cut"] = json!(cut);
+        }
+        write_line(&mut self.log, line)?;
         Ok(report)
     }
 

@@ -3,7 +3,7 @@
 
 use engine::base::{Fault, Philox, Stream};
 use engine::data::intra::{EncIntra, Intra, IntraMode};
-use engine::data::sample::{PartAEos, Prompt, SampleBuilder, SampleOptions};
+use engine::data::sample::{Cut, PartAEos, Prompt, SampleBuilder, SampleOptions};
 use engine::data::span::{is_sentence_end, segment, Level, Masking, SpanOrder, Unit};
 use engine::data::{batch, Batch, Sample, Special, Trie};
 use proptest::prelude::*;
@@ -130,7 +130,7 @@ fn figure_one_has_six_targets_and_ends_part_a_with_end_of_text() {
     assert_eq!(sample.context, 7);
     assert_eq!(sample.tokens[6], SPECIAL.eos);
     assert_eq!((sample.positions[0][6], sample.positions[1][6]), (6, 0));
-    assert_eq!(builder.clamped(), 0);
+    assert!(sample.cut.is_nothing());
     // [END] is never an input, [START] never a target (R18).
     assert!(!sample.tokens.contains(&SPECIAL.end));
     assert!(sample.targets.iter().all(|t| t.1 != SPECIAL.start));
@@ -161,7 +161,7 @@ fn flags_of_the_rows() {
     let sample = builder.infilling(0, &tokens, &units, &span, Level::Entity).unwrap();
     assert!(sample.positions.iter().flatten().all(|&id| id <= 3));
     // Inter: the mask and end-of-text of part A at 4 and 5, and five tokens of part B.
-    assert_eq!(builder.clamped(), 7);
+    assert_eq!(sample.cut, Cut::of(0, 0, 7));
 }
 
 #[test]
@@ -417,7 +417,8 @@ proptest! {
             let targets =
                 (context..rows).map(|r| (r as u32, r as u32 + 1, 0.5 + i as f32)).collect();
             let positions = [ids(2), ids(3)];
-            Sample { example: i as u64, tokens: ids(1), positions, context, targets }
+            let cut = Cut::of(i as u64, 0, 0);
+            Sample { example: i as u64, tokens: ids(1), positions, context, targets, cut }
         }).collect();
         let rows: Vec<usize> = samples.iter().map(Sample::rows).collect();
         let packs = batch::pack(&rows, budget, seed, 3).unwrap();
@@ -428,6 +429,8 @@ proptest! {
             batch.clear();
             pack.iter().for_each(|&i| batch.push(&samples[i]));
             prop_assert_eq!(&batch, &Batch::of(pack.iter().map(|&i| &samples[i])));
+            let lost: u64 = pack.iter().map(|&i| samples[i].cut.history).sum();
+            prop_assert_eq!(batch.cut.history, lost);
             prop_assert!(batch.rows() <= budget);
             prop_assert_eq!(batch.sequences(), pack.len());
             for (s, &i) in pack.iter().enumerate() {
@@ -444,6 +447,7 @@ proptest! {
                     positions: [0, 1].map(|k| batch.positions[k][own.clone()].to_vec()),
                     context: batch.contexts[s] as usize,
                     targets,
+                    cut: samples[i].cut,
                 });
             }
         }
