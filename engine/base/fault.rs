@@ -1,6 +1,7 @@
 use anyhow::Error;
 use std::error::Error as Cause;
 use std::fmt::{self, Display};
+use std::io::{self, ErrorKind};
 
 /// Whose fault an error is. A face decides what it does with that: the command line ends with an
 /// exit code, a server with a status.
@@ -43,6 +44,25 @@ impl Fault {
         let mark = |cause: &(dyn Cause + 'static)| cause.downcast_ref::<Marked>().map(|m| m.fault);
         error.chain().filter_map(mark).last()
     }
+
+    /// Whose fault it is that the system refuses a path, where its words tell.
+    pub fn of_system(error: &io::Error) -> Option<Fault> {
+        match error.kind() {
+            ErrorKind::NotFound
+            | ErrorKind::PermissionDenied
+            | ErrorKind::AlreadyExists
+            | ErrorKind::NotADirectory
+            | ErrorKind::IsADirectory
+            | ErrorKind::InvalidFilename
+            | ErrorKind::ReadOnlyFilesystem => Some(Fault::Usage),
+            ErrorKind::StorageFull
+            | ErrorKind::QuotaExceeded
+            | ErrorKind::FileTooLarge
+            | ErrorKind::OutOfMemory => Some(Fault::Device),
+            // The kernel reports a failing disk (EIO) under no kind of its own.
+            _ => error.raw_os_error().map(|_| Fault::Device),
+        }
+    }
 }
 
 /// A link of the chain that says whose fault it is.
@@ -69,7 +89,6 @@ impl Cause for Marked {
 mod tests {
     use super::*;
     use anyhow::{anyhow, Context};
-    use std::io::{self, ErrorKind};
 
     #[test]
     fn the_mark_survives_context_and_is_not_overwritten() {

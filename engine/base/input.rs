@@ -1,3 +1,4 @@
+use super::Fault;
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result};
 use std::os::unix::fs::OpenOptionsExt;
@@ -22,4 +23,48 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open_file(path)?.read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Opens a file, or what streams such as a FIFO. Refuses a folder, which opens and is not read.
+pub fn open_stream(path: &Path) -> Result<File> {
+    let file = File::open(path)?;
+    match file.metadata()?.is_dir() {
+        true => Err(ErrorKind::IsADirectory.into()),
+        false => Ok(file),
+    }
+}
+
+/// The refusal of a path that was named to be read and cannot be: the same words and the same fault
+/// whoever reads it. Where something is there that the system would give, but no file, it is the
+/// fault `of` whoever made what is read.
+pub fn unreadable(
+    of: Fault,
+    what: &str,
+    path: &Path,
+    expected: &str,
+    why: &Error,
+) -> anyhow::Error {
+    let (got, advice) = match why.kind() {
+        ErrorKind::NotFound => ("nothing: this path does not exist", "check it"),
+        ErrorKind::IsADirectory => ("a folder", "name a file"),
+        ErrorKind::NotADirectory => ("a path that leads through a file", "check it"),
+        ErrorKind::PermissionDenied => ("one that may not be read", "change its permissions"),
+        ErrorKind::InvalidData => ("text that is not UTF-8", "convert it"),
+        _ => (&*why.to_string(), "check the path"),
+    };
+    let (fault, path) = (Fault::of_system(why).unwrap_or(of), path.display());
+    fault.error(format!("{what}: {path}: expected {expected}, got {got}; {advice}"))
+}
+
+/// The same of a file in a folder that was named: that it is not there is the fault `of` whoever
+/// made the folder.
+pub fn missing(of: Fault, what: &str, path: &Path, expected: &str, why: &Error) -> anyhow::Error {
+    if why.kind() != ErrorKind::NotFound {
+        return unreadable(of, what, path, expected, why);
+    }
+    let path = path.display();
+    of.error(format!(
+        "{what}: {path}: expected {expected}, got nothing: this path does not exist; complete its \
+        folder"
+    ))
 }

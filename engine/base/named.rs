@@ -66,7 +66,8 @@ pub fn unknown(what: &str, names: &[&str], word: &str) -> anyhow::Error {
         Some((last, _)) => (*last).to_owned(),
         None => "nothing".to_owned(),
     };
-    super::Fault::Usage.error(format!("{what}: expected {expected}, got {word:?}; choose one"))
+    let advice = super::choose(word, names.iter().copied());
+    super::Fault::Usage.error(format!("{what}: expected {expected}, got {word:?}; {advice}"))
 }
 
 pub(crate) use named;
@@ -94,5 +95,7 @@ mod tests {
         }
         let refused = "snow".parse::<Sky>().unwrap_err().to_string();
         assert_eq!(refused, "sky: expected clear or wet, got \"snow\"; choose one");
+        let refused = "claer".parse::<Sky>().unwrap_err().to_string();
+        assert_eq!(refused, "sky: expected clear or wet, got \"claer\"; nearest is clear");
     }
 }

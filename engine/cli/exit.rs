@@ -60,40 +60,19 @@ pub fn code(error: &anyhow::Error) -> u8 {
     if let Some(refused) = error.downcast_ref::<clap::Error>() {
         return refused.exit_code() as u8;
     }
-    match Fault::of(error) {
+    let unmarked = Fault::of(error).is_none();
+    let cause = cause_in_files(error).map(io::Error::kind);
+    if unmarked && cause == Some(ErrorKind::BrokenPipe) {
+        return 0;
+    }
+    let system = || cause_in_files(error).and_then(Fault::of_system);
+    match Fault::of(error).or_else(system) {
         Some(Fault::Usage) => 2,
         Some(Fault::Data) => 3,
         Some(Fault::Model) => 4,
         Some(Fault::Device) => 5,
         Some(Fault::Check) => 6,
-        None => unmarked(error),
-    }
-}
-
-/// The code of an error that nobody marked: the file system's words tell whose fault it is, all
-/// else is ours.
-fn unmarked(error: &anyhow::Error) -> u8 {
-    match cause_in_files(error).map(io::Error::kind) {
         None => 1,
-        Some(ErrorKind::BrokenPipe) => 0,
-        Some(
-            ErrorKind::NotFound
-            | ErrorKind::PermissionDenied
-            | ErrorKind::AlreadyExists
-            | ErrorKind::NotADirectory
-            | ErrorKind::IsADirectory
-            | ErrorKind::InvalidFilename
-            | ErrorKind::ReadOnlyFilesystem,
-        ) => 2,
-        Some(
-            ErrorKind::StorageFull
-            | ErrorKind::QuotaExceeded
-            | ErrorKind::FileTooLarge
-            | ErrorKind::OutOfMemory,
-        ) => 5,
-        // The kernel reports a failing disk (EIO) under no kind of its own.
-        Some(_) if cause_in_files(error).and_then(io::Error::raw_os_error).is_some() => 5,
-        Some(_) => 1,
     }
 }
 

@@ -117,6 +117,16 @@ impl Global {
         }
     }
 
+    /// Says that rows are shorter than `asked`, where they are.
+    fn note_rows(&self, asked: Option<usize>, longest: usize) {
+        if let Some(asked) = asked.filter(|asked| *asked > longest) {
+            self.note(&format!(
+                "--max-row {asked}: rows have at most {longest} tokens, as many as the model has \
+                positions"
+            ));
+        }
+    }
+
     /// What a verb writes, and what it may overwrite. The file of settings is read already; to
     /// write it would be its end all the same.
     fn outputs(&self, overwriting: flags::Overwriting) -> Outputs {
@@ -202,6 +212,8 @@ pub fn main() -> ExitCode {
         interrupt::listen();
         let matches = settings::parse(command(), arguments)?;
         let engine = Engine::from_arg_matches(&matches)?;
+        // A word that names no device is refused by verbs that open none as well.
+        engine.global.chosen()?;
         start_threads()?;
         engine.verb.run(&engine.global)
     })

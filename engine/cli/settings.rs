@@ -6,7 +6,7 @@
 //! name of a positional argument. What [`resolved_toml`] writes is such a file.
 
 use super::exit;
-use crate::base::Fault;
+use crate::base::{meant, unreadable, Fault};
 use anyhow::Result;
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
@@ -130,12 +130,8 @@ struct File<'a> {
 
 impl File<'_> {
     fn read(path: &Path) -> Result<File<'_>> {
-        let text = std::fs::read_to_string(path).map_err(|e| {
-            Fault::Usage.error(format!(
-                "--config: {}: expected a readable TOML file, got {e}; check the path",
-                path.display()
-            ))
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| unreadable(Fault::Usage, "--config", path, "a TOML file", &e))?;
         Ok(File { path, text })
     }
 
@@ -179,16 +175,7 @@ impl File<'_> {
         let name = key.replace('_', "-");
         let Some(arg) = flags.get_arguments().find(|arg| key_of(arg).as_deref() == Some(&name))
         else {
-            let nearest = flags
-                .get_arguments()
-                .filter_map(key_of)
-                .min_by_key(|known| distance(known, &name))
-                .expect("every verb has global flags");
-            let what = format!(
-                "expected a flag of `engine {}`, got none; nearest is {nearest}",
-                flags.get_name()
-            );
-            return Err(self.refuse(line, key, &what));
+            return Err(self.refuse(line, key, &unknown(flags, &name, value.get_ref())));
         };
         let positional = arg.is_positional();
         let mut words = Vec::new();
@@ -230,6 +217,11 @@ impl File<'_> {
             (Kind::Number, DeValue::Float(x)) => Some(x.as_str().to_owned()),
             (Kind::Text, DeValue::String(text)) => Some(text.to_string()),
             (Kind::Bool, DeValue::Boolean(b)) => Some(b.to_string()),
+            (_, DeValue::Table(_)) if key == "template" => {
+                let what = "expected ids of templates, got a template; a file of templates is \
+                    given by --templates";
+                return Err(self.refuse(line, key, what));
+            }
             (expected, got) => {
                 let what = format!(
                     "expected {}, got {}; see --help",
@@ -319,7 +311,7 @@ fn name_of(value: &DeValue<'_>) -> String {
         DeValue::Boolean(b) => b.to_string(),
         DeValue::Datetime(_) => "a date".to_owned(),
         DeValue::Array(_) => "a list".to_owned(),
-        DeValue::Table(_) => "a table".to_owned(),
+        DeValue::Table(_) => "a section".to_owned(),
     }
 }
 
@@ -329,21 +321,25 @@ fn decimal(n: &toml::de::DeInteger<'_>) -> String {
         .map_or_else(|_| n.as_str().to_owned(), |n| n.to_string())
 }
 
-/// Least number of letters put in, taken out or changed that makes one word the other
-/// (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &y) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+/// What is wrong with a key that is no flag of the verb, and what to do about it.
+fn unknown(flags: &Command, key: &str, value: &DeValue<'_>) -> String {
+    let verb = flags.get_name();
+    let known: Vec<String> = flags.get_arguments().filter_map(key_of).collect();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let what = match value {
+        DeValue::Table(_) => {
+            return format!(
+                "expected flags of `engine {verb}` as key = value, got a section; a file is for \
+                one verb and has none: leave the line [{key}] out, and what is for other verbs"
+            )
         }
-    }
-    row[b.len()]
+        DeValue::Array(list) if list.iter().any(|one| one.get_ref().is_table()) => {
+            "a list of sections"
+        }
+        _ => "none",
+    };
+    let advice = format!("see `engine {verb} --help`");
+    format!("expected a flag of `engine {verb}`, got {what}; {}", meant(key, &known, &advice))
 }
 
 #[cfg(test)]
@@ -471,7 +467,19 @@ mod tests {
             ("mix = []", &["expected at least one value"]),
             ("mix = [[1]]", &["expected a number or a list of them, got a list"]),
             ("oven_name = 'a'\noven-name = 'b'", &["bake.toml:2: oven-name: expected it once"]),
-            ("[bake]\nminutes = 3", &["bake.toml:1: bake: expected a flag"]),
+            (
+                "[bake]\nminutes = 3",
+                &["bake.toml:1: bake: expected flags", "got a section", "[bake]"],
+            ),
+            ("minutes = 3\n[other.one]\nx = 1", &["bake.toml:2: other: ", "got a section"]),
+            ("oven.name = 3", &["bake.toml:1: oven: ", "got a section"]),
+            ("[[template]]\nid = 'a'", &["bake.toml:1: template: ", "got a list of sections"]),
+            ("[[heat]]\nx = 1", &["bake.toml:1: heat: expected a number, got a list"]),
+            ("[heat]\nx = 1", &["bake.toml:1: heat: expected a number, got a section"]),
+            ("minuets = 3", &["nearest is minutes"]),
+            ("Minutes = 3", &["nearest is minutes"]),
+            ("zebra = 3", &["got none; there is source, oven-name, minutes"]),
+            ("fan = true\nfan = true", &["bake.toml:2: expected TOML", "duplicate key"]),
             ("minutes 3", &["bake.toml:1: expected TOML (key = value)"]),
         ];
         for (file, words) in cases {
@@ -488,13 +496,5 @@ mod tests {
         let error = bake("minutes = 3", &["dough"]).unwrap_err();
         let refused = error.downcast::<clap::Error>().unwrap();
         assert_eq!(refused.kind(), clap::error::ErrorKind::MissingRequiredArgument);
-    }
-
-    #[test]
-    fn the_nearest_key_is_the_one_with_the_fewest_changes() {
-        assert_eq!(distance("rank", "rank"), 0);
-        assert_eq!(distance("rnak", "rank"), 2);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("kitten", "sitting"), 3);
     }
 }

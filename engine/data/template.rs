@@ -5,7 +5,7 @@ use super::sample::Prompt;
 use super::span::Level;
 use super::text::{newest_that_fit, Encoder, Piece, SEPARATOR};
 use super::vocab::Special;
-use crate::base::Fault;
+use crate::base::{choose, nearest, unreadable, Fault};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::fmt;
@@ -112,7 +112,7 @@ impl Templates {
     /// Reads a user's own file.
     pub fn load(path: &Path) -> Result<Templates> {
         let text = std::fs::read_to_string(path).map_err(|e| {
-            Fault::Usage.error(format!("templates: {}: {e}; check the path", path.display()))
+            unreadable(Fault::Usage, "setting `templates`", path, "a file of templates", &e)
         })?;
         Templates::parse(&text, &path.display().to_string())
     }
@@ -167,8 +167,9 @@ impl Templates {
     pub fn get(&self, id: &str) -> Result<&Template> {
         self.0.iter().find(|t| t.id == id).ok_or_else(|| {
             let known: Vec<_> = self.0.iter().map(|t| t.id.as_str()).collect();
+            let advice = choose(id, known.iter().copied());
             Fault::Usage.error(format!(
-                "template: {id}: expected one of {}, got none of them",
+                "setting `template`: {id}: expected one of {}, got none of them; {advice}",
                 known.join(", ")
             ))
         })
@@ -206,8 +207,10 @@ fn parse_text(text: &str) -> Result<Vec<Part>, String> {
             let name = &rest[1..end];
             let field = FIELDS.iter().find(|(known, _)| *known == name).map(|(_, field)| *field);
             let field = field.ok_or_else(|| {
+                let advice = nearest(name, FIELDS.iter().map(|(known, _)| *known));
+                let advice = advice.map_or(String::new(), |name| format!(", nearest is {name}"));
                 format!(
-                    "expected one of {}, got {{{name}}}",
+                    "expected one of {}, got {{{name}}}{advice}",
                     FIELDS.map(|(name, _)| format!("{{{name}}}")).join(", ")
                 )
             })?;

@@ -1,6 +1,6 @@
 //! A tokenizer and the special tokens that GLM needs, looked up by name.
 
-use crate::base::{contained, Fault};
+use crate::base::{contained, unreadable, Fault};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::path::Path;
@@ -85,13 +85,10 @@ struct Marker {
 impl Vocab {
     /// Reads a tokenizer.json; refuses one that lacks a special token, naming it.
     pub fn open(path: &Path) -> Result<Vocab> {
-        let shown = path.display();
-        let json = std::fs::read(path).map_err(|e| {
-            Fault::Model.error(format!(
-                "tokenizer: {shown}: expected a readable tokenizer.json, got: {e}; check the path"
-            ))
-        })?;
-        Vocab::from_json(&json).with_context(|| format!("tokenizer: {shown}"))
+        let json = std::fs::read(path);
+        let json =
+            json.map_err(|e| unreadable(Fault::Model, "tokenizer", path, "a tokenizer.json", &e))?;
+        Vocab::from_json(&json).with_context(|| format!("tokenizer: {}", path.display()))
     }
 
     /// From the bytes of a tokenizer.json (a `.bin` carries them).

@@ -1,6 +1,6 @@
 //! What the name of a device means: read once, here, and asked about by its kind from then on.
 
-use crate::base::Fault;
+use crate::base::{choose, Fault};
 use std::fmt;
 use std::str::FromStr;
 
@@ -62,7 +62,10 @@ impl FromStr for Place {
             _ => None,
         };
         place.ok_or_else(|| {
-            Fault::Device.error(format!("device: expected cpu, cuda:N or emu, got {name:?}"))
+            let advice = choose(kind, ["cpu", "cuda", "emu"]);
+            Fault::Usage.error(format!(
+                "setting `device`: expected cpu, cuda:N or emu, got {name:?}; {advice}"
+            ))
         })
     }
 }
@@ -95,8 +98,10 @@ mod tests {
             assert_eq!(place.to_string(), name);
         }
         for name in ["", "cpu:0", "cuda:", "cuda:x", "cuda:-1", "emu:", "emu:1:2", "gpu", "CPU"] {
-            let words = name.parse::<Place>().unwrap_err().to_string();
-            assert_eq!(words, format!("device: expected cpu, cuda:N or emu, got {name:?}"));
+            let refused = name.parse::<Place>().unwrap_err();
+            assert_eq!(Fault::of(&refused), Some(Fault::Usage));
+            let words = format!("setting `device`: expected cpu, cuda:N or emu, got {name:?}; ");
+            assert!(refused.to_string().starts_with(&words), "{refused}");
         }
     }
 }

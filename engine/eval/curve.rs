@@ -1,8 +1,9 @@
 //! A run's `metrics.jsonl`: one line a step, one a validation.
 
-use crate::base::Fault;
+use crate::base::{missing, unreadable, Fault};
 use anyhow::Result;
 use serde_json::Value;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// A training step.
@@ -43,8 +44,12 @@ impl Curve {
     pub fn read(run: &Path) -> Result<Curve> {
         let path = run.join("metrics.jsonl");
         let name = path.display().to_string();
+        if !run.is_dir() {
+            let why = run.metadata().err().unwrap_or_else(|| ErrorKind::NotADirectory.into());
+            return Err(unreadable(Fault::Data, "setting `run`", run, "a run folder", &why));
+        }
         let text = std::fs::read_to_string(&path)
-            .map_err(|e| Fault::Data.wrap(e, format!("run: {name}")))?;
+            .map_err(|e| missing(Fault::Data, "setting `run`", &path, "the log of a run", &e))?;
         Curve::parse(&text, &name)
     }
 

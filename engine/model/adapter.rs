@@ -8,7 +8,7 @@ use super::model::Model;
 use super::parameters::{Layout, Slot};
 use super::peft::{self, Scope, WRAPPER};
 use super::weights::{Checkpoint, Stored};
-use crate::base::{read_file, Fault, Shape};
+use crate::base::{missing, read_file, Fault, Shape};
 use anyhow::Result;
 use serde_json::{json, Value};
 use std::collections::{HashMap, HashSet};
@@ -31,9 +31,8 @@ impl Adapter {
     /// adapters that are not LoRA, and variants that this engine does not compute.
     pub fn open(folder: &Path) -> Result<Adapter> {
         let path = folder.join("adapter_config.json");
-        let text = read_file(&path).map_err(|e| {
-            Fault::Model.error(format!("adapter: {}: cannot be read: {e}", path.display()))
-        })?;
+        let text = read_file(&path)
+            .map_err(|e| missing(Fault::Model, "adapter", &path, "the file of PEFT", &e))?;
         let json: Value = serde_json::from_slice(&text).map_err(|e| {
             Fault::Model.error(format!("adapter: {}: expected JSON, got {e}", path.display()))
         })?;

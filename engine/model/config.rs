@@ -1,7 +1,7 @@
 //! Sizes, and the words in which the two models differ.
 
 use super::relatives;
-use crate::base::{read_file, Fault, Range};
+use crate::base::{missing, read_file, Fault, Range};
 use crate::data::sample::position_row;
 use crate::device::{Gelu, Heads, Qkv};
 use anyhow::Result;
@@ -153,9 +153,8 @@ impl Config {
     /// (docs/models.md). Refuses a file that cannot be read, and what [`Config::from_json`]
     /// refuses.
     pub fn read(path: &Path) -> Result<Config> {
-        let text = read_file(path).map_err(|e| {
-            Fault::Model.error(format!("config: {}: cannot be read: {e}", path.display()))
-        })?;
+        let text = read_file(path)
+            .map_err(|e| missing(Fault::Model, "config", path, "a config.json", &e))?;
         let json: Value = serde_json::from_slice(&text).map_err(|e| {
             Fault::Model.error(format!("config: {}: expected JSON, got {e}", path.display()))
         })?;
@@ -171,10 +170,11 @@ impl Config {
             Some("glm") => Family::Glm,
             Some("chatglm") => Family::ChatGlm,
             other => {
+                let got = other.map_or("none".to_owned(), |other| format!("{other:?}"));
                 return Err(Fault::Model.error(format!(
-                    "model_type: expected \"glm\" or \"chatglm\", got {other:?}; the engine \
-                    computes these two families"
-                )))
+                    "model_type: expected \"glm\" or \"chatglm\", got {got}; the engine computes \
+                    these two families"
+                )));
             }
         };
         match family {

@@ -3,7 +3,7 @@
 
 use super::config::{Config, Family, LinearName};
 use super::parameters::{Layout, Slot, SlotRole};
-use crate::base::{Fault, Shape};
+use crate::base::{choose, Fault, Shape};
 use anyhow::Result;
 
 /// What an adapter is, in PEFT's words.
@@ -48,8 +48,9 @@ impl LoraConfig {
 
     /// The linears of which a list of module names may select some: a module matches when its path
     /// equals the word or ends in "." + word, so "dense" does not match "dense_h_to_4h"; a word
-    /// may reach above the layer and name its number. Refuses a word that matches nothing.
-    pub fn targets_of(words: &[String]) -> Result<Vec<LinearName>> {
+    /// may reach above the layer and name its number. Refuses a word that matches nothing, as the
+    /// `fault` of whoever wrote `what`.
+    pub fn targets_of(words: &[String], fault: Fault, what: &str) -> Result<Vec<LinearName>> {
         let mut targets = Vec::new();
         for word in words {
             let hit = LinearName::ALL.into_iter().find(|l| {
@@ -60,17 +61,17 @@ impl LoraConfig {
                 Some(linear) if !targets.contains(&linear) => targets.push(linear),
                 Some(_) => {}
                 None => {
-                    return Err(Fault::Model.error(format!(
-                        "adapter: target module {word:?}: expected one of query_key_value, dense, \
-                        dense_h_to_4h, dense_4h_to_h; nothing else in a layer takes an adapter"
-                    )))
+                    let names = LinearName::ALL.map(LinearName::name);
+                    return Err(fault.error(format!(
+                        "{what}: expected some of {}, got {word:?}; {}",
+                        names.join(", "),
+                        choose(word, names)
+                    )));
                 }
             }
         }
         if targets.is_empty() {
-            return Err(
-                Fault::Model.error("adapter: target modules: expected at least one, got none")
-            );
+            return Err(fault.error(format!("{what}: expected at least one, got none")));
         }
         Ok(targets)
     }
@@ -137,15 +138,18 @@ mod tests {
 
     #[test]
     fn a_target_is_a_whole_component() {
-        let words = |list: &[&str]| list.iter().map(|w| w.to_string()).collect::<Vec<_>>();
-        assert_eq!(LoraConfig::targets_of(&words(&["dense"])).unwrap(), [LinearName::Dense]);
+        let targets = |list: &[&str]| {
+            let words: Vec<String> = list.iter().map(|word| word.to_string()).collect();
+            LoraConfig::targets_of(&words, Fault::Usage, "targets")
+        };
+        assert_eq!(targets(&["dense"]).unwrap(), [LinearName::Dense]);
         assert_eq!(
-            LoraConfig::targets_of(&words(&["mlp.dense_4h_to_h", "dense_4h_to_h"])).unwrap(),
+            targets(&["mlp.dense_4h_to_h", "dense_4h_to_h"]).unwrap(),
             [LinearName::Dense4hToH]
         );
         let long = "transformer.layers.3.attention.dense";
-        assert_eq!(LoraConfig::targets_of(&words(&[long])).unwrap(), [LinearName::Dense]);
-        assert!(LoraConfig::targets_of(&words(&["ense"])).is_err());
-        assert!(LoraConfig::targets_of(&[]).is_err());
+        assert_eq!(targets(&[long]).unwrap(), [LinearName::Dense]);
+        assert!(targets(&["ense"]).is_err());
+        assert!(targets(&[]).is_err());
     }
 }

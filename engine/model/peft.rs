@@ -216,7 +216,9 @@ pub(super) fn read(json: &Value) -> Result<(LoraConfig, Scope)> {
         }
     };
     let linears = match &targets {
-        Modules::Listed(names) => LoraConfig::targets_of(names)?,
+        Modules::Listed(names) => {
+            LoraConfig::targets_of(names, Fault::Model, "adapter: target modules")?
+        }
         // The base says what a pattern matches.
         Modules::Like(_) | Modules::Linears => LinearName::ALL.to_vec(),
     };

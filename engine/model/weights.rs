@@ -1,7 +1,7 @@
 //! Checkpoints: Hugging Face folders of safetensors, memory-mapped, every tensor taken exactly
 //! once.
 
-use crate::base::{Dtype, Fault, Map, Shape};
+use crate::base::{missing, read_file, Dtype, Fault, Map, Shape};
 use crate::device::{Device, Tensor};
 use anyhow::Result;
 use safetensors::SafeTensors;
@@ -80,7 +80,9 @@ impl Checkpoint {
     fn add(&mut self, path: &Path) -> Result<BTreeSet<String>> {
         let refuse =
             |what: String| Fault::Model.error(format!("weights: {}: {what}", path.display()));
-        let map = Map::open(path).map_err(|e| refuse(format!("cannot be opened: {e}")))?;
+        let map = Map::open(path).map_err(|e| {
+            missing(Fault::Model, "weights", path, "a complete safetensors file", &e)
+        })?;
         let map = Arc::new(map);
         self.files.push(map.clone());
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|e| {
@@ -284,9 +286,9 @@ fn index(folder: &Path) -> Result<Option<Shards>> {
                 .into(),
         ));
     }
-    let text = std::fs::read_to_string(&index)
-        .map_err(|e| refuse(format!("index cannot be read: {e}")))?;
-    let json: serde_json::Value = serde_json::from_str(&text)
+    let text = read_file(&index)
+        .map_err(|e| missing(Fault::Model, "weights", &index, "the index of the shards", &e))?;
+    let json: serde_json::Value = serde_json::from_slice(&text)
         .map_err(|e| refuse(format!("index: expected JSON, got {e}")))?;
     let map = json["weight_map"]
         .as_object()

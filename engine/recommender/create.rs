@@ -4,7 +4,7 @@ use super::ranges::within_ranges;
 use super::source::Storage;
 use super::weights::WRITTEN;
 use crate::base::host::room;
-use crate::base::{write_whole, Dtype, Fault, Outputs, Philox, Standing, Stream};
+use crate::base::{unreadable, write_whole, Dtype, Fault, Outputs, Philox, Standing, Stream};
 use crate::data::Vocab;
 use crate::model::{encode, write_safetensors, Config, Entry, Family, Role, TensorSpec, HEAD};
 use anyhow::Result;
@@ -130,12 +130,9 @@ pub fn create(
 
 fn read_json(path: &Path) -> Result<Value> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|e| {
-        Fault::Model.error(format!(
-            "config: {shown}: expected a readable file, got {e}; check setting `model`"
-        ))
-    })?;
-    let json: Value = serde_json::from_str(&text).map_err(|e| {
+    let text = std::fs::read(path)
+        .map_err(|e| unreadable(Fault::Model, "setting `model`", path, "a config.json", &e))?;
+    let json: Value = serde_json::from_slice(&text).map_err(|e| {
         Fault::Model.error(format!("config: {shown}:{}: expected JSON, got {e}", e.line()))
     })?;
     if !json.is_object() {

@@ -201,8 +201,8 @@ fn claim(settings: &Learning, mut outputs: Outputs, resume: bool) -> Result<Held
     match &settings.out {
         Some(folder) if resume && !folder.is_dir() => {
             return Err(Fault::Usage.error(format!(
-                "setting `resume`: {}: expected a run to go on with, got nothing: this path does not \
-                exist; check setting `out`",
+                "setting `resume`: {}: expected a run to go on with, got nothing: this path does \
+                not exist; check setting `out`",
                 folder.display()
             )));
         }

@@ -236,7 +236,7 @@ impl Learning {
             rank: self.rank,
             alpha: self.alpha,
             dropout: self.lora_dropout,
-            targets: LoraConfig::targets_of(&self.targets)?,
+            targets: LoraConfig::targets_of(&self.targets, Fault::Usage, "setting `targets`")?,
             rank_stabilised: false,
         };
         Ok(Tune::Lora { config, positions: self.train_positions })

@@ -7,14 +7,15 @@ use super::id::{of_source, Id};
 use super::open::Recommender;
 use super::question::{Asked, Question, Rows, Wishes};
 use crate::base::text::MARK;
-use crate::base::Fault;
+use crate::base::{nearest, open_stream, unreadable, Fault};
 use crate::data::names::Name;
 use crate::data::source::attribute;
-use crate::data::{Dataset, Family};
+use crate::data::{Cut, Dataset, Family};
 use anyhow::{Context, Result};
 use serde::de::IgnoredAny;
 use serde::Deserialize;
 use serde_json::{json, Map, Value};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsFd;
@@ -107,10 +108,32 @@ impl RawLine {
             Err(why) => return refuse(Id::null(), format!("id: {why}; give every line one")),
         };
         serde_json::from_slice(bytes).or_else(|error| {
-            let keys = "id, task, history, user, text, profile, candidates, top, exclude, template";
-            refuse(id, format!("expected {keys}, got: {error}; mend the line"))
+            let keys = KEYS.join(", ");
+            refuse(id, format!("expected {keys}, got: {error}; {}", advice(bytes)))
         })
     }
+}
+
+/// What a line may say.
+const KEYS: [&str; 10] = [
+    "id",
+    "task",
+    "history",
+    "user",
+    "text",
+    "profile",
+    "candidates",
+    "top",
+    "exclude",
+    "template",
+];
+
+/// What to do about a line that is no prompt: a key that nobody knows may be a slip.
+fn advice(line: &[u8]) -> String {
+    let keys: HashMap<String, IgnoredAny> = serde_json::from_slice(line).unwrap_or_default();
+    let unknown = keys.keys().filter(|key| !KEYS.contains(&key.as_str())).min();
+    let near = unknown.and_then(|key| nearest(key, KEYS));
+    near.map_or("mend the line".to_owned(), |key| format!("nearest is {key}"))
 }
 
 /// Lines one after another; the last one may lack its end. A byte-order mark and lines of nothing
@@ -127,7 +150,7 @@ impl RawLines {
     /// The lines of a file. Refuses one that cannot be read.
     pub fn open(path: &Path) -> Result<RawLines> {
         let shown = path.display().to_string();
-        let file = File::open(path).map_err(|error| refuse_file(&shown, &error.to_string()))?;
+        let file = open_stream(path).map_err(|error| refuse_file(path, &error))?;
         Ok(RawLines { reader: BufReader::new(file), fresh: true, shown, longest: LONGEST_LINE })
     }
 
@@ -200,11 +223,8 @@ fn read(reader: &mut impl BufRead, longest: usize) -> io::Result<Option<RawLine>
 }
 
 /// The error of a file of prompts that cannot be read.
-pub fn refuse_file(path: &str, got: &str) -> anyhow::Error {
-    Fault::Usage.error(format!(
-        "setting `prompts`: {path}: expected a readable file of JSON lines, got {got}; check the \
-        path"
-    ))
+pub fn refuse_file(path: &Path, why: &io::Error) -> anyhow::Error {
+    unreadable(Fault::Usage, "setting `prompts`", path, "a file of JSON lines", why)
 }
 
 /// The ids of a file's prompts, null where a line of at most `longest` bytes has none.
@@ -275,8 +295,12 @@ fn question(line: Line, usual: Family) -> Result<(String, Question, Wishes)> {
     if text.is_none() {
         let task = task.as_deref().unwrap_or(usual.name());
         if task != Family::Sequential.name() {
+            let near = nearest(task, Family::NAMES.iter().copied());
+            let near = near.filter(|near| *near != task);
+            let advice =
+                near.map_or("ask for it by a text".to_owned(), |near| format!("nearest is {near}"));
             return Err(Fault::Data.error(format!(
-                "task: expected sequential beside a history, got {task}; ask for it by a text"
+                "task: expected sequential beside a history, got {task}; {advice}"
             )));
         }
     }
@@ -375,6 +399,11 @@ pub fn answer(dataset: &Dataset, question: &Labelled, answered: &Answered) -> St
     }
     if asked.unknown > 0 {
         line.insert("unknown".into(), json!(asked.unknown));
+    }
+    let Cut { samples: _, history, profile, clamped } = asked.cut();
+    let lost = [("truncated", history), ("truncated_profile", profile), ("clamped", clamped)];
+    for (name, count) in lost.into_iter().filter(|(_, count)| *count > 0) {
+        line.insert(name.into(), json!(count));
     }
     if let Rows::Items { prompt: row, .. } | Rows::Text { first: row, .. } = &asked.rows {
         line.insert("tokens".into(), json!(row.tokens.len()));

@@ -2,7 +2,7 @@
 //! implementations.
 
 use super::source::{Loaded, OtherBase, Source};
-use crate::base::{read_file, Dtype, Fault, Outputs, Shape, Standing};
+use crate::base::{read_file, unreadable, Dtype, Fault, Outputs, Shape, Standing};
 use crate::data::Batch;
 use crate::model::{encode, write_safetensors, Entry, Flat, Keep, Model, Tune};
 use anyhow::Result;
@@ -114,9 +114,8 @@ fn write(path: &Path, outputs: &[Output]) -> Result<()> {
 /// The rows as a batch, and whether labels came with them.
 fn read(path: &Path) -> Result<(Batch, bool)> {
     let refuse = |what: String| Fault::Data.error(format!("inputs: {}: {what}", path.display()));
-    let bytes = read_file(path).map_err(|e| {
-        refuse(format!("expected a readable file, got {e}; check setting `inputs`"))
-    })?;
+    let bytes = read_file(path)
+        .map_err(|e| unreadable(Fault::Data, "setting `inputs`", path, "a safetensors file", &e))?;
     let file = SafeTensors::deserialize(&bytes)
         .map_err(|e| refuse(format!("expected a safetensors file, got {e}; write it again")))?;
     let take = |name: &str| -> Result<Vec<i64>> {

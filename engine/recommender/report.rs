@@ -4,7 +4,9 @@ use super::predictions::Side;
 use super::ranges::within_ranges;
 use crate::base::map::settled;
 use crate::base::text::visible_json;
-use crate::base::{write_whole, Fault, Held, Outputs, Standing, Written};
+use crate::base::{
+    choose, open_stream, unreadable, write_whole, Fault, Held, Outputs, Standing, Written,
+};
 use crate::data::Dataset;
 use crate::eval::bootstrap::Bootstrap;
 use crate::eval::curve::Curve;
@@ -222,11 +224,8 @@ fn report_of(
     let groups = if name == "-" {
         reader.read(std::io::stdin().lock(), "standard input")?
     } else {
-        let file = File::open(&args.predictions);
-        let file = file.map_err(|e| {
-            Fault::Data.error(format!(
-                "predictions: {name}: expected a readable file, got {e}; check the path"
-            ))
+        let file = open_stream(&args.predictions).map_err(|e| {
+            unreadable(Fault::Data, "predictions", &args.predictions, "what `decode` wrote", &e)
         })?;
         reader.read(BufReader::with_capacity(1 << 20, file), &name)?
     };
@@ -309,8 +308,9 @@ fn verdicts(groups: &[Group], thresholds: &[Threshold]) -> Result<Vec<Verdict>> 
                 main.flat_map(|row| row.metrics.0.iter().map(|(name, _)| *name)).collect();
             let expected = format!("expected one of {}", names.join(", "));
             bail!(Fault::Usage.error(format!(
-                "setting `threshold`: {expected}, got {:?}; choose one",
-                threshold.metric
+                "setting `threshold`: {expected}, got {:?}; {}",
+                threshold.metric,
+                choose(&threshold.metric, names.iter().copied())
             )));
         }
     }

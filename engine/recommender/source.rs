@@ -3,7 +3,7 @@
 
 pub use super::learnt::Curve;
 use super::learnt::Learnt;
-use super::weights::{find_weights, is_read};
+use super::weights::{find_adapter, find_weights, is_read};
 use crate::base::named::named;
 use crate::base::{read_file, Dtype, Fault, Outputs};
 use crate::data::{Dataset, Vocab};
@@ -180,6 +180,7 @@ impl Source {
     pub fn load(&self, tune: &Tune) -> Result<Loaded> {
         let device = Device::at(self.place(), self.threads)?;
         let folder = find_weights(&self.weights)?;
+        self.adapter.as_deref().map(find_adapter).transpose()?;
         let mut config = Config::read(&folder.join("config.json"))?;
         let learnt = self.learnt()?.and_then(|(_, learnt)| learnt.gelu);
         if let Some(curve) = self.gelu.or(learnt) {

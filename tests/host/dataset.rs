@@ -181,7 +181,9 @@ fn what_is_wrong_with_a_file_is_said() {
     drop(shop.prepare().unwrap());
     let good = std::fs::read(shop.path("shop.bin")).unwrap();
     let say = |bytes: &[u8]| refusal(&shop.put("bad.bin", bytes));
-    assert!(refusal(&shop.path("none.bin")).contains("No such file"));
+    let missing = Dataset::open(&shop.path("none.bin")).map(|_| ()).unwrap_err();
+    assert_eq!(Fault::of(&missing), Some(Fault::Usage));
+    assert!(missing.to_string().contains("none.bin: expected a .bin"), "{missing}");
     assert!(say(b"").contains("truncated"));
     assert!(say(&[b'x'; 100]).contains("another kind of file"));
     assert!(say(&good[..good.len() - 1]).contains("truncated"));

@@ -208,9 +208,9 @@ fn thresholds_and_wrong_use_have_their_codes() {
         assert_eq!(Fault::of(&with(wrong).unwrap_err()), Some(Fault::Usage), "{wrong}");
     }
     let missing = run(&Eval { predictions: shop.path("none"), ..eval.clone() }).unwrap_err();
-    assert_eq!(Fault::of(&missing), Some(Fault::Data), "{missing}");
+    assert_eq!(Fault::of(&missing), Some(Fault::Usage), "{missing}");
     let no_run = run(&Eval { run: Some(shop.path("none")), ..eval.clone() }).unwrap_err();
-    assert_eq!(Fault::of(&no_run), Some(Fault::Data), "{no_run}");
+    assert_eq!(Fault::of(&no_run), Some(Fault::Usage), "{no_run}");
     let other = run(&Eval { split: Some(Split::Validation), ..eval.clone() }).unwrap_err();
     assert!(other.to_string().contains("p.jsonl:1: expected item"), "{other}");
     assert_eq!(Fault::of(&run(&Eval { gamma: 2.0, ..eval }).unwrap_err()), Some(Fault::Usage));

@@ -13,7 +13,7 @@ fn engine(folder: &Path) -> Command {
 }
 
 /// Runs and returns (exit code, standard output, standard error).
-fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
+pub fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
     let output = engine(folder).args(args).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
@@ -28,7 +28,7 @@ fn done(folder: &Path, args: &[&str]) -> String {
 
 /// Expects the exit code, one line on standard error, and each of `words` in it.
 #[track_caller]
-fn refused(folder: &Path, args: &[&str], code: i32, words: &[&str]) {
+pub fn refused(folder: &Path, args: &[&str], code: i32, words: &[&str]) {
     let (got, _, error) = run(folder, args);
     assert_eq!(got, code, "{args:?}: {error}");
     assert_eq!(error.trim_end().lines().count(), 1, "{error}");
@@ -38,7 +38,7 @@ fn refused(folder: &Path, args: &[&str], code: i32, words: &[&str]) {
     }
 }
 
-const TRAIN: [&str; 16] = [
+pub const TRAIN: [&str; 16] = [
     "train",
     "--weights",
     "w",
@@ -84,7 +84,7 @@ pub fn own_shop() -> tempfile::TempDir {
     own
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());

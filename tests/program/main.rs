@@ -1,12 +1,15 @@
 //! The real binary, from outside: its verbs, as a filter, killed and resumed; and the scripts under
 //! tools/.
 
+mod claims;
 mod cli;
+mod cuts;
 mod examples;
 mod identity;
 mod inspect;
 mod interrupt;
 mod maps;
+mod mistakes;
 mod numbers;
 mod outputs;
 mod prompts;

@@ -43,7 +43,8 @@ impl Wanted<'_> {
         }
         fitting.push(format!("memory of {} and more", amount(total)));
         Fault::Device.error(format!(
-            "--plan: expected a plan of at most {}, which --limit gives, got {}; what fits: {}{even}",
+            "--plan: expected a plan of at most {}, which --limit gives, got {}; what fits: \
+            {}{even}",
             amount(self.limit),
             amount(total),
             fitting.join(", or ")
@@ -127,27 +128,28 @@ impl Wanted<'_> {
 
     /// The leanest run of all: what is left where no change is enough by itself.
     fn least(&self) -> Way {
-        let narrow = self.narrow();
-        let dtype = narrow.as_ref().map_or(self.flags.dtype, |_| Some(Storage::Bf16));
-        let narrow = narrow.map_or("", |_| " --dtype bf16");
-        let max_row = self.longest().min(256);
-        let (words, flags) = match self.train {
+        let (now, max_row) = (self.flags.clone(), self.longest().min(256));
+        let (words, lean) = match self.train {
             true => {
-                let (batch_rows, tune, keep) = (max_row, Tuned::Lora, Keeps::Input);
-                let rank = Some(1);
-                let now = self.flags.clone();
-                let lean = PlanFlags { max_row, batch_rows, tune, keep, rank, dtype, ..now };
+                let (batch_rows, rank, keep) = (max_row, Some(1), Keeps::Input);
+                let lean = PlanFlags { max_row, batch_rows, rank, keep, validate_every: 0, ..now };
                 let words = format!(
                     "--max-row {max_row} --batch-rows {max_row} --tune lora --rank 1 --keep input \
                     --validate-every 0"
                 );
-                (words, PlanFlags { validate_every: 0, ..lean })
+                (words, PlanFlags { tune: Tuned::Lora, ..lean })
             }
             false => {
-                let lean = PlanFlags { max_row, batch: Some(1), dtype, ..self.flags.clone() };
+                let lean = PlanFlags { max_row, batch: Some(1), ..now };
                 (format!("--max-row {max_row} --batch 1"), lean)
             }
         };
-        (words + narrow, flags)
+        // Weights that are read in place take no memory of their own; a narrower copy does.
+        let narrow = self.narrow().map(|(dtype, _)| {
+            let flags = PlanFlags { dtype: Some(Storage::Bf16), ..lean.clone() };
+            (format!("{words} {dtype}"), flags)
+        });
+        let ways = [Some((words, lean)), narrow].into_iter().flatten();
+        ways.min_by_key(|(_, flags)| self.takes(flags).unwrap_or(u64::MAX)).expect("one at least")
     }
 }

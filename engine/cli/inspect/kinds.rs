@@ -2,7 +2,7 @@
 
 use super::sheet::{bytes, Cell, Sheet};
 use crate::base::text::{amount, grouped};
-use crate::base::{Dtype, Fault};
+use crate::base::{unreadable, Dtype, Fault};
 use crate::cli::say;
 use crate::data::{Dataset, Vocab};
 use crate::eval::curve::Curve;
@@ -14,6 +14,7 @@ use crate::train::checkpoint;
 use anyhow::{Context, Result};
 use serde_json::{json, Value};
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The model that a path stands for, as far as a plan needs it.
@@ -34,11 +35,10 @@ pub fn find(path: &Path) -> Result<PathBuf> {
     let named =
         weights_folders().into_iter().map(|folder| folder.join(path)).find(|place| place.is_dir());
     named.ok_or_else(|| {
-        Fault::Usage.error(format!(
-            "inspect: {}: expected a checkpoint, an adapter, a run, a config.json or a .bin, got \
-            nothing at this path; check it",
-            path.display()
-        ))
+        let expected =
+            "a checkpoint, an adapter, a run, a config.json, a .bin or a name of weights";
+        let why = path.metadata().err().unwrap_or_else(|| ErrorKind::NotFound.into());
+        unreadable(Fault::Usage, "inspect", path, expected, &why)
     })
 }
 

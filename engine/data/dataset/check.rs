@@ -2,7 +2,7 @@
 
 use super::format::*;
 use super::Dataset;
-use crate::base::{Fault, Map};
+use crate::base::{unreadable, Fault, Map};
 use crate::data::vocab::Vocab;
 use anyhow::{Context, Result};
 use rayon::prelude::*;
@@ -19,12 +19,8 @@ const CHUNK: usize = 4 << 20;
 /// or of another version.
 pub fn open(path: &Path) -> Result<Dataset> {
     let shown = path.display().to_string();
-    let unreadable = |e: std::io::Error| {
-        Fault::Data.error(format!(
-            "{shown}: expected a readable .bin, got: {e}; check the path, or make it with `prepare`"
-        ))
-    };
-    let length = path.metadata().map_err(unreadable)?.len();
+    let refuse = |e| unreadable(Fault::Data, "data", path, "a .bin made by `prepare`", &e);
+    let length = path.metadata().map_err(refuse)?.len();
     // What was read is checked as a whole and stays as it was checked. A larger file stays on disk;
     // somebody who writes over it can make values wrong: text is validated at each access, a slice
     // taken from wrong values panics, and `Map::unchanged` tells.
@@ -32,7 +28,7 @@ pub fn open(path: &Path) -> Result<Dataset> {
         true => Map::read(path),
         false => Map::open(path),
     };
-    let map = map.map_err(unreadable)?;
+    let map = map.map_err(refuse)?;
     if map.len() < PROLOGUE {
         return Err(damaged(
             &shown,

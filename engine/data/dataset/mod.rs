@@ -147,7 +147,7 @@ impl Dataset {
         self.header.counts.reviews
     }
 
-    /// Review number `r`. Panics from [`Dataset::reviews`] on.
+    /// Review number `r`. Panics from [`Dataset::review_count`] on.
     pub fn review(&self, r: usize) -> Review<'_> {
         let [user, item] = self.array::<[u32; 2]>(Section::ReviewPair)[r];
         let text = self.array::<[u32; 5]>(Section::ReviewText)[r].map(|text| self.optional(text));

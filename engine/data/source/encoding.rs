@@ -1,7 +1,7 @@
 //! From the bytes of a line to text.
 
 use super::names::squashed;
-use crate::base::Fault;
+use crate::base::{choose, Fault};
 use anyhow::Result;
 use std::borrow::Cow;
 
@@ -35,10 +35,15 @@ impl Encoding {
             "windows1252" | "cp1252" | "ansi" => Ok(Encoding::Windows1252),
             "utf16" | "utf16le" => Ok(Encoding::Utf16),
             "utf16be" => Ok(Encoding::Utf16Big),
-            _ => Err(Fault::Usage.error(format!(
-                "setting `encoding`: expected utf-8, latin-1, windows-1252, utf-16 or utf-16be, \
-                got {word:?}; choose one, or convert the file to utf-8"
-            ))),
+            _ => {
+                let names = ["utf-8", "latin-1", "windows-1252", "utf-16", "utf-16be"];
+                Err(Fault::Usage.error(format!(
+                    "setting `encoding`: expected {}, got {word:?}; {}, or convert the file to \
+                    utf-8",
+                    names.join(", "),
+                    choose(word, names)
+                )))
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use super::published::{Published, Set, SETS};
 use super::roles::{known, Roles};
 use super::table::{Go, Table, Writing};
 use super::{Format, Reading};
-use crate::base::Fault;
+use crate::base::{unreadable, Fault};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
@@ -73,12 +73,7 @@ pub struct Layout {
 
 /// Names of a source's files, without the folder, sorted.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).map_err(|e| {
-        Fault::Data.error(format!(
-            "{}: expected a file or a folder that can be read, got: {e}; check the path",
-            folder.display()
-        ))
-    })?;
+    let entries = std::fs::read_dir(folder).map_err(|e| refuse(folder, &e))?;
     let mut files: Vec<PathBuf> = entries
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|path| path.is_file() && !name(path).starts_with('.'))
@@ -101,14 +96,13 @@ fn ending(path: &Path) -> &str {
     bare_name(path).rsplit_once('.').map_or("", |(_, ending)| ending)
 }
 
+fn refuse(source: &Path, why: &std::io::Error) -> anyhow::Error {
+    unreadable(Fault::Data, "source", source, "a file or a folder", why)
+}
+
 /// Finds the files of `source`; guesses the format where none is asked for.
 pub fn find(source: &Path, reading: &Reading) -> Result<Layout> {
-    if !source.exists() {
-        return Err(Fault::Data.error(format!(
-            "{}: expected a file or a folder, got nothing; check the path",
-            source.display()
-        )));
-    }
+    source.metadata().map_err(|e| refuse(source, &e))?;
     let finder = Finder {
         source,
         reading,

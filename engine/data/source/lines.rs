@@ -1,7 +1,7 @@
 //! Lines of a text file, plain or gzip, in any encoding, one at a time, with their numbers.
 
 use super::encoding::Encoding;
-use crate::base::Fault;
+use crate::base::{unreadable, Fault};
 use anyhow::Result;
 use flate2::read::MultiGzDecoder;
 use std::borrow::Cow;
@@ -37,14 +37,9 @@ pub struct Lines {
 impl Lines {
     /// Opens a file; refuses one that cannot be read.
     pub fn open(path: &Path, script: Script) -> Result<Lines> {
-        let unreadable = |e: io::Error| {
-            Fault::Data.error(format!(
-                "{}: expected a readable file, got: {e}; check the path",
-                path.display()
-            ))
-        };
-        let mut file = BufReader::with_capacity(1 << 18, File::open(path).map_err(unreadable)?);
-        let zipped = file.fill_buf().map_err(unreadable)?.starts_with(&[0x1f, 0x8b]);
+        let refuse = |e| unreadable(Fault::Data, "source", path, "a file of rows", &e);
+        let mut file = BufReader::with_capacity(1 << 18, File::open(path).map_err(refuse)?);
+        let zipped = file.fill_buf().map_err(refuse)?.starts_with(&[0x1f, 0x8b]);
         let mut reader: Box<dyn BufRead + Send> = if zipped {
             Box::new(BufReader::with_capacity(1 << 18, MultiGzDecoder::new(file)))
         } else {

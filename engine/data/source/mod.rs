@@ -262,7 +262,18 @@ impl Source<'_> {
             self.events_columns(&table)?;
             events.read(&mut table, meets.as_deref(), skips)?;
         }
-        self.notes.extend(events.finish());
+        let left_out = events.finish();
+        if events.log.len() == 0 && reading.leaves_out() && layout.sequences.is_none() {
+            let files: Vec<String> =
+                layout.events.iter().map(|part| part.path.display().to_string()).collect();
+            return Err(Fault::Data.error(format!(
+                "{}: expected events that setting `event` and setting `min-rating` keep, got none \
+                ({}); give other values",
+                files.join(", "),
+                left_out.join("; ")
+            )));
+        }
+        self.notes.extend(left_out);
         let (ids, mut items, mut log) = (events.ids, events.items, events.log);
         if let Some(part) = layout.items.as_ref().filter(|_| !layout.used_only) {
             let mut lacking = Tally::default();

@@ -4,7 +4,7 @@
 use super::cell::Cell;
 use super::columns::{Column, Row};
 use super::moment::{Moment, ONE};
-use crate::base::{contained, Fault};
+use crate::base::{contained, open_file, unreadable, Fault};
 use anyhow::Result;
 use parquet::basic::Compression;
 use parquet::data_type::Decimal;
@@ -13,7 +13,6 @@ use parquet::record::reader::RowIter;
 use parquet::record::Field;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Reads rows one at a time.
@@ -32,7 +31,8 @@ impl Rows {
                 path.display()
             ))
         };
-        let file = File::open(path).map_err(|e| wrong(e.to_string()))?;
+        let file = open_file(path)
+            .map_err(|e| unreadable(Fault::Data, "source", path, "a Parquet file", &e))?;
         let opened = contained(|| -> parquet::errors::Result<_> {
             let reader = SerializedFileReader::new(file)?;
             let metadata = reader.metadata();

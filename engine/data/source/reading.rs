@@ -124,6 +124,11 @@ impl Reading {
         self.encoding.as_deref().and_then(|word| Encoding::named(word).ok())
     }
 
+    /// Whether rows are left out by what is in them.
+    pub(super) fn leaves_out(&self) -> bool {
+        !self.event.is_empty() || self.min_rating.is_some()
+    }
+
     /// The column that people named for `field`.
     pub(super) fn column(&self, field: Field) -> Option<&str> {
         match field {

@@ -5,7 +5,7 @@ use super::columns::{Column, Kind, Row};
 use super::names::{is_asked, is_identifier, is_prose, rank, Field, Rows, SPARE_CATEGORIES};
 use super::report::Tally;
 use super::Reading;
-use crate::base::Fault;
+use crate::base::{choose, Fault};
 use anyhow::Result;
 use std::path::Path;
 
@@ -195,14 +195,18 @@ pub fn known(rows: Rows, columns: &[Column], reading: &Reading) -> usize {
 
 /// Refuses a table of events without a column that a setting names.
 pub fn check_named(path: &Path, tables: &[&[Column]], reading: &Reading) -> Result<()> {
-    for (field, setting) in FIELDS {
-        let (Some(setting), Some(name)) = (setting, reading.column(field)) else { continue };
+    let fields =
+        FIELDS.iter().filter_map(|(field, setting)| (*setting).zip(reading.column(*field)));
+    let events = reading.event.iter().filter_map(|filter| filter.split_once('='));
+    let events = events.map(|(column, _)| ("event", column.trim()));
+    for (setting, name) in fields.chain(events) {
         if !tables.iter().any(|columns| has(columns, name)) {
             let names: Vec<&str> =
                 tables.iter().flat_map(|columns| columns.iter().map(|c| c.name.as_str())).collect();
+            let advice = choose(name, names.iter().copied());
             return Err(Fault::Usage.error(format!(
                 "setting `{setting}`: {}: expected the name of a column, one of {}, got {name:?}; \
-                give one of them",
+                {advice}",
                 path.display(),
                 names.join(", ")
             )));
