@@ -16,8 +16,10 @@ pub mod span;
 pub mod task;
 pub mod template;
 pub mod text;
+pub mod texts;
 pub mod trie;
 pub mod vocab;
+pub mod words;
 
 pub use batch::Batch;
 pub use dataset::Dataset;

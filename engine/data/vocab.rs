@@ -1,8 +1,12 @@
 //! A tokenizer and the special tokens that GLM needs, looked up by name.
 
+use super::texts::Texts;
+use super::words::{words, Words};
 use crate::base::{contained, unreadable, Fault};
 use anyhow::{Context, Result};
+use rayon::prelude::*;
 use serde::Deserialize;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::OnceLock;
 use tokenizers::models::bpe::{BpeTrainer, BPE};
@@ -10,8 +14,9 @@ use tokenizers::normalizers::Replace;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{
-    AddedToken, Decoder, DecoderWrapper, NormalizedString, Normalizer, NormalizerWrapper,
-    PostProcessorWrapper, PreTokenizerWrapper, Tokenizer, TokenizerImpl,
+    AddedToken, Decoder, DecoderWrapper, ModelWrapper, NormalizedString, Normalizer,
+    NormalizerWrapper, OffsetReferential, OffsetType, PostProcessorWrapper, PreTokenizedString,
+    PreTokenizer, PreTokenizerWrapper, Tokenizer,
 };
 
 /// The special tokens, looked up by name in the tokenizer (never literal ids).
@@ -56,6 +61,8 @@ pub struct Vocab {
     markers: Vec<Marker>,
     /// What the model gives for characters that it lacks.
     unknown: Option<u32>,
+    /// No piece of a text goes over the blank between two words.
+    worded: bool,
     size: usize,
     json: Vec<u8>,
     hash: OnceLock<u32>,
@@ -173,7 +180,38 @@ impl Vocab {
             model.unk_token.and_then(|name| tokenizer.token_to_id(&name)).or(model.unk_id)
         });
         let (json, hash) = (json.to_vec(), OnceLock::new());
-        Ok(Vocab { tokenizer, special, markers, unknown, size, json, hash })
+        let worded = is_worded(&tokenizer);
+        Ok(Vocab { tokenizer, special, markers, unknown, worded, size, json, hash })
+    }
+
+    /// [`Vocab::encode`] of each of many texts, with `lead` before it.
+    pub fn encode_all<S: AsRef<str> + Sync>(
+        &self,
+        lead: &str,
+        texts: &[S],
+    ) -> Result<Vec<Vec<u32>>> {
+        /// Texts that share what is known of their words.
+        const BLOCK: usize = 1 << 14;
+        let block = |texts: &[S]| -> Result<Vec<Vec<u32>>> {
+            let mut known = Words::default();
+            let one = |text: &S| {
+                let text = format!("{lead}{}", text.as_ref());
+                if self.worded {
+                    let tokens = known.encode(&text, |word| self.encode_raw(word))?;
+                    if !tokens.iter().any(|&id| self.is_special(id)) {
+                        return Ok(tokens);
+                    }
+                }
+                self.encode(&text)
+            };
+            texts.iter().map(one).collect()
+        };
+        let blocks: Vec<Vec<Vec<u32>>> = if self.worded {
+            texts.par_chunks(BLOCK).map(block).collect::<Result<_>>()?
+        } else {
+            texts.par_chunks(64).map(block).collect::<Result<_>>()?
+        };
+        Ok(blocks.into_iter().flatten().collect())
     }
 
     /// Token ids of one piece of plain text, nothing added (R3: pieces are encoded alone).
@@ -362,6 +400,21 @@ impl Vocab {
     }
 }
 
+/// Whether a tokenizer makes of a text what it makes of its [`words`], end to end: texts go to
+/// GPT-2's pattern as they are, and nothing is left to chance.
+fn is_worded(tokenizer: &Tokenizer) -> bool {
+    let ModelWrapper::BPE(model) = tokenizer.get_model() else { return false };
+    let Some(PreTokenizerWrapper::ByteLevel(pieces)) = tokenizer.get_pre_tokenizer() else {
+        return false;
+    };
+    let added = tokenizer.get_added_tokens_decoder();
+    tokenizer.get_normalizer().is_none()
+        && pieces.use_regex
+        && !pieces.add_prefix_space
+        && model.dropout.is_none()
+        && added.values().all(|token| token.special)
+}
+
 /// [`Vocab::hash`] of a tokenizer.
 fn hash_of(tokenizer: &Tokenizer) -> serde_json::Result<u32> {
     let mut crc = crc32fast::Hasher::new();
@@ -454,7 +507,7 @@ pub const SMALLEST_VOCABULARY: usize = 256 + GLM_SPECIALS.len();
 ///
 /// `size` counts every id, special ones included; fewer come out when `texts` hold fewer pairs. The
 /// same texts in any order give the same bytes. Refuses a `size` below [`SMALLEST_VOCABULARY`].
-pub fn train_tokenizer(texts: impl Iterator<Item = String> + Send, size: usize) -> Result<Vec<u8>> {
+pub fn train_tokenizer(texts: impl Iterator<Item = String>, size: usize) -> Result<Vec<u8>> {
     if size < SMALLEST_VOCABULARY {
         return Err(Fault::Usage.error(format!(
             "setting `train-tokenizer`: expected at least {SMALLEST_VOCABULARY} (256 bytes and {} \
@@ -463,17 +516,17 @@ pub fn train_tokenizer(texts: impl Iterator<Item = String> + Send, size: usize) 
         )));
     }
     let bytes = || ByteLevel::new(false, true, true);
-    let mut trained: TokenizerImpl<BPE, NormalizerWrapper, ByteLevel, ByteLevel, ByteLevel> =
-        TokenizerImpl::new(BPE::default());
-    trained.with_pre_tokenizer(Some(bytes()));
-    let mut trainer = BpeTrainer::builder()
+    let trainer = BpeTrainer::builder()
         .show_progress(false)
         .vocab_size(size - GLM_SPECIALS.len())
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
         .build();
-    trained.train(&mut trainer, texts).map_err(broken)?;
+    let pieces = pieces(texts, &bytes()).map_err(broken)?;
+    let pieces = pieces.iter().map(|(piece, &count)| (piece.as_str().into(), count)).collect();
+    let mut model = BPE::default();
+    trainer.do_train(&pieces, &mut model).map_err(broken)?;
 
-    let mut tokenizer = Tokenizer::new(trained.get_model().clone());
+    let mut tokenizer = Tokenizer::new(model);
     tokenizer.with_pre_tokenizer(Some(PreTokenizerWrapper::ByteLevel(bytes())));
     tokenizer.with_decoder(Some(DecoderWrapper::ByteLevel(bytes())));
     let specials = GLM_SPECIALS.iter().map(|&name| {
@@ -490,4 +543,28 @@ pub fn train_tokenizer(texts: impl Iterator<Item = String> + Send, size: usize) 
         .context("template")?;
     tokenizer.with_post_processor(Some(PostProcessorWrapper::Template(template)));
     Ok(tokenizer.to_string(false).map_err(broken)?.into_bytes())
+}
+
+/// How often each piece comes in the texts, each word of which is taken apart once.
+fn pieces(
+    texts: impl Iterator<Item = String>,
+    bytes: &ByteLevel,
+) -> tokenizers::Result<HashMap<String, u64>> {
+    let (mut known, mut counts) = (Texts::default(), Vec::new());
+    for text in texts {
+        for word in words(&text) {
+            let number = known.number(word) as usize;
+            counts.resize(known.len(), 0);
+            counts[number] += 1;
+        }
+    }
+    let mut pieces = HashMap::new();
+    for (word, count) in known.iter().zip(counts) {
+        let mut word = PreTokenizedString::from(word);
+        bytes.pre_tokenize(&mut word)?;
+        for (piece, _, _) in word.get_splits(OffsetReferential::Original, OffsetType::Byte) {
+            *pieces.entry(piece.to_owned()).or_default() += count;
+        }
+    }
+    Ok(pieces)
 }

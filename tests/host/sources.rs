@@ -36,7 +36,7 @@ fn read_text(name: &str, text: &str, reading: &Reading) -> anyhow::Result<Raw> {
 /// The ids of a user's items, oldest first.
 fn history<'r>(raw: &'r Raw, user: &str) -> Vec<&'r str> {
     let user = raw.users.index(user).expect("a known user");
-    raw.events.items(user).iter().map(|&item| raw.items[item as usize].id.as_str()).collect()
+    raw.events.items(user).iter().map(|&item| raw.items[item as usize].id()).collect()
 }
 
 /// What must not depend on the writing: each user's items with times and ratings, each item's title
@@ -49,13 +49,13 @@ fn said(raw: &Raw) -> Said {
         let begin = raw.events.start[user as usize] as usize;
         let events = raw.events.items(user).iter().enumerate().map(|(i, &item)| {
             let (time, rating) = (raw.events.time[begin + i], raw.events.rating[begin + i]);
-            (raw.items[item as usize].id.clone(), time, rating.to_bits())
+            (raw.items[item as usize].id().to_owned(), time, rating.to_bits())
         });
         (raw.users.get(user).to_owned(), events.collect())
     });
     let items = raw.items.iter().map(|item| {
-        let names = item.categories.iter().flatten().cloned().collect();
-        (item.id.clone(), (item.title.clone(), names))
+        let names = item.category_names().map(str::to_owned).collect();
+        (item.id().to_owned(), (item.title().map(str::to_owned), names))
     });
     (users.collect(), items.collect())
 }
@@ -363,12 +363,12 @@ fn titles_of_reviews_are_told_from_those_of_items() {
     };
     let agree = line("a", "Lamp", 1) + &line("b", "Boat", 2) + &line("a", "Lamp", 3);
     let raw = read_text("e.jsonl", &agree, &Reading::default()).unwrap();
-    assert_eq!(raw.items[0].title.as_deref(), Some("Lamp"));
+    assert_eq!(raw.items[0].title(), Some("Lamp"));
     assert!(raw.reviews.iter().all(|review| review.summary.is_none()));
     let differ = line("a", "Love it", 1) + &line("b", "Meh", 2) + &line("a", "Works", 3);
     let reading = Reading { allow: vec![Allowance::NoTitles], ..Reading::default() };
     let raw = read_text("e.jsonl", &differ, &reading).unwrap();
-    assert!(raw.items.iter().all(|item| item.title.is_none()));
+    assert!(raw.items.iter().all(|item| item.title().is_none()));
     assert_eq!(raw.reviews[0].summary.as_deref(), Some("Love it"));
 }
 
@@ -376,12 +376,12 @@ fn titles_of_reviews_are_told_from_those_of_items() {
 fn long_titles_are_cut_and_counted() {
     let text = format!("{HEAD}u,a,{},5,1\nu,b,B,5,2\n", "word ".repeat(500).trim());
     let raw = read_text("e.csv", &text, &Reading::default()).unwrap();
-    let title = raw.items[0].title.as_deref().unwrap();
+    let title = raw.items[0].title().unwrap();
     assert!(title.len() <= 1000 && title.ends_with("word"), "{title}");
     assert!(raw.notes.iter().any(|n| n.contains("1000 characters") && n.contains("item a")));
     let reading = Reading { max_title: 9, ..Reading::default() };
     let raw = read_text("e.csv", &text, &reading).unwrap();
-    assert_eq!(raw.items[0].title.as_deref(), Some("word word"));
+    assert_eq!(raw.items[0].title(), Some("word word"));
 }
 
 #[test]

@@ -1,17 +1,19 @@
 //! What the items are called and how their names become tokens: surfaces (E11), the entity pool
 //! (R4) and the two tries.
 
+mod pairs;
 mod surface;
 
+pub use pairs::Pairs;
 pub use surface::{clean, surfaces, Duplicates};
 
 use super::source::{Raw, RawItem};
+use super::texts::Texts;
 use super::trie::Trie;
 use super::vocab::Vocab;
 use crate::base::{Fault, Philox, Stream};
 use anyhow::Result;
 use rayon::prelude::*;
-use std::collections::HashMap;
 
 /// Surfaces of more tokens are kept whole and counted (A23).
 pub const LONG_SURFACE: usize = 64;
@@ -29,10 +31,12 @@ pub struct Catalogue {
     pub surfaces: Vec<String>,
     /// `[items]` tokens of " " + surface.
     pub tokens: Vec<Vec<u32>>,
-    /// `[items]` brand, category names, then further attributes in the source's order.
-    pub attributes: Vec<Vec<Attribute>>,
-    /// `[users]` attributes in the source's order.
-    pub user_attributes: Vec<Vec<Attribute>>,
+    /// Names and values of attributes.
+    pub texts: Texts,
+    /// Of items: brand, category names, then further attributes in the source's order.
+    pub attributes: Pairs,
+    /// Of users, in the source's order.
+    pub user_attributes: Pairs,
     /// Item surfaces in the form that follows a mask; members are items.
     pub trie: Trie<'static>,
     /// Items and attribute values in both blank forms; members are entities: items by their number,
@@ -64,7 +68,7 @@ impl Catalogue {
         }
         let made = surface::surfaces(&raw.items, duplicates);
         let mut surfaces = made.texts;
-        let mut tokens = encode_all(vocab, &surfaces, Form::Blank)?;
+        let mut tokens = vocab.encode_all(BLANK, &surfaces)?;
         let (mut notes, unnamed) = mend(&mut surfaces, &mut tokens, &raw.items, vocab)?;
         if duplicates == Duplicates::Apart {
             tell_apart(&mut surfaces, &mut tokens, raw, vocab)?;
@@ -76,17 +80,18 @@ impl Catalogue {
             by_hash.iter().map(|&i| tokens[i as usize].as_slice()).collect();
         let trie = Trie::build(&sequences, &by_hash);
 
-        let mut attributes: Vec<Vec<Attribute>> =
-            raw.items.par_iter().map(item_attributes).collect();
-        let mut user_attributes: Vec<Vec<Attribute>> =
-            raw.attributes.par_iter().map(|attributes| cleaned(attributes)).collect();
-        user_attributes.resize(raw.users.len(), Vec::new());
-        notes.extend(drop_silent(&mut attributes, &mut user_attributes, vocab)?);
-        let (pool, entities) =
-            pool(&surfaces, &tokens, attributes.iter().chain(&user_attributes), vocab)?;
+        let mut texts = Texts::default();
+        let mut attributes = Pairs::of(&raw.items, &mut texts, item_attributes);
+        let mut user_attributes =
+            Pairs::of(&raw.attributes, &mut texts, |attributes| cleaned(attributes));
+        user_attributes.fill(raw.users.len());
+        notes.extend(drop_silent(&mut [&mut attributes, &mut user_attributes], &texts, vocab)?);
+        let values = values(&[&attributes, &user_attributes], &texts);
+        let (pool, entities) = pool(&surfaces, &tokens, &values, vocab)?;
         Ok(Catalogue {
             surfaces,
             tokens,
+            texts,
             attributes,
             user_attributes,
             trie,
@@ -107,39 +112,19 @@ pub fn tie(seed: u64, item: u32) -> u64 {
 
 /// The texts a tokenizer is trained on: titles (or what stands for them) with the blank before
 /// them, and names of categories and brands.
-pub fn training_texts(items: &[RawItem]) -> impl Iterator<Item = String> + Send + '_ {
-    let titles = surface::surfaces(items, Duplicates::Shared).texts;
+pub fn training_texts(items: &[RawItem]) -> impl Iterator<Item = String> + '_ {
+    let titles = items.iter().map(|item| format!(" {}", surface::title(item).text()));
     let names = items.iter().flat_map(|item| {
-        item.categories.iter().flatten().chain(&item.brand).map(|name| format!(" {}", clean(name)))
+        item.category_names().chain(item.brand()).map(|name| format!(" {}", clean(name)))
     });
-    titles.into_iter().map(|title| format!(" {title}")).chain(names)
+    titles.chain(names)
 }
 
-/// The two forms of an entity (R3).
-#[derive(Clone, Copy)]
-enum Form {
-    /// As it stands.
-    Bare,
-    /// With a blank before it.
-    Blank,
-}
+/// What is before an entity in one of its two forms (R3); in the other it stands bare.
+const BLANK: &str = " ";
 
-impl Form {
-    fn encode(self, vocab: &Vocab, text: &str) -> Result<Vec<u32>> {
-        match self {
-            Form::Bare => vocab.encode(text),
-            Form::Blank => vocab.encode(&format!(" {text}")),
-        }
-    }
-}
-
-fn encode_all<S: AsRef<str> + Sync>(
-    vocab: &Vocab,
-    texts: &[S],
-    form: Form,
-) -> Result<Vec<Vec<u32>>> {
-    let encode = |text: &S| form.encode(vocab, text.as_ref());
-    texts.par_iter().with_min_len(64).map(encode).collect()
+fn encode(vocab: &Vocab, text: &str) -> Result<Vec<u32>> {
+    vocab.encode(&format!("{BLANK}{text}"))
 }
 
 /// Makes surfaces that no row can hold, or of which the tokenizer knows no character, such as can:
@@ -154,8 +139,8 @@ fn mend(
     let (mut cut, mut unnamed) = (Vec::new(), Vec::new());
     for i in 0..surfaces.len() {
         if tokens[i].is_empty() {
-            surfaces[i] = clean(&format!("item {}", items[i].id));
-            tokens[i] = Form::Blank.encode(vocab, &surfaces[i])?;
+            surfaces[i] = clean(&format!("item {}", items[i].id()));
+            tokens[i] = encode(vocab, &surfaces[i])?;
             unnamed.push(i);
         }
         if tokens[i].len() > ROW_LIMIT {
@@ -166,13 +151,14 @@ fn mend(
             let most = (surfaces[i].chars().count() as f64 * share) as usize;
             let shorter: String = surfaces[i].chars().take(most.max(1)).collect();
             surfaces[i] = clean(&shorter);
-            tokens[i] = Form::Blank.encode(vocab, &surfaces[i])?;
+            tokens[i] = encode(vocab, &surfaces[i])?;
         }
         if tokens[i].is_empty() {
             return Err(Fault::Model.error(format!(
                 "tokenizer: item {}: expected at least one token for {:?}, got none; use a \
                 tokenizer that has its characters",
-                items[i].id, surfaces[i]
+                items[i].id(),
+                surfaces[i]
             )));
         }
     }
@@ -190,13 +176,13 @@ fn mend(
                 "titles with characters that the tokenizer lacks, left out of their tokens: {} \
                 (first: item {}, {:?})",
                 lost.len(),
-                items[*first].id,
+                items[*first].id(),
                 text.chars().take(60).collect::<String>()
             ));
         }
     }
     let line = |what: &str, found: &[usize]| {
-        found.first().map(|&i| format!("{what}: {} (first: item {})", found.len(), items[i].id))
+        found.first().map(|&i| format!("{what}: {} (first: item {})", found.len(), items[i].id()))
     };
     let unknown = "titles without any character that the tokenizer has, named by their ids";
     notes.extend(line(unknown, &unnamed));
@@ -206,39 +192,42 @@ fn mend(
 }
 
 /// Takes away attributes of which the tokenizer knows no character; the line of the summary.
-fn drop_silent(
-    items: &mut [Vec<Attribute>],
-    users: &mut [Vec<Attribute>],
-    vocab: &Vocab,
-) -> Result<Option<String>> {
+fn drop_silent(all: &mut [&mut Pairs], texts: &Texts, vocab: &Vocab) -> Result<Option<String>> {
     if !vocab.has_unknown() {
         return Ok(None);
     }
-    let mut silent: HashMap<String, bool> = HashMap::new();
-    let (mut count, mut first) = (0, None);
-    for attributes in items.iter_mut().chain(users) {
-        for (_, value) in attributes.iter() {
-            if !silent.contains_key(value) {
-                let none = vocab.encode(value)?.is_empty();
-                silent.insert(value.clone(), none);
-            }
+    let mut silent = vec![None; texts.len()];
+    for [_, value] in all.iter().flat_map(|pairs| &pairs.of) {
+        if silent[*value as usize].is_none() {
+            silent[*value as usize] = Some(vocab.encode(texts.get(*value))?.is_empty());
         }
-        let before = attributes.len();
-        attributes.retain(|(_, value)| {
-            let keep = !silent[value];
+    }
+    let (mut count, mut first) = (0, None);
+    for pairs in all {
+        pairs.retain(|value| {
+            let keep = silent[value as usize] != Some(true);
             if !keep {
-                first.get_or_insert_with(|| value.clone());
+                first.get_or_insert(value);
+                count += 1;
             }
             keep
         });
-        count += before - attributes.len();
     }
     Ok(first.map(|value| {
         format!(
             "attributes without any character that the tokenizer has, left out: {count} (first: \
-            {value:?})"
+            {:?})",
+            texts.get(value)
         )
     }))
+}
+
+/// The distinct values of all attributes, in the order in which they come.
+fn values<'t>(all: &[&Pairs], texts: &'t Texts) -> Vec<&'t str> {
+    let mut seen = vec![false; texts.len()];
+    let values = all.iter().flat_map(|pairs| &pairs.of).map(|[_, value]| *value);
+    let new = values.filter(|&value| !std::mem::replace(&mut seen[value as usize], true));
+    new.map(|value| texts.get(value)).collect()
 }
 
 /// Numbers the items whose surfaces differ as text but not as tokens.
@@ -257,7 +246,7 @@ fn tell_apart(
         let members: Vec<usize> = groups.iter().flat_map(|group| group.iter().copied()).collect();
         surface::number(surfaces, groups, &raw.items);
         for i in members {
-            tokens[i] = Form::Blank.encode(vocab, &surfaces[i])?;
+            tokens[i] = encode(vocab, &surfaces[i])?;
         }
     }
     match alike(tokens).first() {
@@ -266,7 +255,10 @@ fn tell_apart(
             "tokenizer: items {} and {}: expected different tokens for {:?} and {:?}, got the \
             same; \
              use a tokenizer that loses no characters (byte-level BPE)",
-            raw.items[group[0]].id, raw.items[group[1]].id, surfaces[group[0]], surfaces[group[1]]
+            raw.items[group[0]].id(),
+            raw.items[group[1]].id(),
+            surfaces[group[0]],
+            surfaces[group[1]]
         ))),
     }
 }
@@ -283,17 +275,19 @@ fn alike(tokens: &[Vec<u32>]) -> Vec<Vec<usize>> {
 
 /// Brand, every category name once, further attributes; cleaned, none empty.
 fn item_attributes(item: &RawItem) -> Vec<Attribute> {
-    let mut pairs: Vec<Attribute> = Vec::new();
-    pairs.extend(item.brand.iter().map(|brand| ("brand".to_owned(), brand.clone())));
-    pairs
-        .extend(item.categories.iter().flatten().map(|name| ("category".to_owned(), name.clone())));
-    pairs.extend(item.attributes.iter().cloned());
-    cleaned(&pairs)
+    let brand = item.brand().map(|brand| ("brand", brand));
+    let categories = item.category_names().map(|name| ("category", name));
+    let pairs = brand.into_iter().chain(categories).chain(item.attributes());
+    clean_pairs(pairs)
 }
 
 /// Values as they become entities: normalised, not empty, each pair once.
 pub fn cleaned(pairs: &[Attribute]) -> Vec<Attribute> {
-    let mut out: Vec<Attribute> = Vec::with_capacity(pairs.len());
+    clean_pairs(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+}
+
+fn clean_pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<Attribute> {
+    let mut out: Vec<Attribute> = Vec::new();
     for (name, value) in pairs {
         let pair = (clean(name), clean(value));
         if !pair.0.is_empty() && !pair.1.is_empty() && !out.contains(&pair) {
@@ -304,24 +298,16 @@ pub fn cleaned(pairs: &[Attribute]) -> Vec<Attribute> {
 }
 
 /// The entity pool (R4) over both blank forms (R3), and its number of entities.
-fn pool<'a>(
+fn pool(
     surfaces: &[String],
     tokens: &[Vec<u32>],
-    attributes: impl Iterator<Item = &'a Vec<Attribute>>,
+    values: &[&str],
     vocab: &Vocab,
 ) -> Result<(Trie<'static>, usize)> {
-    let mut number: HashMap<&str, u32> = HashMap::new();
-    let mut values: Vec<&str> = Vec::new();
-    for (_, value) in attributes.flatten() {
-        number.entry(value).or_insert_with(|| {
-            values.push(value);
-            (surfaces.len() + values.len() - 1) as u32
-        });
-    }
     let entities = surfaces.len() + values.len();
-    let mut bare = encode_all(vocab, surfaces, Form::Bare)?;
-    bare.extend(encode_all(vocab, &values, Form::Bare)?);
-    let blank = encode_all(vocab, &values, Form::Blank)?;
+    let mut bare = vocab.encode_all("", surfaces)?;
+    bare.extend(vocab.encode_all("", values)?);
+    let blank = vocab.encode_all(BLANK, values)?;
 
     let mut sequences: Vec<&[u32]> = tokens.iter().chain(&blank).map(Vec::as_slice).collect();
     let mut members: Vec<u32> = (0..entities as u32).collect();

@@ -1,7 +1,7 @@
 //! The text of an item, unique in the catalogue (E11).
 
 use crate::data::source::RawItem;
-use std::collections::{HashMap, HashSet};
+use crate::data::texts::Texts;
 use unicode_normalization::UnicodeNormalization;
 
 /// NFKC, then every run of white space one blank, none at the ends.
@@ -52,20 +52,14 @@ pub fn surfaces(items: &[RawItem], duplicates: Duplicates) -> Surfaces {
     let mut texts: Vec<String> = Vec::with_capacity(items.len());
     let (mut untitled, mut named_by_id) = (0, 0);
     for item in items {
-        match filled(item.title.as_deref()) {
-            Some(title) => texts.push(title),
-            None => {
-                untitled += 1;
-                texts.push(fallback(item).unwrap_or_else(|| {
-                    named_by_id += 1;
-                    clean(&format!("item {}", item.id))
-                }));
-            }
-        }
+        let title = title(item);
+        untitled += usize::from(!matches!(title, Title::Given(_)));
+        named_by_id += usize::from(matches!(title, Title::Id(_)));
+        texts.push(title.text());
     }
     let collisions = shared(&texts).iter().map(Vec::len).sum();
-    if duplicates == Duplicates::Apart {
-        append_where_it_tells_apart(&mut texts, |i| filled(items[i].brand.as_deref()));
+    if duplicates == Duplicates::Apart && collisions > 0 {
+        append_where_it_tells_apart(&mut texts, |i| filled(items[i].brand()));
         append_where_it_tells_apart(&mut texts, |i| last_category(&items[i]));
         let groups = shared(&texts);
         number(&mut texts, groups, items);
@@ -73,12 +67,39 @@ pub fn surfaces(items: &[RawItem], duplicates: Duplicates) -> Surfaces {
     Surfaces { texts, untitled, collisions, named_by_id }
 }
 
+/// The text of an item before it is told apart from others.
+pub(super) enum Title {
+    /// What its source gives.
+    Given(String),
+    /// What stands for it.
+    Fallback(String),
+    /// Its id, for want of anything else.
+    Id(String),
+}
+
+impl Title {
+    /// Whatever it is made of.
+    pub(super) fn text(self) -> String {
+        match self {
+            Title::Given(text) | Title::Fallback(text) | Title::Id(text) => text,
+        }
+    }
+}
+
+/// The cleaned title of an item, or a fallback.
+pub(super) fn title(item: &RawItem) -> Title {
+    let given = filled(item.title()).map(Title::Given);
+    given
+        .or_else(|| fallback(item).map(Title::Fallback))
+        .unwrap_or_else(|| Title::Id(clean(&format!("item {}", item.id()))))
+}
+
 /// The text of an item without a title: brand and last category, the text id, or one of brand and
 /// category; `None` where it has none of these. A category alone says less than a text id, and
 /// would need numbers to be unique.
 fn fallback(item: &RawItem) -> Option<String> {
-    let (brand, category) = (filled(item.brand.as_deref()), last_category(item));
-    match (brand, filled(item.text_id.as_deref()), category) {
+    let (brand, category) = (filled(item.brand()), last_category(item));
+    match (brand, filled(item.text_id()), category) {
         (Some(brand), _, Some(category)) => Some(format!("{brand} {category}")),
         (_, Some(text_id), _) => Some(text_id),
         (one, None, other) => one.or(other),
@@ -86,7 +107,8 @@ fn fallback(item: &RawItem) -> Option<String> {
 }
 
 fn last_category(item: &RawItem) -> Option<String> {
-    item.categories.iter().rev().find_map(|path| filled(path.last().map(String::as_str)))
+    let narrowest = |path: &Vec<&str>| filled(path.last().copied());
+    item.categories().iter().rev().find_map(narrowest)
 }
 
 fn filled(text: Option<&str>) -> Option<String> {
@@ -95,16 +117,21 @@ fn filled(text: Option<&str>) -> Option<String> {
 
 /// Groups of two and more items with the same text, in catalogue order.
 fn shared(texts: &[String]) -> Vec<Vec<usize>> {
-    let mut first: HashMap<&str, usize> = HashMap::with_capacity(texts.len());
-    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let (mut seen, mut groups) = (Texts::default(), Vec::<Vec<usize>>::new());
+    // By distinct text: where it first was, and which group has it.
+    let mut first: Vec<(u32, Option<u32>)> = Vec::new();
     for (i, text) in texts.iter().enumerate() {
-        let group = *first.entry(text).or_insert_with(|| {
-            groups.push(Vec::new());
-            groups.len() - 1
-        });
-        groups[group].push(i);
+        let number = seen.number(text) as usize;
+        match first.get_mut(number) {
+            None => first.push((i as u32, None)),
+            Some((_, Some(group))) => groups[*group as usize].push(i),
+            Some((first, group)) => {
+                *group = Some(groups.len() as u32);
+                groups.push(vec![*first as usize, i]);
+            }
+        }
     }
-    groups.retain(|group| group.len() > 1);
+    groups.sort_unstable_by_key(|group| group[0]);
     groups
 }
 
@@ -129,15 +156,19 @@ pub(super) fn number(texts: &mut [String], groups: Vec<Vec<usize>>, items: &[Raw
     if groups.is_empty() {
         return;
     }
-    let mut taken: HashSet<String> = texts.iter().cloned().collect();
+    let mut taken = Texts::default();
+    for text in texts.iter() {
+        taken.number(text);
+    }
     for mut group in groups {
-        group.sort_by_cached_key(|&i| id_order(&items[i].id));
+        group.sort_by_cached_key(|&i| id_order(items[i].id()));
         let mut next = 2;
         for &i in &group[1..] {
             let text = loop {
                 let text = format!("{} #{next}", texts[i]);
                 next += 1;
-                if taken.insert(text.clone()) {
+                if taken.index(&text).is_none() {
+                    taken.number(&text);
                     break text;
                 }
             };
@@ -157,15 +188,16 @@ fn id_order(id: &str) -> (bool, u64, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::source::Fields;
 
     fn item(id: &str, title: Option<&str>, brand: Option<&str>, category: Option<&str>) -> RawItem {
-        RawItem {
+        RawItem::of(&Fields {
             id: id.into(),
             title: title.map(Into::into),
             brand: brand.map(Into::into),
             categories: category.map(|c| vec![vec!["All".into(), c.into()]]).unwrap_or_default(),
-            ..RawItem::default()
-        }
+            ..Fields::default()
+        })
     }
 
     #[test]
@@ -204,10 +236,11 @@ mod tests {
 
     #[test]
     fn untitled_items_fall_back_in_order() {
-        let mut with_text = item("1", Some(" "), None, Some("Games"));
-        with_text.text_id = Some("red  car".into());
-        let mut both = item("2", None, Some("Lego"), Some("Games"));
-        both.text_id = Some("unused".into());
+        let text = |item: RawItem, text: &str| {
+            RawItem::of(&Fields { text_id: Some(text.into()), ..item.fields() })
+        };
+        let with_text = text(item("1", Some(" "), None, Some("Games")), "red  car");
+        let both = text(item("2", None, Some("Lego"), Some("Games")), "unused");
         let items =
             [with_text, both, item("3", None, None, Some("Games")), item("x", None, None, None)];
         let made = surfaces(&items, Duplicates::Apart);

@@ -1,16 +1,16 @@
 //! A raw source and its catalogue become a `.bin`.
 
 use super::format::*;
-use super::negatives::{negatives, Negatives};
+use super::negatives::Negatives;
 use crate::base::{write_atomically, Fault};
-use crate::data::catalogue::{Attribute, Catalogue, Duplicates, LONG_SURFACE};
-use crate::data::source::Raw;
+use crate::data::catalogue::{Catalogue, Duplicates, Pairs, LONG_SURFACE};
+use crate::data::source::{Raw, RawItem};
+use crate::data::texts::Texts;
 use crate::data::vocab::Vocab;
 use anyhow::Result;
 use bytemuck::Pod;
 use rayon::prelude::*;
-use std::borrow::Cow;
-use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io::Write;
 use std::path::Path;
 
@@ -36,7 +36,7 @@ pub fn write(
     recipe: &Recipe,
 ) -> Result<(Statistics, Vec<String>)> {
     let catalogue = Catalogue::build(raw, vocab, recipe.duplicates, recipe.seed)?;
-    let negatives = negatives(raw, recipe.seed);
+    let negatives = Negatives::of(raw, recipe.seed);
     let counts = count(raw, &catalogue, &negatives);
     let header = Header {
         counts: counts.clone(),
@@ -49,7 +49,8 @@ pub fn write(
             unique_surfaces: recipe.duplicates == Duplicates::Apart,
         },
     };
-    let sections = sections(raw, &catalogue, vocab, &negatives, &header);
+    let mut strings = Strings::default();
+    let sections = sections(raw, &catalogue, vocab, &negatives, &header, &mut strings);
     save(path, &sections)?;
     Ok((counts, catalogue.notes))
 }
@@ -116,39 +117,36 @@ fn sections<'a>(
     raw: &'a Raw,
     catalogue: &'a Catalogue,
     vocab: &'a Vocab,
-    negatives: &'a Negatives,
+    negatives: &'a Negatives<'a>,
     header: &Header,
+    strings: &'a mut Strings,
 ) -> Vec<(Section, Bytes<'a>)> {
-    let mut strings = Strings::default();
     let mut out: Vec<(Section, Bytes)> = Vec::with_capacity(SECTIONS.len());
     let mut put = |section: Section, bytes: Bytes<'a>| out.push((section, bytes));
 
     put(Section::Header, Bytes::Owned(serde_json::to_vec(header).expect("plain data")));
     put(Section::Tokenizer, Bytes::Borrowed(vocab.json()));
 
-    put(Section::ItemId, bytes_of(raw.items.iter().map(|item| strings.intern(&item.id))));
+    put(Section::ItemId, bytes_of(raw.items.iter().map(|item| strings.intern(item.id()))));
     put(Section::ItemSurface, bytes_of(catalogue.surfaces.iter().map(|text| strings.intern(text))));
-    let titled = |title: &Option<String>| title.as_ref().filter(|t| !t.trim().is_empty()).cloned();
-    put(
-        Section::ItemTitle,
-        bytes_of(raw.items.iter().map(|item| strings.optional(titled(&item.title).as_deref()))),
-    );
+    let titled = |item: &'a RawItem| item.title().filter(|title| !title.trim().is_empty());
+    put(Section::ItemTitle, bytes_of(raw.items.iter().map(|item| strings.optional(titled(item)))));
     put(Section::ItemTokenStart, starts(catalogue.tokens.iter().map(Vec::len)));
     put(Section::ItemToken, bytes_of(catalogue.tokens.iter().flatten().copied()));
-    put(Section::ItemAttributeStart, starts(catalogue.attributes.iter().map(Vec::len)));
-    put(Section::ItemAttribute, strings.pairs(&catalogue.attributes));
-    put(Section::ItemById, by_id(raw.items.iter().map(|item| item.id.as_str())));
+    put(Section::ItemAttributeStart, lent(&catalogue.attributes.start));
+    put(Section::ItemAttribute, strings.pairs(&catalogue.attributes, &catalogue.texts));
+    put(Section::ItemById, by_id(raw.items.iter().map(RawItem::id)));
 
     put(Section::UserId, bytes_of(raw.users.iter().map(|id| strings.intern(id))));
     put(Section::EventStart, lent(&raw.events.start));
     put(Section::EventItem, lent(&raw.events.item));
     put(Section::EventTime, lent(&raw.events.time));
     put(Section::EventRating, lent(&raw.events.rating));
-    put(Section::UserAttributeStart, starts(catalogue.user_attributes.iter().map(Vec::len)));
-    put(Section::UserAttribute, strings.pairs(&catalogue.user_attributes));
+    put(Section::UserAttributeStart, lent(&catalogue.user_attributes.start));
+    put(Section::UserAttribute, strings.pairs(&catalogue.user_attributes, &catalogue.texts));
     put(Section::UserById, by_id(raw.users.iter()));
     put(Section::NegativeStart, lent(&negatives.start));
-    put(Section::Negative, lent(&negatives.items));
+    put(Section::Negative, Bytes::Drawn(negatives));
 
     put(Section::CatalogueFirstChild, lent(&catalogue.trie.first_child));
     put(Section::CatalogueNodeToken, lent(&catalogue.trie.token));
@@ -166,15 +164,41 @@ fn sections<'a>(
             .map(|text| strings.optional(text.as_deref()))
     });
     put(Section::ReviewText, bytes_of(texts));
-    let (start, bytes) = strings.finish();
-    out.push((Section::StringStart, start));
-    out.push((Section::StringBytes, Bytes::Owned(bytes)));
+    let (bytes, start) = strings.texts.parts();
+    out.push((Section::StringStart, lent(start)));
+    out.push((Section::StringBytes, Bytes::Borrowed(bytes.as_bytes())));
     out.sort_by_key(|(section, _)| *section as u32);
     out
 }
 
-/// What a section holds: its own, or what stands in memory as it will in the file.
-type Bytes<'a> = Cow<'a, [u8]>;
+/// What a section holds.
+enum Bytes<'a> {
+    /// Its own.
+    Owned(Vec<u8>),
+    /// What stands in memory as it will in the file.
+    Borrowed(&'a [u8]),
+    /// What is made when it is asked for.
+    Drawn(&'a Negatives<'a>),
+}
+
+impl Bytes<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Bytes::Owned(bytes) => bytes.len(),
+            Bytes::Borrowed(bytes) => bytes.len(),
+            Bytes::Drawn(negatives) => negatives.start[negatives.start.len() - 1] as usize * 4,
+        }
+    }
+
+    /// Hands all of them to `take`, in order.
+    fn each<E>(&self, mut take: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        match self {
+            Bytes::Owned(bytes) => take(bytes),
+            Bytes::Borrowed(bytes) => take(bytes),
+            Bytes::Drawn(negatives) => negatives.each(|items| take(bytemuck::cast_slice(items))),
+        }
+    }
+}
 
 fn lent<T: Pod>(values: &[T]) -> Bytes<'_> {
     Bytes::Borrowed(bytemuck::cast_slice(values))
@@ -210,40 +234,39 @@ fn by_id<'a>(ids: impl Iterator<Item = &'a str>) -> Bytes<'static> {
 /// The string table: equal short strings are stored once, in the order in which they first come.
 #[derive(Default)]
 struct Strings {
-    known: HashMap<String, u32>,
-    start: Vec<u64>,
-    bytes: Vec<u8>,
+    texts: Texts,
+    /// By the number of an attribute's text: its place in the table, [`NONE`] until it is known.
+    places: Vec<u32>,
 }
 
 impl Strings {
     fn intern(&mut self, text: &str) -> u32 {
-        if let Some(&number) = self.known.get(text) {
-            return number;
-        }
-        let number = self.start.len() as u32;
-        assert!(number < NONE, "the string table holds fewer than 2^32 strings");
-        self.start.push(self.bytes.len() as u64);
-        self.bytes.extend_from_slice(text.as_bytes());
-        // Whole reviews seldom repeat; remembering them would double the memory.
+        // Whole reviews seldom repeat; looking for them would cost more than they take.
         if text.len() <= 256 {
-            self.known.insert(text.to_owned(), number);
+            self.texts.number(text)
+        } else {
+            self.texts.push(text)
         }
-        number
     }
 
     fn optional(&mut self, text: Option<&str>) -> u32 {
         text.map_or(NONE, |text| self.intern(text))
     }
 
-    fn pairs(&mut self, lists: &[Vec<Attribute>]) -> Bytes<'static> {
-        bytes_of(
-            lists.iter().flatten().map(|(name, value)| [self.intern(name), self.intern(value)]),
-        )
-    }
-
-    fn finish(mut self) -> (Bytes<'static>, Vec<u8>) {
-        self.start.push(self.bytes.len() as u64);
-        (bytes_of(self.start.into_iter()), self.bytes)
+    fn pairs(&mut self, pairs: &Pairs, texts: &Texts) -> Bytes<'static> {
+        self.places.resize(texts.len(), NONE);
+        let mut place = |text: u32| match self.places[text as usize] {
+            NONE => {
+                let place = self.intern(texts.get(text));
+                // A long one is stored each time.
+                if texts.get(text).len() <= 256 {
+                    self.places[text as usize] = place;
+                }
+                place
+            }
+            known => known,
+        };
+        bytes_of(pairs.of.iter().map(|pair| pair.map(&mut place)))
     }
 }
 
@@ -255,7 +278,10 @@ fn save(path: &Path, sections: &[(Section, Bytes)]) -> Result<()> {
         .par_iter()
         .map(|(_, bytes)| {
             let mut crc = crc32fast::Hasher::new();
-            crc.update(bytes);
+            let Ok(()) = bytes.each(|bytes| {
+                crc.update(bytes);
+                Ok::<(), Infallible>(())
+            });
             crc.update(filling(bytes.len()));
             crc.finalize()
         })
@@ -289,7 +315,7 @@ fn save(path: &Path, sections: &[(Section, Bytes)]) -> Result<()> {
         file.write_all(bytemuck::bytes_of(&prologue))?;
         file.write_all(&table)?;
         for (_, bytes) in sections {
-            file.write_all(bytes)?;
+            bytes.each(|bytes| file.write_all(bytes))?;
             file.write_all(filling(bytes.len()))?;
         }
         Ok(())

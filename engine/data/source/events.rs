@@ -11,7 +11,7 @@ use super::names::{Field, Rows, REVIEWS};
 use super::report::Tally;
 use super::roles::Roles;
 use super::table::{Go, Table};
-use super::{text, Clock, RawItem, RawReview, Reading};
+use super::{text, Clock, Fields, RawItem, RawReview, Reading};
 use anyhow::Result;
 use std::collections::BTreeMap;
 
@@ -237,7 +237,8 @@ impl<'s> Reader<'s> {
     fn number(&mut self, id: &str, line: usize) -> u32 {
         let number = self.ids.number(id, line);
         if number as usize == self.items.len() {
-            self.items.push(RawItem { id: id.to_owned(), ..RawItem::default() });
+            let fields = Fields { id: id.to_owned(), ..Fields::default() };
+            self.items.push(RawItem::of(&fields));
         }
         number
     }
@@ -250,7 +251,7 @@ impl<'s> Reader<'s> {
         columns: &[Column],
         row: &mut Row,
         doubtful: bool,
-    ) -> Result<Option<RawItem>, String> {
+    ) -> Result<Option<Fields>, String> {
         let fields = [Field::Title, Field::Brand, Field::Categories, Field::TextId];
         if !self.describes || !fields.iter().any(|&field| roles.has(field)) {
             return Ok(None);
@@ -258,14 +259,14 @@ impl<'s> Reader<'s> {
         let known = self.ids.index(id).map(|number| &self.items[number as usize]);
         // The usual row says what is known already; no more than that is looked at.
         let title = roles.all(Field::Title).first().and_then(|&place| row.get(place));
-        let same = match (title, known.and_then(|known| known.title.as_deref())) {
+        let same = match (title, known.and_then(RawItem::title)) {
             (Some(Cell::Text(title)), Some(known)) => text::plain(title) == known,
             _ => false,
         };
         let complete = known.is_some_and(|known| {
-            (known.brand.is_some() || !roles.has(Field::Brand))
-                && (!known.categories.is_empty() || !roles.has(Field::Categories))
-                && (known.text_id.is_some() || !roles.has(Field::TextId))
+            (known.brand().is_some() || !roles.has(Field::Brand))
+                && (known.category_names().next().is_some() || !roles.has(Field::Categories))
+                && (known.text_id().is_some() || !roles.has(Field::TextId))
         });
         if same && complete && !doubtful {
             self.described.again += 1;
@@ -281,25 +282,27 @@ impl<'s> Reader<'s> {
     }
 
     /// Adds to an item what earlier rows did not say about it.
-    fn complete(&mut self, number: u32, said: Option<RawItem>, line: usize) {
+    fn complete(&mut self, number: u32, said: Option<Fields>, line: usize) {
         let Some(said) = said else { return };
         let known = &mut self.items[number as usize];
-        if let (Some(first), Some(title)) = (&known.title, &said.title) {
+        if let (Some(first), Some(title)) = (known.title(), said.title.as_deref()) {
             self.described.again += 1;
             if first != title {
                 let [new, old] = [title, first].map(|title| text::cut(title, 40));
-                let id = &known.id;
+                let id = known.id();
                 self.described
                     .twice
                     .add(|| format!("line {line}, item {id}: {new:?} beside {old:?}"));
             }
         }
-        known.title = known.title.take().or(said.title);
-        known.brand = known.brand.take().or(said.brand);
-        known.text_id = known.text_id.take().or(said.text_id);
-        if known.categories.is_empty() {
-            known.categories = said.categories;
+        let mut all = known.fields();
+        all.title = all.title.or(said.title);
+        all.brand = all.brand.or(said.brand);
+        all.text_id = all.text_id.or(said.text_id);
+        if all.categories.is_empty() {
+            all.categories = said.categories;
         }
+        *known = RawItem::of(&all);
     }
 
     /// Ends the reading: decides what doubtful titles are, and says what was left out.
@@ -309,7 +312,9 @@ impl<'s> Reader<'s> {
             // Titles of one item agree; headlines of its reviews do not.
             let headlines = self.described.twice.count() * 2 > self.described.again;
             if headlines {
-                self.items.iter_mut().for_each(|item| item.title = None);
+                for item in &mut self.items {
+                    *item = RawItem::of(&Fields { title: None, ..item.fields() });
+                }
                 notes.extend(std::mem::take(&mut self.described.twice).line(
                     "titles taken as headlines of reviews, since they differ from row to row of \
                     one item (setting `title-column` says otherwise)",

@@ -1,48 +1,40 @@
 //! Ids of a source, numbered in the order in which they come.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use crate::data::texts::Texts;
 
-/// Numbers for texts: all of them end to end, and a table of open addresses over them.
+/// Numbers for ids, and the lines in which they came.
 #[derive(Clone, Debug)]
 pub struct Ids {
     what: &'static str,
-    text: String,
-    end: Vec<usize>,
+    texts: Texts,
     /// Where each was first given.
     line: Vec<u32>,
-    /// Numbers by the hash of their text, [`FREE`] where there is none.
-    table: Vec<u32>,
 }
-
-const FREE: u32 = u32::MAX;
 
 impl Ids {
     /// No ids yet; `what` they are the ids of, for messages.
     pub fn new(what: &'static str) -> Ids {
-        let (text, end, line) = (String::new(), Vec::new(), Vec::new());
-        Ids { what, text, end, line, table: vec![FREE; 16] }
+        Ids { what, texts: Texts::default(), line: Vec::new() }
     }
 
     /// How many.
     pub fn len(&self) -> usize {
-        self.end.len()
+        self.texts.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.end.is_empty()
+        self.texts.is_empty()
     }
 
     /// The text of number `i`.
     pub fn get(&self, i: u32) -> &str {
-        let i = i as usize;
-        let begin = if i == 0 { 0 } else { self.end[i - 1] };
-        &self.text[begin..self.end[i]]
+        self.texts.get(i)
     }
 
     /// All texts, in the order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = &str> + Clone + '_ {
-        (0..self.len() as u32).map(|i| self.get(i))
+        self.texts.iter()
     }
 
     /// The line in which number `i` was first given.
@@ -70,25 +62,16 @@ impl Ids {
 
     /// The number of an id, a new one if it was not there.
     pub fn number(&mut self, id: &str, line: usize) -> u32 {
-        let slot = match self.slot(id) {
-            Ok(number) => return number,
-            Err(slot) => slot,
-        };
-        let number = u32::try_from(self.len()).ok().filter(|&n| n != FREE);
-        let number = number.expect("fewer than 2^32 ids");
-        self.text.push_str(id);
-        self.end.push(self.text.len());
-        self.line.push(u32::try_from(line).unwrap_or(u32::MAX));
-        self.table[slot] = number;
-        if self.len() * 2 > self.table.len() {
-            self.grow();
+        let number = self.texts.number(id);
+        if number as usize == self.line.len() {
+            self.line.push(u32::try_from(line).unwrap_or(u32::MAX));
         }
         number
     }
 
     /// The number of an id, if it came before.
     pub fn index(&self, id: &str) -> Option<u32> {
-        self.slot(id).ok()
+        self.texts.index(id)
     }
 
     /// The number of an id that must be known.
@@ -109,37 +92,6 @@ impl Ids {
             .collect();
         (kept, place)
     }
-
-    /// The number of `id`, or the free place where it would stand.
-    fn slot(&self, id: &str) -> Result<u32, usize> {
-        let mask = self.table.len() - 1;
-        let mut slot = hash(id) & mask;
-        loop {
-            match self.table[slot] {
-                FREE => return Err(slot),
-                number if self.get(number) == id => return Ok(number),
-                _ => slot = (slot + 1) & mask,
-            }
-        }
-    }
-
-    fn grow(&mut self) {
-        let size = self.table.len() * 2;
-        self.table = vec![FREE; size];
-        for number in 0..self.len() as u32 {
-            let mut slot = hash(self.get(number)) & (size - 1);
-            while self.table[slot] != FREE {
-                slot = (slot + 1) & (size - 1);
-            }
-            self.table[slot] = number;
-        }
-    }
-}
-
-fn hash(id: &str) -> usize {
-    let mut hasher = DefaultHasher::new();
-    id.hash(&mut hasher);
-    hasher.finish() as usize
 }
 
 #[cfg(test)]
@@ -147,11 +99,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_stay_as_the_table_grows() {
+    fn ids_have_numbers_and_lines() {
         let mut ids = Ids::new("item");
         for round in 0..2 {
             for i in 0..1000u32 {
-                assert_eq!(ids.number(&format!("x{i}"), 7 + i as usize), i, "round {round}");
+                let line = 7 + i as usize + round;
+                assert_eq!(ids.number(&format!("x{i}"), line), i, "round {round}");
             }
         }
         assert_eq!((ids.len(), ids.get(999), ids.index("x1000")), (1000, "x999", None));

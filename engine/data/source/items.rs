@@ -9,7 +9,7 @@ use super::names::{is_list, Field, Rows};
 use super::report::Tally;
 use super::roles::Roles;
 use super::table::{Go, Table};
-use super::{text, Attributes, RawItem, Reading};
+use super::{text, Attributes, Fields, RawItem, Reading};
 use anyhow::Result;
 use std::borrow::Cow;
 
@@ -94,8 +94,8 @@ pub fn described(
     roles: &mut Roles,
     reading: &Reading,
     counts: &mut Described,
-) -> Result<RawItem, String> {
-    let mut item = RawItem { id, ..RawItem::default() };
+) -> Result<Fields, String> {
+    let mut item = Fields { id, ..Fields::default() };
     item.title = words("title", &roles.take(Field::Title, row))?;
     if let Some(title) = &mut item.title {
         let length = text::cut(title, reading.max_title).len();
@@ -143,7 +143,7 @@ pub trait Catalogue {
     /// Whether an item is asked for; refuses one that came before.
     fn wants(&self, id: &str) -> Result<bool, String>;
     /// Takes one that is.
-    fn take(&mut self, item: RawItem, line: usize);
+    fn take(&mut self, item: Fields, line: usize);
 }
 
 /// Every item, in the table's order.
@@ -159,9 +159,9 @@ impl Catalogue for All {
         self.ids.new_one(id).map(|()| true)
     }
 
-    fn take(&mut self, item: RawItem, line: usize) {
+    fn take(&mut self, item: Fields, line: usize) {
         self.ids.number(&item.id, line);
-        self.items.push(item);
+        self.items.push(RawItem::of(&item));
     }
 }
 
@@ -188,10 +188,10 @@ impl Catalogue for Used<'_> {
         }
     }
 
-    fn take(&mut self, item: RawItem, _: usize) {
+    fn take(&mut self, item: Fields, _: usize) {
         let number = self.ids.index(&item.id).expect("wanted, so it has an event");
         self.place[number as usize] = Some(self.items.len() as u32);
-        self.items.push(item);
+        self.items.push(RawItem::of(&item));
     }
 }
 

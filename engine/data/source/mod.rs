@@ -17,6 +17,7 @@ mod entities;
 mod events;
 mod gather;
 mod ids;
+mod item;
 mod items;
 mod json;
 mod layout;
@@ -42,6 +43,7 @@ mod useless;
 pub use cell::attribute;
 pub use date::calendar;
 pub use ids::Ids;
+pub use item::{Fields, RawItem};
 pub use lines::Skips;
 pub use reading::{Allowance, Format, Reading};
 pub use suspect::suspicions;
@@ -79,23 +81,6 @@ pub struct Raw {
 
 /// (name, value) pairs in the source's order.
 pub type Attributes = Vec<(String, String)>;
-
-/// An item as its source describes it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RawItem {
-    /// The source's id, as text.
-    pub id: String,
-    /// The title as given, entities decoded.
-    pub title: Option<String>,
-    /// The brand, or who made it.
-    pub brand: Option<String>,
-    /// Category paths, each from the widest name to the narrowest.
-    pub categories: Vec<Vec<String>>,
-    /// A short text that is no title (`text_id` of the source folder).
-    pub text_id: Option<String>,
-    /// Further (name, value) pairs in the source's order.
-    pub attributes: Attributes,
-}
 
 /// Events of all users, oldest first; equal times keep the input's order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -498,7 +483,7 @@ fn keep_items(
         place.push(kept);
         match keep {
             true => kept += 1,
-            false => left.add(|| format!("item {}", item.id)),
+            false => left.add(|| format!("item {}", item.id())),
         }
     }
     let mut keep = keeps.iter();

@@ -41,6 +41,8 @@ pub struct Roles {
     used: Vec<bool>,
     /// A row had something in the column, by column.
     filled: Vec<bool>,
+    /// What is left in the column is an attribute, by column.
+    attribute: Vec<bool>,
 }
 
 impl Roles {
@@ -70,6 +72,14 @@ impl Roles {
         }
         roles.used = vec![false; columns.len()];
         roles.filled = vec![false; columns.len()];
+        let is_attribute = |(place, column): (usize, &Column)| {
+            !matches!(column.kind, Kind::Floats | Kind::Category)
+                && !roles.all(Field::Item).contains(&place)
+                && !roles.all(Field::User).contains(&place)
+                && !is_identifier(&column.name)
+                && !is_prose(&column.name)
+        };
+        roles.attribute = columns.iter().enumerate().map(is_attribute).collect();
         roles
     }
 
@@ -147,15 +157,10 @@ impl Roles {
     ) -> Result<Vec<(String, String)>, String> {
         let mut attributes = Vec::new();
         for (place, cell) in row.iter().enumerate() {
-            let column = &columns[place];
-            let skipped = matches!(column.kind, Kind::Floats | Kind::Category)
-                || self.of[Field::Item as usize].contains(&place)
-                || self.of[Field::User as usize].contains(&place)
-                || is_identifier(&column.name)
-                || is_prose(&column.name);
-            if skipped {
+            if !self.attribute[place] {
                 continue;
             }
+            let column = &columns[place];
             let Some(value) = cell.scalar() else { continue };
             let value = super::text::plain(&value);
             if value.chars().nth(longest).is_some() {

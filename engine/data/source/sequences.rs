@@ -62,7 +62,7 @@ pub fn agree(
         if mine != other {
             let place = mine.iter().zip(other).take_while(|(a, b)| a == b).count();
             let name = |item: Option<&u32>| {
-                item.map_or("the end".to_owned(), |&i| format!("item {}", items[i as usize].id))
+                item.map_or("the end".to_owned(), |&i| format!("item {}", items[i as usize].id()))
             };
             return differ(
                 Some(index),

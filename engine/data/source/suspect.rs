@@ -1,7 +1,7 @@
 //! What a source may be without being wrong, and seldom is meant to be.
 
 use super::report::Tally;
-use super::{calendar, Clock, Raw};
+use super::{calendar, Clock, Raw, RawItem};
 use crate::data::record::NO_TIME;
 use std::collections::HashMap;
 
@@ -44,7 +44,7 @@ fn is_time(id: &str) -> bool {
 }
 
 fn like_times(raw: &Raw) -> Vec<String> {
-    let items = raw.items.iter().filter(|item| is_time(&item.id)).map(|item| item.id.as_str());
+    let items = raw.items.iter().filter(|item| is_time(item.id())).map(RawItem::id);
     let users = raw.users.iter().filter(|id| is_time(id));
     let line = |what: &str, count: usize, of: usize, first: Option<&str>| {
         let first = first?;
@@ -84,7 +84,8 @@ fn greedy(raw: &Raw) -> Vec<String> {
         if counts[item] * 2 >= all && counts.len() > 1 {
             said.push(format!(
                 "one item has {} of all {all} events: item {}",
-                counts[item], raw.items[item].id
+                counts[item],
+                raw.items[item].id()
             ));
         }
     }
@@ -97,7 +98,7 @@ fn leaks(raw: &Raw) -> Option<String> {
     for user in 0..raw.users.len() as u32 {
         if let Some((last, before)) = raw.events.items(user).split_last() {
             if before.contains(last) {
-                let (id, item) = (raw.users.get(user), &raw.items[*last as usize].id);
+                let (id, item) = (raw.users.get(user), raw.items[*last as usize].id());
                 leaks.add(|| format!("user {id}, item {item}"));
             }
         }
@@ -126,11 +127,11 @@ fn titles(raw: &Raw) -> Option<String> {
     let mut seen: HashMap<&str, &str> = HashMap::with_capacity(raw.items.len());
     let mut shared = Tally::default();
     for item in &raw.items {
-        let Some(title) = item.title.as_deref() else { continue };
+        let Some(title) = item.title() else { continue };
         match seen.get(title) {
-            Some(first) => shared.add(|| format!("item {} as item {first}: {title:?}", item.id)),
+            Some(first) => shared.add(|| format!("item {} as item {first}: {title:?}", item.id())),
             None => {
-                seen.insert(title, &item.id);
+                seen.insert(title, item.id());
             }
         }
     }

@@ -1,6 +1,6 @@
 //! A shop made up: customers mostly stay with a maker and move on to the next thing.
 
-use super::{Clock, Events, Ids, Raw, RawItem};
+use super::{Clock, Events, Fields, Ids, Raw, RawItem};
 use crate::base::{Fault, Philox, Stream};
 use anyhow::Result;
 use std::path::Path;
@@ -116,11 +116,13 @@ pub fn make(shape: Shape) -> Result<Raw> {
     const DAY: i64 = 86_400;
     const BEGIN: i64 = 18_262 * DAY;
     let (titles, bought) = shop(shape.users, shape.items, shape.seed);
-    let items = titles.into_iter().enumerate().map(|(i, (title, thing))| RawItem {
-        id: (i + 1).to_string(),
-        title: Some(title),
-        categories: vec![vec!["Toys".to_owned(), thing.to_owned()]],
-        ..RawItem::default()
+    let items = titles.into_iter().enumerate().map(|(i, (title, thing))| {
+        RawItem::of(&Fields {
+            id: (i + 1).to_string(),
+            title: Some(title),
+            categories: vec![vec!["Toys".to_owned(), thing.to_owned()]],
+            ..Fields::default()
+        })
     });
     let mut users = Ids::new("user");
     let count = bought.iter().map(Vec::len).sum();
@@ -153,7 +155,7 @@ mod tests {
         for (users, items) in [(1, 1), (3, 2), (5, 7), (20, 240), (9, 1000)] {
             let raw = make(Shape { users, items, seed: 3 }).unwrap();
             assert_eq!((raw.users.len(), raw.items.len()), (users, items));
-            let mut titles: Vec<_> = raw.items.iter().map(|item| &item.title).collect();
+            let mut titles: Vec<_> = raw.items.iter().map(RawItem::title).collect();
             titles.sort();
             titles.dedup();
             assert_eq!(titles.len(), items);

@@ -15,9 +15,9 @@ pub fn judge(
     looked: &[String],
 ) -> Result<()> {
     let mut wrong: Vec<(Allowance, String)> = Vec::new();
-    let says = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.trim().is_empty());
-    let titled = items.iter().filter_map(|item| item.title.as_deref());
-    if titled.clone().next().is_none() && !items.iter().any(|item| says(&item.text_id)) {
+    let says = |text: Option<&str>| text.is_some_and(|text| !text.trim().is_empty());
+    let titled = items.iter().filter_map(RawItem::title);
+    if titled.clone().next().is_none() && !items.iter().any(|item| says(item.text_id())) {
         wrong.push((Allowance::NoTitles, "titles of items, got none".to_owned()));
     } else if let Some(words) = alike(items, &gathered.events) {
         wrong.push((Allowance::EqualTitles, words));
@@ -51,12 +51,12 @@ pub fn judge(
 
 /// The one title that all items have, or all events of several: nothing can be told apart by it.
 fn alike(items: &[RawItem], events: &Events) -> Option<String> {
-    let first = items.first()?.title.as_deref()?;
+    let first = items.first()?.title()?;
     let words = |of: String| {
         let title: String = first.chars().take(40).collect();
         Some(format!("different titles, got {title:?} for all {of}"))
     };
-    if items.len() > 1 && items.iter().all(|item| item.title.as_deref() == Some(first)) {
+    if items.len() > 1 && items.iter().all(|item| item.title() == Some(first)) {
         return words(format!("{} items", items.len()));
     }
     if items.len() == 1 && events.len() > 1 {

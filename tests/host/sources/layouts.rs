@@ -117,9 +117,9 @@ fn published_sets_are_read_as_they_are_published() {
         let found = [raw.users.len(), raw.items.len(), raw.events.len()];
         assert_eq!(found, counts, "{name}: {:?}", raw.notes);
         assert_eq!(history(&raw, user), items, "{name}");
-        let item = raw.items.iter().find(|item| item.id == id).expect(name);
-        assert_eq!(item.title.as_deref().unwrap_or_default(), title, "{name}");
-        let found: Vec<&String> = item.categories.iter().flatten().collect();
+        let item = raw.items.iter().find(|item| item.id() == id).expect(name);
+        assert_eq!(item.title().unwrap_or_default(), title, "{name}");
+        let found: Vec<&str> = item.category_names().collect();
         assert_eq!(found, categories, "{name}");
     }
 }
@@ -131,12 +131,12 @@ fn what_a_published_set_lacks_is_said() {
         assert!(words.contains(&format!("allow = {missing}")), "{words}");
     }
     let raw = read("book-crossing", &[Allowance::NoTimes]).unwrap();
-    assert_eq!(raw.items[0].title.as_deref(), Some("Flesh Tones: A \"Novel\""));
+    assert_eq!(raw.items[0].title(), Some("Flesh Tones: A \"Novel\""));
     assert_eq!(raw.attributes[0], [("Location".to_owned(), "tyler, texas, usa".to_owned())]);
     // A category stands in for a title.
     let raw = read("recbole-foursquare", &[Allowance::NoTitles]).unwrap();
     assert_eq!(history(&raw, "470"), ["V2", "V1"]);
-    assert_eq!(raw.items[1].categories, [["Bridge"]]);
+    assert_eq!(raw.items[1].categories(), [["Bridge"]]);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn columns_may_be_named_and_numbered() {
     };
     let raw = read_text("e.txt", "7|a|3|x\n7|b|1|y\n", &reading).unwrap();
     assert_eq!(history(&raw, "7"), ["b", "a"]);
-    assert_eq!(raw.items[0].title.as_deref(), Some("x"));
+    assert_eq!(raw.items[0].title(), Some("x"));
     let wrong = Reading { user_column: Some("who".into()), ..Reading::default() };
     let text = "user_id,item_id,title,timestamp\nu,a,A,1\nu,b,B,2\n";
     let error = format!("{:#}", read_text("e.csv", text, &wrong).unwrap_err());
