@@ -59,10 +59,29 @@ pub fn second_of(number: i64) -> Option<i64> {
 
 /// A date in words or figures: ISO 8601 with or without a time and a zone, `05 30, 2013`, `May 30,
 /// 2013`, `5/30/2013 2:03:02 PM`, `Thu May 30 14:03:02 -0700 2013`.
-pub fn date(text: &str) -> Option<Moment> {
+pub fn date(text: &str) -> Option<(Moment, Order)> {
     let text = text.strip_prefix("Posted").unwrap_or(text);
     let text = text.trim().trim_end_matches('.');
-    iso(text).or_else(|| words(text))
+    iso(text).map(|moment| (moment, Order::Said)).or_else(|| words(text))
+}
+
+/// What a date says about the order of its day and month.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// By a name, or by the year before them.
+    Said,
+    /// Only the second of two figures is a day.
+    MonthFirst,
+    /// Only the first is.
+    DayFirst,
+    /// Both may be: taken for the month first, as in the United States.
+    Either,
+}
+
+/// The day that is meant where a date of [`Order::Either`] has its day first.
+pub fn swapped(seconds: i64) -> i64 {
+    let (year, month, day) = civil(seconds.div_euclid(86_400));
+    days(year, day, month) * 86_400 + seconds.rem_euclid(86_400)
 }
 
 fn number(text: &str) -> Option<i64> {
@@ -144,7 +163,7 @@ const MONTHS: [&str; 12] =
     ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 
 /// Dates with the parts in another order, or with names of months.
-fn words(text: &str) -> Option<Moment> {
+fn words(text: &str) -> Option<(Moment, Order)> {
     let mut named = None;
     let mut figures: Vec<i64> = Vec::new();
     let (mut clock, mut zone, mut half) = (None, 0, "");
@@ -176,29 +195,53 @@ fn words(text: &str) -> Option<Moment> {
             }
         }
     }
-    let (year, month, day) = match (named, figures.as_slice()) {
-        (Some(month), &[day, year]) if year > 31 => (year, month, day),
-        (Some(month), &[year, day]) if year > 31 => (year, month, day),
-        // The order of the United States, where such files come from, or the other where only it
-        // is a day.
-        (None, &[year, month, day]) if year > 31 => (year, month, day),
-        (None, &[first, second, year]) if year > 31 => match first <= 12 {
-            true => (year, first, second),
-            false => (year, second, first),
+    let (year, month, day, order) = match (named, figures.as_slice()) {
+        (Some(month), &[day, year]) if year > 31 => (year, month, day, Order::Said),
+        (Some(month), &[year, day]) if year > 31 => (year, month, day, Order::Said),
+        (None, &[year, month, day]) if year > 31 => (year, month, day, Order::Said),
+        (None, &[first, second, year]) if year > 31 => match (first <= 12, second <= 12) {
+            (true, true) => (year, first, second, Order::Either),
+            (true, false) => (year, first, second, Order::MonthFirst),
+            (false, _) => (year, second, first, Order::DayFirst),
         },
         _ => return None,
     };
+    // The other reading of it may be of another day here.
+    if zone != 0 && order == Order::Either {
+        return None;
+    }
     let day = checked_day(year, month, day)?;
     let (seconds, fraction) = match clock {
         Some(clock) => time_of_day(&format!("{clock}{half}"))?,
         None => (0, 0),
     };
-    Some(Moment { whole: day + seconds - zone, fraction })
+    Some((Moment { whole: day + seconds - zone, fraction }, order))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn date(text: &str) -> Option<Moment> {
+        super::date(text).map(|(moment, _)| moment)
+    }
+
+    #[test]
+    fn figures_say_which_is_the_day_or_do_not() {
+        for (text, order) in [
+            ("5/30/2013", Order::MonthFirst),
+            ("30/5/2013", Order::DayFirst),
+            ("5/6/2013 10:00", Order::Either),
+            ("2013/05/06", Order::Said),
+            ("May 6, 2013", Order::Said),
+        ] {
+            assert_eq!(super::date(text).unwrap().1, order, "{text}");
+        }
+        assert_eq!(
+            Some(Moment::of(swapped(date("5/6/2013 10:00").unwrap().whole))),
+            date("2013-06-05 10:00")
+        );
+    }
 
     #[test]
     fn dates_in_many_words() {

@@ -151,11 +151,14 @@ impl Log {
     ///
     /// Refuses a place that occurs twice, places that run against time, and times of two units.
     pub fn finish(mut self, core: usize, items: usize) -> Result<Gathered> {
+        let settled = self.times.settle();
+        let wrong = |(line, words)| {
+            let row = self.line.iter().position(|&l| l as usize == line).unwrap_or(0);
+            self.wrong(row, words)
+        };
+        settled.map_err(wrong)?;
         let unit = match self.clock {
-            Clock::Unix => self.times.unit().map_err(|(line, words)| {
-                let row = self.line.iter().position(|&l| l as usize == line).unwrap_or(0);
-                self.wrong(row, words)
-            })?,
+            Clock::Unix => self.times.unit().map_err(wrong)?,
             _ => Unit::Seconds,
         };
         let mut notes = Vec::new();

@@ -3,7 +3,7 @@
 //! is rounded to seconds.
 
 use super::cell::{is_unknown, Cell};
-use super::date::{calendar, date, day_of, second_of};
+use super::date::{calendar, date, day_of, second_of, swapped, Order};
 use super::moment::{Moment, ONE};
 use crate::data::record::NO_TIME;
 use std::cmp::Ordering;
@@ -15,8 +15,18 @@ enum Writing {
     Date,
 }
 
+/// Lines of the first dates that have the day first, the month first, or either.
+#[derive(Debug, Default)]
+struct Figures {
+    day: Option<usize>,
+    month: Option<usize>,
+    either: Option<usize>,
+    /// Dates that have neither.
+    said: Option<usize>,
+}
+
 /// A cell as a time, `None` where it says nothing.
-fn read(cell: &Cell) -> Result<Option<(Moment, Writing)>, String> {
+fn read(cell: &Cell) -> Result<Option<(Moment, Writing, Order)>, String> {
     let wrong = || {
         format!(
             "expected a time as a number since 1970 or a date as 2013-05-30T14:03:02Z, got {}; \
@@ -24,6 +34,7 @@ fn read(cell: &Cell) -> Result<Option<(Moment, Writing)>, String> {
             cell.shown()
         )
     };
+    let mut order = Order::Said;
     let (moment, writing) = match cell {
         Cell::Null => return Ok(None),
         Cell::Whole(n) => (Some(Moment::of(*n)), Writing::Number),
@@ -34,12 +45,16 @@ fn read(cell: &Cell) -> Result<Option<(Moment, Writing)>, String> {
             word if is_unknown(word) => return Ok(None),
             word => match Moment::decimal(word) {
                 Some(moment) => (Some(moment), Writing::Number),
-                None => (date(word), Writing::Date),
+                None => {
+                    let read = date(word);
+                    order = read.map_or(order, |(_, order)| order);
+                    (read.map(|(moment, _)| moment), Writing::Date)
+                }
             },
         },
         Cell::Flag(_) | Cell::Nested(_) => (None, Writing::Number),
     };
-    moment.filter(|m| m.whole != NO_TIME).map(|m| Some((m, writing))).ok_or_else(wrong)
+    moment.filter(|m| m.whole != NO_TIME).map(|m| Some((m, writing, order))).ok_or_else(wrong)
 }
 
 /// A column of times, in the file's order.
@@ -49,6 +64,7 @@ pub struct Times {
     /// Empty until one has a fraction.
     fraction: Vec<u64>,
     writing: Option<(Writing, usize)>,
+    figures: Figures,
     /// Smallest and largest, each with its line.
     range: Option<[(i64, usize); 2]>,
     fractions: bool,
@@ -98,7 +114,7 @@ const SECONDS: i64 = 100_000_000_000;
 impl Times {
     /// Takes the time of the next row.
     pub fn push(&mut self, cell: &Cell, line: usize) -> Result<(), String> {
-        let Some((moment, writing)) = read(cell)? else {
+        let Some((moment, writing, order)) = read(cell)? else {
             self.none(line);
             return Ok(());
         };
@@ -112,6 +128,15 @@ impl Times {
             }
             Some(_) => {}
             None => self.writing = Some((writing, line)),
+        }
+        if writing == Writing::Date {
+            let first = match order {
+                Order::DayFirst => &mut self.figures.day,
+                Order::MonthFirst => &mut self.figures.month,
+                Order::Either => &mut self.figures.either,
+                Order::Said => &mut self.figures.said,
+            };
+            first.get_or_insert(line);
         }
         if moment.fraction > 0 && self.fraction.is_empty() {
             self.fraction = vec![0; self.whole.len()];
@@ -184,6 +209,37 @@ impl Times {
         }
     }
 
+    /// Decides whether day or month is first in dates of figures, for the whole column. Refuses
+    /// one in which some dates have the one and some the other, with a line and both of them.
+    pub fn settle(&mut self) -> Result<(), (usize, String)> {
+        let Figures { day: Some(day), month, either, said } = self.figures else { return Ok(()) };
+        let wrong = |other: usize, what: &str| {
+            let words = format!(
+                "expected all dates written alike, got one with the day first in line {day} and \
+                one {what} in line {other}; write all as 2013-05-30"
+            );
+            Err((other, words))
+        };
+        match (month, either, said) {
+            (Some(month), _, _) => wrong(month, "with the month first"),
+            (None, Some(_), Some(said)) => wrong(said, "of another form"),
+            (None, None, _) => Ok(()),
+            (None, Some(_), None) => {
+                // A day beyond the twelfth is none that was taken for a month.
+                for whole in self.whole.iter_mut().filter(|whole| **whole != NO_TIME) {
+                    let other = swapped(*whole);
+                    if swapped(other) == *whole {
+                        *whole = other;
+                    }
+                }
+                let known = || self.whole.iter().copied().filter(|&whole| whole != NO_TIME);
+                let bounds = known().min().zip(known().max());
+                self.range = bounds.map(|(low, high)| [(low, day), (high, day)]);
+                Ok(())
+            }
+        }
+    }
+
     /// The unit of the whole column. Refuses times of which some are plausible in one unit and
     /// some in another, with the two lines.
     pub fn unit(&self) -> Result<Unit, (usize, String)> {
@@ -243,7 +299,18 @@ impl Times {
             .map(|whole| Times { whole: vec![whole], ..Times::default() }.seconds(0, unit));
         let from_to = format!("from {} to {}", calendar(bounds[0]), calendar(bounds[1]));
         Some(match (writing, unit) {
-            (Writing::Date, _) => format!("dates, UTC where they name no zone, {from_to}"),
+            (Writing::Date, _) => {
+                let first = match self.figures {
+                    Figures { day: Some(_), .. } => "dates with the day first",
+                    Figures { month: Some(_), .. } => "dates with the month first",
+                    Figures { either: Some(_), .. } => {
+                        "dates of which none says whether day or month is first, read with the \
+                        month first"
+                    }
+                    _ => "dates",
+                };
+                format!("{first}, UTC where they name no zone, {from_to}")
+            }
             (_, Unit::Day | Unit::Digits) => format!("{}, {from_to}", unit.name()),
             (_, unit) if high < DATES => {
                 format!("{}, {low} to {high}: too small for dates, an order alone", unit.name())
@@ -290,6 +357,28 @@ mod tests {
         let (line, words) =
             column(&[json!(1_588_687_728), json!(1_588_687_728_000i64)]).unit().unwrap_err();
         assert!(line == 2 && words.contains("milliseconds"), "{line}: {words}");
+    }
+
+    #[test]
+    fn a_column_has_its_days_where_one_date_has_them() {
+        let dates = |texts: &[&str]| {
+            let mut times = column(&texts.iter().map(|text| json!(text)).collect::<Vec<_>>());
+            times.settle().map(|()| {
+                let seconds = (0..texts.len()).map(|i| times.seconds(i, Unit::Seconds));
+                (seconds.map(calendar).collect::<Vec<_>>(), times.words(Unit::Seconds).unwrap())
+            })
+        };
+        let (days, words) = dates(&["05/06/2014", "13/06/2014", "01/02/2014"]).unwrap();
+        assert_eq!(days, ["2014-06-05", "2014-06-13", "2014-02-01"]);
+        assert!(words.starts_with("dates with the day first") && words.contains("2014-02-01"));
+        let (days, words) = dates(&["05/06/2014", "06/13/2014"]).unwrap();
+        assert_eq!(days, ["2014-05-06", "2014-06-13"]);
+        assert!(words.starts_with("dates with the month first"), "{words}");
+        let (days, words) = dates(&["05/06/2014"]).unwrap();
+        assert!(days == ["2014-05-06"] && words.contains("none says whether"), "{words}");
+        let (line, words) = dates(&["05/13/2014", "13/06/2014"]).unwrap_err();
+        assert!(line == 2 && words.contains("in line 3"), "{line}: {words}");
+        assert!(dates(&["2014-05-06", "13/06/2014", "05/06/2014"]).is_err());
     }
 
     #[test]
