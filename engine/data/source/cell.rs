@@ -152,8 +152,11 @@ pub fn attribute(name: &str, value: Value) -> Option<(String, String)> {
 
 /// Words for a number that is not known.
 pub fn is_unknown(word: &str) -> bool {
-    matches!(word, "" | "NULL" | "null" | "NaN" | "nan" | "NA" | "None" | r"\N")
+    word.is_empty() || UNKNOWN.contains(&word)
 }
+
+/// Words for what is not known.
+pub const UNKNOWN: [&str; 7] = ["NULL", "null", "NaN", "nan", "NA", "None", r"\N"];
 
 /// [`numeral::decimal`] of what a source holds; "0" where it is no number.
 pub fn decimal(x: f64) -> String {

@@ -63,6 +63,8 @@ pub struct Delimited {
     separator: String,
     /// Lines that were looked at and are to be read again.
     again: VecDeque<(usize, String)>,
+    /// The line that names the columns, where one does.
+    header: Option<String>,
 }
 
 impl Delimited {
@@ -128,7 +130,8 @@ impl Delimited {
                 ));
             }
         }
-        Ok((columns, Delimited { lines, dialect: dialect.clone(), separator, again }))
+        let header = again.is_empty().then_some(header);
+        Ok((columns, Delimited { lines, dialect: dialect.clone(), separator, again, header }))
     }
 
     /// The file's lines.
@@ -170,6 +173,10 @@ impl Delimited {
                     continue;
                 }
                 first = number;
+                if self.header.as_deref() == Some(&*line) {
+                    let words = "expected a row, got the header again; take the line away";
+                    return Ok(Some((number, Err(words.to_owned()))));
+                }
                 if !parts.is_marked(&line) {
                     // The usual line: nothing is copied.
                     let row: Row = line.split(parts.separator).map(Cell::field).collect();
@@ -390,6 +397,14 @@ mod tests {
         assert_eq!(separator("\\t").unwrap(), "\t");
         assert_eq!(separator("::").unwrap(), "::");
         assert!(separator("").is_err());
+    }
+
+    #[test]
+    fn a_header_is_no_row() {
+        let (_, rows, bad) =
+            read("user_id,item_id\nu,a\nuser_id,item_id\nu,b\n", Dialect::default());
+        assert_eq!((rows.len(), bad.len()), (2, 1));
+        assert!(bad[0].contains(":3: expected a row, got the header again"), "{bad:?}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Rows that say what users did become a log, and describe items where no table of items does.
 
-use super::cell::Cell;
+use super::cell::{Cell, UNKNOWN};
 use super::columns::{Column, Row};
 use super::gather::{Event, Log};
 use super::ids::Ids;
@@ -337,6 +337,13 @@ impl<'s> Reader<'s> {
             .flatten(),
         );
         notes.extend(self.described.notes(self.reading));
+        for (what, ids) in [("users", &self.log.users), ("items", &self.ids)] {
+            let mut nobody = Tally::default();
+            for number in UNKNOWN.iter().chain(&["#N/A"]).filter_map(|word| ids.index(word)) {
+                nobody.add(|| format!("line {}, {}", ids.line(number), ids.get(number)));
+            }
+            notes.extend(nobody.line(format_args!("{what} whose id is a word for nothing, kept")));
+        }
         notes
     }
 }

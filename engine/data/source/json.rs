@@ -71,6 +71,11 @@ impl<'r> Visitor<'r> for Names<'_> {
         let mut next = 0;
         while let Some(place) = map.next_key_seed(Name { names: &mut self, next })? {
             let Any(cell) = map.next_value()?;
+            if row.get(place).is_some_and(|cell| *cell != Cell::Null) && self.wrong.is_none() {
+                let name = &self.columns.list()[place].name;
+                self.wrong =
+                    Some(format!("expected every field once, got {name:?} again; mend the line"));
+            }
             set(&mut row, place, cell);
             next = place + 1;
         }
@@ -196,6 +201,8 @@ mod tests {
             let error = row(line, &mut columns).unwrap_err();
             assert!(error.contains(words), "{line}: {error}");
         }
+        let twice = row("{\"a\": 1, \"b\": 2, \"a\": 3}", &mut columns).unwrap_err();
+        assert!(twice.contains("every field once, got \"a\" again"), "{twice}");
         let many: String = (0..5000).map(|i| format!("\"k{i}\": 1,")).collect();
         let error = row(&format!("{{{many}\"k\": 1}}"), &mut columns).unwrap_err();
         assert!(error.contains("4096 different fields"), "{error}");

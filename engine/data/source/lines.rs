@@ -9,6 +9,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+/// A byte-order mark, in whatever encoding.
+const MARK: char = '\u{feff}';
+
 /// A line longer than this is no line of text.
 const LONGEST_LINE: usize = 64 << 20;
 
@@ -117,8 +120,23 @@ impl Lines {
                 },
             }
         }
+        if self.number == 1 && self.buffer.contains(&0) {
+            return Err(self.error(
+                "expected text, got a line with zero bytes; if it is UTF-16 without a mark, give \
+                setting `encoding`, utf-16 or utf-16be",
+            ));
+        }
         let text = self.encoding.decode(&self.buffer);
-        Ok(Some((self.number, text.expect("checked, or in an encoding that takes all bytes"))))
+        let text = text.expect("checked, or in an encoding that takes all bytes");
+        // Files that were put behind one another bring their marks along.
+        let text = match text {
+            Cow::Borrowed(text) => Cow::Borrowed(text.trim_start_matches(MARK)),
+            Cow::Owned(text) if text.starts_with(MARK) => {
+                Cow::Owned(text.trim_start_matches(MARK).to_owned())
+            }
+            owned => owned,
+        };
+        Ok(Some((self.number, text)))
     }
 
     /// The encoding that the file turned out to have instead of UTF-8.
@@ -239,6 +257,7 @@ mod tests {
         let otherwise = Script { otherwise: Some(Encoding::Latin1), asked: None };
         let expected = ["Léon", "🙂"];
         assert_eq!(lines("\u{feff}Léon\r\n🙂\n".as_bytes(), plain), expected);
+        assert_eq!(lines("Léon\n\u{feff}🙂\n".as_bytes(), plain), expected);
         assert_eq!(lines(&wide("\u{feff}Léon\r\n🙂\n"), plain), expected);
         assert_eq!(lines(b"plain\nL\xe9on\nM\xe9lies", otherwise), ["plain", "Léon", "Mélies"]);
         assert_eq!(lines("Léon".as_bytes(), otherwise), ["Léon"]);

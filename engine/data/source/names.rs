@@ -67,8 +67,8 @@ const ITEM: &str = "itemid item parentasin asin productid product movieid busine
 const USER: &str = "userid user reviewerid customerid visitorid username anonymoususerid \
     accountid memberid profileid steamid studentid personid useridx uid sessionid session sessid";
 const TITLE: &str = "title movietitle booktitle itemtitle producttitle gametitle newstitle \
-    moviename itemname productname appname gamename bookname trackname songname artistname \
-    businessname venuename articletitle songtitle tracktitle originaltitle";
+    moviename itemname productname prodname appname gamename bookname trackname songname \
+    artistname businessname venuename articletitle songtitle tracktitle originaltitle";
 const CATEGORIES: &str = "categories category genres genre class classes subcategory \
     itemcategory productcategory moviegenres venuecategoryname venuecategory";
 
@@ -83,7 +83,8 @@ fn names(rows: Rows, field: Field) -> [&'static str; 2] {
         (Rows::Events, Field::Time) => [
             "unixtime timestamp time unixreviewtime timestampms eventtime interactiontime date \
              datetime dateadded createdat reviewtime ratingtime reviewdate utctimestamp utctime \
-             checkintime eventtimestamp ratingtimestamp transactiondate ts posted dateupdated",
+             checkintime eventtimestamp ratingtimestamp transactiondate ts posted dateupdated \
+             eventdate tdat",
             "created day viewtime addedat updatedat publishedat",
         ],
         (Rows::Events, Field::SinceFirst) => ["secondssincefirst", ""],

@@ -12,6 +12,7 @@ const FEW: usize = 20;
 pub fn suspicions(raw: &Raw, now: i64) -> Vec<String> {
     let mut said = Vec::new();
     said.extend(future(raw, now));
+    said.extend(zero(raw));
     said.extend(like_times(raw));
     said.extend(greedy(raw));
     said.extend(leaks(raw));
@@ -35,6 +36,21 @@ fn future(raw: &Raw, now: i64) -> Option<String> {
         }
     }
     future.line("times in the future: is it another unit, or another column?")
+}
+
+/// Times that stand for none, beside others that are dates.
+fn zero(raw: &Raw) -> Option<String> {
+    let dated = raw.events.time.iter().any(|&time| time > 500_000_000);
+    let mut zero = Tally::default();
+    if raw.clock == Clock::Unix && dated {
+        for user in 0..raw.users.len() as u32 {
+            let times = raw.events.times(user).iter().filter(|&&time| time != NO_TIME);
+            for &time in times.filter(|&&time| (-1..=1).contains(&time)) {
+                zero.add(|| format!("{time} of user {}", raw.users.get(user)));
+            }
+        }
+    }
+    zero.line("times of 0 beside dates: does that stand for none?")
 }
 
 /// Numbers of seconds or milliseconds of this century.

@@ -14,6 +14,9 @@ pub fn judge(
     events: &str,
     looked: &[String],
 ) -> Result<()> {
+    if gathered.events.is_empty() {
+        return Ok(());
+    }
     let mut wrong: Vec<(Allowance, String)> = Vec::new();
     let says = |text: Option<&str>| text.is_some_and(|text| !text.trim().is_empty());
     let titled = items.iter().filter_map(RawItem::title);
