@@ -1,6 +1,5 @@
 //! `engine decode`: flags become a job, its progress becomes lines.
 
-use super::exit;
 use super::interrupt;
 use super::progress::Progress;
 use super::say;
@@ -39,7 +38,7 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
         None => global.note(&format!("rules, as no run tells others: {}", rules.asked)),
     }
     for difference in &rules.differences {
-        global.note(&exit::flags(&format!("rules: {difference}, as asked")));
+        global.note(&format!("rules: {difference}, as asked"));
     }
     global.note_rows(args.rows.max_row, recommender.longest_row());
     recommender.origin().other_base.iter().for_each(say::warning);

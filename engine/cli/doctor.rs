@@ -1,6 +1,6 @@
 //! `engine doctor`: what there is to compute with, and what to do about what is missing.
 
-use super::exit::flags;
+use super::say::flags;
 use super::{say, Global};
 use crate::base::host;
 use crate::recommender::weights::weights_folders;

@@ -14,7 +14,7 @@
 use super::interrupt::{self, Interrupted};
 use super::say;
 use crate::base::text::shortened;
-use crate::base::{is_contained, map, name_settings, Fault};
+use crate::base::{is_contained, map, Fault};
 use anyhow::Result;
 use std::io::{self, ErrorKind};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
@@ -93,10 +93,10 @@ fn say(error: &anyhow::Error, verbose: bool) {
     if code(error) == 0 {
         return;
     }
-    line(&flags(&format!("{error:#}")));
+    line(&format!("{error:#}"));
     if verbose {
         for (depth, cause) in error.chain().enumerate() {
-            line(&flags(&format!("{:>4}: {cause}", depth + 1)));
+            line(&format!("{:>4}: {cause}", depth + 1));
         }
         let trace = error.backtrace();
         if trace.status() == std::backtrace::BacktraceStatus::Captured {
@@ -109,14 +109,6 @@ fn say(error: &anyhow::Error, verbose: bool) {
 const HELP_FOR_NOTHING: clap::error::ErrorKind =
     clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 
-/// A message from below with its settings named as the flags that they are here.
-pub fn flags(message: &str) -> String {
-    name_settings(message, |name, value| match value {
-        Some(value) => format!("--{name} {value}"),
-        None => format!("--{name}"),
-    })
-}
-
 /// Bytes of an error's line at most: what it quotes may be of any length.
 const LONGEST: usize = 4000;
 
@@ -124,7 +116,7 @@ const LONGEST: usize = 4000;
 fn line(words: &str) {
     let flat: Vec<&str> =
         words.lines().map(str::trim_end).filter(|part| !part.is_empty()).collect();
-    say::remark(&format!("engine: {}", shortened(&flat.join(" "), LONGEST)));
+    say::remark(&format!("engine: {}", shortened(&say::flags(&flat.join(" ")), LONGEST)));
 }
 
 /// The parser's several lines as one: what is wrong, its tips, where to read on.
@@ -204,12 +196,6 @@ mod tests {
         assert_eq!(code(&anyhow!("no mark")), 1);
         assert_eq!(code(&Interrupted(2).into()), 130);
         assert_eq!(code(&Interrupted(15).into()), 143);
-    }
-
-    #[test]
-    fn settings_are_said_as_flags() {
-        let error = Fault::Usage.error("setting `tune = full`: expected setting `dtype = f32`");
-        assert_eq!(flags(&error.to_string()), "--tune full: expected --dtype f32");
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! The one place where lines go out: remarks and errors to standard error, results to standard
-//! output. What is quoted from outside reaches no terminal with its control characters.
+//! output. What is quoted from outside reaches no terminal with its control characters, and
+//! settings are named as the flags that they are here.
 //!
 //! A line to standard error that cannot be written ends nothing: nobody is left to tell. A result
 //! that cannot be written ends nothing either, since a verb may have more to do than to say it;
 //! [`unsaid`] is what [`super::exit`] asks when the verb is done.
 
+use crate::base::name_settings;
 use crate::base::text::{visible, visible_json};
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
@@ -16,7 +18,15 @@ static UNSAID: Mutex<Option<io::Error>> = Mutex::new(None);
 /// A line on standard error.
 pub fn remark(words: &str) {
     // In one piece, so that lines of several threads stay whole. It may fail: see above.
-    let _ = io::stderr().write_all(format!("{}\n", visible(words)).as_bytes());
+    let _ = io::stderr().write_all(format!("{}\n", visible(&flags(words))).as_bytes());
+}
+
+/// A message from below with its settings named as flags.
+pub fn flags(message: &str) -> String {
+    name_settings(message, |name, value| match value {
+        Some(value) => format!("--{name} {value}"),
+        None => format!("--{name}"),
+    })
 }
 
 /// What is no fault and still ought to be known, `--quiet` or not.
@@ -32,7 +42,7 @@ pub fn result(text: &str) {
 /// A result as a table of names and values.
 pub fn table(rows: &[(&str, String)]) {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let line = |(name, value): &(&str, String)| format!("{name:<width$}  {value}\n");
+    let line = |(name, value): &(&str, String)| format!("{name:<width$}  {}\n", flags(value));
     result(&rows.iter().map(line).collect::<String>());
 }
 
@@ -63,4 +73,15 @@ pub fn unsaid() -> Option<String> {
     unsaid.as_ref().filter(|why| why.kind() != ErrorKind::BrokenPipe).map(|why| {
         format!("standard output: cannot be written: {why}; free some space or write elsewhere")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_said_as_flags() {
+        let words = "setting `tune = full`: expected setting `dtype = f32`";
+        assert_eq!(flags(words), "--tune full: expected --dtype f32");
+    }
 }

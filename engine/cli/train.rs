@@ -1,6 +1,5 @@
 //! `engine train`: flags become settings, a run's progress becomes lines.
 
-use super::exit::flags;
 use super::interrupt;
 use super::progress::Progress;
 use super::say;
@@ -68,7 +67,7 @@ impl Watch for Shown<'_> {
             begun.learners, begun.trained, begun.steps, self.batch, begun.validated
         ));
         self.global.note_rows(self.rows, begun.longest_row);
-        self.global.note(&flags(&begun.memory));
+        self.global.note(&begun.memory);
         self.bar = Some(Progress::new("train", begun.steps, "steps", self.global.quiet));
     }
 

@@ -590,3 +590,39 @@ fn a_full_disk_costs_nothing_that_was_finished() {
         .skip(1)
         .all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
 }
+
+#[test]
+fn what_readers_remark_names_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = "user_id,item_id,title,rating,event,text,timestamp\n".to_owned();
+    for (time, (user, item)) in (0..9).flat_map(|n| [(n % 3, n / 3), (n % 3, n / 3)]).enumerate() {
+        let kind = ["view", "buy"][time % 2];
+        text += &format!("u{user},i{item},T{time},5,{kind},words,{time}\n");
+    }
+    text += "u0,i0,T0,,buy,words,99\nlonely,rare,R,5,view,words,98\n";
+    fs::write(folder.path().join("e.csv"), text).unwrap();
+    let asked = ["--min-rating=1", "--k-core=2", "--allow=no-titles"];
+    let prepare = ["prepare", "e.csv", "--train-tokenizer", "300", "--out", "e.bin"];
+    for verb in [&["check", "e.csv"][..], &prepare] {
+        let said = done(folder.path(), &[verb, &asked].concat());
+        assert!(!said.contains("setting"), "{said}");
+        for flag in ["--event keeps", "--min-rating: 1", "--k-core, left", "--title-column says"] {
+            assert!(said.contains(flag), "{flag}: {said}");
+        }
+    }
+    // Whatever setting a reader may name is a flag of both verbs.
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("engine/data/source");
+    let helps = ["check", "prepare"].map(|verb| done(folder.path(), &[verb, "--help"]));
+    let mut names = 0;
+    for file in fs::read_dir(sources).unwrap() {
+        let source = fs::read_to_string(file.unwrap().path()).unwrap();
+        for name in source.split("setting `").skip(1) {
+            let name = name.split(['`', ' ']).next().unwrap();
+            if name.starts_with(|c: char| c.is_ascii_lowercase()) {
+                names += 1;
+                assert!(helps.iter().all(|help| help.contains(&format!("--{name} "))), "{name}");
+            }
+        }
+    }
+    assert!(names > 10, "{names}");
+}
