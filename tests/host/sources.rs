@@ -1,10 +1,11 @@
 //! What one reader understands, all do: generated tables come out the same whatever they are
 //! written in, and what is left out is counted.
 
+mod blocks;
 mod layouts;
 
 use engine::base::{Fault, Philox, Stream};
-use engine::data::source::{read, Allowance, Format, Raw, Reading, Skips};
+use engine::data::source::{read, suspicions, Allowance, Format, Raw, Reading, Skips};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::fs;
@@ -60,13 +61,15 @@ fn said(raw: &Raw) -> Said {
     (users.collect(), items.collect())
 }
 
+/// User, item, seconds, stars.
+type Event = (usize, usize, i64, u8);
+
 /// A table that all writers can write.
 #[derive(Clone, Debug)]
 struct Table {
     titles: Vec<String>,
     categories: Vec<Vec<&'static str>>,
-    /// User, item, seconds, stars.
-    events: Vec<(usize, usize, i64, u8)>,
+    events: Vec<Event>,
 }
 
 impl Table {
@@ -250,7 +253,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_reader_gives_the_same(table in tables(), unit in 0usize..5) {
+    fn every_reader_gives_the_same(
+        table in tables(),
+        unit in 0usize..5,
+        codec in prop::sample::select(blocks::codecs()),
+        dictionary in any::<bool>(),
+        group in 1usize..9,
+    ) {
         let whole = table.expected();
         let named = used(&table, whole.clone());
         let folders = [
@@ -278,6 +287,7 @@ proptest! {
             ("d.dat", delimited(&table, "::", unit)),
             ("e.jsonl", json_lines(&table, unit)),
             ("e.json", python(&table, unit)),
+            ("e.parquet", blocks::parquet(&table, unit, codec, dictionary, group)),
         ];
         let reading = Reading { allow: vec![Allowance::EqualTitles], ..Reading::default() };
         for (name, bytes) in files {
@@ -402,4 +412,25 @@ fn formats_are_guessed() {
     let reading = Reading::of(Format::Movielens);
     let error = format!("{:#}", read_text("e.csv", &csv, &reading).unwrap_err());
     assert!(error.contains("ratings.dat"), "{error}");
+}
+
+#[test]
+fn what_is_nobody_or_no_time_is_said() {
+    let text = format!("{HEAD}nan,a,A,5,1400000000\nu,b,B,5,0\nnan,b,B,5,1400000001\n");
+    let raw = read_text("e.csv", &text, &Reading::default()).unwrap();
+    let notes = raw.notes.join("\n");
+    let nobody = "users whose id is a word for nothing, kept: 1 (first: line 2, nan)";
+    assert!(notes.contains(nobody), "{notes}");
+    let doubts = suspicions(&raw, 1_500_000_000).join("\n");
+    assert!(doubts.contains("times of 0 beside dates: does"), "{doubts}");
+
+    let error = read_text("e.csv", HEAD, &Reading::default()).unwrap_err();
+    assert!(format!("{error:#}").contains("at least one item, got none"), "{error:#}");
+    let wide: Vec<u8> = text.encode_utf16().flat_map(|unit| unit.to_le_bytes()).collect();
+    let folder = source(&[("e.csv", wide)]);
+    let path = folder.path().join("e.csv");
+    let error = read_path(&path, &Reading::default()).unwrap_err();
+    assert!(format!("{error:#}").contains("setting `encoding`, utf-16"), "{error:#}");
+    let reading = Reading { encoding: Some("utf-16".to_owned()), ..Reading::default() };
+    assert_eq!(said(&read_path(&path, &reading).unwrap()), said(&raw));
 }

@@ -22,7 +22,7 @@ type Published = (
 const LEON: (&str, &str, &[&str]) = ("2", "Léon (1994)", &["Crime", "Drama"]);
 const SALT: (&str, &str, &[&str]) = ("B1", "Sea Mist & Salt", &["Toys & Games", "Puzzles"]);
 
-const SETS: [Published; 18] = [
+const SETS: [Published; 22] = [
     ("movielens-1m", "movielens", [2, 2, 3], ("1", &["2", "1"]), LEON),
     ("movielens-100k", "movielens", [2, 2, 3], ("1", &["2", "1"]), LEON),
     ("movielens-25m", "movielens", [2, 2, 3], ("1", &["2", "1"]), LEON),
@@ -64,6 +64,28 @@ const SETS: [Published; 18] = [
         [1, 2, 2],
         ("276725", &["034545104X", "0155061224"]),
         ("0155061224", "Crème; Brûlée & Co", &[]),
+    ),
+    (
+        "hm",
+        "csv",
+        [2, 3, 3],
+        ("000058a1", &["0663713001", "0541518023"]),
+        ("0663713001", "Atlanta Push Body", &[]),
+    ),
+    (
+        "food-com",
+        "csv",
+        [2, 3, 3],
+        ("1773", &["7435"]),
+        ("4684", "fourth of july salsa", &["60-minutes", "salsas"]),
+    ),
+    ("microlens", "csv", [2, 2, 3], ("36121", &["9580", "9738"]), ("9738", "Dogs", &[])),
+    (
+        "movielens-10m",
+        "movielens",
+        [2, 2, 3],
+        ("1", &["185", "122"]),
+        ("122", "Boomerang (1992)", &["Comedy", "Romance"]),
     ),
     ("gowalla", "csv", [1, 2, 2], ("0", &["420315", "22847"]), ("22847", "", &[])),
     (
