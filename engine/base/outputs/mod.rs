@@ -371,13 +371,9 @@ fn refuse(claim: &Claim, expected: &str, got: &str, advice: &str) -> anyhow::Err
 }
 
 fn cannot_make(folder: &Path, e: io::Error) -> anyhow::Error {
-    let words = format!("{}: expected a folder to write in, got: {e}", folder.display());
-    match e.kind() {
-        ErrorKind::PermissionDenied
-        | ErrorKind::ReadOnlyFilesystem
-        | ErrorKind::AlreadyExists
-        | ErrorKind::NotADirectory
-        | ErrorKind::InvalidFilename => Fault::Usage.error(format!("{words}; choose another")),
+    let words = format!("{}: expected a folder to write in", folder.display());
+    match Fault::of_system(&e) {
+        Some(Fault::Usage) => Fault::Usage.error(format!("{words}, got: {e}; choose another")),
         _ => Fault::Device.wrap(e, words),
     }
 }
