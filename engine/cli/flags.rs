@@ -202,9 +202,11 @@ pub struct Train {
 /// is known of the person; {"id": 2, "user": "id"} after all events of a user of the data; and
 /// {"id": 3, "text": "… [MASK]"}, a free prompt, with "text". A line may have its own "top",
 /// "exclude": [items] and "template". Items of a history that the catalogue lacks are left out and
-/// counted ("unknown"); an empty history is answered with what everybody takes ("from":
-/// "popularity"). From standard input (--prompts -) lines are answered as they come, in their
-/// order, until the input ends; one that cannot be answered yields {"id": …, "error": "…"}.
+/// counted ("unknown"), and so are the oldest of a history, and the last values of a profile, for
+/// which a row has no room ("truncated", "truncated_profile"); an empty history is answered with
+/// what everybody takes ("from": "popularity"). From standard input (--prompts -) lines are
+/// answered as they come, in their order, until the input ends; one that cannot be answered yields
+/// {"id": …, "error": "…"}.
 ///
 /// Example: engine decode --weights glm-10b --adapter runs/toys-lora-1 --data toys.bin --out
 /// predictions.jsonl

@@ -330,7 +330,7 @@ fn unknown(flags: &Command, key: &str, value: &DeValue<'_>) -> String {
         DeValue::Table(_) => {
             return format!(
                 "expected flags of `engine {verb}` as key = value, got a section; a file is for \
-                one verb and has none: leave the line [{key}] out, and what is for other verbs"
+                one verb and has none: take the keys out of {key}, and what is for other verbs away"
             )
         }
         DeValue::Array(list) if list.iter().any(|one| one.get_ref().is_table()) => {
@@ -469,7 +469,7 @@ mod tests {
             ("oven_name = 'a'\noven-name = 'b'", &["bake.toml:2: oven-name: expected it once"]),
             (
                 "[bake]\nminutes = 3",
-                &["bake.toml:1: bake: expected flags", "got a section", "[bake]"],
+                &["bake.toml:1: bake: expected flags", "got a section", "out of bake"],
             ),
             ("minutes = 3\n[other.one]\nx = 1", &["bake.toml:2: other: ", "got a section"]),
             ("oven.name = 3", &["bake.toml:1: oven: ", "got a section"]),

@@ -321,7 +321,7 @@ impl<'a> Tasks<'a> {
         Err(Fault::Data.error(format!(
             "text: expected at most {limit} tokens beside {} answers of {answer} tokens, got \
             {tokens}; shorten it, ask for \
-             fewer tokens or raise the row limit",
+             fewer tokens or raise setting `max-row`",
             prompt.masks.len()
         )))
     }

@@ -385,7 +385,7 @@ impl Form {
             return Err(Fault::Data.error(format!(
                 "template {}: expected a prompt of at most {limit} tokens, got {fixed} and \
                 {newest} of the newest \
-                 behaviour; raise the row limit or shorten the fields",
+                 behaviour; raise setting `max-row` or shorten the fields",
                 self.id
             )));
         }

@@ -199,7 +199,7 @@ pub fn behaviour_text(
         return Err(Fault::Data.error(format!(
             "user text: expected at most {limit} tokens, got {attributed} of attributes and \
             {newest} of the newest \
-             behaviour; raise the row limit or shorten them"
+             behaviour; raise setting `max-row` or shorten them"
         )));
     }
     text.dropped = behaviours.len() - kept;

@@ -245,8 +245,11 @@ impl Learning {
     /// Which examples are drawn. Refuses shares and weights out of range.
     pub fn mix(&self) -> Result<Mix> {
         let mix: [f64; 3] = self.levels.as_slice().try_into().map_err(|_| {
-            Fault::Usage
-                .error(format!("setting `levels`: expected three weights, got {:?}", self.levels))
+            Fault::Usage.error(format!(
+                "setting `levels`: expected three weights, got {}; give one each for entities, \
+                sentences and documents",
+                self.levels.len()
+            ))
         })?;
         let masking = Masking {
             mix,

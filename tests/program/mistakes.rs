@@ -214,6 +214,15 @@ fn an_adapter_for_weights_names_its_base_everywhere_and_weights_for_an_adapter_t
     for (verb, flag) in with("adapter") {
         mistaken(shop.path(), (&verb, &flag), "w", 4, &["got whole weights", "--weights w"]);
     }
+    // What a run that was stopped early left is said to be that.
+    fs::copy(shop.path().join("run/rules.json"), shop.path().join("empty-folder/rules.json"))
+        .unwrap();
+    let words = ["inspect", "empty-folder"];
+    refused(shop.path(), &words, 2, &["stopped before it had a model", "--resume"]);
+    for (verb, flag) in with("weights").chain(with("adapter")) {
+        let said = ["stopped before it had a model", "--resume"];
+        mistaken(shop.path(), (&verb, &flag), "empty-folder", 4, &said);
+    }
 }
 
 #[test]

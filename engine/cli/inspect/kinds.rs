@@ -7,6 +7,7 @@ use crate::cli::say;
 use crate::data::{Dataset, Vocab};
 use crate::eval::curve::Curve;
 use crate::model::{Adapter, Checkpoint, Config, Family, LoraConfig, HEAD};
+use crate::recommender::learnt::RULES;
 use crate::recommender::run::Run;
 use crate::recommender::source::OtherBase;
 use crate::recommender::weights::{find_weights, weights_folders};
@@ -80,9 +81,13 @@ pub fn describe(path: &Path, sheet: &mut Sheet) -> Result<Option<Base>> {
     } else {
         Fault::Usage
     };
+    let (got, advice) = match has(RULES) {
+        true => ("a run that was stopped before it had a model", "go on with it by --resume"),
+        false => ("none of them", "is it the right folder?"),
+    };
     Err(fault.error(format!(
         "inspect: {}: expected config.json, adapter_config.json or config.toml in this folder, got \
-        none of them; is it the right folder?",
+        {got}; {advice}",
         path.display()
     )))
 }
