@@ -424,6 +424,12 @@ fn what_is_nobody_or_no_time_is_said() {
     let doubts = suspicions(&raw, 1_500_000_000).join("\n");
     assert!(doubts.contains("times of 0 beside dates: does"), "{doubts}");
 
+    let untitled = format!("{HEAD}u,a,nan,5,3\nu,b,B,5,4\n");
+    let named = read_text("e.csv", &untitled, &Reading::default()).unwrap();
+    assert_eq!((named.items[0].title(), named.items[1].title()), (None, Some("B")));
+    let notes = named.notes.join("\n");
+    assert!(notes.contains("word for nothing, left out: 1 (first: item a, \"nan\")"), "{notes}");
+
     let error = read_text("e.csv", HEAD, &Reading::default()).unwrap_err();
     assert!(format!("{error:#}").contains("at least one item, got none"), "{error:#}");
     let wide: Vec<u8> = text.encode_utf16().flat_map(|unit| unit.to_le_bytes()).collect();

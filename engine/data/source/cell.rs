@@ -108,6 +108,7 @@ impl<'a> Cell<'a> {
             Cell::Text(text) => Some(Cow::Borrowed(text)),
             Cell::Flag(b) => Some(Cow::Borrowed(if *b { "true" } else { "false" })),
             Cell::Whole(n) => Some(Cow::Owned(n.to_string())),
+            Cell::Real(x) if !x.is_finite() => None,
             Cell::Real(x) => Some(Cow::Owned(decimal(*x))),
             Cell::At(moment) => Some(Cow::Owned(moment.whole.to_string())),
             Cell::Null | Cell::Nested(_) => None,

@@ -1,6 +1,6 @@
 //! Rows that describe items or users become the catalogue and attributes.
 
-use super::cell::Cell;
+use super::cell::{is_unknown, Cell};
 use super::columns::{Column, Kind, Row};
 use super::ids::Ids;
 use super::lines::Skips;
@@ -24,6 +24,8 @@ pub struct Described {
     pub cut: Tally,
     /// Attributes that are too long for one.
     pub long: Tally,
+    /// Titles and brands that say that there is none.
+    pub nothing: Tally,
 }
 
 impl Described {
@@ -34,6 +36,7 @@ impl Described {
             self.twice.line("rows that describe an item in other words than its first row"),
             self.cut.line(format_args!("titles of more than {most} characters, cut there")),
             self.long.line(format_args!("attributes of more than {LONGEST} characters, left out")),
+            self.nothing.line("titles and brands that are a word for nothing, left out"),
         ]
         .into_iter()
         .flatten()
@@ -96,7 +99,17 @@ pub fn described(
     counts: &mut Described,
 ) -> Result<Fields, String> {
     let mut item = Fields { id, ..Fields::default() };
-    item.title = words("title", &roles.take(Field::Title, row))?;
+    let mut says = |text: Option<String>| {
+        text.filter(|text| {
+            let nothing = is_unknown(text.trim());
+            if nothing {
+                counts.nothing.add(|| format!("item {}, {text:?}", item.id));
+            }
+            !nothing
+        })
+    };
+    item.title = says(words("title", &roles.take(Field::Title, row))?);
+    item.brand = says(words("brand", &roles.take(Field::Brand, row))?);
     if let Some(title) = &mut item.title {
         let length = text::cut(title, reading.max_title).len();
         if length < title.len() {
@@ -104,7 +117,6 @@ pub fn described(
             title.truncate(length);
         }
     }
-    item.brand = words("brand", &roles.take(Field::Brand, row))?;
     item.text_id = words("text_id", &roles.take(Field::TextId, row))?;
     for place in roles.all(Field::Categories).to_vec() {
         let Some(cell) = row.get_mut(place) else { continue };

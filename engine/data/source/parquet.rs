@@ -101,6 +101,9 @@ fn cell(field: Field) -> Cell<'static> {
     };
     match field {
         Field::Null => Cell::Null,
+        // As tables have it that know no holes in columns of numbers.
+        Field::Float(x) if x.is_nan() => Cell::Null,
+        Field::Double(x) if x.is_nan() => Cell::Null,
         Field::Bool(b) => Cell::Flag(b),
         Field::Byte(n) => Cell::Whole(n.into()),
         Field::Short(n) => Cell::Whole(n.into()),

@@ -220,6 +220,8 @@ fn numbers_of_every_type_are_ratings_ids_and_times() {
         ),
         ("required float rating;", Values::Float(vec![4.1, -0.5, 0.0]), [4.1, -0.5, 0.0]),
         ("required double rating;", Values::Double(vec![4.1, -0.5, 0.0]), [4.1, -0.5, 0.0]),
+        ("required double rating;", Values::Double(vec![4.1, f64::NAN, 0.0]), [4.1, f32::NAN, 0.0]),
+        ("required float rating;", Values::Float(vec![4.1, f32::NAN, 0.0]), [4.1, f32::NAN, 0.0]),
         ("required boolean rating;", Values::Flag(vec![true, false, true]), [1.0, 0.0, 1.0]),
     ];
     let times = [
@@ -237,7 +239,8 @@ fn numbers_of_every_type_are_ratings_ids_and_times() {
             let bytes = file(&fields, &[columns], Compression::SNAPPY, false);
             let reading = Reading { allow: vec![Allowance::NoTitles], ..Reading::default() };
             let raw = read_bytes(bytes, &reading).unwrap();
-            assert_eq!(raw.events.rating, expected, "{field}");
+            let bits = |ratings: &[f32]| ratings.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&raw.events.rating), bits(&expected), "{field}");
             let seconds = [1_399_939_200, 1_400_025_600, i64::MIN];
             assert_eq!(raw.events.time, seconds, "{field} {time}");
             assert_eq!(raw.items.iter().map(|i| i.id()).collect::<Vec<_>>(), ["1", "2", "3"]);
