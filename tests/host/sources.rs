@@ -424,6 +424,22 @@ fn what_is_nobody_or_no_time_is_said() {
     let doubts = suspicions(&raw, 1_500_000_000).join("\n");
     assert!(doubts.contains("times of 0 beside dates: does"), "{doubts}");
 
+    let shown =
+        "{\"user_id\": 1, \"item_id\": \"I\", \"title\": \"TI\", \"label\": L, \"time\": 2}\n";
+    let labels = ["1", "0", "true", "false", "\"False\"", "1.0", "0.0", "-1", "null"];
+    let lines = (1..)
+        .zip(labels)
+        .map(|(item, label)| shown.replace("I\"", &format!("{item}\"")).replace('L', label));
+    let raw_labels = read_text("e.jsonl", &lines.collect::<String>(), &Reading::default()).unwrap();
+    assert_eq!(history(&raw_labels, "1"), ["1", "3", "6", "9"]);
+
+    let apart = [
+        ("items.csv", b"item_id,title\n07,A\n08,B\n".to_vec()),
+        ("events.csv", b"user_id,item_id,time\nu,7,1\nu,8,2\n".to_vec()),
+    ];
+    let error = read_files(&apart, &Reading::default()).unwrap_err();
+    assert!(format!("{error:#}").contains("some of others alone (first: item 7"), "{error:#}");
+
     let untitled = format!("{HEAD}u,a,nan,5,3\nu,b,B,5,4\n");
     let named = read_text("e.csv", &untitled, &Reading::default()).unwrap();
     assert_eq!((named.items[0].title(), named.items[1].title()), (None, Some("B")));

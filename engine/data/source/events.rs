@@ -146,7 +146,7 @@ impl<'s> Reader<'s> {
                 return Ok(());
             }
         }
-        if roles.take(Field::Label, row).says("0") {
+        if is_refusal(&roles.take(Field::Label, row)) {
             self.left.label.add(|| format!("line {line}"));
             return Ok(());
         }
@@ -345,6 +345,20 @@ impl<'s> Reader<'s> {
             notes.extend(nobody.line(format_args!("{what} whose id is a word for nothing, kept")));
         }
         notes
+    }
+}
+
+/// Whether a label says that what was shown was not taken: 0 or less, or false.
+fn is_refusal(label: &Cell) -> bool {
+    match label {
+        Cell::Text(text) => {
+            let text = text.trim();
+            text.eq_ignore_ascii_case("false") || text.parse::<f64>().is_ok_and(|x| x <= 0.0)
+        }
+        Cell::Whole(n) => *n <= 0,
+        Cell::Real(x) => *x <= 0.0,
+        Cell::Flag(taken) => !taken,
+        _ => false,
     }
 }
 
