@@ -85,7 +85,7 @@ fn what_a_prompt_does_not_say_is_counted_in_its_line_the_summary_and_the_report(
     fs::write(folder.join("q.jsonl"), asked + "{\"id\": 2, \"history\": [1]}\n").unwrap();
     let (out, error) = said(folder, &format!("{decode} --prompts q.jsonl"));
     let answers = lines(&out);
-    assert!(answers[0]["truncated"].as_u64() > Some(0) && cut(&&answers[1]) == false, "{out}");
+    assert!(answers[0]["truncated"].as_u64() > Some(0) && !cut(&&answers[1]), "{out}");
     assert!(error.contains("truncated: of 2 prompts, 1 did not fit"), "{error}");
     let (_, error) = said(folder, "decode --weights w --data shop.bin --beams 3 --users 3");
     assert!(!error.contains("truncated"), "{error}");
