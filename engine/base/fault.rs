@@ -1,3 +1,4 @@
+use super::text::one_line;
 use anyhow::Error;
 use std::error::Error as Cause;
 use std::fmt::{self, Display};
@@ -24,15 +25,17 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// A new error of this kind; `message` reads `what: where: expected …, got …; what to do`.
+    /// A new error of this kind; `message` reads `what: where: expected …, got …; what to do`. What
+    /// it quotes may hold anything: it stays one line, and what a terminal would obey is written
+    /// out.
     pub fn error(self, message: impl Display) -> Error {
-        Error::new(Marked { fault: self, words: message.to_string(), cause: None })
+        Error::new(Marked { fault: self, words: line(message), cause: None })
     }
 
     /// Marks an error that was made elsewhere and puts `words` before it, as `context` does: all
     /// its causes stay in the chain. The innermost mark wins.
     pub fn wrap(self, error: impl Into<Error>, words: impl Display) -> Error {
-        let (error, words) = (error.into(), words.to_string());
+        let (error, words) = (error.into(), line(words));
         match Fault::of(&error) {
             Some(_) => error.context(words),
             None => Error::new(Marked { fault: self, words, cause: Some(error) }),
@@ -63,6 +66,10 @@ impl Fault {
             _ => error.raw_os_error().map(|_| Fault::Device),
         }
     }
+}
+
+fn line(words: impl Display) -> String {
+    one_line(&words.to_string()).into_owned()
 }
 
 /// A link of the chain that says whose fault it is.
@@ -99,6 +106,12 @@ mod tests {
         assert_eq!(Fault::of(&error), Some(Fault::Data));
         assert_eq!(format!("{error:#}"), "adapter: toys.jsonl: bad line");
         assert_eq!(Fault::of(&anyhow!("plain")), None);
+    }
+
+    #[test]
+    fn what_is_quoted_ends_no_line() {
+        let error = Fault::Data.wrap(Fault::Model.error("field a\nb"), "x\u{1b}[2J.json");
+        assert_eq!(format!("{error:#}"), "x\\u{1b}[2J.json: field a\\nb");
     }
 
     #[test]
