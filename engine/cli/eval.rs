@@ -11,6 +11,9 @@ use std::path::PathBuf;
 
 /// Metrics from a predictions file; needs no model and no GPU.
 ///
+/// The baselines of a large data set take a minute the first time; what they said is kept in
+/// $ENGINE_CACHE, otherwise in the user's folder for such files.
+///
 /// Example: engine eval predictions.jsonl --data toys.bin --report report
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -50,12 +53,13 @@ pub struct Eval {
     /// predictions' settings, or what the surfaces are]
     #[arg(long, value_enum)]
     pub item_repr: Option<ItemRepr>,
-    /// Weight of category names in the title baseline
-    #[arg(long, value_name = "X", default_value_t = Judging::default().category_weight)]
-    pub category_weight: f64,
-    /// Weight of an event beside the next one in the title baseline
-    #[arg(long, value_name = "X", default_value_t = Judging::default().gamma)]
-    pub gamma: f64,
+    /// Weight of category names in the title baseline [default: chosen on validation events]
+    #[arg(long, value_name = "X")]
+    pub category_weight: Option<f64>,
+    /// Weight of an event beside the next one in the title baseline [default: chosen on validation
+    /// events]
+    #[arg(long, value_name = "X")]
+    pub gamma: Option<f64>,
     /// Fail with exit code 6 unless it holds, e.g. "hr@10>=0.02"; may be repeated
     #[arg(long, value_name = "METRIC>=X")]
     pub threshold: Vec<String>,

@@ -8,6 +8,7 @@ pub mod free;
 pub mod intra;
 pub mod names;
 pub mod numeral;
+pub mod rank;
 pub mod record;
 pub mod rules;
 pub mod sample;

@@ -5,6 +5,7 @@ use super::predictions::{self, Asked, Prediction};
 use super::report::{Counts, Group, Kind, Metric, Metrics, Part, Row};
 use super::truth::Truth;
 use super::{rating, text};
+use crate::data::rank::ratings::{Leanings, Rated, Rater, RatingFactors, RatingSettings};
 use std::collections::HashSet;
 
 /// What a model without a parsable answer is given where not even a mean is known: the middle of
@@ -56,12 +57,17 @@ impl Judge<'_> {
     fn stars(&mut self, group: &predictions::Group, result: &mut Group) {
         let asked: HashSet<(u32, u32)> =
             group.predictions.iter().map(|p| (p.user, p.item)).collect();
-        let constants = rating::Constants::of(training_ratings(self.truth, &asked));
+        let seen = training_ratings(self.truth, &asked);
+        let constants = rating::Constants::of(seen.iter().map(|rated| rated.stars).collect());
         let fallback = constants.map_or(MIDDLE, |constants| constants.mean);
         let mut pairs: Vec<(&str, f64)> = Vec::new();
+        let mut records: Vec<(u32, u32)> = Vec::new();
         for prediction in &group.predictions {
             match self.truth.rating(prediction.user, prediction.item) {
-                Some(gold) => pairs.push((stars_of(group.family, prediction), gold)),
+                Some(gold) => {
+                    pairs.push((stars_of(group.family, prediction), gold));
+                    records.push((prediction.user, prediction.item));
+                }
                 None => result.counts.unknown += 1,
             }
         }
@@ -98,6 +104,18 @@ impl Judge<'_> {
         let floors =
             [("RMSE", rmse, mean.metrics.value("rmse")), ("MAE", mae, median.metrics.value("mae"))];
         result.rows.extend([mean, median]);
+        let (users, items) = (self.truth.users.len(), self.truth.items.len());
+        let settings = RatingSettings::default();
+        let raters: [Box<dyn Rater>; 2] = [
+            Box::new(Leanings::fit(&seen, users, items)),
+            Box::new(RatingFactors::fit(&seen, users, items, settings)),
+        ];
+        for rater in raters {
+            let answers = records.iter().zip(&pairs);
+            let off: Vec<f64> =
+                answers.map(|(&(u, i), (_, gold))| rater.stars(u, i) - gold).collect();
+            result.rows.push(row(rater.name(), Kind::Baseline, &off, None));
+        }
         for (name, own, floor) in floors {
             if own >= floor && result.n > 0 {
                 self.warn(
@@ -163,14 +181,14 @@ fn prose_of(family: Asked, line: &Prediction) -> &str {
     }
 }
 
-/// Ratings that constants are fitted on: all but each user's last event and what is asked.
-fn training_ratings(truth: &Truth<'_>, asked: &HashSet<(u32, u32)>) -> Vec<f32> {
+/// Ratings that baselines are fitted on: all but each user's last event and what is asked.
+fn training_ratings(truth: &Truth<'_>, asked: &HashSet<(u32, u32)>) -> Vec<Rated> {
     let mut ratings = Vec::new();
     for (user, u) in truth.users.iter().zip(0..) {
         let earlier = user.items.len().saturating_sub(1);
         for (&item, &stars) in user.items.iter().zip(user.ratings).take(earlier) {
             if !stars.is_nan() && !asked.contains(&(u, item)) {
-                ratings.push(stars);
+                ratings.push(Rated { user: u, item, stars });
             }
         }
     }

@@ -1,23 +1,246 @@
-//! What is to be beaten: rankings that take no training worth the name, computed from the same
-//! `.bin`.
+//! What is to be beaten: rankers that need no language model, fitted on the same `.bin`, and where
+//! they put what was taken.
 //!
-//! Fitted on the training part only (all but a user's last two events); the whole catalogue is
-//! ranked, the history included; the target loses every tie, so no order of items matters.
+//! Fitted on the training part only (all but a user's last two events), their settings chosen on
+//! the validation events; the whole catalogue is ranked, the history included; the target loses
+//! every tie, so no order of items matters.
 
-use super::truth::Case;
+use super::truth::{Case, Truth};
+use crate::base::{Philox, Stream};
+use crate::data::rank::{
+    place, tune, Asked, Blend, Case as Tried, Ease, EaseSettings, FactorSettings, Factors,
+    LeakProbe, Markov, Neighbours, Popularity, Ranker, Sequences, Text, Titles, Tuned, MOST_ITEMS,
+};
+use crate::data::task::Split;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-/// A rule that scores the catalogue for a history.
-pub trait Baseline: Sync {
+/// What the model is shown in place of an item (E1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ItemRepr {
+    /// Its surface: a text.
+    Title,
+    /// Its number.
+    Id,
+}
+
+impl ItemRepr {
+    /// Both, in the order in which a list of choices shows them.
+    pub const ALL: [ItemRepr; 2] = [ItemRepr::Title, ItemRepr::Id];
+
+    /// The word for it in settings and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ItemRepr::Title => "title",
+            ItemRepr::Id => "id",
+        }
+    }
+
+    /// The one of this name, if there is one.
+    pub fn from_name(name: &str) -> Option<ItemRepr> {
+        ItemRepr::ALL.into_iter().find(|repr| repr.name() == name)
+    }
+}
+
+/// What is said beforehand of how baselines are fitted.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Wishes {
+    /// Weight of category names; `None` = chosen.
+    pub category: Option<f64>,
+    /// Weight of an event beside the next one in the title baseline; `None` = chosen.
+    pub gamma: Option<f64>,
+    /// What the model was shown in place of items; `None`: ids if every surface is a number.
+    pub item_repr: Option<ItemRepr>,
+    /// Whether a few items are ranked somewhere, and not the catalogue: what learns by steps takes
+    /// part there.
+    pub few: bool,
+    /// Decides who is asked while settings are chosen, and the start of what learns by steps.
+    pub seed: u64,
+}
+
+/// How the baselines of a report were fitted.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Chosen {
+    /// Users whose validation event chose; 0 = the settings that Toys chose.
+    pub users: usize,
+    /// What was chosen.
+    #[serde(flatten)]
+    pub tuned: Tuned,
+    /// Of EASE; `None` where the catalogue is too large for it.
+    pub ease: Option<EaseSettings>,
+    /// Of BPR-MF, where it takes part.
+    pub factors: Option<FactorSettings>,
+}
+
+/// α of the Markov baseline.
+const ALPHA: f64 = 1.0;
+
+/// Users that choose settings at most.
+const CHOOSING: usize = 4000;
+/// Scores that a ranker makes for all of them at most; a larger catalogue asks fewer users.
+const SCORES: usize = 200_000_000;
+/// Steps of what learns by them at most: minutes.
+const STEPS: usize = 1_000_000_000;
+/// With fewer than these, chance would choose.
+const ENOUGH: usize = 500;
+
+/// What is to be beaten, fitted.
+struct Baselines {
+    /// In the order of their rows.
+    rankers: Vec<Box<dyn Ranker>>,
+    /// Whether ids give the next item away, where a model is shown ids.
+    probe: Option<LeakProbe>,
+    /// Beside these where few items are ranked.
+    sampled: Option<Factors>,
+    /// How.
+    chosen: Chosen,
+    /// What is missing, and why.
+    missing: Vec<String>,
+}
+
+impl Baselines {
+    /// Fits all of them.
+    fn fit(truth: &Truth<'_>, wishes: Wishes) -> Baselines {
+        let users: Vec<&[u32]> = truth.users.iter().map(|user| user.training()).collect();
+        let seen = Sequences { users: &users, items: truth.items.len() };
+        let texts: Vec<Text<'_>> = truth
+            .items
+            .iter()
+            .map(|item| Text { title: item.title, categories: item.categories.clone() })
+            .collect();
+        let cases = choosing(truth, wishes.seed);
+        let mut tuned = tune(seen, &texts, &cases);
+        let own = |wish: Option<f64>, value: &mut f64| *value = wish.unwrap_or(*value);
+        own(wishes.category, &mut tuned.titles.category);
+        own(wishes.gamma, &mut tuned.titles.gamma);
+        let neighbours = Arc::new(Neighbours::fit(seen, tuned.neighbours));
+        let titles = Titles::fit(&texts, tuned.titles);
+        drop(texts);
+        let markov = Arc::new(Markov::fit(seen, ALPHA));
+        let blend =
+            Blend::of(seen, markov.clone(), neighbours.clone(), titles.clone(), tuned.titles.gamma);
+        let mut rankers: Vec<Box<dyn Ranker>> = vec![
+            Box::new(Popularity::fit(seen)),
+            Box::new(markov),
+            Box::new(titles.aged(0.0)),
+            Box::new(titles),
+            Box::new(neighbours),
+        ];
+        let small = (seen.items <= MOST_ITEMS).then(EaseSettings::default);
+        let ease = small.map(|settings| (settings, Ease::fit(seen, settings)));
+        let mut missing = Vec::new();
+        let ease = ease.and_then(|(settings, fitted)| match fitted {
+            Ok(fitted) => {
+                rankers.push(Box::new(fitted));
+                Some(settings)
+            }
+            Err(error) => {
+                missing.push(format!("EASE is left out: {error}"));
+                None
+            }
+        });
+        rankers.push(Box::new(blend.weighted(tuned.blend)));
+        let shown = match wishes.item_repr {
+            Some(ItemRepr::Title) => None,
+            Some(ItemRepr::Id) => truth.numeric_surfaces().or_else(|| truth.numeric_ids()),
+            None => truth.numeric_surfaces(),
+        };
+        let factors = FactorSettings { seed: wishes.seed, ..FactorSettings::default() };
+        let steps = factors.epochs * users.iter().map(|user| user.len()).sum::<usize>();
+        let factors = wishes.few.then_some(factors).filter(|_| steps <= STEPS);
+        if wishes.few && factors.is_none() {
+            missing.push(format!("BPR-MF is left out: {steps} steps would take too long"));
+        }
+        let sampled = factors.map(|settings| Factors::fit(seen, settings));
+        let chosen = Chosen { users: cases.len(), tuned, ease, factors };
+        let probe = shown.map(LeakProbe::new);
+        Baselines { rankers, probe, sampled, chosen, missing }
+    }
+}
+
+/// Where the baselines put what was taken: all that a report needs of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Beside {
+    /// How they were fitted.
+    pub chosen: Chosen,
+    /// What is missing, and why.
+    pub missing: Vec<String>,
+    /// In the order of the rows.
+    pub rows: Vec<BesideRow>,
+}
+
+/// A baseline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BesideRow {
     /// What a table calls it.
-    fn name(&self) -> &'static str;
+    pub name: String,
+    /// That it is the probe for leaks (E24), and nothing to be beaten.
+    pub probe: bool,
+    /// That it takes part only where few items are ranked.
+    pub few: bool,
+    /// Of each user; none of those who were not asked about.
+    pub places: Vec<Option<Place>>,
+}
 
-    /// Writes one score an item; higher is better.
-    fn score(&self, history: &[u32], scores: &mut [f64]);
+impl Beside {
+    /// Fits the baselines and asks them for all users, or where `asked` names some and a catalogue
+    /// is large, for these.
+    pub fn fit(truth: &Truth<'_>, wishes: Wishes, split: Split, asked: &[u32]) -> Beside {
+        let baselines = Baselines::fit(truth, wishes);
+        let (users, items) = (truth.users.len(), truth.items.len());
+        let all = users.saturating_mul(items) <= SCORES * 5;
+        let case = |u: u32| truth.users[u as usize].case(u, split);
+        let cases: Vec<Case<'_>> = match all {
+            true => (0..users as u32).filter_map(case).collect(),
+            false => asked.iter().copied().filter_map(case).collect(),
+        };
+        let row = |ranker: &dyn Ranker| {
+            let mut of_user = vec![None; users];
+            for (case, place) in cases.iter().zip(places(ranker, &cases, items)) {
+                of_user[case.user as usize] = Some(place);
+            }
+            let name = ranker.name().to_owned();
+            BesideRow { name, probe: false, few: false, places: of_user }
+        };
+        let mut rows: Vec<BesideRow> = baselines.rankers.iter().map(|r| row(r.as_ref())).collect();
+        rows.extend(baselines.probe.iter().map(|r| BesideRow { probe: true, ..row(r) }));
+        rows.extend(baselines.sampled.iter().map(|r| BesideRow { few: true, ..row(r) }));
+        Beside { chosen: baselines.chosen, missing: baselines.missing, rows }
+    }
+
+    /// Whether all users with a question were asked about.
+    pub fn is_complete(&self, truth: &Truth<'_>, split: Split) -> bool {
+        let asked = |row: &BesideRow| {
+            let users = truth.users.iter().zip(0..).map(|(user, u)| user.case(u, split).is_some());
+            users.eq(row.places.iter().map(Option::is_some))
+        };
+        self.rows.iter().all(asked)
+    }
+}
+
+/// Validation events that choose settings, of users drawn by `seed`; none where there would be too
+/// few.
+fn choosing<'a>(truth: &Truth<'a>, seed: u64) -> Vec<Tried<'a>> {
+    let case = |(number, user): (u32, &super::truth::User<'a>)| {
+        let case = user.case(number, Split::Validation)?;
+        let asked = Asked { user: Some(number), history: case.history };
+        Some(Tried { asked, target: case.target })
+    };
+    let mut cases: Vec<Tried<'a>> = (0..).zip(&truth.users).filter_map(case).collect();
+    Philox::new(seed, Stream::Users, 0).shuffle(&mut cases);
+    cases.truncate(CHOOSING.min(SCORES / truth.items.len().max(1)));
+    if cases.len() < ENOUGH {
+        cases.clear();
+    }
+    cases
 }
 
 /// Where the target stands in a full ranking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u32, Option<u32>, u32)", into = "(u32, Option<u32>, u32)")]
 pub struct Place {
     /// Among all items.
     pub all: u32,
@@ -27,13 +250,24 @@ pub struct Place {
     pub sampled: u32,
 }
 
+impl From<(u32, Option<u32>, u32)> for Place {
+    fn from((all, unseen, sampled): (u32, Option<u32>, u32)) -> Place {
+        Place { all, unseen, sampled }
+    }
+}
+
+impl From<Place> for (u32, Option<u32>, u32) {
+    fn from(Place { all, unseen, sampled }: Place) -> (u32, Option<u32>, u32) {
+        (all, unseen, sampled)
+    }
+}
+
 /// Places of the targets of all cases.
-pub fn places(baseline: &dyn Baseline, cases: &[Case<'_>], items: usize) -> Vec<Place> {
-    let place = |scores: &mut Vec<f64>, case: &Case<'_>| {
-        baseline.score(case.history, scores);
+pub fn places(ranker: &dyn Ranker, cases: &[Case<'_>], items: usize) -> Vec<Place> {
+    let places = |scores: &mut Vec<f64>, case: &Case<'_>| {
+        ranker.score(Asked { user: Some(case.user), history: case.history }, scores);
         let own = scores[case.target as usize];
-        // The target itself is among these.
-        let all = scores.iter().filter(|&&score| score >= own).count() as u32;
+        let all = place(scores, case.target);
         let at_least = |items: &[u32]| {
             let mut others: Vec<u32> =
                 items.iter().copied().filter(|&item| item != case.target).collect();
@@ -45,132 +279,7 @@ pub fn places(baseline: &dyn Baseline, cases: &[Case<'_>], items: usize) -> Vec<
         let unseen = (!again).then(|| all - at_least(case.history));
         Place { all, unseen, sampled: 1 + at_least(case.negatives) }
     };
-    cases.par_iter().map_init(|| vec![0.0; items], place).collect()
-}
-
-/// How often items occur in the training part.
-pub struct Popularity {
-    counts: Vec<f64>,
-    total: f64,
-}
-
-impl Popularity {
-    /// Counts the items of the training part of each user; `items` is the size of the catalogue.
-    pub fn fit(sequences: &[&[u32]], items: usize) -> Popularity {
-        let mut counts = vec![0.0; items];
-        for &item in sequences.iter().copied().flatten() {
-            counts[item as usize] += 1.0;
-        }
-        let total = counts.iter().sum::<f64>().max(1.0);
-        Popularity { counts, total }
-    }
-}
-
-impl Baseline for Popularity {
-    fn name(&self) -> &'static str {
-        "popularity"
-    }
-
-    fn score(&self, _history: &[u32], scores: &mut [f64]) {
-        scores.copy_from_slice(&self.counts);
-    }
-}
-
-/// count(last → j) + α · share(j): the last item's successors, then what is popular.
-pub struct Markov {
-    /// α · share.
-    prior: Vec<f64>,
-    /// Successors of item i are `next[start[i]..start[i + 1]]`.
-    start: Vec<usize>,
-    next: Vec<(u32, f64)>,
-}
-
-impl Markov {
-    /// Counts which item follows which in the training part of each user; `items` is the size of
-    /// the catalogue.
-    pub fn fit(sequences: &[&[u32]], items: usize, alpha: f64) -> Markov {
-        let popularity = Popularity::fit(sequences, items);
-        let prior =
-            popularity.counts.iter().map(|count| alpha * count / popularity.total).collect();
-        let steps =
-            |sequence: &&[u32]| sequence.windows(2).map(|w| (w[0], w[1])).collect::<Vec<_>>();
-        let mut pairs: Vec<(u32, u32)> = sequences.iter().flat_map(steps).collect();
-        pairs.sort_unstable();
-        let mut start = vec![0; items + 1];
-        let mut next: Vec<(u32, f64)> = Vec::new();
-        for run in pairs.chunk_by(|a, b| a == b) {
-            start[run[0].0 as usize + 1] += 1;
-            next.push((run[0].1, run.len() as f64));
-        }
-        for i in 0..items {
-            start[i + 1] += start[i];
-        }
-        Markov { prior, start, next }
-    }
-}
-
-impl Baseline for Markov {
-    fn name(&self) -> &'static str {
-        "Markov, last item"
-    }
-
-    fn score(&self, history: &[u32], scores: &mut [f64]) {
-        scores.copy_from_slice(&self.prior);
-        if let Some(&last) = history.last() {
-            for &(item, count) in
-                &self.next[self.start[last as usize]..self.start[last as usize + 1]]
-            {
-                scores[item as usize] += count;
-            }
-        }
-    }
-}
-
-/// Shown ids that follow each other: what a model could guess if ids leaked the order of events
-/// (E24).
-///
-/// Largest of the history + 1, then last + 1, then largest + 2, + 3, … as long as such ids exist.
-pub struct LeakProbe {
-    ids: Vec<i64>,
-    /// (id, item), ascending.
-    sorted: Vec<(i64, u32)>,
-}
-
-impl LeakProbe {
-    /// `ids` are the numbers a model is shown, one an item.
-    pub fn new(ids: Vec<i64>) -> LeakProbe {
-        let mut sorted: Vec<(i64, u32)> = ids.iter().copied().zip(0..).collect();
-        sorted.sort_unstable();
-        LeakProbe { ids, sorted }
-    }
-
-    fn find(&self, id: i64) -> Option<u32> {
-        let place = self.sorted.partition_point(|&(other, _)| other < id);
-        self.sorted.get(place).filter(|&&(other, _)| other == id).map(|&(_, item)| item)
-    }
-}
-
-/// Guesses of the leak probe that count.
-const GUESSES: i64 = 20;
-
-impl Baseline for LeakProbe {
-    fn name(&self) -> &'static str {
-        "leak probe, id + 1"
-    }
-
-    fn score(&self, history: &[u32], scores: &mut [f64]) {
-        scores.fill(0.0);
-        let ids = || history.iter().map(|&item| self.ids[item as usize]);
-        let (Some(largest), Some(last)) = (ids().max(), ids().next_back()) else { return };
-        let guesses =
-            [largest + 1, last + 1].into_iter().chain((2..GUESSES).map(|step| largest + step));
-        for (guess, score) in guesses.zip((1..=GUESSES).rev()) {
-            if let Some(item) = self.find(guess) {
-                let place = &mut scores[item as usize];
-                *place = place.max(score as f64);
-            }
-        }
-    }
+    cases.par_iter().map_init(|| vec![0.0; items], places).collect()
 }
 
 #[cfg(test)]
@@ -178,41 +287,20 @@ mod tests {
     use super::*;
     use crate::eval::truth::Day;
 
-    fn case<'a>(history: &'a [u32], target: u32, negatives: &'a [u32]) -> Case<'a> {
-        Case { history, target, day: Day::Unknown, negatives }
-    }
-
-    const SEQUENCES: [&[u32]; 3] = [&[0, 1, 2], &[0, 1], &[3, 0, 2]];
-
     #[test]
     fn the_popular_come_first_and_the_target_loses_ties() {
-        let popularity = Popularity::fit(&SEQUENCES, 5);
+        let users: [&[u32]; 3] = [&[0, 1, 2], &[0, 1], &[3, 0, 2]];
+        let popularity = Popularity::fit(Sequences { users: &users, items: 5 });
+        let case = |history, target, negatives| Case {
+            user: 0,
+            history,
+            target,
+            day: Day::Unknown,
+            negatives,
+        };
         // Counts 3 2 2 1 0.
         let places = places(&popularity, &[case(&[0], 2, &[3, 4, 1]), case(&[0, 0, 1], 4, &[])], 5);
         assert_eq!(places[0], Place { all: 3, unseen: Some(2), sampled: 2 });
         assert_eq!(places[1], Place { all: 5, unseen: Some(3), sampled: 1 });
-    }
-
-    #[test]
-    fn successors_beat_popularity() {
-        let markov = Markov::fit(&SEQUENCES, 5, 1.0);
-        let mut scores = vec![0.0; 5];
-        markov.score(&[3, 0], &mut scores);
-        // Of 8 events: shares 3/8, 2/8, 2/8, 1/8, 0.
-        assert_eq!(scores, [0.375, 2.25, 1.25, 0.125, 0.0]);
-        markov.score(&[4], &mut scores);
-        assert_eq!(scores, [0.375, 0.25, 0.25, 0.125, 0.0]);
-    }
-
-    #[test]
-    fn the_probe_counts_up() {
-        let probe = LeakProbe::new(vec![10, 11, 12, 13, 15]);
-        let ranks =
-            |history: &[u32], target| places(&probe, &[case(history, target, &[])], 5)[0].all;
-        assert_eq!(ranks(&[1, 0], 2), 1);
-        assert_eq!(ranks(&[2, 0], 3), 1);
-        assert_eq!(ranks(&[2, 0], 1), 2);
-        assert_eq!(ranks(&[2, 0], 4), 3);
-        assert_eq!(ranks(&[2, 0], 0), 5);
     }
 }

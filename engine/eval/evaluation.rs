@@ -1,6 +1,7 @@
 //! From predictions to a report.
 
-use super::baseline::{places, Baseline, LeakProbe, Markov, Place, Popularity};
+pub use super::baseline::ItemRepr;
+use super::baseline::{Beside, Place, Wishes};
 use super::bootstrap::Bootstrap;
 use super::grounding::normal;
 use super::law;
@@ -9,40 +10,10 @@ pub use super::ranking::Users;
 use super::ranking::{hit, ndcg, without_history, Policy, Scores};
 use super::report::{Counts, Group, Kind, Metric, Metrics, Part, Row, Spread};
 use super::text;
-use super::title_neighbours::{TitleNeighbours, Weights};
 use super::truth::{Case, Day, Split, Truth};
 use super::yes_no::TiedRank;
 use crate::data::Family;
-use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
-
-/// What the model is shown in place of an item (E1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ItemRepr {
-    /// Its surface: a text.
-    Title,
-    /// Its number.
-    Id,
-}
-
-impl ItemRepr {
-    /// Both, in the order in which a list of choices shows them.
-    pub const ALL: [ItemRepr; 2] = [ItemRepr::Title, ItemRepr::Id];
-
-    /// The word for it in settings and reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            ItemRepr::Title => "title",
-            ItemRepr::Id => "id",
-        }
-    }
-
-    /// The one of this name, if there is one.
-    pub fn from_name(name: &str) -> Option<ItemRepr> {
-        ItemRepr::ALL.into_iter().find(|repr| repr.name() == name)
-    }
-}
 
 /// How to judge.
 #[derive(Clone, Debug)]
@@ -58,9 +29,7 @@ pub struct Options {
     /// Whether the history's items are left out of every ranking (E15).
     pub filter_history: bool,
     /// `None` leaves the baselines out.
-    pub baselines: Option<Weights>,
-    /// `None`: ids if every surface is a number.
-    pub item_repr: Option<ItemRepr>,
+    pub baselines: Option<Wishes>,
     /// How often and from which seed intervals are drawn.
     pub bootstrap: Bootstrap,
 }
@@ -72,6 +41,8 @@ pub struct Findings {
     pub groups: Vec<Group>,
     /// Over the templates of a task, where it has several.
     pub spreads: Vec<Spread>,
+    /// What the baselines said, where they were asked.
+    pub beside: Option<Beside>,
     /// What a reader should know before trusting a number.
     pub warnings: Vec<String>,
     /// Laws of arithmetic that a row breaks (E27): always our fault.
@@ -81,26 +52,41 @@ pub struct Findings {
 /// Computed metrics hold the laws up to rounding.
 const TOLERANCE: f64 = 1e-9;
 
-/// α of the Markov baseline.
-const ALPHA: f64 = 1.0;
-
 /// Judges every group of predictions, with baselines on the same users beside it.
-pub fn evaluate(truth: &Truth<'_>, groups: &[predictions::Group], options: &Options) -> Findings {
-    let mut judge = Judge { truth, options, baselines: None, findings: Findings::default() };
+/// `known` is what they said before; it must be of the same data, wishes and split.
+pub fn evaluate(
+    truth: &Truth<'_>,
+    groups: &[predictions::Group],
+    options: &Options,
+    known: Option<Beside>,
+) -> Findings {
+    let listed = groups.iter().flat_map(|group| group.predictions.iter().map(|line| line.user));
+    let mut users: Vec<u32> = match options.users {
+        Users::All => (0..truth.users.len() as u32).collect(),
+        Users::Listed | Users::Asked => listed.chain(options.asked.iter().copied()).collect(),
+    };
+    users.sort_unstable();
+    users.dedup();
+    let mut judge = Judge { truth, options, users, beside: known, findings: Findings::default() };
     for group in groups {
         let judged = if group.family.ranks() { judge.ranking(group) } else { judge.answers(group) };
         judge.check(&judged);
         judge.findings.groups.push(judged);
     }
     judge.findings.spreads = spreads(&judge.findings.groups);
+    let missing = judge.beside.iter().flat_map(|beside| beside.missing.clone());
+    judge.findings.warnings.extend(missing);
+    judge.findings.beside = judge.beside;
     judge.findings
 }
 
 pub(super) struct Judge<'a> {
     pub(super) truth: &'a Truth<'a>,
     pub(super) options: &'a Options,
-    /// Fitted when the first ranking needs them.
-    baselines: Option<Vec<(Kind, Box<dyn Baseline>)>>,
+    /// Whom any group asks about.
+    users: Vec<u32>,
+    /// Found when the first ranking needs it.
+    beside: Option<Beside>,
     findings: Findings,
 }
 
@@ -131,7 +117,7 @@ impl Judge<'_> {
                 Users::Listed => line.is_some(),
                 Users::Asked => line.is_some() || options.asked.binary_search(&u).is_ok(),
             };
-            if let (Some(case), true) = (user.case(options.split), counts) {
+            if let (Some(case), true) = (user.case(u, options.split), counts) {
                 cases.push(case);
                 lines.push(line);
             }
@@ -183,7 +169,9 @@ impl Judge<'_> {
                     &cases,
                 );
             }
-            let classes = title_classes(self.truth);
+            let shown = lines.iter().flatten().flat_map(|line| &line.slots).flatten();
+            let asked = cases.iter().map(|case| case.target);
+            let classes = title_classes(self.truth, shown.copied().chain(asked));
             let by_title = ranks_of(&|line, case, _| title_rank(line, &classes, case.target));
             let by_title = Ranks { ranks: by_title.ranks, unseen: None };
             self.variant(&mut result, "predictions, right title", &by_title, &main, &cases);
@@ -284,15 +272,15 @@ impl Judge<'_> {
 
     /// The baselines' rows on the same cases.
     fn beside(&mut self, group: &mut Group, cases: &[Case<'_>]) {
-        let Some(weights) = self.options.baselines else { return };
-        let baselines = self
-            .baselines
-            .take()
-            .unwrap_or_else(|| fit(self.truth, weights, self.options.item_repr));
-        for (kind, baseline) in &baselines {
-            let places = places(baseline.as_ref(), cases, self.truth.items.len());
-            let of =
-                |place: fn(&Place) -> Option<u32>| places.iter().map(place).collect::<Vec<_>>();
+        let Some(wishes) = self.options.baselines else { return };
+        let fit = || Beside::fit(self.truth, wishes, self.options.split, &self.users);
+        let beside = self.beside.take().unwrap_or_else(fit);
+        let full = group.family == Asked::Full;
+        for row in beside.rows.iter().filter(|row| !(full && row.few)) {
+            let of = |place: fn(&Place) -> Option<u32>| {
+                let places = cases.iter().map(|case| row.places[case.user as usize]);
+                places.map(|p| place(&p.expect("all were asked about"))).collect::<Vec<_>>()
+            };
             let ranks = match (group.family, self.options.filter_history) {
                 (Asked::Full, false) => {
                     Ranks { ranks: of(|p| Some(p.all)), unseen: Some(of(|p| p.unseen)) }
@@ -300,9 +288,10 @@ impl Judge<'_> {
                 (Asked::Full, true) => Ranks { ranks: of(|p| p.unseen), unseen: None },
                 _ => Ranks { ranks: of(|p| Some(p.sampled)), unseen: None },
             };
-            self.push(group, baseline.name(), *kind, &ranks, cases);
+            let kind = if row.probe { Kind::Probe } else { Kind::Baseline };
+            self.push(group, &row.name, kind, &ranks, cases);
         }
-        self.baselines = Some(baselines);
+        self.beside = Some(beside);
     }
 
     /// What a reader of a ranking table should know before believing it.
@@ -386,33 +375,6 @@ impl Judge<'_> {
     }
 }
 
-/// The baselines in the order of their rows, popularity first.
-fn fit(
-    truth: &Truth<'_>,
-    weights: Weights,
-    item_repr: Option<ItemRepr>,
-) -> Vec<(Kind, Box<dyn Baseline>)> {
-    let sequences: Vec<&[u32]> = truth.users.iter().map(|user| user.training()).collect();
-    let items = truth.items.len();
-    let mut baselines: Vec<(Kind, Box<dyn Baseline>)> = vec![
-        (Kind::Baseline, Box::new(Popularity::fit(&sequences, items))),
-        (Kind::Baseline, Box::new(Markov::fit(&sequences, items, ALPHA))),
-        (
-            Kind::Baseline,
-            Box::new(TitleNeighbours::fit(&truth.items, Weights { gamma: 0.0, ..weights })),
-        ),
-        (Kind::Baseline, Box::new(TitleNeighbours::fit(&truth.items, weights))),
-    ];
-    let shown = match item_repr {
-        Some(ItemRepr::Title) => None,
-        Some(ItemRepr::Id) => truth.numeric_surfaces().or_else(|| truth.numeric_ids()),
-        None => truth.numeric_surfaces(),
-    };
-    baselines
-        .extend(shown.map(|ids| (Kind::Probe, Box::new(LeakProbe::new(ids)) as Box<dyn Baseline>)));
-    baselines
-}
-
 /// The outputs as one list of items.
 fn items(line: &Prediction) -> Vec<Option<u32>> {
     let mut list = Vec::with_capacity(line.slots.len());
@@ -432,23 +394,27 @@ fn yes_no(line: &Prediction, target: u32) -> Option<TiedRank> {
     scored.then(|| TiedRank::of(&line.scores, positive))
 }
 
-/// Number of each item's title: equal for items that no title tells apart.
-fn title_classes(truth: &Truth<'_>) -> Vec<u32> {
-    let mut classes: HashMap<String, u32> = HashMap::new();
-    let class = |item: &super::truth::Item<'_>| {
-        let next = classes.len() as u32;
-        let title = if item.title.is_empty() { item.surface } else { item.title };
-        *classes.entry(normal(title)).or_insert(next)
-    };
-    truth.items.iter().map(class).collect()
+/// A number for the title of each of these items: equal for items that no title tells apart.
+fn title_classes(truth: &Truth<'_>, items: impl Iterator<Item = u32>) -> HashMap<u32, u32> {
+    let (mut classes, mut of_item) = (HashMap::<String, u32>::new(), HashMap::new());
+    for number in items {
+        let class = || {
+            let item = &truth.items[number as usize];
+            let title = if item.title.is_empty() { item.surface } else { item.title };
+            let next = classes.len() as u32;
+            *classes.entry(normal(title)).or_insert(next)
+        };
+        of_item.entry(number).or_insert_with(class);
+    }
+    of_item
 }
 
 /// Place of the first output that bears the target's title (E16), outputs of one title counted
 /// once.
-fn title_rank(line: &Prediction, classes: &[u32], target: u32) -> Option<u32> {
-    let outputs: Vec<Option<u32>> =
-        line.slots.iter().map(|slot| slot.first().map(|&item| classes[item as usize])).collect();
-    Policy::Strict.rank(&outputs, classes[target as usize])
+fn title_rank(line: &Prediction, classes: &HashMap<u32, u32>, target: u32) -> Option<u32> {
+    let class = |slot: &Vec<u32>| slot.first().map(|item| classes[item]);
+    let outputs: Vec<Option<u32>> = line.slots.iter().map(class).collect();
+    Policy::Strict.rank(&outputs, classes[&target])
 }
 
 fn counts(group: &predictions::Group, cases: &[Case<'_>], lines: &[Option<&Prediction>]) -> Counts {

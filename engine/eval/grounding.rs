@@ -6,6 +6,11 @@ use unicode_normalization::UnicodeNormalization;
 /// NFKC with runs of white space made one blank and none at the ends: two titles are one if this is
 /// equal.
 pub fn normal(text: &str) -> String {
+    // Most texts are that already.
+    let plain = text.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
+    if plain && !text.contains("  ") && !text.starts_with(' ') && !text.ends_with(' ') {
+        return text.to_owned();
+    }
     let text: String = text.nfkc().collect();
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -76,6 +81,14 @@ pub fn item_list(slots: &[Slot]) -> Vec<Option<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn white_space_of_any_kind_is_one_blank() {
+        for text in ["a b", " a b", "a b ", "a  b", "a\tb", "a\u{b}b", "a\nb", "a\u{a0}b", "ａ b"]
+        {
+            assert_eq!(normal(text), "a b", "{text:?}");
+        }
+    }
 
     #[test]
     fn titles_meet_up_to_width_and_blanks() {

@@ -24,6 +24,5 @@ pub mod rouge;
 pub mod table;
 pub mod text;
 pub mod threshold;
-pub mod title_neighbours;
 pub mod truth;
 pub mod yes_no;

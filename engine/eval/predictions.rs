@@ -7,6 +7,7 @@ use crate::base::Fault;
 use crate::data::{Cut, Family};
 use anyhow::{bail, Result};
 use serde::{Deserialize, Deserializer};
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::BufRead;
@@ -165,19 +166,33 @@ struct Line {
 pub struct Reader<'a> {
     truth: &'a Truth<'a>,
     split: Split,
-    surfaces: Titles,
-    titles: Titles,
+    /// Surfaces, then titles; made when an output names no item by its id.
+    named: OnceCell<[Titles; 2]>,
 }
 
 impl<'a> Reader<'a> {
-    /// Items of one title are taken in the `.bin`'s order of ties (E16b).
+    /// For predictions of one split.
     pub fn new(truth: &'a Truth<'a>, split: Split) -> Reader<'a> {
-        let order = truth.tie_order();
-        let of = |text: fn(&super::truth::Item<'a>) -> &'a str| {
-            let pairs = order.iter().map(|&item| (item, text(&truth.items[item as usize])));
-            Titles::new(pairs.filter(|(_, text)| !text.is_empty()))
-        };
-        Reader { truth, split, surfaces: of(|item| item.surface), titles: of(|item| item.title) }
+        Reader { truth, split, named: OnceCell::new() }
+    }
+
+    /// The items of a surface, otherwise of a title, in the `.bin`'s order of ties (E16b).
+    fn named(&self, title: &str) -> &[u32] {
+        let [surfaces, titles] = self.named.get_or_init(|| {
+            let order = self.truth.tie_order();
+            let of = |text: fn(&super::truth::Item<'a>) -> &'a str| {
+                let pairs =
+                    order.iter().map(|&item| (item, text(&self.truth.items[item as usize])));
+                Titles::new(pairs.filter(|(_, text)| !text.is_empty()))
+            };
+            [of(|item| item.surface), of(|item| item.title)]
+        });
+        let by_surface = surfaces.find(title);
+        if by_surface.is_empty() {
+            titles.find(title)
+        } else {
+            by_surface
+        }
     }
 
     /// Reads a whole file; `name` stands for it in messages.
@@ -255,7 +270,7 @@ impl<'a> Reader<'a> {
             let got = format!("expected a user of {}, got {id:?}", truth.name);
             ("user", format!("{got}; evaluate with the .bin that the predictions were made with"))
         })?;
-        let case = truth.users[user as usize].case(self.split);
+        let case = truth.users[user as usize].case(user, self.split);
         let target = match &line.target {
             None => None,
             Some(id) => Some(truth.find_item(&id.to_string()).ok_or_else(|| {
@@ -366,9 +381,7 @@ impl<'a> Reader<'a> {
             },
             (_, None, Some(title)) => {
                 let title = normal(&title);
-                let by_surface = self.surfaces.find(&title);
-                Ok(if by_surface.is_empty() { self.titles.find(&title) } else { by_surface }
-                    .to_vec())
+                Ok(self.named(&title).to_vec())
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Ranking metrics with one relevant item a user (E6–E8).
 
+pub use crate::data::rank::{gain, ndcg};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -92,20 +93,6 @@ pub fn without_history<T: Copy + Eq>(outputs: &[Option<T>], history: &[T]) -> Ve
 /// 1 if the target is among the first `k`.
 pub fn hit(rank: Option<u32>, k: u32) -> f64 {
     f64::from(rank.is_some_and(|rank| rank <= k))
-}
-
-/// [`gain`] at the target's rank if it is among the first `k`; the ideal is 1, so this is the NDCG
-/// of one user.
-pub fn ndcg(rank: Option<u32>, k: u32) -> f64 {
-    match rank {
-        Some(rank) if rank <= k => gain(f64::from(rank)),
-        _ => 0.0,
-    }
-}
-
-/// What a hit at a rank, counted from 1, is worth: 1 / log2(rank + 1).
-pub fn gain(rank: f64) -> f64 {
-    1.0 / (rank + 1.0).log2()
 }
 
 /// 1 / rank if the target is among the first `k`.

@@ -1,5 +1,6 @@
 //! The result of an evaluation, as it is written to `report.json` (E28).
 
+use super::baseline::Chosen;
 use super::bootstrap::Interval;
 use super::predictions::Asked;
 use super::ranking::{Policy, Users};
@@ -257,6 +258,9 @@ pub struct Report {
     pub groups: Vec<Group>,
     /// Over the templates of a task, where it has several.
     pub spreads: Vec<Spread>,
+    /// How the baselines were fitted, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baselines: Option<Chosen>,
     /// What a reader should know before trusting a number.
     pub warnings: Vec<String>,
     /// Laws of arithmetic that a row breaks (E27): always our fault.

@@ -193,7 +193,7 @@ pub fn of_report(report: &Report) -> Vec<Table> {
 
 /// What stands below the tables.
 pub const FOOTNOTE: &str = "Baselines are fitted on the training part (all but a user's last two \
-    events), rank the same \
+    events) with settings chosen on validation events (report.json lists them), rank the same \
     users, and lose every tie. ± is half of the 95 % bootstrap interval over users. MRR looks at \
     the whole list: the \
     outputs of the predictions, the catalogue of the baselines.";

@@ -61,6 +61,8 @@ pub enum Day {
 /// One question of the sequential task and its answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Case<'a> {
+    /// Whose.
+    pub user: u32,
     /// Items before the target, oldest first.
     pub history: &'a [u32],
     /// The item that was to be predicted.
@@ -72,8 +74,8 @@ pub struct Case<'a> {
 }
 
 impl<'a> User<'a> {
-    /// The user's question in a split; `None` for a user without history there.
-    pub fn case(&self, split: Split) -> Option<Case<'a>> {
+    /// The question of this user, number `user`, in a split; `None` without history there.
+    pub fn case(&self, user: u32, split: Split) -> Option<Case<'a>> {
         let place = split.shown(self.items.len())?;
         let apart = match self.times.get(place - 1..=place) {
             Some(&[a, b]) if a != NO_TIME && b != NO_TIME && day(a) == day(b) => Day::Same,
@@ -81,7 +83,7 @@ impl<'a> User<'a> {
             _ => Day::Unknown,
         };
         let (history, target) = (&self.items[..place], self.items[place]);
-        Some(Case { history, target, day: apart, negatives: self.negatives })
+        Some(Case { user, history, target, day: apart, negatives: self.negatives })
     }
 
     /// The part that baselines are fitted on: all but the last two, whatever the split.
@@ -206,18 +208,18 @@ mod tests {
             ratings: &[f32::NAN; 3],
             negatives: &[],
         };
-        let test = user.case(Split::Test).unwrap();
+        let test = user.case(0, Split::Test).unwrap();
         assert_eq!((test.history, test.target, test.day), (&[4, 5][..], 6, Day::Later));
-        let validation = user.case(Split::Validation).unwrap();
+        let validation = user.case(0, Split::Validation).unwrap();
         assert_eq!(
             (validation.history, validation.target, validation.day),
             (&[4][..], 5, Day::Same)
         );
         assert_eq!(user.training(), [4]);
         let timeless = User { times: &[NO_TIME; 3], ..user };
-        assert_eq!(timeless.case(Split::Test).unwrap().day, Day::Unknown);
+        assert_eq!(timeless.case(0, Split::Test).unwrap().day, Day::Unknown);
         let short = User { items: &[4, 5], times: &[0; 2], ..user };
-        assert!(short.case(Split::Test).is_none() && short.case(Split::Validation).is_none());
+        assert!(short.case(0, Split::Test).is_none() && short.case(0, Split::Validation).is_none());
         assert_eq!(short.training(), [4, 5]);
     }
 }

@@ -8,6 +8,7 @@ pub mod budget;
 pub mod check;
 pub mod create;
 pub mod decided;
+mod fitted;
 pub mod id;
 pub mod identity;
 pub mod job;

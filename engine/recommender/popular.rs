@@ -1,8 +1,8 @@
 //! What is answered where nothing is known of somebody: what everybody takes.
 
+use crate::data::rank::Sequences;
 use crate::data::task::Split;
 use crate::data::Dataset;
-use crate::eval::baseline::{Baseline, Popularity};
 
 /// All items, the most popular first, with the logarithm of their share of what training may see:
 /// counts of the baseline of that name, each one more, so that every item has a share.
@@ -13,8 +13,7 @@ pub(super) fn ranked(dataset: &Dataset) -> Vec<(u32, f64)> {
         &events[..Split::Validation.shown(events.len()).unwrap_or(events.len())]
     };
     let sequences: Vec<&[u32]> = (0..dataset.users() as u32).map(training).collect();
-    let mut counts = vec![0.0; items];
-    Popularity::fit(&sequences, items).score(&[], &mut counts);
+    let counts = Sequences { users: &sequences, items }.counts();
     let all = counts.iter().sum::<f64>() + items as f64;
     let share = |item: u32| ((counts[item as usize] + 1.0) / all).ln();
     let mut ranked: Vec<(u32, f64)> = (0..items as u32).map(|item| (item, share(item))).collect();

@@ -1,5 +1,6 @@
 //! What predictions are worth: metrics of a file of answers, without model and chip.
 
+use super::fitted::Kept;
 use super::predictions::Side;
 use super::ranges::within_ranges;
 use crate::base::map::settled;
@@ -8,13 +9,13 @@ use crate::base::{
     choose, open_stream, unreadable, write_whole, Fault, Held, Outputs, Standing, Written,
 };
 use crate::data::Dataset;
+use crate::eval::baseline::Wishes;
 use crate::eval::bootstrap::Bootstrap;
 use crate::eval::curve::Curve;
 use crate::eval::evaluation::{evaluate, Options};
-use crate::eval::predictions::Reader;
+use crate::eval::predictions::{Asked, Reader};
 use crate::eval::report::{Data, Group, Kind, Part, Row, Verdict};
 use crate::eval::threshold::Threshold;
-use crate::eval::title_neighbours::Weights;
 use crate::eval::truth::Truth;
 use crate::eval::{html, markdown};
 use anyhow::{bail, Context, Result};
@@ -57,10 +58,11 @@ pub struct Judging {
     pub no_baselines: bool,
     /// What the model was shown in place of items; `None` = as the predictions' settings say.
     pub item_repr: Option<ItemRepr>,
-    /// Weight of category names in the title baseline, not negative.
-    pub category_weight: f64,
-    /// Weight of an event beside the next one in the title baseline, from 0 to 1.
-    pub gamma: f64,
+    /// Weight of category names in the title baseline, not negative; `None` = chosen on validation.
+    pub category_weight: Option<f64>,
+    /// Weight of an event beside the next one in the title baseline, from 0 to 1; `None` = chosen
+    /// on validation.
+    pub gamma: Option<f64>,
     /// What must hold, such as "hr@10>=0.02".
     pub threshold: Vec<String>,
     /// Resamples behind the 95 % intervals, at least 1.
@@ -71,7 +73,6 @@ pub struct Judging {
 
 impl Default for Judging {
     fn default() -> Judging {
-        let Weights { category, gamma } = Weights::default();
         Judging {
             predictions: PathBuf::new(),
             data: PathBuf::new(),
@@ -83,8 +84,8 @@ impl Default for Judging {
             filter_history: false,
             no_baselines: false,
             item_repr: None,
-            category_weight: category,
-            gamma,
+            category_weight: None,
+            gamma: None,
             threshold: Vec::new(),
             resamples: 1000,
             seed: 0,
@@ -152,8 +153,7 @@ pub fn judge(settings: &Judging, mut outputs: Outputs) -> Result<Judged> {
     side.as_ref().map_or(Ok(()), |side| side.expect_data(&settings.predictions, &dataset))?;
     let asked = side.as_ref().and_then(|side| side.users(&dataset));
     let made = Made { beside, side, asked };
-    let report =
-        settled([dataset.map()], || report_of(settings, &Truth::of(&dataset), made, &thresholds))?;
+    let report = settled([dataset.map()], || report_of(settings, &dataset, made, &thresholds))?;
     Ok(Judged { report, curve, folder: settings.report.is_some().then_some(held) })
 }
 
@@ -209,14 +209,15 @@ fn hashed(mut settings: Value) -> Value {
     settings
 }
 
-/// Reads and judges the predictions against `truth`.
+/// Reads and judges the predictions against the data.
 fn report_of(
     args: &Judging,
-    truth: &Truth<'_>,
+    dataset: &Dataset,
     made: Made,
     thresholds: &[Threshold],
 ) -> Result<Report> {
     let start = Instant::now();
+    let truth = &Truth::of(dataset);
     let own = made.side.as_ref().filter(|_| made.asked.is_some()).map(|side| side.decode.split);
     let split = args.split.or(own).unwrap_or_default();
     let reader = Reader::new(truth, split);
@@ -244,12 +245,24 @@ fn report_of(
         users,
         asked: made.asked.unwrap_or_default(),
         filter_history: args.filter_history,
-        baselines: (!args.no_baselines)
-            .then_some(Weights { category: args.category_weight, gamma: args.gamma }),
-        item_repr: args.item_repr.or_else(|| item_repr(&settings)),
+        baselines: (!args.no_baselines).then(|| Wishes {
+            category: args.category_weight,
+            gamma: args.gamma,
+            item_repr: args.item_repr.or_else(|| item_repr(&settings)),
+            few: groups.iter().any(|group| group.family.ranks() && group.family != Asked::Full),
+            seed: args.seed,
+        }),
         bootstrap: Bootstrap { resamples: args.resamples, seed: args.seed },
     };
-    let mut findings = evaluate(truth, &groups, &options);
+    let kept = options.baselines.map(|wishes| Kept::of(dataset, wishes, split));
+    let known = kept.as_ref().and_then(|kept| kept.read(truth, split));
+    let (is_new, begun) = (known.is_none(), Instant::now());
+    let mut findings = evaluate(truth, &groups, &options, known);
+    if let (Some(kept), Some(beside), true) = (&kept, &findings.beside, is_new) {
+        if beside.is_complete(truth, split) {
+            kept.write(beside, begun.elapsed());
+        }
+    }
     findings.warnings.extend(remark);
     let verdicts = verdicts(&findings.groups, thresholds)?;
     Ok(Report {
@@ -272,6 +285,7 @@ fn report_of(
         settings,
         groups: findings.groups,
         spreads: findings.spreads,
+        baselines: findings.beside.map(|beside| beside.chosen),
         warnings: findings.warnings,
         broken: findings.broken,
         thresholds: verdicts,

@@ -3,10 +3,13 @@
 use engine::base::{Fault, Outputs};
 use engine::cli::eval::{self, Eval};
 use engine::cli::prepare::{self, Prepare};
+use engine::data::rank::{
+    LeakProbe, Markov, NeighbourSettings, Neighbours, Popularity, Ranker, Sequences, Text,
+    TitleSettings, Titles,
+};
 use engine::data::Dataset;
-use engine::eval::baseline::{places, Baseline, LeakProbe, Markov, Place, Popularity};
+use engine::eval::baseline::{places, Beside, Place, Wishes};
 use engine::eval::ranking::Scores;
-use engine::eval::title_neighbours::{TitleNeighbours, Weights};
 use engine::eval::truth::{Case, Day, Split, Truth};
 use serde_json::{json, Value};
 use std::fmt::Write;
@@ -213,7 +216,10 @@ fn thresholds_and_wrong_use_have_their_codes() {
     assert_eq!(Fault::of(&no_run), Some(Fault::Usage), "{no_run}");
     let other = run(&Eval { split: Some(Split::Validation), ..eval.clone() }).unwrap_err();
     assert!(other.to_string().contains("p.jsonl:1: expected item"), "{other}");
-    assert_eq!(Fault::of(&run(&Eval { gamma: 2.0, ..eval }).unwrap_err()), Some(Fault::Usage));
+    assert_eq!(
+        Fault::of(&run(&Eval { gamma: Some(2.0), ..eval }).unwrap_err()),
+        Some(Fault::Usage)
+    );
 }
 
 #[test]
@@ -342,42 +348,53 @@ fn scores(ranks: impl Iterator<Item = impl Into<Option<u32>>>) -> Scores {
 fn baselines_have_their_known_figures() {
     // HR@1, HR@5, HR@10, NDCG@5, NDCG@10, then HR@10 and NDCG@10 with the history left out.
     type Figures = [f64; 7];
-    let toys: [Figures; 4] = [
+    let toys: [Figures; 5] = [
         [0.0023, 0.0055, 0.0089, 0.0038, 0.0049, 0.0090, 0.0049],
         [0.0275, 0.0572, 0.0702, 0.0427, 0.0470, 0.0703, 0.0475],
         [0.0195, 0.0622, 0.0842, 0.0411, 0.0482, 0.0870, 0.0526],
         [0.0228, 0.0657, 0.0921, 0.0447, 0.0532, 0.0945, 0.0558],
+        [0.0045, 0.0500, 0.0710, 0.0278, 0.0346, 0.0783, 0.0496],
     ];
-    let beauty: [Figures; 4] = [
+    let beauty: [Figures; 5] = [
         [0.0008, 0.0064, 0.0106, 0.0037, 0.0051, 0.0110, 0.0053],
         [0.0241, 0.0501, 0.0656, 0.0376, 0.0426, 0.0665, 0.0438],
         [0.0195, 0.0468, 0.0635, 0.0336, 0.0390, 0.0652, 0.0410],
         [0.0220, 0.0528, 0.0724, 0.0378, 0.0441, 0.0741, 0.0455],
+        [0.0012, 0.0391, 0.0576, 0.0213, 0.0272, 0.0623, 0.0396],
     ];
     // Markov and titles of the last item on targets of the same day and of a later one: HR@10,
     // NDCG@10.
     let toys_days = [[0.1140, 0.0790, 0.0280, 0.0162], [0.1330, 0.0776, 0.0372, 0.0200]];
     let beauty_days = [[0.1026, 0.0709, 0.0372, 0.0208], [0.0994, 0.0622, 0.0358, 0.0211]];
     let sets = [
-        ("toys", Weights { category: 0.3, gamma: 0.4 }, toys, toys_days),
-        ("beauty", Weights { category: 0.0, gamma: 0.6 }, beauty, beauty_days),
+        ("toys", (0.3, 0.4), (10, 100.0, 0.1), toys, toys_days),
+        ("beauty", (0.0, 0.6), (30, 20.0, 0.0), beauty, beauty_days),
     ];
-    for (set, weights, figures, days) in sets {
+    for (set, (category, gamma), (neighbours, shrink, age), figures, days) in sets {
         let Some(source) = shared(set) else { continue };
         let folder = tempfile::tempdir().unwrap();
         let dataset = Dataset::open(&prepared(&source, folder.path())).unwrap();
         let start = std::time::Instant::now();
         let truth = Truth::of(&dataset);
+        let users = (0..).zip(&truth.users);
         let cases: Vec<Case<'_>> =
-            truth.users.iter().filter_map(|user| user.case(Split::Test)).collect();
+            users.filter_map(|(u, user)| user.case(u, Split::Test)).collect();
         assert_eq!(cases.len(), truth.users.len());
         let sequences: Vec<&[u32]> = truth.users.iter().map(|user| user.training()).collect();
         let items = truth.items.len();
-        let baselines: [Box<dyn Baseline>; 4] = [
-            Box::new(Popularity::fit(&sequences, items)),
-            Box::new(Markov::fit(&sequences, items, 1.0)),
-            Box::new(TitleNeighbours::fit(&truth.items, Weights { gamma: 0.0, ..weights })),
-            Box::new(TitleNeighbours::fit(&truth.items, weights)),
+        let seen = Sequences { users: &sequences, items };
+        let texts = truth.items.iter();
+        let texts: Vec<Text<'_>> = texts
+            .map(|item| Text { title: item.title, categories: item.categories.clone() })
+            .collect();
+        let titles = |gamma| Box::new(Titles::fit(&texts, TitleSettings { category, gamma }));
+        let neighbours = NeighbourSettings { neighbours, shrink, gamma: age };
+        let baselines: [Box<dyn Ranker>; 5] = [
+            Box::new(Popularity::fit(seen)),
+            Box::new(Markov::fit(seen, 1.0)),
+            titles(0.0),
+            titles(gamma),
+            Box::new(Neighbours::fit(seen, neighbours)),
         ];
         for (b, (baseline, expected)) in baselines.iter().zip(figures).enumerate() {
             let places = places(baseline.as_ref(), &cases, items);
@@ -386,12 +403,14 @@ fn baselines_have_their_known_figures() {
             let got =
                 [all.hr1, all.hr5, all.hr10, all.ndcg5, all.ndcg10, unseen.hr10, unseen.ndcg10];
             eprintln!("{set}, {}: {got:.4?}", baseline.name());
+            // Neighbours differ in what becomes of ties: no digit is the same, none is worse.
+            let ties = b == 4;
             for (got, expected) in got.iter().zip(expected) {
-                assert!(
-                    (got - expected).abs() < 0.0004,
-                    "{set}, {}: {got:.5}, {expected}",
-                    baseline.name()
-                );
+                let fits = match ties {
+                    true => *got > expected - 0.001,
+                    false => (got - expected).abs() < 0.0004,
+                };
+                assert!(fits, "{set}, {}: {got:.5}, {expected}", baseline.name());
             }
             if (1..=2).contains(&b) {
                 let of = |day: Day| {
@@ -411,6 +430,26 @@ fn baselines_have_their_known_figures() {
             }
         }
         eprintln!("{set}: {:.1} s", start.elapsed().as_secs_f64());
+        drop(baselines);
+
+        // With settings of its own choice the blend reaches what a search by hand reached.
+        let beside =
+            Beside::fit(&truth, Wishes { few: true, ..Wishes::default() }, Split::Test, &[]);
+        assert!(beside.is_complete(&truth, Split::Test));
+        let blend = beside.rows.iter().find(|row| row.name.starts_with("blend")).unwrap();
+        let all = scores(blend.places.iter().map(|p| p.map(|p| p.all)));
+        let seconds = start.elapsed().as_secs_f64();
+        eprintln!("{set}, blend: {all:.4?}\n{:?}: {seconds:.1} s", beside.chosen);
+        let few = beside.rows.last().unwrap();
+        let sampled = scores(few.places.iter().map(|p| p.map(|p| p.sampled)));
+        eprintln!("{set}, {}, 1 + 99: {sampled:.4?}", few.name);
+        // At λ = 300, γ = .4, which is what was measured on Toys; on Beauty γ = .6 gives .0674.
+        let ease = beside.rows.iter().find(|row| row.name.starts_with("EASE")).unwrap();
+        let linear = scores(ease.places.iter().map(|p| p.map(|p| p.all)));
+        let expected = if set == "toys" { 0.0774 } else { 0.0674 };
+        assert!((linear.hr10 - expected).abs() < 0.0015, "{set}, EASE: {linear:?}");
+        let (hits, gain) = if set == "toys" { (0.1103, 0.0710) } else { (0.0866, 0.0550) };
+        assert!(all.hr10 > hits - 0.002 && all.ndcg10 > gain - 0.0015, "{set}: {all:?}");
 
         if set == "beauty" {
             // The source's own numbers follow the users' order and give the next item away.
