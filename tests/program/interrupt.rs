@@ -5,6 +5,7 @@ use crate::shop::numbered;
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -120,7 +121,13 @@ fn a_verb_that_is_told_to_end_ends_and_leaves_nothing_half_written() {
             let took = told.elapsed();
             let about = format!("{words}: after {part} of {usual:?}: {status}, {took:?}");
             if status.success() {
-                assert_eq!(listing(base), whole, "{about}");
+                // Times are written as long as they are: names tell, and not sizes.
+                assert!(listing(base).keys().eq(whole.keys()), "{about}");
+                continue;
+            }
+            // Before the first line of it has run the system ends a process by itself.
+            if status.signal() == Some(signal) {
+                assert_eq!(listing(base), before, "{about}");
                 continue;
             }
             assert_eq!(status.code(), Some(code), "{about}");
@@ -130,10 +137,11 @@ fn a_verb_that_is_told_to_end_ends_and_leaves_nothing_half_written() {
                 let name = path.file_name().unwrap().to_string_lossy().into_owned();
                 name.ends_with(".partial") || name.ends_with(".engine.lock")
             };
-            assert_eq!(left.keys().find(half), None, "{about}");
+            let stays = left.keys().find(half);
+            assert!(stays.is_none(), "{about}: {stays:?}");
             // A demo is several verbs, and what they finished is whole.
             if !words.starts_with("demo") {
-                assert!(left == before || left == whole, "{about}: {left:?}");
+                assert!(left == before || left.keys().eq(whole.keys()), "{about}: {left:?}");
             }
         }
         clear();

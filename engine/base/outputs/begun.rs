@@ -2,7 +2,7 @@
 //! process that is told to end.
 
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -96,6 +96,18 @@ pub fn done(since: u64) {
     things().all.retain(|thing| !stays(thing));
 }
 
+/// Removes a folder into which another thread may still be making files: until it is gone, each
+/// new name in it is in the way once.
+fn remove_while_written(folder: &Path) -> io::Result<()> {
+    let mut tries = 0..1000;
+    loop {
+        match fs::remove_dir_all(folder) {
+            Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty && tries.next().is_some() => {}
+            done => return done,
+        }
+    }
+}
+
 /// Takes away all that this process has begun and not finished, for a process that is about to end
 /// at once: what is written after this never gets a name.
 pub fn abandon() {
@@ -105,9 +117,32 @@ pub fn abandon() {
     for thing in things.all.drain(..).rev() {
         let _ = match thing.kind {
             Kind::Folder => fs::remove_dir(&thing.path),
-            _ if thing.path.is_dir() => fs::remove_dir_all(&thing.path),
+            _ if thing.path.is_dir() => remove_while_written(&thing.path),
             _ => fs::remove_file(&thing.path),
         };
     }
     std::mem::forget(things);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_goes_while_somebody_makes_files_in_it() {
+        let root = tempfile::tempdir().unwrap();
+        for round in 0..50 {
+            let folder = root.path().join(round.to_string());
+            fs::create_dir(&folder).unwrap();
+            let inside = folder.clone();
+            let writer = std::thread::spawn(move || {
+                let mut names = 0..;
+                while fs::write(inside.join(names.next().unwrap_or(0).to_string()), "x").is_ok() {}
+            });
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            remove_while_written(&folder).unwrap();
+            writer.join().unwrap();
+            assert!(!folder.exists());
+        }
+    }
 }
