@@ -61,6 +61,13 @@ pub fn folder(path: &Path) -> io::Result<Begun> {
     Ok(things.add(path, Kind::Folder))
 }
 
+/// Makes what goes with this process: nobody takes things away before it is known.
+pub fn made<T, E>(path: &Path, make: impl FnOnce() -> Result<T, E>) -> Result<(T, Begun), E> {
+    let mut things = things();
+    let made = make()?;
+    Ok((made, things.add(path, Kind::Partial)))
+}
+
 impl Begun {
     /// Gives what was begun its name. Where nothing had that name before, it goes with the rest
     /// until the work that it is part of is [`done`].

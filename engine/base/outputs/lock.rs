@@ -47,6 +47,11 @@ impl Lock {
     /// Takes the lock at `path` of what messages call `what`. Refuses what another process holds,
     /// and a file of that name that is no lock.
     pub fn take(path: PathBuf, what: &str) -> Result<Lock> {
+        let (file, begun) = begun::made(&path, || Lock::hold(&path, what))?;
+        Ok(Lock { path, file, begun: Some(begun) })
+    }
+
+    fn hold(path: &Path, what: &str) -> Result<File> {
         let refuse = |e: io::Error| {
             let words = format!("{what}: cannot be locked: {}", path.display());
             match e.kind() {
@@ -57,7 +62,7 @@ impl Lock {
             }
         };
         loop {
-            let mut file = open(&path).map_err(refuse)?;
+            let mut file = open(path).map_err(refuse)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -76,7 +81,7 @@ impl Lock {
                 Err(TryLockError::Error(e)) => return Err(refuse(e)),
             }
             let held = file.metadata().map_err(refuse)?;
-            if identity_at(&path) != Some(Identity::There(held.dev(), held.ino())) {
+            if identity_at(path) != Some(Identity::There(held.dev(), held.ino())) {
                 continue;
             }
             // One that was made just now is empty.
@@ -91,8 +96,7 @@ impl Lock {
             // The number is for those who are refused; that it cannot be written harms nobody.
             let _ = file.set_len(0).and_then(|()| file.rewind());
             let _ = file.write_all(format!("{}\n", std::process::id()).as_bytes());
-            let begun = Some(begun::partial(&path));
-            return Ok(Lock { path, file, begun });
+            return Ok(file);
         }
     }
 }
