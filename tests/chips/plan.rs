@@ -4,11 +4,11 @@ use engine::base::{Dtype, Philox, Stream};
 use engine::data::Batch;
 use engine::device::Device;
 use engine::model::plan::{
-    decoding_plan, training_plan, Decoding, Part, Produced, Setup, Training,
+    decoding_plan, reading_plan, training_plan, Decoding, Part, Produced, Reading, Setup, Training,
 };
 use engine::model::{
-    encode, write_safetensors, Checkpoint, Config, Entry, Extension, Flat, Keep, KvCache,
-    LinearName, LoraConfig, Model, Noise, Rates, Tune,
+    encode, write_safetensors, Among, Checkpoint, Config, Entry, Extension, Flat, Keep, KvCache,
+    LinearName, LoraConfig, Model, Noise, Question, Rates, Tune,
 };
 use engine::train::{Hyper, Optimizer};
 use serde_json::json;
@@ -222,21 +222,60 @@ fn decoding_takes_what_was_planned() {
 }
 
 /// A prefill and two passes of which the second outgrows the room for produced tokens.
+/// What behind each row is asked of a decoding: given tokens, or, where texts are written, the best
+/// behind changed logits.
+fn ask(model: &Model, hidden: engine::device::View, choices: u32, writes: bool) {
+    let rows = hidden.rows() as u32;
+    if writes {
+        let question = |_| Question {
+            penalty: 1.5,
+            repeated: (0..choices - 3).collect(),
+            banned: (50..53).collect(),
+            among: Among::Best(choices as usize),
+        };
+        let questions: Vec<Question> = (0..rows).map(question).collect();
+        model.choose(hidden, &questions).unwrap();
+        return;
+    }
+    let first: Vec<u32> = (0..=rows).map(|row| row * choices).collect();
+    let ids: Vec<u32> = (0..rows * choices).map(|i| i % 50).collect();
+    model.log_probs_at(hidden, &first, &ids).unwrap();
+}
+
+/// Sequences that are read once.
+fn read(setup: &Setup, rows: usize) {
+    let model = load(setup);
+    let device = model.device.clone();
+    let texts = batch(&setup.config, rows, 1);
+    let sequences = texts.sequences();
+    for choices in [0, 2] {
+        device.reset_peak();
+        let ends = model.ends(&texts).unwrap();
+        if choices > 0 {
+            model.logits_and_log_probs(ends.view(), &vec![&[3, 1][..]; sequences]).unwrap();
+        }
+        let reading = Reading { rows, sequences, choices };
+        let peak = reading_plan(setup, &reading);
+        agree(peak.usage.total(), device.memory().peak, &format!("{setup:?} {reading:?}"));
+    }
+}
+
 fn decode(setup: &Setup, prompt_rows: usize, slots: usize) {
+    for writes in [false, true] {
+        decode_and(setup, prompt_rows, slots, writes);
+    }
+    read(setup, prompt_rows);
+}
+
+fn decode_and(setup: &Setup, prompt_rows: usize, slots: usize, writes: bool) {
     let model = load(setup);
     let device = model.device.clone();
     device.reset_peak();
     let prompts = batch(&setup.config, prompt_rows, 1);
     let requests = prompts.sequences();
     let choices = 13;
-    let ask = |hidden: engine::device::View| {
-        let rows = hidden.rows() as u32;
-        let first: Vec<u32> = (0..=rows).map(|row| row * choices).collect();
-        let ids: Vec<u32> = (0..rows * choices).map(|i| i % 50).collect();
-        model.log_probs_at(hidden, &first, &ids).unwrap();
-    };
     let (mut cache, ends) = KvCache::prefill(&model, &prompts, slots).unwrap();
-    ask(ends.view());
+    ask(&model, ends.view(), choices, writes);
     let mut passes = Vec::new();
     let mut used = 0u32;
     for rows in [slots as u32, 3 * slots as u32] {
@@ -253,7 +292,7 @@ fn decode(setup: &Setup, prompt_rows: usize, slots: usize) {
         });
         cache.reserve(&model, used as usize).unwrap();
         let hidden = cache.extend(&model, &extension).unwrap();
-        ask(hidden.view());
+        ask(&model, hidden.view(), choices, writes);
     }
     let decoding =
         Decoding { prompts: requests, prompt_rows, slots, passes, choices: choices as usize };

@@ -6,7 +6,7 @@ use super::layer::{Purpose, Saved};
 use super::rows::{Pass, Rows};
 use crate::base::{Dtype, Shape};
 use crate::data::Batch;
-use crate::device::{AttendCache, CacheRows, Epilogue, Tensor, Turn, View, Write};
+use crate::device::{AttendCache, CacheRows, Epilogue, Tensor, Turn, View};
 use crate::model::model::Model;
 use anyhow::Result;
 use std::ops::Range;
@@ -104,13 +104,8 @@ impl KvCache {
             observe(layer.number + 1, x.view())?;
         }
         cache.requests = batch.starts.windows(2).map(|w| w[0]..w[1]).collect();
-        let last: Vec<u32> = batch.starts[1..].iter().map(|end| end - 1).collect();
-        let last = device.upload_u32(&last)?;
-        let mut ends =
-            device.unwritten(Shape::matrix(last.shape().count(), config.hidden), model.dtype)?;
-        device.embed(ends.view_mut(), &[(x.view(), last.view())], Write::Set)?;
-        let normed = model.finish(&ends)?;
-        Ok((cache, normed))
+        let ends = model.finish_ends(&x, batch)?;
+        Ok((cache, ends))
     }
 
     /// Runs produced tokens: their keys and values are stored first, then each row attends to its

@@ -23,6 +23,17 @@ impl Model {
         self.norm(x.view(), &self.weights.final_norm).map(|(y, _)| y)
     }
 
+    /// The final norm of the last row of each sequence of `batch`, x `[R, h]` being the last
+    /// layer's output: `[S, h]`.
+    pub(super) fn finish_ends(&self, x: &Tensor, batch: &Batch) -> Result<Tensor> {
+        let last: Vec<u32> = batch.starts.iter().skip(1).map(|end| end - 1).collect();
+        let last = self.device.upload_u32(&last)?;
+        let shape = Shape::matrix(last.shape().count(), self.config.hidden);
+        let mut ends = self.device.unwritten(shape, self.dtype)?;
+        self.device.embed(ends.view_mut(), &[(x.view(), last.view())], Write::Set)?;
+        self.finish(&ends)
+    }
+
     /// logits = y·Eᵀ, `[R, V]` f32, of normed rows `[R, h]`, E the output matrix; for few rows, or
     /// where all are wanted.
     pub fn logits(&self, y: View) -> Result<Tensor> {

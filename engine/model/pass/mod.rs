@@ -2,6 +2,7 @@
 //! [`super::model`] and [`super::config`]; nothing there knows of them.
 
 pub(super) mod cache;
+pub(super) mod choose;
 mod embed;
 pub(super) mod head;
 pub(super) mod layer;
@@ -35,6 +36,13 @@ impl Model {
             observe(layer.number + 1, x.view())?;
         }
         Ok(x)
+    }
+
+    /// The normed last row of each sequence of `batch`, `[S, h]`. Refuses what [`Model::hidden`]
+    /// refuses.
+    pub fn ends(&self, batch: &Batch) -> Result<Tensor> {
+        let x = self.hidden(batch, |_, _| Ok(()))?;
+        self.finish_ends(&x, batch)
     }
 
     /// The loss Σ weightₜ·CEₜ / divisor over the batch's targets (R18), in nats, without gradients.

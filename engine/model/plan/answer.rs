@@ -19,7 +19,18 @@ pub struct Decoding {
     pub slots: usize,
     /// In their order.
     pub passes: Vec<Produced>,
-    /// Legal next tokens of a row, at most.
+    /// Tokens that are asked about behind a row, or whose logits are changed there, at most.
+    pub choices: usize,
+}
+
+/// Rows that are read once, without a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Rows of all sequences.
+    pub rows: usize,
+    /// Number of sequences.
+    pub sequences: usize,
+    /// Tokens that are asked about behind each, at most; none where only its embedding is wanted.
     pub choices: usize,
 }
 
@@ -53,6 +64,34 @@ pub(super) fn walk(setup: &Setup, decoding: &Decoding, tally: &Tally) {
     }
 }
 
+pub(super) fn read(setup: &Setup, reading: &Reading, tally: &Tally) {
+    tally.at("reading");
+    let _ends = ends(setup, reading, tally);
+    if reading.choices > 0 {
+        log_probs(setup, reading.sequences, reading.choices, tally);
+    }
+}
+
+/// `Model::ends`
+fn ends(setup: &Setup, reading: &Reading, tally: &Tally) -> Block {
+    let pass = Pass::answering(setup, tally, reading.rows);
+    let inputs = pass.inputs(reading.sequences);
+    let mut x = pass.hidden();
+    for _ in 0..setup.config.layers {
+        x = pass.layer(&mut Saved::new(x), Purpose::Inference);
+    }
+    drop(inputs);
+    finish_ends(setup, reading.sequences, tally)
+}
+
+/// `Model::finish_ends`
+fn finish_ends(setup: &Setup, sequences: usize, tally: &Tally) -> Block {
+    let _last = tally.hold(Part::Inputs, 4 * sequences);
+    let ends = Pass::answering(setup, tally, sequences);
+    let _gathered = ends.hidden();
+    ends.norm().0
+}
+
 /// Bytes of a row of keys and values of one layer.
 fn row_bytes(setup: &Setup) -> usize {
     2 * setup.config.hidden * setup.dtype.size()
@@ -71,12 +110,9 @@ fn prefill(setup: &Setup, decoding: &Decoding, tally: &Tally) -> (Cache, Block) 
         cache._prompt.push(tally.hold(Part::Prompt, pass.rows * row_bytes(setup)));
         cache.tail.push(tally.hold(Part::Tail, decoding.slots.max(1) * row_bytes(setup)));
     }
-    let _last = tally.hold(Part::Inputs, 4 * decoding.prompts);
-    let ends = Pass::answering(setup, tally, decoding.prompts);
-    let _gathered = ends.hidden();
-    let (normed, _) = ends.norm();
+    let ends = finish_ends(setup, decoding.prompts, tally);
     drop(x);
-    (cache, normed)
+    (cache, ends)
 }
 
 impl Cache {
@@ -114,7 +150,8 @@ fn extend(setup: &Setup, produced: &Produced, tally: &Tally) -> Block {
     pass.norm().0
 }
 
-/// `Model::log_probs_at`: the first chunk is the largest.
+/// `Model::log_probs_at`, and `Model::choose`, which has one of its parts at a time: the first chunk
+/// is the largest.
 fn log_probs(setup: &Setup, rows: usize, choices: usize, tally: &Tally) {
     let vocabulary = setup.config.vocabulary;
     let rows = rows.min(chunk_rows(vocabulary));

@@ -12,7 +12,7 @@ mod setup;
 mod step;
 mod tally;
 
-pub use answer::{Decoding, Produced};
+pub use answer::{Decoding, Produced, Reading};
 pub use setup::Setup;
 pub use step::Training;
 pub use tally::{Part, Peak, Usage};
@@ -69,5 +69,14 @@ pub fn decoding_plan(setup: &Setup, decoding: &Decoding) -> Peak {
     tally.at("loading");
     let _model = setup.hold(&tally);
     answer::walk(setup, decoding, &tally);
+    tally.take_peak()
+}
+
+/// The fullest moment of reading rows once.
+pub fn reading_plan(setup: &Setup, reading: &Reading) -> Peak {
+    let tally = Tally::default();
+    tally.at("loading");
+    let _model = setup.hold(&tally);
+    answer::read(setup, reading, &tally);
     tally.take_peak()
 }
