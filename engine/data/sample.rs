@@ -2,7 +2,7 @@
 //! scoring.
 
 use super::intra::{EncIntra, Intra, START_ID};
-use super::span::{Level, Span, Unit};
+use super::span::{segment, Level, Span, Unit};
 use super::vocab::Special;
 use crate::base::Fault;
 use anyhow::Result;
@@ -221,6 +221,14 @@ impl<'a> SampleBuilder<'a> {
         let row = |&mask: &usize| position_row(mask as u32 + 1, self.options.last_position);
         let masks = prompt.masks.iter().map(row).collect();
         Ok((self.row(example, prompt, &[], None)?, masks))
+    }
+
+    /// A text as a whole, in which the entities of the pool are recognised (R5): part A without a
+    /// mask, `[CLS]` before it and, as the flags say, end-of-text behind it.
+    pub fn text(&self, example: u64, tokens: &[u32]) -> Result<Sample> {
+        let units = segment(Some(&self.intra.pool), tokens, &[]);
+        let text = Prompt { tokens: tokens.to_vec(), units, ..Prompt::default() };
+        self.row(example, &text, &[], None)
     }
 
     /// A prompt whose first masks are filled with `answers`, in order, and which asks for the next

@@ -33,6 +33,29 @@ impl<'a> Piece<'a> {
     }
 }
 
+/// The members of a written list, in order, without blanks around them; empty ones are none.
+pub fn list_members(text: &str) -> impl Iterator<Item = &str> {
+    text.split(SEPARATOR).map(str::trim).filter(|member| !member.is_empty())
+}
+
+/// The members of a produced list, in order: what stands between occurrences of the separator's
+/// tokens, found from the front; empty ones are none, and without a separator all is one member.
+pub fn list_tokens<'t>(tokens: &'t [u32], separator: &[u32]) -> Vec<&'t [u32]> {
+    let (mut members, mut from, mut at) = (Vec::new(), 0, 0);
+    while at < tokens.len() && !separator.is_empty() {
+        if tokens[at..].starts_with(separator) {
+            members.push(&tokens[from..at]);
+            at += separator.len();
+            from = at;
+        } else {
+            at += 1;
+        }
+    }
+    members.push(&tokens[from..]);
+    members.retain(|member| !member.is_empty());
+    members
+}
+
 impl Prompt {
     /// Appends a piece: one unit for an entity, one a token for plain text.
     pub fn push(&mut self, piece: Piece) {
@@ -320,5 +343,23 @@ impl Windows {
         }
         kept.sort_unstable();
         kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_falls_into_its_members() {
+        let members = |text| list_members(text).collect::<Vec<_>>();
+        assert_eq!(members(" Lego City , Doll, red , Ball"), ["Lego City", "Doll, red", "Ball"]);
+        assert_eq!(members(" , Doll , "), ["Doll"]);
+        assert!(members(" ").is_empty());
+        assert_eq!(list_tokens(&[1, 0, 0, 2, 3, 0], &[0]), [&[1][..], &[2, 3]]);
+        assert_eq!(list_tokens(&[1, 0, 2, 0, 9, 3], &[0, 9]), [&[1, 0, 2][..], &[3]]);
+        assert_eq!(list_tokens(&[0, 0, 9], &[0, 9]), [&[0][..]]);
+        assert_eq!(list_tokens(&[1, 2], &[]), [&[1, 2][..]]);
+        assert!(list_tokens(&[], &[0]).is_empty());
     }
 }
