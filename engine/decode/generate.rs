@@ -1,26 +1,13 @@
 //! Free generation: masks of a text filled one after another, positions by the automaton (R34).
+//! Several texts are written together; each keeps its own search, all share passes.
 
+use super::beam::BeamSearch;
 use super::finite::{all_finite, Found, NotFinite};
-use crate::base::{Dtype, Shape};
-use crate::data::{Batch, Intra, IntraState, Sample};
-use crate::device::Tensor;
-use crate::model::{Extension, KvCache, Model};
+use super::grammar::Grammar;
+use super::writing::{Answer, Limits, Writing};
+use crate::data::{Batch, Sample};
+use crate::model::{Choices, Extension, KvCache, Model};
 use anyhow::Result;
-
-/// What is fixed for a generation.
-#[derive(Clone, Copy)]
-pub struct Limits<'a> {
-    /// Numbers the produced tokens.
-    pub intra: &'a Intra<'a>,
-    /// `[START]` and `[END]`.
-    pub start: u32,
-    /// Ends an answer.
-    pub end: u32,
-    /// Special tokens: each ends an answer as `[END]` does, and none is ever fed back (R33).
-    pub specials: &'a [u32],
-    /// Tokens of one answer at most, `[END]` not counted.
-    pub tokens: usize,
-}
 
 /// A text to be filled: a row without part B, and the inter ids of its masks in order.
 #[derive(Clone, Debug)]
@@ -31,15 +18,17 @@ pub struct Blanks {
     pub masks: Vec<u32>,
 }
 
-/// One answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
-    /// The produced tokens, without `[END]`.
-    pub tokens: Vec<u32>,
-    /// Intra ids with which they were fed back.
-    pub ids: Vec<u32>,
-    /// Whether `[END]` (or another special token) was produced, rather than the limit reached.
-    pub ended: bool,
+/// A text with all that decides what is written into it.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// The text.
+    pub blanks: &'a Blanks,
+    /// What is fixed for it.
+    pub limits: Limits<'a>,
+    /// What its answers may be made of.
+    pub grammar: Grammar<'a>,
+    /// How they are searched.
+    pub writing: Writing,
 }
 
 /// Fills the masks of every text greedily, in order; earlier answers stay visible and each begins
@@ -55,108 +44,107 @@ pub fn greedy_each(
     texts: &[&Blanks],
     limits: Limits,
 ) -> Result<Vec<Found<Vec<Answer>>>> {
-    let mut writers: Vec<Writer> = texts.iter().map(|text| Writer::new(text, limits)).collect();
-    if texts.is_empty() {
+    let (grammar, writing) = (Grammar::Free, Writing::GREEDY);
+    let requests = texts.iter().map(|&blanks| Request { blanks, limits, grammar, writing });
+    let asked: Vec<Request> = requests.collect();
+    let found = write_each(model, &asked)?;
+    Ok(found.into_iter().map(|found| Ok(found?.into_iter().flatten().collect())).collect())
+}
+
+/// The best answers for each mask of every text, best first, in the order of the masks. A mask is
+/// filled by its best answer before the next one is begun: earlier answers stay visible, and each
+/// begins with a fresh automaton. What a text is given has the same bits whatever texts stand
+/// beside it. A mask stays open, without an answer, where a grammar has none that is long enough.
+/// Refuses settings that [`Writing::check`] refuses.
+pub fn write_each(model: &Model, asked: &[Request]) -> Result<Vec<Found<Vec<Vec<Answer>>>>> {
+    for request in asked {
+        request.writing.check(request.limits.tokens)?;
+    }
+    if asked.is_empty() {
         return Ok(Vec::new());
     }
-    let batch = Batch::of(texts.iter().map(|text| &text.part_a));
+    let mut texts: Vec<Text> = asked.iter().map(Text::new).collect();
+    let batch = Batch::of(asked.iter().map(|request| &request.blanks.part_a));
     let (mut cache, _) = KvCache::prefill(model, &batch, KvCache::SLOTS * texts.len())?;
     let mut used = 0u32;
     loop {
         let mut extension = Extension::new();
+        let mut questions = Vec::new();
         let mut rows = Vec::new();
-        for (request, writer) in writers.iter_mut().enumerate() {
-            let Some(mask) = writer.mask() else { continue };
-            writer.path.push(used);
-            let position = model.config.produced(mask, writer.id);
-            extension.push(request as u32, writer.token, position, used, &writer.path);
-            rows.push(request);
-            used += 1;
+        for (number, text) in texts.iter_mut().enumerate() {
+            let Some((mask, search)) = text.open.as_mut() else { continue };
+            for beam in search.live() {
+                beam.path.push(used);
+                let (token, id) = beam.fed(asked[number].limits.start);
+                let position = model.config.produced(*mask, id);
+                extension.push(number as u32, token, position, used, &beam.path);
+                used += 1;
+            }
+            let before = questions.len();
+            questions.extend(search.questions());
+            rows.push((number, before..questions.len()));
         }
         if rows.is_empty() {
             break;
         }
         cache.reserve(model, used as usize)?;
         let hidden = cache.extend(model, &extension)?;
-        let best = best(model, &model.logits(hidden.view())?)?;
-        for (&request, token) in rows.iter().zip(best) {
-            match token {
-                Some(token) => writers[request].take(token),
-                None => writers[request].finite = false,
-            }
+        let choices = model.choose(hidden.view(), &questions)?;
+        for (number, rows) in rows {
+            texts[number].take(&choices[rows]);
         }
     }
-    let answers = |writer: Writer| if writer.finite { Ok(writer.answers) } else { Err(NotFinite) };
-    Ok(writers.into_iter().map(answers).collect())
+    Ok(texts.into_iter().map(|text| text.found).collect())
 }
 
 /// A text in the making.
-struct Writer<'a> {
-    limits: Limits<'a>,
-    masks: &'a [u32],
-    answers: Vec<Answer>,
-    answer: Answer,
-    /// What is fed next, and where the automaton stands behind it.
-    token: u32,
-    id: u32,
-    state: IntraState,
-    /// Slots of all that was fed.
+struct Text<'a> {
+    request: Request<'a>,
+    /// The answers for the masks that are filled.
+    found: Found<Vec<Vec<Answer>>>,
+    /// The inter id of the mask that is being filled, and the search for its answer; none once all
+    /// masks are filled, or none can be.
+    open: Option<(u32, BeamSearch<'a>)>,
+    /// Slots of all that fills the earlier masks.
     path: Vec<u32>,
-    /// Whether every row had a largest number.
-    finite: bool,
 }
 
-impl<'a> Writer<'a> {
-    fn new(text: &'a Blanks, limits: Limits<'a>) -> Writer<'a> {
-        let (answers, answer, path) = (Vec::new(), Answer::default(), Vec::new());
-        let state = limits.intra.start();
-        Writer {
-            limits,
-            masks: &text.masks,
-            answers,
-            answer,
-            token: limits.start,
-            id: 1,
-            state,
-            path,
-            finite: true,
-        }
+impl<'a> Text<'a> {
+    fn new(request: &Request<'a>) -> Text<'a> {
+        let (found, path) = (Ok(Vec::new()), Vec::new());
+        let mut text = Text { request: *request, found, open: None, path };
+        text.begin(0);
+        text
     }
 
-    /// The inter id of the mask being filled; `None` when all are, or none can be.
-    fn mask(&self) -> Option<u32> {
-        self.masks.get(self.answers.len()).copied().filter(|_| self.finite)
+    /// Begins with a mask, where there is one, behind what fills the earlier ones.
+    fn begin(&mut self, number: usize) {
+        let Request { blanks, limits, grammar, writing } = self.request;
+        let search = || BeamSearch::new(limits, grammar, writing, &self.path);
+        let mask = blanks.masks.get(number);
+        self.open = mask.map(|&mask| (mask, search()));
     }
 
-    /// What the model says comes next. The last token of an answer was fed by now, so that later
-    /// answers see all of it, as they do in a training row.
-    fn take(&mut self, token: u32) {
-        let Limits { intra, start, end, specials, tokens } = self.limits;
-        self.answer.ended = token == end || specials.contains(&token);
-        if self.answer.ended || self.answer.tokens.len() == tokens {
-            self.answers.push(std::mem::take(&mut self.answer));
-            (self.token, self.id, self.state) = (start, 1, intra.start());
+    /// Tells the search what may follow its beams, and goes on to the next mask when it is over.
+    /// All of the best answer was fed by then, so that later answers see it as they do in a row of
+    /// training.
+    fn take(&mut self, choices: &[Choices]) {
+        let Some((mask, mut search)) = self.open.take() else { return };
+        search.take(choices);
+        if search.live().next().is_some() {
+            self.open = Some((mask, search));
             return;
         }
-        (self.state, self.id) = intra.step(self.state, token);
-        self.token = token;
-        self.answer.tokens.push(token);
-        self.answer.ids.push(self.id);
+        let Ok(answers) = search.answers() else {
+            self.found = Err(NotFinite);
+            return;
+        };
+        if let Some((_, path)) = answers.first() {
+            self.path.clone_from(path);
+        }
+        let Ok(found) = &mut self.found else { return };
+        found.push(answers.into_iter().map(|(answer, _)| answer).collect());
+        let filled = found.len();
+        self.begin(filled);
     }
-}
-
-/// The column of the largest logit of each row, the smaller one on a tie; none where its
-/// log-probability is not finite, because it or any other logit of the row is no number.
-fn best(model: &Model, logits: &Tensor) -> Result<Vec<Option<u32>>> {
-    let rows = logits.shape().rows();
-    let mut values = model.device.unwritten(Shape::matrix(rows, 1), Dtype::F32)?;
-    let mut columns = model.device.unwritten(Shape::matrix(rows, 1), Dtype::U32)?;
-    model.device.top_k(values.view_mut(), columns.view_mut(), logits.view())?;
-    let first = model.device.upload_u32(&(0..=rows as u32).collect::<Vec<u32>>())?;
-    let log_probs = values.view_mut();
-    model.device.log_probs_at(log_probs, logits.view(), first.view(), columns.view())?;
-    let log_probs = model.device.download_f32(values.view())?;
-    let columns = model.device.download_u32(columns.view())?;
-    let best = log_probs.iter().zip(columns);
-    Ok(best.map(|(log_prob, column)| log_prob.is_finite().then_some(column)).collect())
 }

@@ -11,3 +11,4 @@ mod invariance;
 mod laws;
 #[path = "../support/oracle.rs"]
 mod oracle;
+mod writing;
