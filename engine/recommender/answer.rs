@@ -7,7 +7,8 @@ use crate::base::map::settled;
 use crate::data::task::Tasks;
 use crate::data::{Sample, Trie};
 use crate::decode::{
-    self, greedy_each, recommend_each, score_each, Finished, Found, Limits, NotFinite, Rules,
+    self, greedy_each, recommend_each, score_each, Blanks, Finished, Found, Limits, NotFinite,
+    Rules, Writing,
 };
 use anyhow::Result;
 use std::time::Instant;
@@ -152,7 +153,7 @@ impl Recommender {
         search_at.iter().zip(found).for_each(|(&at, found)| outcomes[at] = found.into());
         let found = score_each(&self.model, &scored)?;
         score_at.iter().zip(found).for_each(|(&at, found)| outcomes[at] = found.into());
-        let texts = greedy_each(&self.model, &written, limits)?;
+        let texts = self.write(&written, limits)?;
         write_at.iter().zip(texts).for_each(|(&at, texts)| outcomes[at] = texts.into());
         let seconds = begun.elapsed().as_secs_f64() / asked.len().max(1) as f64;
         let answers = asked.iter().zip(outcomes).map(|(asked, outcome)| {
@@ -173,6 +174,25 @@ impl Recommender {
             asked = later;
         }
         Ok(found)
+    }
+
+    /// What [`greedy_each`] writes, in groups that there is memory for.
+    fn write(
+        &self,
+        mut texts: &[&Blanks],
+        limits: Limits,
+    ) -> Result<Vec<Found<Vec<decode::Answer>>>> {
+        let mut written = Vec::with_capacity(texts.len());
+        while !texts.is_empty() {
+            let rows: Vec<usize> = texts.iter().map(|text| text.part_a.rows()).collect();
+            let masks = texts.iter().map(|text| text.masks.len()).max().unwrap_or(0);
+            let specials = limits.specials.len();
+            let beams = Beams::texts(&Writing::GREEDY, masks, limits.tokens, 0, specials);
+            let (group, later) = texts.split_at(self.budget.together(&rows, beams));
+            written.extend(greedy_each(&self.model, group, limits)?);
+            texts = later;
+        }
+        Ok(written)
     }
 
     /// Sequences as items, tokens as words.

@@ -4,8 +4,10 @@
 use crate::base::named::named;
 use crate::base::text::{amount, grouped};
 use crate::data::Dataset;
+use crate::decode::Writing;
 use crate::model::plan::{
-    decoding_plan, training_plan, Decoding, Produced, Setup, Training, TrainingPlan,
+    decoding_plan, reading_plan, training_plan, Decoding, Produced, Reading, Setup, Training,
+    TrainingPlan,
 };
 use crate::model::{Keep, KvCache, Model, Rates, Tune};
 use anyhow::Result;
@@ -15,6 +17,9 @@ use anyhow::Result;
 const OF_A_DEVICE: f64 = 0.95;
 /// The same of a host's memory, which others use too.
 const OF_A_HOST: f64 = 0.5;
+
+/// Rows of a pass that reads texts once: enough to keep a device busy.
+const READING: usize = 1 << 13;
 
 /// Requests that a validation during training decodes together.
 pub const VALIDATION_GROUP: usize = 64;
@@ -51,25 +56,52 @@ pub struct Beams {
     pub beams: usize,
     /// Of a beam.
     pub tokens: usize,
-    /// Legal next tokens, at most.
+    /// Legal next tokens, or logits that are changed, at most.
     pub choices: usize,
+    /// Whether all tokens of a beam may be run in one pass.
+    pub look_ahead: bool,
 }
 
 impl Beams {
     /// With items of a data set.
     pub fn items(dataset: &Dataset, beams: usize) -> Beams {
         let tokens = dataset.statistics().tokens_mean.ceil() as usize + 1;
-        Beams { beams, tokens, choices: dataset.catalogue().children(0).len() }
+        let choices = dataset.catalogue().children(0).len();
+        Beams { beams, tokens, choices, look_ahead: true }
+    }
+
+    /// Writing texts of `masks` masks, none of them with an answer of more than `tokens` tokens;
+    /// `legal` tokens may follow one where a grammar says so, and `specials` end an answer.
+    pub fn texts(
+        writing: &Writing,
+        masks: usize,
+        tokens: usize,
+        legal: usize,
+        specials: usize,
+    ) -> Beams {
+        let repeated = if writing.repetition_penalty == 1.0 { 0 } else { tokens };
+        let banned = if writing.min_tokens == 0 { 0 } else { specials + 1 };
+        let choices = writing.beams.max(legal).max(repeated + banned);
+        // [START] is fed too.
+        let tokens = masks * (tokens + 1);
+        Beams { beams: writing.beams, tokens, choices, look_ahead: false }
     }
 
     /// `prompts` requests of together `prompt_rows` rows. Look-ahead may run all tokens in one
     /// pass, and room for them grows by doubling: both are planned at their largest.
     pub fn plan(self, prompts: usize, prompt_rows: usize) -> Decoding {
         let (step, tokens) = (prompts * self.beams, self.tokens);
-        let grown = (1..=tokens).map(|t| Produced { rows: step, path: step * t, used: step * t });
+        let grown = |t| Produced { rows: step, path: step * t, used: step * t };
         let at_once =
             Produced { rows: step * tokens, path: step * tokens * tokens, used: step * tokens };
-        let passes = grown.chain([at_once]).collect();
+        let passes = match self.look_ahead {
+            true => (1..=tokens).map(grown).chain([at_once]).collect(),
+            // Of a long text the passes in which room doubles, and the last, say all.
+            false => {
+                let doubled = std::iter::successors(Some(1), |t| Some(2 * t));
+                doubled.take_while(|t| *t < tokens).chain([tokens]).map(grown).collect()
+            }
+        };
         Decoding {
             prompts,
             prompt_rows,
@@ -143,6 +175,20 @@ impl Budget {
         }
         prompts
     }
+
+    /// Rows of a pass that reads texts once, the longest of them of `longest` rows, and asks about
+    /// `choices` tokens behind each: halved until they fit, but a text.
+    pub fn reading(&self, longest: usize, choices: usize) -> usize {
+        let mut rows = READING.max(longest);
+        let takes = |rows: usize| {
+            let reading = Reading { rows, sequences: rows, choices };
+            reading_plan(&self.setup, &reading).usage.total()
+        };
+        while rows > longest && takes(rows) > self.limit {
+            rows = (rows / 2).max(longest);
+        }
+        rows
+    }
 }
 
 /// The memory of a training run in a sentence, before it begins.
@@ -198,7 +244,7 @@ mod tests {
     #[test]
     fn prompts_are_halved_until_they_fit() {
         let rows = [100; 64];
-        let answering = Beams { beams: 20, tokens: 8, choices: 50 };
+        let answering = Beams { beams: 20, tokens: 8, choices: 50, look_ahead: true };
         let takes = |prompts: usize| {
             decoding_plan(&budget(0).setup, &answering.plan(prompts, 100 * prompts)).usage.total()
         };
@@ -208,5 +254,36 @@ mod tests {
             assert_eq!(budget(limit).together(&rows, answering), expected);
         }
         assert_eq!(budget(0).together(&[], answering), 0);
+    }
+
+    #[test]
+    fn a_text_of_many_tokens_is_no_pass_of_many_rows() {
+        let writing = Writing { beams: 12, min_tokens: 10, ..Writing::GREEDY };
+        let texts = Beams::texts(&writing, 2, 64, 0, 9);
+        assert_eq!((texts.beams, texts.tokens, texts.choices), (12, 130, 12));
+        let penalised = Writing { repetition_penalty: 0.7, ..writing };
+        assert_eq!(Beams::texts(&penalised, 2, 64, 0, 9).choices, 74);
+        let plan = texts.plan(3, 300);
+        assert!(plan.passes.iter().all(|pass| pass.rows == 36));
+        assert_eq!(plan.passes.last().unwrap().used, 36 * 130);
+        // What is left out of the passes takes no more than the others do.
+        let all = (1..=130).map(|t| Produced { rows: 36, path: 36 * t, used: 36 * t }).collect();
+        let setup = &budget(0).setup;
+        let literal = decoding_plan(setup, &Decoding { passes: all, ..plan.clone() });
+        assert_eq!(decoding_plan(setup, &plan).usage.total(), literal.usage.total());
+    }
+
+    #[test]
+    fn passes_that_read_are_halved_until_they_fit() {
+        let takes = |rows: usize| {
+            let reading = Reading { rows, sequences: rows, choices: 2 };
+            reading_plan(&budget(0).setup, &reading).usage.total()
+        };
+        for (limit, expected) in
+            [(u64::MAX, READING), (takes(READING) - 1, READING / 2), (takes(256), 256), (0, 100)]
+        {
+            assert_eq!(budget(limit).reading(100, 2), expected);
+        }
+        assert_eq!(budget(0).reading(READING + 5, 2), READING + 5);
     }
 }

@@ -175,7 +175,8 @@ impl PlanFlags {
     }
 
     fn answering(&self, setup: &Setup, beams: usize) -> Beams {
-        Beams { beams, tokens: self.item_tokens, choices: setup.config.vocabulary }
+        let choices = setup.config.vocabulary;
+        Beams { beams, tokens: self.item_tokens, choices, look_ahead: true }
     }
 
     fn longest(&self, setup: &Setup) -> usize {
