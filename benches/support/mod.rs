@@ -2,11 +2,12 @@
 #![allow(dead_code)]
 
 use engine::base::{Philox, Stream};
+use engine::data::records::SplitPolicy;
 use engine::data::sample::SampleOptions;
 use engine::data::span::Masking;
-use engine::data::task::{examples_of_step, Mix, Tasks};
+use engine::data::task::{Course, Habits, Lessons, Mix, RatingTargets, Tasks};
 use engine::data::template::Templates;
-use engine::data::{Dataset, Intra, IntraMode, Sample, SampleBuilder};
+use engine::data::{Dataset, Family, Intra, IntraMode, Sample, SampleBuilder};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -76,15 +77,19 @@ pub fn examples(dataset: Option<&Dataset>, limit: usize) -> Examples {
         SampleOptions { max_row: 384, last_position: 512, ..SampleOptions::default() },
     );
     let list = templates.get("list").expect("the recipe's template");
-    let tasks = Tasks::new(dataset, builder, &[list], 0, 0).expect("the recipe fits the data");
+    let tasks = Tasks::new(dataset, builder, &[list], Habits::default());
+    let tasks = tasks.expect("the recipe fits the data");
     let masking = Masking { mix: [0.0, 0.0, 1.0], doc_suffix: 1.0, ..Masking::default() };
-    let mix = Mix { masking, blanks: 0.5, windows: 0.0 };
-    let learners = tasks.learners();
-    let samples = examples_of_step(&learners, learners.len().min(limit), 0, 1)
+    let rating_targets = RatingTargets::Gauss;
+    let mix = Mix { masking, blanks: 0.5, windows: 0.0, rating_targets };
+    let family = Family::Sequential;
+    let (subjects, _) = tasks.learners(family, SplitPolicy::P5).expect("Toys can be learnt from");
+    let users = subjects.len();
+    let lessons = Lessons { family, subjects, examples: users as u64 };
+    let samples = Course::new(vec![lessons], 0)
+        .step(users.min(limit), 1)
         .into_iter()
-        .map(|(user, example)| {
-            tasks.training(user, example, &mix).expect("a learner has an example")
-        })
+        .map(|example| tasks.training(example, &mix).expect("a learner has an example"))
         .collect();
     Examples { samples, origin: dataset.name().to_owned() }
 }

@@ -26,6 +26,12 @@ pub enum Stream {
     Sampling = 11,
     /// Which users a sample of them holds.
     Users = 12,
+    /// Which records are learnt from, and which are asked for.
+    Records = 13,
+    /// In which order the families of an epoch's examples come.
+    Families = 14,
+    /// The order in which a prompt lists candidates.
+    Candidates = 15,
 }
 
 /// Philox 4x32-10 (Salmon et al. 2011): a value is a function of (seed, stream, index) and nothing

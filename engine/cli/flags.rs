@@ -1,13 +1,14 @@
 //! The flags of the verbs that share rules: what each is called, its help and what its value may
 //! be. What they mean is the settings' business, which have the same names.
 
-use super::word::{size, word};
+use super::word::{share, size, word};
 use crate::recommender::budget::Keeps;
+use crate::recommender::families::{EpochsBy, Share};
 use crate::recommender::learning::{Order, Tuned};
-use crate::recommender::rules::{Match, PartA, PartB, PlainRun};
+use crate::recommender::rules::{Frame, Match, PartA, PartB, PlainRun};
 use crate::recommender::settings::{Constrain, Mode, Segment};
 use crate::recommender::source::{Curve, Storage};
-use crate::recommender::{Family, Split};
+use crate::recommender::{Family, Listing, RatingTargets, Split, SplitPolicy};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -24,8 +25,10 @@ pub struct Overwriting {
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RowFlags {
-    /// Ids of the prompt templates; training draws among them, decoding asks with the first
-    /// [default: the run's, otherwise 2-3]
+    /// Ids of the prompt templates; training draws among them, decoding asks with the family's
+    /// first. all: every one that training may use of --families; when decoding, every one of the
+    /// task, held out or not, one after another [default: the run's, otherwise 2-3, or all with
+    /// --families]
     #[arg(long, value_delimiter = ',', value_name = "ID")]
     pub template: Option<Vec<String>>,
     /// Templates of your own beside the built-in ones [default: the run's]
@@ -57,6 +60,16 @@ pub struct RowFlags {
     /// otherwise restart]
     #[arg(long, value_parser = word::<PlainRun>())]
     pub plain_run: Option<PlainRun>,
+    /// What stands round a prompt: [CLS] and end-of-text, the same but no end-of-text behind
+    /// [gMASK], or nothing as ChatGLM-6B was published [default: the run's, otherwise the model
+    /// family's]
+    #[arg(long, value_parser = word::<Frame>())]
+    pub frame: Option<Frame>,
+    /// Candidates: ranked by likelihood and not shown, shown in the prompt by the shortest
+    /// beginnings that tell them apart and found by beams, or both shown and ranked by likelihood
+    /// [default: the run's, otherwise score]
+    #[arg(long, value_parser = word::<Listing>())]
+    pub candidates: Option<Listing>,
 }
 
 /// Trains an adapter, or all weights, to name the next item and to fill blanks in histories.
@@ -101,7 +114,15 @@ pub struct Train {
     #[arg(long)]
     #[serde(skip)]
     pub resume: bool,
-    /// Passes over the users
+    /// Families of examples with their weights, such as rating=1,sequential=2 [default: those of
+    /// the templates, each with weight 1]
+    #[arg(long, value_delimiter = ',', value_name = "FAMILY=WEIGHT", value_parser = share)]
+    pub families: Vec<Share>,
+    /// What the weights count: examples of each user or record, P5's numbers of these, or shares of
+    /// the tokens
+    #[arg(long, default_value = "records", value_parser = word::<EpochsBy>())]
+    pub epochs_by: EpochsBy,
+    /// Passes over the users, or over what the weights of --families make an epoch
     #[arg(long, default_value_t = 8.0)]
     pub epochs: f64,
     /// Examples of an optimiser step
@@ -135,7 +156,14 @@ pub struct Train {
     /// depends on it
     #[arg(long, default_value = "auto", value_parser = word::<Keeps>())]
     pub keep: Keeps,
-    /// Share of blank infilling among the examples; the rest asks for the next item
+    /// Where stars are asked for: numbers around them, as P5 has it, or the stars
+    #[arg(long, default_value = "gauss", value_parser = word::<RatingTargets>())]
+    pub rating_targets: RatingTargets,
+    /// Records of the rating, explanation and review families: all for training, as P5 has it, or
+    /// without what the other families are asked for
+    #[arg(long, default_value = "p5", value_parser = word::<SplitPolicy>())]
+    pub split_policy: SplitPolicy,
+    /// Share of blank infilling among the examples; the rest answers prompts
     #[arg(long, default_value_t = 0.5)]
     pub mix: f64,
     /// Probability that an example begins at a random event instead of the user's first
@@ -224,14 +252,16 @@ pub struct Decode {
     /// JSON lines to answer instead of the data's users; - = standard input, answered as they come
     #[arg(long, value_name = "FILE|-")]
     pub prompts: Option<String>,
-    /// What is asked about users; of prompts, the task of a line that names none
+    /// What is asked: sequential and direct about the data's users, rating, explanation and review
+    /// about its records; of prompts, the task of a line that names none
     #[arg(long, default_value = "sequential", value_parser = word::<Family>())]
     pub task: Family,
-    /// Which event of every user is asked for, without --prompts
+    /// Which event of every user, or which part of the records, is asked for, without --prompts
     #[arg(long, default_value = "test", value_parser = word::<Split>())]
     pub split: Split,
-    /// Beam search over the trie of the catalogue, or every item's likelihood: the reference for
-    /// small catalogues
+    /// How items are found: beams over the trie of the catalogue; every item's likelihood, the
+    /// reference for small catalogues; beams under no trie, whose texts are items' or count as
+    /// misses; a text under no trie and the items nearest to it; one text that lists items
     #[arg(long, default_value = "trie", value_parser = word::<Mode>())]
     pub mode: Mode,
     #[arg(long, default_value_t = 20)]
@@ -262,7 +292,23 @@ pub struct Decode {
     /// Tokens of a free answer at most
     #[arg(long, default_value_t = 64, value_name = "N")]
     pub max_new_tokens: usize,
-    /// Only a seeded sample of this many users; 0 = all
+    /// Tokens of a free answer at least
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub min_new_tokens: usize,
+    /// Beams by which free texts are written; 1 = the likeliest token, one after another
+    #[arg(long, default_value_t = 1, value_name = "W")]
+    pub text_beams: usize,
+    /// Groups of these beams that are kept apart by --diversity
+    #[arg(long, default_value_t = 1, value_name = "G")]
+    pub groups: usize,
+    /// What a group of beams loses for each time that an earlier group took the same token
+    #[arg(long, default_value_t = 0.0)]
+    pub diversity: f64,
+    /// What a token loses that the answer has already: its logit is divided by this where it is
+    /// above 0, otherwise multiplied; below 1 repetition is rewarded
+    #[arg(long, default_value_t = 1.0)]
+    pub repetition_penalty: f64,
+    /// Only a seeded sample of this many users or records; 0 = all
     #[arg(long, default_value_t = 0)]
     pub users: usize,
     /// Users or prompts decoded together at most, fewer where memory asks for it; the results do
@@ -374,14 +420,15 @@ mod tests {
     #[test]
     fn whether_a_flag_is_a_rule_is_known() {
         /// What a training is told of the way, not of the goal: its numbers hold what came of it.
-        const TRAINS: &str = "out tune rank alpha lora-dropout targets train-positions epochs \
-            batch batch-rows learning-rate warmup beta1 beta2 weight-decay clip dropout \
+        const TRAINS: &str = "out tune rank alpha lora-dropout targets train-positions families \
+            epochs-by epochs rating-targets split-policy batch batch-rows learning-rate warmup beta1 beta2 weight-decay clip dropout \
             attention-dropout keep mix windows levels document-min document-suffix mask-ratio \
             span-order validate-every validate-users validate-beams patience checkpoint-every \
             keep-checkpoints max-minutes";
         /// What is asked, and how much of the answer is wanted.
         const ASKS: &str = "adapter prompts task split mode beams top filter-history constrain \
-            segment-free-text max-new-tokens users batch max-wait max-line max-memory strict out \
+            segment-free-text max-new-tokens min-new-tokens text-beams groups diversity \
+            repetition-penalty users batch max-wait max-line max-memory strict out \
             trace";
         /// What both are told anew each time: which files, on what, from which seed.
         const BOTH: &str = "weights data seed dtype device threads resume force config quiet \

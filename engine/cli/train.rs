@@ -22,7 +22,7 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
         ..of_flags(args)
     };
     let (batch, rows) = (args.batch, args.rows.max_row);
-    let mut watch = Shown { global, batch, rows, bar: None, begun: false };
+    let mut watch = Shown { global, batch, rows, bar: None, measure: "", begun: false };
     let learned = learn(&settings, global.outputs(args.overwriting), args.resume, &mut watch)?;
     if let Some(bar) = watch.bar {
         bar.finish();
@@ -34,9 +34,9 @@ pub fn run(args: &Train, global: &Global) -> Result<()> {
         End::Interrupted => "interrupted, state saved; --resume goes on",
     };
     let state = learned.state;
-    let best = state
-        .best
-        .map_or(String::new(), |(score, step)| format!(", best NDCG@10 {score:.4} at step {step}"));
+    let best = state.best.map_or(String::new(), |(score, step)| {
+        format!(", best {} {score:.4} at step {step}", watch.measure)
+    });
     global.note(&format!("memory: peak {}", amount(learned.peak)));
     if !state.cut.is_nothing() {
         let examples = state.step * args.batch as u64;
@@ -54,18 +54,23 @@ struct Shown<'a> {
     /// Tokens of a row at most, where somebody asked for a number.
     rows: Option<usize>,
     bar: Option<Progress>,
+    /// What validations measure.
+    measure: &'static str,
     begun: bool,
 }
 
 impl Watch for Shown<'_> {
     fn begun(&mut self, begun: &Begun) {
         interrupt::asks();
+        self.measure = begun.measure;
         self.global.note_device(&begun.device);
         say::result(&format!("run: {}\n", begun.run.display()));
         self.global.note(&format!(
-            "{} users, {} trained values, {} steps of {} examples, validation on {} users",
-            begun.learners, begun.trained, begun.steps, self.batch, begun.validated
+            "{} examples an epoch, {} trained values, {} steps of {} examples, validation by {} on \
+            {}",
+            begun.examples, begun.trained, begun.steps, self.batch, begun.measure, begun.validated
         ));
+        begun.families.iter().for_each(|line| self.global.note(line));
         self.global.note_rows(self.rows, begun.longest_row);
         self.global.note(&begun.memory);
         self.bar = Some(Progress::new("train", begun.steps, "steps", self.global.quiet));
@@ -83,8 +88,8 @@ impl Watch for Shown<'_> {
         ));
         bar.advance(1);
         if let Some(score) = report.validation {
-            let (step, seconds) = (report.step, report.seconds);
-            bar.note(&format!("step {step}: NDCG@10 {score:.4} after {seconds:.0} s"));
+            let (step, seconds, measure) = (report.step, report.seconds, self.measure);
+            bar.note(&format!("step {step}: {measure} {score:.4} after {seconds:.0} s"));
         }
     }
 

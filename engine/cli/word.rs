@@ -2,6 +2,7 @@
 //! settings.
 
 use crate::base::{Number, Range};
+use crate::recommender::families::Share;
 use crate::recommender::ranges;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command};
@@ -30,15 +31,22 @@ macro_rules! words {
 mod listed {
     use super::Words;
     use crate::recommender::budget::Keeps;
+    use crate::recommender::families::EpochsBy;
     use crate::recommender::learning::{Order, Tuned};
     use crate::recommender::prepare::Allowance;
-    use crate::recommender::rules::{Match, PartA, PartB, PlainRun};
+    use crate::recommender::rules::{Frame, Match, PartA, PartB, PlainRun};
     use crate::recommender::settings::{Constrain, Mode, Segment};
     use crate::recommender::source::{Curve, Storage};
-    use crate::recommender::{Family, Split};
+    use crate::recommender::{Family, Listing, RatingTargets, Split, SplitPolicy};
 
     words!(Family Constrain Mode Segment Keeps Order Tuned Curve Storage);
     words!(Match PartA PartB PlainRun Split Allowance);
+    words!(EpochsBy Frame Listing RatingTargets SplitPolicy);
+}
+
+/// A family and its weight.
+pub fn share(text: &str) -> Result<Share, String> {
+    text.parse().map_err(|error: anyhow::Error| error.to_string())
 }
 
 /// The same command line, in which every number of every verb is what the setting of its name may

@@ -121,6 +121,11 @@ impl<'a> Names<'a> {
         })
     }
 
+    /// The item whose surface a text is, compared as [`Names::find`] compares titles.
+    pub fn find_title(&self, text: &str) -> Option<u32> {
+        self.surfaces().get(clean(text).as_str()).copied()
+    }
+
     fn surfaces(&self) -> &HashMap<&'a str, u32> {
         self.by_surface.get_or_init(|| {
             let mut surfaces = HashMap::with_capacity(self.dataset.items());

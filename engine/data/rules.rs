@@ -2,10 +2,11 @@
 //! template's words. One value for training and for asking, so that what was learnt is what is
 //! asked.
 
+use super::family::Family;
 use super::intra::{EncIntra, Ids, Intra, IntraMode};
 use super::sample::{PartAEos, SampleBuilder, SampleOptions};
-use super::task::Tasks;
-use super::template::{Template, Templates};
+use super::task::{Habits, Listing, Tasks};
+use super::template::{Template, Templates, ALL};
 use super::Dataset;
 use crate::base::named::named;
 use crate::base::{Fault, Outputs};
@@ -55,11 +56,23 @@ named! {
     }
 }
 
+named! {
+    /// What stands round a text in part A (R20).
+    pub enum Frame: "frame" {
+        /// `[CLS]` before it and end-of-text behind it.
+        Glm = "glm",
+        /// The same, but no end-of-text behind `[gMASK]`, as GLM's own generator has it.
+        GlmGenerator = "glm-generator",
+        /// Nothing, as ChatGLM-6B was published: the text with its mask, then `[START]`.
+        ChatGlm = "chatglm",
+    }
+}
+
 /// How rows are made. Keys of its serde form are the settings' names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Rules {
-    /// Ids of the prompt templates; training draws among them, asking takes the first.
+    /// Ids of the prompt templates; training draws among them, asking takes the family's first.
     pub template: Vec<String>,
     /// A file of templates beside the built-in ones.
     pub templates: Option<PathBuf>,
@@ -77,6 +90,10 @@ pub struct Rules {
     pub restart: u32,
     /// How separate tokens are numbered.
     pub plain_run: PlainRun,
+    /// What stands round a text.
+    pub frame: Frame,
+    /// What prompts say of candidates.
+    pub candidates: Listing,
 }
 
 impl Default for Rules {
@@ -91,6 +108,8 @@ impl Default for Rules {
             trie_match: Match::Rescan,
             restart: 1,
             plain_run: PlainRun::Restart,
+            frame: Frame::Glm,
+            candidates: Listing::Score,
         }
     }
 }
@@ -99,7 +118,7 @@ impl Default for Rules {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Wanted {
-    /// Ids of the prompt templates; training draws among them, asking takes the first.
+    /// Ids of the prompt templates; training draws among them, asking takes the family's first.
     pub template: Option<Vec<String>>,
     /// A file of templates beside the built-in ones.
     pub templates: Option<PathBuf>,
@@ -117,6 +136,11 @@ pub struct Wanted {
     pub restart: Option<u32>,
     /// How separate tokens are numbered.
     pub plain_run: Option<PlainRun>,
+    /// What stands round a text; where nothing was learnt, what the model's family was published
+    /// with.
+    pub frame: Option<Frame>,
+    /// What prompts say of candidates.
+    pub candidates: Option<Listing>,
 }
 
 impl From<Rules> for Wanted {
@@ -131,19 +155,23 @@ impl From<Rules> for Wanted {
             trie_match: Some(rules.trie_match),
             restart: Some(rules.restart),
             plain_run: Some(rules.plain_run),
+            frame: Some(rules.frame),
+            candidates: Some(rules.candidates),
         }
     }
 }
 
 impl Wanted {
     /// Every rule: as it is asked for, otherwise as learnt, otherwise as usual. Where nothing was
-    /// learnt, part A goes with part B: GLM numbers none of it (R26).
-    pub fn over(&self, learnt: Option<&Rules>) -> Rules {
+    /// learnt, part A goes with part B: GLM numbers none of it (R26), and `frame` is the model
+    /// family's.
+    pub fn over(&self, learnt: Option<&Rules>, frame: Frame) -> Rules {
         let alone = Rules {
             enc_intra: match self.intra {
                 Some(PartB::Glm) => PartA::Off,
                 _ => PartA::One,
             },
+            frame,
             ..Rules::default()
         };
         let base = learnt.unwrap_or(&alone);
@@ -157,6 +185,8 @@ impl Wanted {
             trie_match: self.trie_match.unwrap_or(base.trie_match),
             restart: self.restart.unwrap_or(base.restart),
             plain_run: self.plain_run.unwrap_or(base.plain_run),
+            frame: self.frame.unwrap_or(base.frame),
+            candidates: self.candidates.unwrap_or(base.candidates),
         }
     }
 
@@ -178,6 +208,27 @@ pub enum Purpose {
 }
 
 impl Rules {
+    /// The templates that there are: the built-in ones, and those of the file.
+    pub fn known(&self) -> Result<Templates> {
+        let mut known = Templates::builtin();
+        if let Some(path) = &self.templates {
+            known.extend(Templates::load(path)?)?;
+        }
+        Ok(known)
+    }
+
+    /// The same rules with every template named: [`ALL`] stands for all that training may use of
+    /// `families`.
+    pub fn spelled_out(self, families: &[Family]) -> Result<Rules> {
+        if self.template != [ALL] {
+            return Ok(self);
+        }
+        let known = self.known()?;
+        let own = |&family: &Family| known.training(family).map(|t| t.id.clone());
+        let template = families.iter().flat_map(own).collect();
+        Ok(Rules { template, ..self })
+    }
+
     /// Rows and prompts of `dataset` for a model with position tables of `max_positions` + 1 rows.
     /// Refuses a template that is not there or, for training, held out.
     pub fn tasks<'a>(
@@ -200,17 +251,19 @@ impl Rules {
             PartA::One => EncIntra::One,
         };
         let options = SampleOptions {
-            part_a_eos: PartAEos::Always,
+            cls: self.frame != Frame::ChatGlm,
+            part_a_eos: match self.frame {
+                Frame::Glm => PartAEos::Always,
+                Frame::GlmGenerator => PartAEos::Glm,
+                Frame::ChatGlm => PartAEos::Never,
+            },
             enc_intra,
             max_row: self.max_row.min(max_positions),
             last_position: max_positions as u32,
         };
         let intra = Intra::new(dataset.pool(), mode);
         let builder = SampleBuilder::new(dataset.vocab().special(), intra, options);
-        let mut known = Templates::builtin();
-        if let Some(path) = &self.templates {
-            known.extend(Templates::load(path)?)?;
-        }
+        let known = self.known()?;
         let ids = self.template.iter();
         let chosen: Vec<&Template> = ids.map(|id| known.get(id)).collect::<Result<_>>()?;
         if let (Purpose::Training, Some(held)) = (purpose, chosen.iter().find(|t| !t.seen)) {
@@ -221,7 +274,8 @@ impl Rules {
                 held.id
             )));
         }
-        let tasks = Tasks::new(dataset, builder, &chosen, self.behaviours, seed)?;
+        let habits = Habits { behaviours: self.behaviours, candidates: self.candidates, seed };
+        let tasks = Tasks::new(dataset, builder, &chosen, habits)?;
         Ok(match purpose {
             Purpose::Training => tasks,
             Purpose::Decoding => tasks.with_others(known.iter()),

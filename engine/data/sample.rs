@@ -40,15 +40,19 @@ pub struct Cut {
     pub history: u64,
     /// The last values of profiles, likewise.
     pub profile: u64,
+    /// The last of lists of candidates, which can be chosen all the same (E10).
+    pub candidates: u64,
+    /// Tokens at the end of reviews.
+    pub review: u64,
     /// Ids beyond the position tables, which were clamped (R25).
     pub clamped: u64,
 }
 
 impl Cut {
-    /// What one sample lost.
-    pub fn of(history: u64, profile: u64, clamped: u64) -> Cut {
-        let samples = u64::from(history + profile + clamped > 0);
-        Cut { samples, history, profile, clamped }
+    /// The same of one sample: it counts where it lost something.
+    pub fn counted(self) -> Cut {
+        let lost = Cut { samples: 0, ..self } != Cut::default();
+        Cut { samples: lost.into(), ..self }
     }
 
     /// Whether nothing was lost.
@@ -62,6 +66,8 @@ impl AddAssign for Cut {
         self.samples += other.samples;
         self.history += other.history;
         self.profile += other.profile;
+        self.candidates += other.candidates;
+        self.review += other.review;
         self.clamped += other.clamped;
     }
 }
@@ -72,6 +78,8 @@ impl fmt::Display for Cut {
         let lost = [
             (self.history, "oldest items of histories left out"),
             (self.profile, "values of profiles left out"),
+            (self.candidates, "candidates not listed"),
+            (self.review, "tokens of reviews left out"),
             (self.clamped, "position ids clamped to the model's tables"),
         ];
         let said = lost.iter().filter(|(count, _)| *count > 0);
@@ -103,10 +111,8 @@ pub struct Prompt {
     pub units: Vec<Unit>,
     /// Places of the masks, ascending.
     pub masks: Vec<usize>,
-    /// How many of the oldest behaviours were left out so that the row fits (E26).
-    pub dropped: usize,
-    /// How many of the last values of the profile were left out, likewise.
-    pub untold: usize,
+    /// What was left out so that the row fits (E26); neither samples nor ids are counted here.
+    pub left_out: Cut,
 }
 
 /// Whether end-of-text stands at the end of part A (R20).
@@ -124,6 +130,8 @@ pub enum PartAEos {
 /// Flags of the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SampleOptions {
+    /// Whether `[CLS]` stands before part A (R20).
+    pub cls: bool,
     /// Whether end-of-text stands at the end of part A.
     pub part_a_eos: PartAEos,
     /// Ids of part A. GLM's rows (R26) have [`EncIntra::Off`] here and `IntraMode::GLM` in the
@@ -138,6 +146,7 @@ pub struct SampleOptions {
 impl Default for SampleOptions {
     fn default() -> Self {
         SampleOptions {
+            cls: true,
             part_a_eos: PartAEos::Always,
             enc_intra: EncIntra::One,
             max_row: 1024,
@@ -218,7 +227,7 @@ impl<'a> SampleBuilder<'a> {
     /// Part A alone, of which every mask is still open, and the inter ids of the masks: what free
     /// generation fills (R34).
     pub fn part_a(&self, example: u64, prompt: &Prompt) -> Result<(Sample, Vec<u32>)> {
-        let row = |&mask: &usize| position_row(mask as u32 + 1, self.options.last_position);
+        let row = |&mask: &usize| position_row(self.inter(mask), self.options.last_position);
         let masks = prompt.masks.iter().map(row).collect();
         Ok((self.row(example, prompt, &[], None)?, masks))
     }
@@ -265,7 +274,7 @@ impl<'a> SampleBuilder<'a> {
             PartAEos::Glm if prompt.tokens.last() != Some(&self.special.gmask) => Some(eos),
             _ => None,
         };
-        let context = 1 + text + usize::from(eos.is_some());
+        let context = usize::from(self.options.cls) + text + usize::from(eos.is_some());
         let part_b: usize = filled.iter().map(|(_, tokens)| 1 + tokens.len()).sum();
         let rows = context + part_b + usize::from(open.is_some());
         if rows > self.options.max_row {
@@ -286,7 +295,9 @@ impl<'a> SampleBuilder<'a> {
             targets: Vec::with_capacity(part_b),
             cut: Cut::default(),
         };
-        self.push(&mut sample, cls, 0, 0);
+        if self.options.cls {
+            self.push(&mut sample, cls, 0, 0);
+        }
         let mut covered = 0;
         for unit in &prompt.units {
             assert_eq!(
@@ -295,17 +306,17 @@ impl<'a> SampleBuilder<'a> {
             );
             for (k, at) in unit.range().enumerate() {
                 let id = if unit.entity { self.options.enc_intra.id(k as u32) } else { 0 };
-                self.push(&mut sample, prompt.tokens[at], at as u32 + 1, id);
+                self.push(&mut sample, prompt.tokens[at], self.inter(at), id);
             }
             covered = unit.range().end;
         }
         assert_eq!(covered, text, "SampleBuilder: units do not partition the text");
         if let Some(eos) = eos {
-            self.push(&mut sample, eos, text as u32 + 1, 0);
+            self.push(&mut sample, eos, self.inter(text), 0);
         }
 
         for &(mask, tokens) in filled {
-            let inter = prompt.masks[mask] as u32 + 1;
+            let inter = self.inter(prompt.masks[mask]);
             let mut state = self.intra.start();
             self.push(&mut sample, start, inter, START_ID);
             for &token in tokens {
@@ -322,11 +333,15 @@ impl<'a> SampleBuilder<'a> {
                 "SampleBuilder: no mask {mask} in a prompt of {}",
                 prompt.masks.len()
             );
-            self.push(&mut sample, start, prompt.masks[mask] as u32 + 1, START_ID);
+            self.push(&mut sample, start, self.inter(prompt.masks[mask]), START_ID);
         }
-        let clamped = sample.cut.clamped;
-        sample.cut = Cut::of(prompt.dropped as u64, prompt.untold as u64, clamped);
+        sample.cut = prompt.cut(sample.cut.clamped);
         Ok(sample)
+    }
+
+    /// The inter id of a place of the text: `[CLS]` has 0 where there is one (R22).
+    fn inter(&self, at: usize) -> u32 {
+        at as u32 + u32::from(self.options.cls)
     }
 
     fn push(&self, sample: &mut Sample, token: u32, inter: u32, intra: u32) {

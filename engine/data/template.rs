@@ -1,16 +1,13 @@
-//! Prompt templates: wording in a data file, parsed to pieces, encoded once, filled for each
-//! example (R35, E1, E26).
+//! Prompt templates: wording in a data file, parsed to pieces, and held against what its family can
+//! fill in and answer (R35, E1, E25).
 
-use super::sample::Prompt;
+use super::family::Family;
 use super::span::Level;
-use super::text::{newest_that_fit, Encoder, Piece, SEPARATOR};
-use super::vocab::Special;
 use crate::base::{choose, nearest, unreadable, Fault};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Deserialize;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 
 /// What a template takes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,20 +16,38 @@ pub enum Field {
     User,
     /// "name : value" pairs of the user; nothing where there are none.
     Profile,
-    /// Items, oldest first; the one field that may be shortened (E26).
+    /// Items, oldest first; shortened where there is no room (E26).
     History,
-    /// Items to choose from.
+    /// Items with the stars that the user gave them, oldest first; shortened likewise.
+    Ratings,
+    /// Items to choose from; "the catalogue" where they are not to be listed (E10).
     Candidates,
     /// One item.
     Item,
+    /// The stars that the user gave the item.
+    Stars,
+    /// A number of stars, right or wrong.
+    Count,
+    /// The headline of the user's review of the item.
+    Headline,
+    /// What an explanation is about, one word or a few.
+    Feature,
+    /// The body of the user's review; its end goes where there is no room.
+    Review,
 }
 
-const FIELDS: [(&str, Field); 5] = [
+const FIELDS: [(&str, Field); 11] = [
     ("user", Field::User),
     ("profile", Field::Profile),
     ("history", Field::History),
+    ("ratings", Field::Ratings),
     ("candidates", Field::Candidates),
     ("item", Field::Item),
+    ("stars", Field::Stars),
+    ("n", Field::Count),
+    ("headline", Field::Headline),
+    ("feature", Field::Feature),
+    ("review", Field::Review),
 ];
 
 pub(super) const MASKS: [(&str, Level); 3] =
@@ -46,8 +61,101 @@ pub enum Answer {
     Item,
     /// "yes" or "no".
     YesNo,
-    /// Free text or a number.
+    /// Stars, such as "4.8".
+    Stars,
+    /// "like" or "dislike": four stars or more, or fewer.
+    Like,
+    /// Prose: of the explanation family the explanation, of the review family the headline.
     Text,
+    /// Both, "4.8 , prose" (E23).
+    StarsText,
+}
+
+const ANSWERS: [(&str, Answer); 6] = [
+    ("item", Answer::Item),
+    ("yes_no", Answer::YesNo),
+    ("stars", Answer::Stars),
+    ("like", Answer::Like),
+    ("text", Answer::Text),
+    ("stars_text", Answer::StarsText),
+];
+
+impl Answer {
+    /// Whether it is written as text, rather than chosen among items.
+    pub fn is_written(self) -> bool {
+        matches!(self, Answer::Stars | Answer::Like | Answer::Text | Answer::StarsText)
+    }
+}
+
+/// What templates of a family may ask for, each with the fields that it needs for that, and the
+/// other fields that the family has values for.
+fn abilities(family: Family) -> (&'static [(Answer, &'static [Field])], &'static [Field]) {
+    use Field::*;
+    match family {
+        Family::Sequential => (
+            &[(Answer::Item, &[History]), (Answer::YesNo, &[Item])],
+            &[User, Profile, History, Ratings, Candidates],
+        ),
+        Family::Direct => (
+            &[(Answer::Item, &[]), (Answer::YesNo, &[Item])],
+            &[User, Profile, History, Ratings, Candidates],
+        ),
+        Family::Rating => (
+            &[(Answer::Stars, &[Item]), (Answer::Like, &[Item]), (Answer::YesNo, &[Item, Count])],
+            &[User, Profile, History, Ratings],
+        ),
+        Family::Explanation => (
+            &[(Answer::Text, &[Item]), (Answer::StarsText, &[Item])],
+            &[User, Profile, History, Ratings, Stars, Headline, Feature],
+        ),
+        Family::Review => (
+            &[(Answer::Text, &[Review]), (Answer::Stars, &[Review])],
+            &[User, Profile, History, Ratings, Item, Stars],
+        ),
+    }
+}
+
+/// Whether a field says what is asked for (E25).
+fn gives_away(field: Field, answer: Answer) -> bool {
+    match answer {
+        Answer::Stars | Answer::StarsText => field == Field::Stars,
+        Answer::Item | Answer::YesNo | Answer::Like | Answer::Text => false,
+    }
+}
+
+/// Refuses parts that the family cannot fill in, or without what the answer is about.
+fn check(family: Family, answer: Answer, parts: &[Part]) -> Result<(), String> {
+    let (asks, fields) = abilities(family);
+    let Some((_, needed)) = asks.iter().find(|(able, _)| *able == answer) else {
+        let able: Vec<&str> = asks.iter().map(|(able, _)| word_of(&ANSWERS, *able)).collect();
+        return Err(format!(
+            "answer: expected one of {} of family {family}, got {}",
+            able.join(", "),
+            word_of(&ANSWERS, answer)
+        ));
+    };
+    let shown = |field: &Field| parts.contains(&Part::Field(*field));
+    if let Some(missing) = needed.iter().find(|field| !shown(field)) {
+        return Err(format!(
+            "expected {{{}}} where {} is asked of family {family}, got none",
+            word_of(&FIELDS, *missing),
+            word_of(&ANSWERS, answer)
+        ));
+    }
+    // Of what is not needed, only what has a value and is not the answer.
+    let known = |field: Field| fields.contains(&field) && !gives_away(field, answer);
+    let listed = |field: Field| field != Field::Candidates || answer == Answer::Item;
+    let strange = FIELDS.iter().find(|(_, field)| {
+        shown(field) && !needed.contains(field) && !(known(*field) && listed(*field))
+    });
+    if let Some((name, _)) = strange {
+        return Err(format!(
+            "expected fields that have a value, and not the answer's, where {} is asked of family \
+             {family}, got {{{name}}}",
+            word_of(&ANSWERS, answer)
+        ));
+    }
+    Ok(())
 }
 
 /// A piece of a template's text.
@@ -67,11 +175,13 @@ pub struct Template {
     /// Its name, such as "2-3".
     pub id: String,
     /// The task that it words.
-    pub family: String,
+    pub family: Family,
     /// What fills its mask.
     pub answer: Answer,
     /// False: held out for zero-shot evaluation; training refuses it (R39).
     pub seen: bool,
+    /// Taken only where it is named, and never as one of all.
+    pub by_name: bool,
     /// Text, fields and mask in order.
     pub parts: Vec<Part>,
 }
@@ -91,12 +201,17 @@ struct Entry {
     answer: Answer,
     #[serde(default = "seen")]
     seen: bool,
+    #[serde(default)]
+    by_name: bool,
     text: String,
 }
 
 fn seen() -> bool {
     true
 }
+
+/// The word that stands for all templates of a family.
+pub const ALL: &str = "all";
 
 /// A set of templates with distinct ids, in the order of their file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,8 +233,10 @@ impl Templates {
     }
 
     /// Reads TOML: a list of `[[template]]` with `id`, `family`, `answer` (`item`, `yes_no`,
-    /// `text`), `text`, and `seen` (true unless given). Refuses unknown keys and fields, a text
-    /// without exactly one mask, a field that does not stand behind a blank, and an id given twice.
+    /// `stars`, `like`, `text`, `stars_text`), `text`, `seen` (true unless given) and `by_name`
+    /// (false unless given). Refuses unknown keys, families and fields, a text without exactly one mask, a field that does not
+    /// stand behind a blank, that the family has no value for or that is the answer, and an id
+    /// given twice.
     pub fn parse(text: &str, origin: &str) -> Result<Templates> {
         let line = |at: usize| 1 + text[..at.min(text.len())].matches('\n').count();
         let refuse = |at: usize, what: String| {
@@ -136,15 +253,25 @@ impl Templates {
         let mut templates: Vec<Template> = Vec::with_capacity(file.template.len());
         for entry in file.template {
             let at = entry.span().start;
-            let Entry { id, family, answer, seen, text } = entry.into_inner();
+            let Entry { id, family, answer, seen, by_name, text } = entry.into_inner();
             if id.trim().is_empty() {
                 return Err(refuse(at, "id: expected a name, got an empty text".into()));
             }
             if templates.iter().any(|t| t.id == id) {
                 return Err(refuse(at, format!("{id}: expected distinct ids, got this one twice")));
             }
-            let parts = parse_text(&text).map_err(|what| refuse(at, format!("{id}: {what}")))?;
-            templates.push(Template { id, family, answer, seen, parts });
+            if id == ALL {
+                let got = format!("id: expected another name than {ALL}, which stands for all");
+                return Err(refuse(at, got));
+            }
+            let own = |what: String| refuse(at, format!("{id}: {what}"));
+            let family: Family = family.parse().map_err(|error: anyhow::Error| {
+                let said = error.to_string();
+                own(format!("family: {}", said.strip_prefix("task: ").unwrap_or(&said)))
+            })?;
+            let parts = parse_text(&text).map_err(own)?;
+            check(family, answer, &parts).map_err(own)?;
+            templates.push(Template { id, family, answer, seen, by_name, parts });
         }
         Ok(Templates(templates))
     }
@@ -180,9 +307,14 @@ impl Templates {
         self.0.iter()
     }
 
-    /// The templates of a family that training may use: the zero-shot ones are left out (R39).
-    pub fn training<'t>(&'t self, family: &'t str) -> impl Iterator<Item = &'t Template> {
-        self.0.iter().filter(move |t| t.family == family && t.seen)
+    /// The templates of a family that all training ones are: zero-shot ones are left out (R39).
+    pub fn training(&self, family: Family) -> impl Iterator<Item = &Template> {
+        self.of(family).filter(|t| t.seen)
+    }
+
+    /// The templates of a family but those that have to be named.
+    pub fn of(&self, family: Family) -> impl Iterator<Item = &Template> {
+        self.0.iter().filter(move |t| t.family == family && !t.by_name)
     }
 }
 
@@ -238,37 +370,6 @@ fn parse_text(text: &str) -> Result<Vec<Part>, String> {
     }
 }
 
-/// The values of an example's fields. Tokens of entities have their leading blank.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Fields<'a> {
-    /// The display name; "the customer" without one.
-    pub user: Option<&'a [u32]>,
-    /// "name : value" pairs of the user, where there are any.
-    pub profile: Option<&'a Prompt>,
-    /// Oldest first.
-    pub history: &'a [&'a [u32]],
-    /// Items to choose from.
-    pub candidates: &'a [&'a [u32]],
-    /// The one item in question.
-    pub item: Option<&'a [u32]>,
-}
-
-/// A template in tokens: plain text is encoded once.
-#[derive(Clone, Debug)]
-pub struct Form {
-    id: String,
-    parts: Vec<FormPart>,
-    separator: Arc<[u32]>,
-    anyone: Arc<[u32]>,
-}
-
-#[derive(Clone, Debug)]
-enum FormPart {
-    Plain(Arc<[u32]>),
-    Field(Field),
-    Mask(u32),
-}
-
 /// Id, family and text as it was parsed: blanks that mean nothing are gone.
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -287,137 +388,4 @@ impl fmt::Display for Template {
 
 fn word_of<T: Copy + PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
     words.iter().find(|(_, known)| *known == value).expect("every value has its word").0
-}
-
-impl Template {
-    /// The template in tokens. Refuses what the tokenizer cannot encode.
-    pub fn encode(&self, encoder: &Encoder, special: Special) -> Result<Form> {
-        let part = |part: &Part| {
-            Ok(match part {
-                Part::Plain(text) => FormPart::Plain(encoder.plain(text)?),
-                Part::Field(field) => FormPart::Field(*field),
-                Part::Mask(Level::Entity) => FormPart::Mask(special.mask),
-                Part::Mask(Level::Sentence) => FormPart::Mask(special.smask),
-                Part::Mask(Level::Document) => FormPart::Mask(special.gmask),
-            })
-        };
-        let parts = self.parts.iter().map(part).collect::<Result<_>>();
-        Ok(Form {
-            id: self.id.clone(),
-            parts: parts.with_context(|| format!("template {}", self.id))?,
-            separator: encoder.plain(SEPARATOR)?,
-            anyone: encoder.plain(" the customer")?,
-        })
-    }
-}
-
-impl Form {
-    /// The id of the template.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// Whether the template takes in a field.
-    pub fn asks(&self, field: Field) -> bool {
-        self.parts.iter().any(|part| matches!(part, FormPart::Field(asked) if *asked == field))
-    }
-
-    /// Whether the template begins with a field, rather than has a blank before it.
-    pub fn begins_with(&self, field: Field) -> bool {
-        matches!(self.parts.first(), Some(FormPart::Field(first)) if *first == field)
-    }
-
-    /// The prompt of one example, at most `limit` tokens long: the oldest of the history are left
-    /// out first, nothing else ever (E26).
-    ///
-    /// Refuses a field without a value, but for the profile of somebody who has none, and an
-    /// example that does not fit with the newest of its history alone.
-    pub fn fill(&self, fields: &Fields, limit: usize) -> Result<Prompt> {
-        let missing = |what: &str| {
-            Err(Fault::Data.error(format!(
-                "template {}: {what}: expected a value, got none; choose another",
-                self.id
-            )))
-        };
-        // Everything but the history, whose length decides how much of that fits.
-        let list = |items: &[&[u32]]| {
-            items.iter().map(|t| t.len()).sum::<usize>()
-                + self.separator.len() * items.len().saturating_sub(1)
-        };
-        let mut fixed = 0;
-        let mut asks_history = false;
-        for part in &self.parts {
-            fixed += match part {
-                FormPart::Plain(tokens) => tokens.len(),
-                FormPart::Mask(_) => 1,
-                FormPart::Field(Field::User) => fields.user.unwrap_or(&self.anyone).len(),
-                FormPart::Field(Field::Profile) => {
-                    fields.profile.map_or(0, |profile| profile.tokens.len())
-                }
-                FormPart::Field(Field::History) if fields.history.is_empty() => {
-                    return missing("history")
-                }
-                FormPart::Field(Field::History) => {
-                    asks_history = true;
-                    0
-                }
-                FormPart::Field(Field::Candidates) if fields.candidates.is_empty() => {
-                    return missing("candidates")
-                }
-                FormPart::Field(Field::Candidates) => list(fields.candidates),
-                FormPart::Field(Field::Item) => match fields.item {
-                    Some(item) => item.len(),
-                    None => return missing("item"),
-                },
-            };
-        }
-        let lengths = fields.history.iter().map(|tokens| tokens.len());
-        let kept = match asks_history {
-            true => newest_that_fit(lengths, self.separator.len(), limit.saturating_sub(fixed)),
-            false => fields.history.len(),
-        };
-        if fixed > limit || (asks_history && kept == 0) {
-            let newest = if asks_history {
-                fields.history.last().map_or(0, |tokens| tokens.len())
-            } else {
-                0
-            };
-            return Err(Fault::Data.error(format!(
-                "template {}: expected a prompt of at most {limit} tokens, got {fixed} and \
-                {newest} of the newest \
-                 behaviour; raise setting `max-row` or shorten the fields",
-                self.id
-            )));
-        }
-
-        let mut prompt = Prompt { dropped: fields.history.len() - kept, ..Prompt::default() };
-        for part in &self.parts {
-            match part {
-                FormPart::Plain(tokens) => prompt.push(Piece::plain(tokens)),
-                FormPart::Mask(mask) => prompt.push_mask(*mask),
-                FormPart::Field(Field::User) => prompt.push(match fields.user {
-                    Some(name) => Piece::entity(name),
-                    None => Piece::plain(&self.anyone),
-                }),
-                FormPart::Field(Field::Profile) => {
-                    fields.profile.into_iter().for_each(|profile| prompt.push_text(profile))
-                }
-                FormPart::Field(Field::History) => {
-                    let kept = &fields.history[prompt.dropped..];
-                    prompt.push_list(
-                        kept.iter().map(|tokens| Piece::entity(tokens)),
-                        &self.separator,
-                    );
-                }
-                FormPart::Field(Field::Candidates) => {
-                    let items = fields.candidates.iter();
-                    prompt.push_list(items.map(|tokens| Piece::entity(tokens)), &self.separator);
-                }
-                FormPart::Field(Field::Item) => {
-                    fields.item.into_iter().for_each(|item| prompt.push(Piece::entity(item)))
-                }
-            }
-        }
-        Ok(prompt)
-    }
 }

@@ -225,14 +225,12 @@ pub fn behaviour_text(
              behaviour; raise setting `max-row` or shorten them"
         )));
     }
-    text.dropped = behaviours.len() - kept;
+    let left_out = behaviours.len() - kept;
+    text.left_out.history = left_out as u64;
     if between > 0 {
         text.push(Piece::plain(&separator));
     }
-    text.push_list(
-        behaviours[text.dropped..].iter().map(|tokens| Piece::entity(tokens)),
-        &separator,
-    );
+    text.push_list(behaviours[left_out..].iter().map(|tokens| Piece::entity(tokens)), &separator);
     Ok(text)
 }
 

@@ -159,6 +159,10 @@ struct Line {
     #[serde(default)]
     truncated_profile: u64,
     #[serde(default)]
+    truncated_candidates: u64,
+    #[serde(default)]
+    truncated_review: u64,
+    #[serde(default)]
     clamped: u64,
 }
 
@@ -334,7 +338,15 @@ impl<'a> Reader<'a> {
             feature: line.feature.unwrap_or_default(),
             failed,
             seconds: line.seconds.unwrap_or(0.0),
-            cut: Cut::of(line.truncated, line.truncated_profile, line.clamped),
+            cut: Cut {
+                history: line.truncated,
+                profile: line.truncated_profile,
+                candidates: line.truncated_candidates,
+                review: line.truncated_review,
+                clamped: line.clamped,
+                ..Cut::default()
+            }
+            .counted(),
         })
     }
 

@@ -1,4 +1,5 @@
-//! Answers: what the model makes of questions, in groups that the memory plan finds room for.
+//! Answers: what the model makes of questions, in groups that the memory plan finds room for. Items
+//! are searched and scored here; what is written as text lies in `written`.
 
 use super::budget::Beams;
 use super::open::Recommender;
@@ -6,10 +7,7 @@ use super::question::{Asked, Rows};
 use crate::base::map::settled;
 use crate::data::task::Tasks;
 use crate::data::{Sample, Trie};
-use crate::decode::{
-    self, greedy_each, recommend_each, score_each, Blanks, Finished, Found, Limits, NotFinite,
-    Rules, Writing,
-};
+use crate::decode::{self, recommend_each, score_each, Finished, Found, NotFinite, Rules};
 use anyhow::Result;
 use std::time::Instant;
 
@@ -42,11 +40,31 @@ pub struct Written {
     pub ended: bool,
 }
 
+/// A text that was to be an item's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// The words, without white space around them.
+    pub text: String,
+    /// The item whose text it is, after NFKC and with white space collapsed; `None` where it is
+    /// none's (E12).
+    pub item: Option<u32>,
+    /// Sum of log-probabilities / length^alpha.
+    pub score: f64,
+    /// The produced tokens, without `[END]`.
+    pub tokens: Vec<u32>,
+    /// Position and block position with which they were fed back.
+    pub positions: [Vec<u32>; 2],
+    /// One a token, and of `[END]` where it was produced.
+    pub log_probs: Vec<f32>,
+}
+
 /// What came of a question.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// The best items, best first.
     Items(Vec<Scored>),
+    /// Outputs under no trie, best first: items' texts, and others.
+    Outputs(Vec<Output>),
     /// A text for each mask, in order.
     Text(Vec<Written>),
     /// Why the question could not be asked, or the model's numbers are no answer.
@@ -63,32 +81,14 @@ pub struct Answered {
 }
 
 /// What the model made of a question.
-enum Outcome {
+pub(super) enum Outcome {
     Items(Vec<Finished>),
-    Text(Vec<decode::Answer>),
+    /// Answers to each mask.
+    Text(Vec<Vec<decode::Answer>>),
+    /// By item of a yes/no question: the log-odds of yes.
+    Odds(Vec<f64>),
     Refused,
     NotFinite(NotFinite),
-}
-
-impl<T> From<Found<T>> for Outcome
-where
-    Outcome: From<T>,
-{
-    fn from(found: Found<T>) -> Outcome {
-        found.map_or_else(Outcome::NotFinite, Outcome::from)
-    }
-}
-
-impl From<Vec<Finished>> for Outcome {
-    fn from(found: Vec<Finished>) -> Outcome {
-        Outcome::Items(found)
-    }
-}
-
-impl From<Vec<decode::Answer>> for Outcome {
-    fn from(found: Vec<decode::Answer>) -> Outcome {
-        Outcome::Text(found)
-    }
 }
 
 impl Recommender {
@@ -117,47 +117,39 @@ impl Recommender {
             length_penalty: self.decided.asked.length_penalty,
             look_ahead: true,
         };
-        let (mut searched, mut scored, mut written) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut search_at, mut score_at, mut write_at) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut searched, mut scored) = (Vec::new(), Vec::new());
+        let (mut search_at, mut score_at) = (Vec::new(), Vec::new());
+        let mut outcomes: Vec<Outcome> = asked.iter().map(|_| Outcome::Refused).collect();
         for (at, asked) in asked.iter().enumerate() {
-            match &asked.rows {
-                Rows::Items { prompt, within, left_out } => {
-                    let trie = within.as_ref().unwrap_or(catalogue);
-                    let top = asked.top.unwrap_or(answers.top);
-                    let beams = answers.beams.max(asked.top.unwrap_or(0));
-                    if self.scores_all(within.as_ref()) {
-                        score_at.push(at);
-                        scored.push((rules(trie, top + left_out.len()), prompt));
-                    } else {
-                        search_at.push(at);
-                        searched.push((rules(trie, beams + left_out.len()), prompt));
-                    }
-                }
-                Rows::Text { blanks, .. } => {
-                    write_at.push(at);
-                    written.push(blanks);
-                }
-                Rows::Popular(_) | Rows::Refused(_) => {}
+            let Rows::Items { prompt, within, left_out } = &asked.rows else { continue };
+            let trie = within.as_ref().unwrap_or(catalogue);
+            let top = asked.top.unwrap_or(answers.top);
+            let beams = answers.beams.max(asked.top.unwrap_or(0));
+            if self.scores_all(within.as_ref()) {
+                score_at.push(at);
+                scored.push((rules(trie, top + left_out.len()), prompt));
+            } else if within.is_some() || !self.writes_items() {
+                search_at.push(at);
+                searched.push((rules(trie, beams + left_out.len()), prompt));
             }
         }
-        let specials = self.dataset().vocab().specials();
-        let limits = Limits {
-            intra: tasks.builder().intra(),
-            start: tasks.builder().special().start,
-            end: tasks.builder().special().end,
-            specials: &specials,
-            tokens: answers.max_new_tokens,
+        let mut put = |at: &[usize], found: Vec<Found<Vec<Finished>>>| {
+            for (&at, found) in at.iter().zip(found) {
+                outcomes[at] = found.map_or_else(Outcome::NotFinite, Outcome::Items);
+            }
         };
-        let mut outcomes: Vec<Outcome> = asked.iter().map(|_| Outcome::Refused).collect();
-        let found = self.search(&searched)?;
-        search_at.iter().zip(found).for_each(|(&at, found)| outcomes[at] = found.into());
-        let found = score_each(&self.model, &scored)?;
-        score_at.iter().zip(found).for_each(|(&at, found)| outcomes[at] = found.into());
-        let texts = self.write(&written, limits)?;
-        write_at.iter().zip(texts).for_each(|(&at, texts)| outcomes[at] = texts.into());
+        put(&search_at, self.search(&searched)?);
+        put(&score_at, score_each(&self.model, &scored)?);
+        self.judge(tasks, asked, &mut outcomes)?;
+        self.write(tasks, catalogue, asked, &mut outcomes)?;
         let seconds = begun.elapsed().as_secs_f64() / asked.len().max(1) as f64;
-        let answers = asked.iter().zip(outcomes).map(|(asked, outcome)| {
-            Ok(Answered { answer: self.read(catalogue, asked, outcome)?, seconds })
+        let grounded = self.ground(tasks, asked, &outcomes)?;
+        let answers = asked.iter().zip(outcomes).zip(grounded).map(|((asked, outcome), near)| {
+            let answer = match near {
+                Some(answer) => answer,
+                None => self.read(catalogue, asked, outcome)?,
+            };
+            Ok(Answered { answer, seconds })
         });
         answers.collect()
     }
@@ -174,25 +166,6 @@ impl Recommender {
             asked = later;
         }
         Ok(found)
-    }
-
-    /// What [`greedy_each`] writes, in groups that there is memory for.
-    fn write(
-        &self,
-        mut texts: &[&Blanks],
-        limits: Limits,
-    ) -> Result<Vec<Found<Vec<decode::Answer>>>> {
-        let mut written = Vec::with_capacity(texts.len());
-        while !texts.is_empty() {
-            let rows: Vec<usize> = texts.iter().map(|text| text.part_a.rows()).collect();
-            let masks = texts.iter().map(|text| text.masks.len()).max().unwrap_or(0);
-            let specials = limits.specials.len();
-            let beams = Beams::texts(&Writing::GREEDY, masks, limits.tokens, 0, specials);
-            let (group, later) = texts.split_at(self.budget.together(&rows, beams));
-            written.extend(greedy_each(&self.model, group, limits)?);
-            texts = later;
-        }
-        Ok(written)
     }
 
     /// Sequences as items, tokens as words.
@@ -215,9 +188,11 @@ impl Recommender {
                 Answer::Items(scored.collect())
             }
             (Rows::Text { blanks, .. }, Outcome::Text(answers)) => {
-                let written = answers.into_iter().zip(&blanks.masks).map(|(answer, mask)| {
+                let written = answers.into_iter().zip(&blanks.masks).map(|(answers, mask)| {
+                    // The best one; a mask that nothing may fill stays empty.
+                    let answer = answers.into_iter().next().unwrap_or_default();
                     Ok(Written {
-                        text: self.dataset().vocab().decode(&answer.tokens)?.trim().to_owned(),
+                        text: self.text_of(&answer)?,
                         positions: fed_back(*mask, &answer.ids),
                         tokens: answer.tokens,
                         ended: answer.ended,
@@ -225,16 +200,17 @@ impl Recommender {
                 });
                 Answer::Text(written.collect::<Result<_>>()?)
             }
-            (Rows::Popular(items), _) => {
-                let scored = |&(item, score): &(u32, f64)| Scored {
-                    item,
-                    score,
-                    tokens: Vec::new(),
-                    positions: [Vec::new(), Vec::new()],
-                    log_probs: Vec::new(),
-                };
-                Answer::Items(items.iter().map(scored).collect())
+            (Rows::Items { prompt, .. }, Outcome::Text(mut answers)) => {
+                let answers = answers.pop().unwrap_or_default();
+                self.generated(catalogue, prompt, answers)?
             }
+            (Rows::YesNo { items, .. }, Outcome::Odds(odds)) => {
+                let mut ranked: Vec<(u32, f64)> = items.iter().copied().zip(odds).collect();
+                let tie = |item: u32| (self.dataset().tie(item), item);
+                ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(tie(a.0).cmp(&tie(b.0))));
+                Answer::Items(ranked.into_iter().map(bare).collect())
+            }
+            (Rows::Popular(items), _) => Answer::Items(items.iter().copied().map(bare).collect()),
             (Rows::Refused(why), _) => Answer::Refused(why.clone()),
             (_, Outcome::NotFinite(why)) => Answer::Refused(why.to_string()),
             _ => unreachable!("items are answered with items, texts with texts"),
@@ -242,7 +218,13 @@ impl Recommender {
     }
 }
 
+/// An item and its score, with nothing that was produced.
+pub(super) fn bare((item, score): (u32, f64)) -> Scored {
+    let (tokens, log_probs) = (Vec::new(), Vec::new());
+    Scored { item, score, tokens, positions: [Vec::new(), Vec::new()], log_probs }
+}
+
 /// Positions with which produced tokens are fed back: the mask's, and each its own intra id.
-fn fed_back(mask: u32, ids: &[u32]) -> [Vec<u32>; 2] {
+pub(super) fn fed_back(mask: u32, ids: &[u32]) -> [Vec<u32>; 2] {
     [vec![mask; ids.len()], ids.to_vec()]
 }

@@ -8,11 +8,10 @@ use super::job::Job;
 use super::line::{self, Labelled, RawLines};
 use super::open::Recommender;
 use super::predictions::{Output, Side};
-use super::question::{Question, Rows};
+use super::question::{Question, Rows, Wishes};
 use super::queue::{Limits, Queue};
 use crate::base::{Fault, Held};
-use crate::data::task::sampled_users;
-use crate::data::Cut;
+use crate::data::{Cut, Family};
 use anyhow::Result;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -20,8 +19,8 @@ use std::time::Duration;
 
 /// Where questions come from.
 enum Source {
-    /// Users of the data set with an event to ask for.
-    Users(Vec<u32>),
+    /// Users or records of the data set, each with the template that asks.
+    Data(Vec<(String, u32)>),
     /// A file that can be read again.
     File(PathBuf),
     /// Lines that come when they come: standard input, a pipe.
@@ -52,9 +51,7 @@ impl Watch for () {}
 /// Where the questions of a job come from.
 fn source_of(job: &Job, recommender: &Recommender, resume: bool) -> Result<Source> {
     let Some(prompts) = &job.prompts else {
-        recommender.tasks(|tasks| tasks.check_of_users(true))?;
-        let (dataset, seed) = (recommender.dataset(), job.settings.source.seed);
-        return Ok(Source::Users(sampled_users(dataset, job.split, job.users, seed)));
+        return of_data(job, recommender).map(Source::Data);
     };
     let stream = match prompts.as_str() {
         "-" => None,
@@ -78,6 +75,27 @@ fn source_of(job: &Job, recommender: &Recommender, resume: bool) -> Result<Sourc
     Ok(Source::Stream(stream))
 }
 
+/// The questions about the data's own users or records. Refuses a family of which the split has
+/// none to ask about.
+fn of_data(job: &Job, recommender: &Recommender) -> Result<Vec<(String, u32)>> {
+    let mut asked = Vec::new();
+    for id in recommender.wordings(job.task)? {
+        let subjects =
+            recommender.tasks(|tasks| tasks.subjects(job.task, &id, job.split, job.users))?;
+        asked.extend(subjects.into_iter().map(|subject| (id.clone(), subject)));
+    }
+    if asked.is_empty() && !matches!(job.task, Family::Sequential | Family::Direct) {
+        return Err(Fault::Data.error(format!(
+            "data: {}: expected records of split {} that family {} can ask about, got none; \
+            prepare a source with reviews.jsonl or ratings",
+            recommender.dataset().name(),
+            job.split,
+            job.task
+        )));
+    }
+    Ok(asked)
+}
+
 /// Answers all questions of `job`, in the order in which they were asked, each line written as it
 /// is done. With `resume` it goes on behind the last whole line. After `stop` says so, no further
 /// group is begun; lines that were read are still answered.
@@ -98,7 +116,7 @@ pub fn run(
         _ => None,
     };
     let total = match &source {
-        Source::Users(users) => Some(users.len()),
+        Source::Data(asked) => Some(asked.len()),
         _ => None,
     };
     let side = Side {
@@ -107,8 +125,8 @@ pub fn run(
         identity: Identity::of_answers(recommender, job, prompts_hash)?,
     };
     let ids: Box<dyn Iterator<Item = Result<Id>>> = match &source {
-        Source::Users(users) => {
-            Box::new(users.iter().map(|&user| Ok(Id::of_source(dataset.user(user).id))))
+        Source::Data(asked) => {
+            Box::new(asked.iter().map(|&(_, subject)| Ok(recommender.id_of(job.task, subject))))
         }
         Source::File(path) => Box::new(line::ids(path, job.max_line as usize)?),
         Source::Stream(_) => Box::new(std::iter::empty()),
@@ -140,6 +158,17 @@ pub fn run(
     Ok(told)
 }
 
+impl Recommender {
+    /// The id of whom a question about the data's own users or records is about.
+    fn id_of(&self, family: Family, subject: u32) -> Id {
+        let user = match family {
+            Family::Sequential | Family::Direct => subject,
+            _ => self.tasks(|tasks| tasks.records().all()[subject as usize].user),
+        };
+        Id::of_source(self.dataset().user(user).id)
+    }
+}
+
 /// Questions of a group, `None` when there are no more or somebody asked us to stop.
 type Next<'a> = Box<dyn FnMut() -> Result<Option<Vec<Labelled>>> + 'a>;
 
@@ -151,19 +180,21 @@ fn groups<'a>(
     done: usize,
     stop: fn() -> bool,
 ) -> Result<Next<'a>> {
-    let of_user = |user: u32| -> Result<Labelled> {
-        let question = Question::User { user, split: job.split };
-        let id = Id::of_source(recommender.dataset().user(user).id);
-        Ok(Labelled { id, task: job.task.to_string(), asked: recommender.ask(&question)? })
+    let of_data = |(template, subject): &(String, u32)| -> Result<Labelled> {
+        let (family, subject, split) = (job.task, *subject, job.split);
+        let question = Question::Of { family, subject, split };
+        let wishes = Wishes { template: Some(template.clone()), ..Wishes::default() };
+        let asked = recommender.ask_with(&question, &wishes)?;
+        Ok(Labelled { id: recommender.id_of(family, subject), task: family.to_string(), asked })
     };
     let of_line = |raw: &line::RawLine| line::ask(recommender, raw, job.task);
     let (longest, most) = (job.max_line as usize, job.max_memory as usize);
     Ok(match source {
-        Source::Users(users) => {
-            let mut chunks = users[done..].chunks(job.batch);
+        Source::Data(asked) => {
+            let mut chunks = asked[done..].chunks(job.batch);
             Box::new(move || match chunks.next() {
-                Some(users) if !stop() => {
-                    users.iter().map(|&user| of_user(user)).collect::<Result<_>>().map(Some)
+                Some(asked) if !stop() => {
+                    asked.iter().map(of_data).collect::<Result<_>>().map(Some)
                 }
                 _ => Ok(None),
             })

@@ -87,6 +87,16 @@ impl Beams {
         Beams { beams: writing.beams, tokens, choices, look_ahead: false }
     }
 
+    /// What has room for both.
+    pub fn larger(self, other: Beams) -> Beams {
+        Beams {
+            beams: self.beams.max(other.beams),
+            tokens: self.tokens.max(other.tokens),
+            choices: self.choices.max(other.choices),
+            look_ahead: self.look_ahead || other.look_ahead,
+        }
+    }
+
     /// `prompts` requests of together `prompt_rows` rows. Look-ahead may run all tokens in one
     /// pass, and room for them grows by doubling: both are planned at their largest.
     pub fn plan(self, prompts: usize, prompt_rows: usize) -> Decoding {

@@ -2,6 +2,8 @@
 
 use super::learnt::{differing, Learnt, LENGTH_PENALTY};
 use super::settings::Settings;
+use crate::data::rules::Frame;
+use crate::data::template::ALL;
 use anyhow::Result;
 use std::path::PathBuf;
 
@@ -12,29 +14,44 @@ pub struct Decided {
     pub learnt: Option<(PathBuf, Learnt)>,
     /// What it is asked by.
     pub asked: Learnt,
+    /// The template that somebody asked for, rather than the run's: the first of those.
+    pub template: Option<String>,
+    /// Whether every template of a family is to ask, whatever was learnt by.
+    pub all: bool,
     /// Where the two differ, because somebody asked for it: a sentence each.
     pub differences: Vec<String>,
 }
 
 impl Decided {
-    /// Every rule of `settings`: as they say, otherwise as the model learnt it, otherwise as usual.
-    pub fn of(settings: &Settings) -> Result<Decided> {
+    /// Every rule of `settings`: as they say, otherwise as the model learnt it, otherwise as usual,
+    /// for a model whose family has its texts in `frame`.
+    pub fn of(settings: &Settings, frame: Frame) -> Result<Decided> {
         let learnt = settings.source.learnt()?;
         let (wanted, usual) = (&settings.answers, learnt.as_ref().map(|(_, learnt)| learnt));
         let penalty = usual.map_or(LENGTH_PENALTY, |learnt| learnt.length_penalty);
+        let mut rules = settings.rules.clone();
+        let all = rules.template.as_deref() == Some(&[ALL.to_owned()]);
+        if all {
+            rules.template = None;
+        }
+        let template = rules.template.as_ref().and_then(|ids| ids.first().cloned());
         let asked = Learnt {
-            rules: settings.rules.over(usual.map(|learnt| &learnt.rules)),
+            rules: rules.over(usual.map(|learnt| &learnt.rules), frame),
             length_penalty: wanted.length_penalty.unwrap_or(penalty),
             gelu: settings.source.gelu.or(usual.and_then(|learnt| learnt.gelu)),
         };
         let differences = usual.map(|learnt| differing(&learnt.compared(), &asked.compared()));
-        Ok(Decided { differences: differences.unwrap_or_default(), learnt, asked })
+        let differences = differences.unwrap_or_default();
+        Ok(Decided { learnt, asked, template, all, differences })
     }
 
     /// `settings` with all that was decided, so that they say it themselves.
     pub fn within(&self, settings: &Settings) -> Settings {
         let mut settings = settings.clone();
         settings.rules = self.asked.rules.clone().into();
+        if self.all {
+            settings.rules.template = Some(vec![ALL.to_owned()]);
+        }
         settings.answers.length_penalty = Some(self.asked.length_penalty);
         settings.source.gelu = self.asked.gelu;
         settings

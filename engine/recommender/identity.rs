@@ -95,7 +95,7 @@ impl Identity {
             own.shift_remove(*name);
         }
         let all = Identity::of(own, settings.source().place(), origin, dataset, tasks);
-        Ok(Identity { weights, templates: tasks.wording().to_vec(), ..all })
+        Ok(Identity { weights, templates: tasks.wording(), ..all })
     }
 
     /// Of the answers of a recommender to the questions of a job.
@@ -110,8 +110,17 @@ impl Identity {
         // An answer is whole when its trace is there, wherever that is.
         own.insert("trace".into(), job.trace.is_some().into());
         let (place, origin) = (settings.source.place(), recommender.origin());
-        let of = |tasks: &Tasks| Identity::of(own, place, origin, recommender.dataset(), tasks);
-        Ok(Identity { prompts_hash, ..recommender.tasks(of) })
+        let of = |tasks: &Tasks| -> Result<Identity> {
+            let ids = match job.prompts {
+                Some(_) => Vec::new(),
+                None => recommender.wordings(job.task)?,
+            };
+            let asked: Vec<String> = ids.iter().map(|id| tasks.in_words(id)).collect();
+            let templates = if asked.is_empty() { tasks.wording()[..1].to_vec() } else { asked };
+            let all = Identity::of(own, place, origin, recommender.dataset(), tasks);
+            Ok(Identity { prompts_hash, templates, ..all })
+        };
+        recommender.tasks(of)
     }
 
     fn of(

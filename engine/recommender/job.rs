@@ -5,6 +5,7 @@ use super::ranges::within_ranges;
 use super::settings::Settings;
 use crate::base::Fault;
 use crate::data::task::Split;
+use crate::data::template::ALL;
 use crate::data::Family;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -77,12 +78,12 @@ impl Job {
                  output; name the file",
             );
         }
-        if self.prompts.is_none() && self.task != Family::Sequential {
-            return refuse(&format!(
-                "setting `task = {}`: expected sequential for the users of setting `data`, got \
-                 another; ask for it with setting `prompts` and a text in every line",
-                self.task
-            ));
+        let all = self.settings.rules.template.as_deref() == Some(&[ALL.to_owned()]);
+        if self.prompts.is_some() && all {
+            return refuse(
+                "setting `template = all`: expected one template for prompts, got all; name it in \
+                the lines, or ask the users of setting `data`",
+            );
         }
         Ok(())
     }

@@ -1,23 +1,21 @@
 //! Learning: a data set and a checkpoint become a run.
 
-use super::budget::{training, Beams, Budget, VALIDATION_GROUP};
+use super::budget::{training, Budget};
+use super::families::course;
 use super::identity::Identity;
 use super::learning::Learning;
 use super::learnt::Learnt;
 use super::run::{Run, WRITTEN};
-use super::source::{Curve, Loaded};
+use super::source::{frame_of, Curve, Loaded};
+use super::validation::Validation;
 use crate::base::map::settled;
 use crate::base::{Fault, Held, Outputs, Standing};
 use crate::data::rules::Purpose;
-use crate::data::task::{examples_of_step, sampled_users, Mix, Split, Tasks};
-use crate::data::{batch, Batch, Dataset, Sample, Trie};
-use crate::decode;
-use crate::eval::ranking::ndcg;
-use crate::model::plan::Decoding;
+use crate::data::task::{Course, Mix, Tasks};
+use crate::data::{batch, Batch, Dataset, Sample};
 use crate::model::{Keep, Model, Rates};
 use crate::train::{self, Hooks, State};
 use anyhow::Result;
-use serde_json::{json, Value};
 use std::path::{Path, PathBuf};
 
 pub use crate::train::{End, Report};
@@ -29,16 +27,20 @@ pub struct Begun {
     pub run: PathBuf,
     /// The device that computes.
     pub device: String,
-    /// Users with something to learn from.
-    pub learners: usize,
+    /// Examples of an epoch: of every user with something to learn from, or of every record.
+    pub examples: u64,
+    /// What an epoch is made of, where that is more than the users, a line each.
+    pub families: Vec<String>,
     /// Trained numbers.
     pub trained: usize,
     /// Tokens of a row at most: no more than the model has positions.
     pub longest_row: usize,
     /// Steps of the whole schedule.
     pub steps: u64,
-    /// Users of a validation.
+    /// Users or records of a validation.
     pub validated: usize,
+    /// What a validation measures.
+    pub measure: &'static str,
     /// The memory plan in words.
     pub memory: String,
 }
@@ -92,9 +94,7 @@ pub fn learn(
     // The device decides the default, and the default decides the numbers: a resume must ask for
     // the same.
     let storage = settings.source().storage(&tune);
-    let rules = settings.rules.over(None);
-    let settings =
-        &Learning { dtype: Some(storage), rules: rules.clone().into(), ..settings.clone() };
+    let settings = &Learning { dtype: Some(storage), ..settings.clone() };
     let source = settings.source();
     // A run to go on with that nobody named is found by what it is, once that is known.
     let held = match resume && settings.out.is_none() {
@@ -102,21 +102,16 @@ pub fn learn(
         false => Ok(claim(settings, outputs, resume)?),
     };
     let Loaded { mut model, origin, .. } = source.load(&tune)?;
+    let rules = settings.decided(frame_of(&model))?;
+    let settings = &Learning { rules: rules.clone().into(), ..settings.clone() };
     let dataset = Dataset::open(&settings.data)?;
     source.check(&model, &dataset)?;
     let (positions, seed) = (model.config.max_positions, settings.seed);
     let tasks = rules.tasks(&dataset, positions, Purpose::Training, seed)?;
-    tasks.check_of_users(false)?;
     let mix = settings.mix()?;
-    let learners = tasks.learners();
-    if learners.is_empty() {
-        return Err(Fault::Data.error(format!(
-            "data: {}: expected users with two training events or more, got none",
-            settings.data.display()
-        )));
-    }
+    let (mut course, families) = course(settings, &tasks, &mix)?;
     let budget = Budget::of(&model, &tune)?;
-    let validation = Validation::plan(settings, &budget, &tasks, &dataset)?;
+    let validation = Validation::plan(settings, &budget, &tasks, &dataset, course.lessons())?;
     let rates = Rates::of(&tune, &model.config, settings.dropout, settings.attention_dropout);
     let rows = settings.batch_rows.min(settings.batch * tasks.builder().options().max_row);
     let step_of = |keep: Keep| training(keep, rows, rates, settings.lora_dropout);
@@ -140,7 +135,7 @@ pub fn learn(
     let loop_settings = train::Settings {
         run: run.folder().to_owned(),
         seed,
-        schedule: settings.schedule(learners.len()),
+        schedule: settings.schedule(course.epoch()),
         hyper: settings.hyper(),
         rates,
         lora_dropout: settings.lora_dropout,
@@ -154,17 +149,19 @@ pub fn learn(
     watch.begun(&Begun {
         run: run.folder().to_owned(),
         device: model.device.name().to_owned(),
-        learners: learners.len(),
+        examples: course.epoch(),
+        families,
         trained: model.layout().len(),
         longest_row: tasks.builder().options().max_row,
         steps: loop_settings.schedule.total,
-        validated: validation.users.len(),
+        validated: validation.asked(),
+        measure: validation.measure(),
         memory: budget.words(&step_of(loop_settings.keep), validation.fullest().as_ref()),
     });
     let watch = std::cell::RefCell::new(watch);
     let stop = || watch.borrow_mut().stop();
     let mut batches = |step: u64| {
-        settled([dataset.map()], || step_batches(settings, &tasks, &learners, &mix, step))
+        settled([dataset.map()], || step_batches(settings, &tasks, &mut course, &mix, step))
     };
     let mut validate = |_: u64, model: &Model| {
         let files = model.maps().chain([dataset.map()]);
@@ -224,109 +221,14 @@ fn claim(settings: &Learning, mut outputs: Outputs, resume: bool) -> Result<Held
 fn step_batches(
     settings: &Learning,
     tasks: &Tasks,
-    learners: &[u32],
+    course: &mut Course,
     mix: &Mix,
     step: u64,
 ) -> Result<Vec<Batch>> {
-    let samples: Vec<Sample> = examples_of_step(learners, settings.batch, settings.seed, step)
-        .into_iter()
-        .map(|(user, example)| tasks.training(user, example, mix))
-        .collect::<Result<_>>()?;
+    let examples = course.step(settings.batch, step).into_iter();
+    let samples = examples.map(|example| tasks.training(example, mix));
+    let samples: Vec<Sample> = samples.collect::<Result<_>>()?;
     let lengths: Vec<usize> = samples.iter().map(|s| s.tokens.len()).collect();
     let packs = batch::pack(&lengths, settings.batch_rows, settings.seed, step)?;
     Ok(packs.iter().map(|pack| Batch::of(pack.iter().map(|&i| &samples[i]))).collect())
-}
-
-/// A validation: the users it asks about, in groups whose prompts have room to be answered
-/// together.
-struct Validation<'a> {
-    settings: &'a Learning,
-    users: Vec<u32>,
-    /// Users of each group, in the order of `users`.
-    groups: Vec<usize>,
-    catalogue: Trie<'a>,
-    beams: Beams,
-    /// Prompts and rows of the group that takes most.
-    most: (usize, usize),
-}
-
-impl<'a> Validation<'a> {
-    fn plan(
-        settings: &'a Learning,
-        budget: &Budget,
-        tasks: &Tasks,
-        dataset: &'a Dataset,
-    ) -> Result<Validation<'a>> {
-        let (count, seed) = (settings.validate_users, settings.seed);
-        let users = sampled_users(dataset, Split::Validation, count, seed);
-        let beams = Beams::items(dataset, settings.validate_beams);
-        let rows_of = |&user: &u32| Ok(prompt_of(tasks, dataset, user)?.0.rows());
-        let (mut groups, mut most) = (Vec::new(), (0, 0));
-        let mut rest = users.as_slice();
-        while !rest.is_empty() && settings.validate_every > 0 {
-            let next = &rest[..rest.len().min(VALIDATION_GROUP)];
-            let lengths = next.iter().map(rows_of).collect::<Result<Vec<usize>>>()?;
-            let together = budget.together(&lengths, beams);
-            let rows: usize = lengths[..together].iter().sum();
-            most = (most.0.max(together), most.1.max(rows));
-            groups.push(together);
-            rest = &rest[together..];
-        }
-        let catalogue = dataset.catalogue();
-        Ok(Validation { settings, users, groups, catalogue, beams, most })
-    }
-
-    /// The group that takes most memory, where there is a validation at all.
-    fn fullest(&self) -> Option<Decoding> {
-        (self.most.0 > 0).then(|| self.beams.plan(self.most.0, self.most.1))
-    }
-
-    /// NDCG@10, and what else is written down; `None` once `stop` says so, which is asked between
-    /// groups.
-    fn score(
-        &self,
-        model: &Model,
-        tasks: &Tasks,
-        dataset: &Dataset,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<Option<(f64, Value)>> {
-        let rules = decode::Rules {
-            trie: &self.catalogue,
-            intra: tasks.builder().intra(),
-            end: tasks.builder().special().end,
-            width: self.settings.validate_beams,
-            length_penalty: self.settings.validate_length_penalty,
-            look_ahead: true,
-        };
-        let (mut hits, mut gain) = (0usize, 0f64);
-        let mut rest = self.users.as_slice();
-        for &together in &self.groups {
-            if stop() {
-                return Ok(None);
-            }
-            let (group, later) = rest.split_at(together);
-            rest = later;
-            let asked = group.iter().map(|&user| prompt_of(tasks, dataset, user));
-            let (prompts, targets): (Vec<_>, Vec<u32>) =
-                asked.collect::<Result<Vec<_>>>()?.into_iter().unzip();
-            let (found, _) = decode::recommend(model, rules, &prompts)?;
-            for (found, target) in found.iter().zip(targets) {
-                let ranked = found.iter().flat_map(|f| self.catalogue.members(f.node));
-                let rank = ranked.take(10).position(|&item| item == target);
-                let rank = rank.map(|at| at as u32 + 1);
-                hits += usize::from(rank.is_some());
-                gain += ndcg(rank, 10);
-            }
-        }
-        let n = self.users.len().max(1) as f64;
-        let (hr, ndcg) = (hits as f64 / n, gain / n);
-        Ok(Some((ndcg, json!({"hr@10": hr, "ndcg@10": ndcg, "users": self.users.len()}))))
-    }
-}
-
-/// What asks for a user's validation event, and the item that answers it.
-fn prompt_of(tasks: &Tasks, dataset: &Dataset, user: u32) -> Result<(Sample, u32)> {
-    let items = dataset.user(user).items;
-    let shown = Split::Validation.shown(items.len()).expect("sampled users have a target");
-    Ok((tasks.prompt(user, shown)?, items[shown]))
 }

@@ -1,13 +1,17 @@
 //! What learning is told. Everything that decides the numbers of a run is here.
 
 use super::budget::Keeps;
+use super::families::{EpochsBy, Share};
 use super::ranges::within_ranges;
 use super::source::{Curve, Source, Storage};
 use crate::base::named::named;
 use crate::base::Fault;
-use crate::data::rules::Wanted;
+use crate::data::records::SplitPolicy;
+use crate::data::rules::{Frame, Rules, Wanted};
 use crate::data::span::{Masking, SpanOrder};
-use crate::data::task::Mix;
+use crate::data::task::{Mix, RatingTargets};
+use crate::data::template::ALL;
+use crate::data::Family;
 use crate::device::Place;
 use crate::model::{LoraConfig, Tune};
 use crate::train::{Hyper, Schedule};
@@ -58,7 +62,11 @@ pub struct Learning {
     pub targets: Vec<String>,
     /// Train both position tables beside the adapter (R38).
     pub train_positions: bool,
-    /// Passes over the users.
+    /// Families of examples and their weights; none = those of the templates, each with weight 1.
+    pub families: Vec<Share>,
+    /// What the weights count.
+    pub epochs_by: EpochsBy,
+    /// Passes over the users, or over what the families' weights make an epoch.
     pub epochs: f64,
     /// Examples of an optimiser step.
     pub batch: usize,
@@ -82,7 +90,11 @@ pub struct Learning {
     pub attention_dropout: Option<f32>,
     /// What a layer keeps for its backward.
     pub keep: Keeps,
-    /// Share of blank infilling among the examples; the rest asks for the next item (R40).
+    /// What is answered where stars are asked for (E2).
+    pub rating_targets: RatingTargets,
+    /// Which records the families of records learn from (E3).
+    pub split_policy: SplitPolicy,
+    /// Share of blank infilling among the examples; the rest answers prompts (R40).
     pub mix: f64,
     /// Probability that an example begins at a random event instead of the user's first.
     pub windows: f64,
@@ -148,6 +160,8 @@ impl Default for Learning {
             lora_dropout: 0.0,
             targets: words.map(str::to_owned).to_vec(),
             train_positions: false,
+            families: Vec::new(),
+            epochs_by: EpochsBy::Records,
             epochs: 8.0,
             batch: 128,
             batch_rows: 8192,
@@ -160,6 +174,8 @@ impl Default for Learning {
             dropout: None,
             attention_dropout: None,
             keep: Keeps::Auto,
+            rating_targets: RatingTargets::Gauss,
+            split_policy: SplitPolicy::P5,
             mix: 0.5,
             windows: 0.0,
             levels: vec![0.4, 0.3, 0.3],
@@ -263,12 +279,26 @@ impl Learning {
             ..Masking::default()
         };
         masking.check()?;
-        Ok(Mix { masking, blanks: self.mix, windows: self.windows })
+        let rating_targets = self.rating_targets;
+        Ok(Mix { masking, blanks: self.mix, windows: self.windows, rating_targets })
     }
 
-    /// The learning rate of every step, for so many users with something to learn from.
-    pub fn schedule(&self, learners: usize) -> Schedule {
-        let total = ((self.epochs * learners as f64) / self.batch as f64).ceil() as u64;
+    /// Every rule: where nobody says, `frame` is the model family's, and the templates are all that
+    /// training may use of the families that are named, or the usual one. Refuses a file of
+    /// templates that cannot be read.
+    pub fn decided(&self, frame: Frame) -> Result<Rules> {
+        let families: Vec<Family> = self.families.iter().map(|share| share.family).collect();
+        let mut wanted = self.rules.clone();
+        if !families.is_empty() {
+            wanted.template.get_or_insert_with(|| vec![ALL.to_owned()]);
+        }
+        let families = if families.is_empty() { vec![Family::Sequential] } else { families };
+        wanted.over(None, frame).spelled_out(&families)
+    }
+
+    /// The learning rate of every step, for epochs of so many examples.
+    pub fn schedule(&self, examples: u64) -> Schedule {
+        let total = ((self.epochs * examples as f64) / self.batch as f64).ceil() as u64;
         let warmup = (self.warmup * total as f64) as u64;
         Schedule { peak: self.learning_rate, warmup, total, floor: 0.0 }
     }

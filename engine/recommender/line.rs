@@ -2,7 +2,7 @@
 //! `{"id", "task"?, "user", "candidates"?}` or `{"id", "task"?, "text", "candidates"?}`, each with
 //! `"top"?`, `"exclude"?` and `"template"?`.
 
-use super::answer::{Answer, Answered, Scored, Written};
+use super::answer::{Answer, Answered, Output, Scored, Written};
 use super::id::{of_source, Id};
 use super::open::Recommender;
 use super::question::{Asked, Question, Rows, Wishes};
@@ -10,7 +10,7 @@ use crate::base::text::MARK;
 use crate::base::{nearest, open_stream, unreadable, Fault};
 use crate::data::names::Name;
 use crate::data::source::attribute;
-use crate::data::{Cut, Dataset, Family};
+use crate::data::{Cut, Dataset, Family, Sample};
 use anyhow::{Context, Result};
 use serde::de::IgnoredAny;
 use serde::Deserialize;
@@ -384,6 +384,16 @@ pub fn answer(dataset: &Dataset, question: &Labelled, answered: &Answered) -> St
             });
             line.insert("items".into(), shown.collect());
         }
+        Answer::Outputs(outputs) => {
+            let shown = outputs.iter().map(|one| {
+                let id = one.item.map(|item| of_source(dataset.item(item).id));
+                json!({
+                    "item": id, "title": one.text, "score": one.score,
+                    "valid": one.item.is_some(),
+                })
+            });
+            line.insert("items".into(), shown.collect());
+        }
         Answer::Text(written) => {
             let texts: Vec<&str> = written.iter().map(|one| one.text.as_str()).collect();
             line.insert("text".into(), json!(texts.join("\n")));
@@ -400,12 +410,18 @@ pub fn answer(dataset: &Dataset, question: &Labelled, answered: &Answered) -> St
     if asked.unknown > 0 {
         line.insert("unknown".into(), json!(asked.unknown));
     }
-    let Cut { samples: _, history, profile, clamped } = asked.cut();
-    let lost = [("truncated", history), ("truncated_profile", profile), ("clamped", clamped)];
+    let Cut { samples: _, history, profile, candidates, review, clamped } = asked.cut();
+    let lost = [
+        ("truncated", history),
+        ("truncated_profile", profile),
+        ("truncated_candidates", candidates),
+        ("truncated_review", review),
+        ("clamped", clamped),
+    ];
     for (name, count) in lost.into_iter().filter(|(_, count)| *count > 0) {
         line.insert(name.into(), json!(count));
     }
-    if let Rows::Items { prompt: row, .. } | Rows::Text { first: row, .. } = &asked.rows {
+    if let Some(row) = asked.rows.first() {
         line.insert("tokens".into(), json!(row.tokens.len()));
     }
     line.insert("seconds".into(), json!((answered.seconds * 1e6).round() / 1e6));
@@ -414,10 +430,8 @@ pub fn answer(dataset: &Dataset, question: &Labelled, answered: &Answered) -> St
 
 /// The line of an answer's trace: all that recomputes its scores elsewhere.
 pub fn trace(dataset: &Dataset, question: &Labelled, answered: &Answered) -> String {
-    let row = match &question.asked.rows {
-        Rows::Items { prompt, .. } => prompt,
-        Rows::Text { first, .. } => first,
-        Rows::Popular(_) | Rows::Refused(_) => return answer(dataset, question, answered),
+    let Some(row) = question.asked.rows.first() else {
+        return answer(dataset, question, answered);
     };
     let prompt = json!({
         "input_ids": row.tokens, "positions": row.positions, "context": row.context,
@@ -434,8 +448,26 @@ pub fn trace(dataset: &Dataset, question: &Labelled, answered: &Answered) -> Str
         let Written { tokens, positions, ended, .. } = one;
         json!({"tokens": tokens, "positions": positions, "ended": ended})
     };
+    let of_output = |one: &Output| {
+        json!({
+            "item": one.item.map(|item| of_source(dataset.item(item).id)), "tokens": one.tokens,
+            "positions": one.positions, "log_probs": one.log_probs,
+        })
+    };
+    if let Rows::YesNo { prompts, items, words } = &question.asked.rows {
+        let of_prompt = |(row, &item): (&Sample, &u32)| {
+            json!({
+                "item": of_source(dataset.item(item).id), "input_ids": row.tokens,
+                "positions": row.positions, "context": row.context,
+            })
+        };
+        line.shift_remove("prompt");
+        line.insert("prompts".into(), prompts.iter().zip(items).map(of_prompt).collect());
+        line.insert("words".into(), json!(words));
+    }
     match &answered.answer {
         Answer::Items(items) => line.insert("items".into(), items.iter().map(of_item).collect()),
+        Answer::Outputs(all) => line.insert("items".into(), all.iter().map(of_output).collect()),
         Answer::Text(texts) => line.insert("answers".into(), texts.iter().map(of_text).collect()),
         Answer::Refused(_) => unreachable!("rows that exist are answered"),
     };

@@ -4,10 +4,12 @@ use super::budget::Budget;
 use super::decided::Decided;
 use super::popular::ranked;
 use super::settings::Settings;
-use super::source::{Loaded, Origin};
+use super::source::{frame_of, Loaded, Origin};
+use crate::base::Fault;
 use crate::data::rules::Purpose;
 use crate::data::task::Tasks;
-use crate::data::{Dataset, Names, Trie};
+use crate::data::{Dataset, Family, Names, Sample, Trie};
+use crate::decode::Grounding;
 use crate::model::{LoraConfig, Model, Tune};
 use anyhow::Result;
 use self_cell::self_cell;
@@ -28,6 +30,9 @@ self_cell!(
         dependent: Parts,
     }
 );
+
+/// Rows of a pass that reads texts and writes nothing.
+pub(super) const PASS: usize = 4096;
 
 /// A model that is ready to be asked about a data set.
 ///
@@ -56,6 +61,7 @@ pub struct Recommender {
     pub(super) budget: Budget,
     /// Made when somebody without a history asks.
     popular: OnceLock<Vec<(u32, f64)>>,
+    grounding: OnceLock<(Grounding, Vec<u32>)>,
     shop: Shop,
 }
 
@@ -67,7 +73,7 @@ impl Recommender {
         let mut settings = settings.clone();
         settings.source.dtype = Some(settings.source.storage(&Tune::Nothing));
         let Loaded { model, adapted, origin } = settings.source.load(&Tune::Nothing)?;
-        let decided = Decided::of(&settings)?;
+        let decided = Decided::of(&settings, frame_of(&model))?;
         let settings = decided.within(&settings);
         let dataset = Dataset::open(&settings.data)?;
         settings.source.check(&model, &dataset)?;
@@ -79,8 +85,18 @@ impl Recommender {
         })?;
         let adapter = |lora: &LoraConfig| Tune::Lora { config: lora.clone(), positions: false };
         let budget = Budget::of(&model, &model.lora().map_or(Tune::Nothing, adapter))?;
-        let popular = OnceLock::new();
-        Ok(Recommender { settings, decided, model, adapted, origin, budget, popular, shop })
+        let (popular, grounding) = (OnceLock::new(), OnceLock::new());
+        Ok(Recommender {
+            settings,
+            decided,
+            model,
+            adapted,
+            origin,
+            budget,
+            popular,
+            grounding,
+            shop,
+        })
     }
 
     /// What it was opened with; what was left open there is decided here: the storage of weights
@@ -122,6 +138,35 @@ impl Recommender {
     /// What the memory plan knows of this model on this device.
     pub fn plan(&self) -> &Budget {
         &self.budget
+    }
+
+    /// Ids of the templates by which the data's own users and records of a family are asked: the one
+    /// that the settings name, otherwise the family's first, or all where they say so. Refuses one
+    /// of another family.
+    pub fn wordings(&self, family: Family) -> Result<Vec<String>> {
+        let Decided { template, all, .. } = &self.decided;
+        let found = self.tasks(|tasks| tasks.wordings(family, template.as_deref(), *all));
+        found.map_err(|error| match template {
+            Some(_) => Fault::Usage.error(format!("setting `template`: {error}")),
+            None => error,
+        })
+    }
+
+    /// The embeddings of all items in the order of ties, and that order; made when a text is first
+    /// to be grounded.
+    pub(super) fn grounding(&self) -> Result<&(Grounding, Vec<u32>)> {
+        if let Some(known) = self.grounding.get() {
+            return Ok(known);
+        }
+        let dataset = self.dataset();
+        let mut order: Vec<u32> = (0..dataset.items() as u32).collect();
+        order.sort_by_key(|&item| (dataset.tie(item), item));
+        let row =
+            |&item: &u32| self.tasks(|tasks| tasks.builder().text(0, dataset.item(item).tokens));
+        let rows: Vec<Sample> = order.iter().map(row).collect::<Result<_>>()?;
+        let rows: Vec<&Sample> = rows.iter().collect();
+        let items = Grounding::new(&self.model, &rows, PASS)?;
+        Ok(self.grounding.get_or_init(|| (items, order)))
     }
 
     /// All items, the most popular first, with their scores.

@@ -11,8 +11,9 @@ use super::settings::Settings;
 use crate::base::outputs::{append, is_kept};
 use crate::base::text::visible_json;
 use crate::base::{write_whole, Fault, Held, Outputs, Standing};
+use crate::data::rules::Frame;
 use crate::data::task::sampled_users;
-use crate::data::Dataset;
+use crate::data::{Dataset, Family};
 use anyhow::{Context, Result};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -92,11 +93,15 @@ impl Side {
         let adapter = source.adapter.as_ref();
         let adapter = adapter.map_or(String::new(), |run| format!(" with {}", run.display()));
         let asked = match (&self.decode.prompts, self.asked) {
-            (None, Some(users)) => format!("{users} users of split {}", self.decode.split),
+            (None, Some(asked)) => {
+                let users = matches!(self.decode.task, Family::Sequential | Family::Direct);
+                let what = if users { "users" } else { "records" };
+                format!("{asked} {what} of split {}", self.decode.split)
+            }
             _ => "prompts".to_owned(),
         };
         let rules = Learnt {
-            rules: rules.over(None),
+            rules: rules.over(None, Frame::Glm),
             length_penalty: answers.length_penalty.unwrap_or(LENGTH_PENALTY),
             gelu: source.gelu,
         };
@@ -112,8 +117,8 @@ impl Side {
 
     /// The users that were asked, ascending; `None` where prompts were.
     pub fn users(&self, dataset: &Dataset) -> Option<Vec<u32>> {
-        let Job { prompts, split, users, settings, .. } = &self.decode;
-        let of_users = prompts.is_none();
+        let Job { prompts, task, split, users, settings, .. } = &self.decode;
+        let of_users = prompts.is_none() && matches!(task, Family::Sequential | Family::Direct);
         of_users.then(|| sampled_users(dataset, *split, *users, settings.source.seed))
     }
 

@@ -8,8 +8,8 @@ use crate::base::text::shortened;
 use crate::base::Fault;
 use crate::data::catalogue::cleaned;
 use crate::data::names::Name;
-use crate::data::task::{Shopper, Split};
-use crate::data::{Cut, Sample, Trie};
+use crate::data::task::{Listing, Put, Shopper, Split, Tasks};
+use crate::data::{Cut, Family, Sample, Trie};
 use crate::decode::Blanks;
 use anyhow::{Context, Result};
 
@@ -24,6 +24,15 @@ pub enum Question {
         /// Number of the user in the data set.
         user: u32,
         /// Which event is asked for.
+        split: Split,
+    },
+    /// What a family asks of a user or a record of the data set.
+    Of {
+        /// The family.
+        family: Family,
+        /// Number of the user of the sequential and direct families, of the record of the others.
+        subject: u32,
+        /// Which event, or which part of the records.
         split: Split,
     },
     /// What comes after all events of a user of the data set.
@@ -97,10 +106,19 @@ pub(super) enum Rows {
         /// Items that no list shows, ascending, each once.
         left_out: Vec<u32>,
     },
+    /// Items, each with the row that asks for yes or no.
+    YesNo {
+        prompts: Vec<Sample>,
+        items: Vec<u32>,
+        /// Tokens of both words.
+        words: [Vec<u32>; 2],
+    },
     /// A text to fill, and the row that asks for its first mask.
     Text {
         first: Sample,
         blanks: Blanks,
+        /// Tokens of an answer at most; `None` = as many as the settings say.
+        room: Option<usize>,
     },
     /// What everybody takes, and how often: the answer to a history of nothing.
     Popular(Vec<(u32, f64)>),
@@ -110,11 +128,7 @@ pub(super) enum Rows {
 impl Asked {
     /// What its prompt does not say of what was asked about.
     pub fn cut(&self) -> Cut {
-        match &self.rows {
-            Rows::Items { prompt, .. } => prompt.cut,
-            Rows::Text { first, .. } => first.cut,
-            Rows::Popular(_) | Rows::Refused(_) => Cut::default(),
-        }
+        self.rows.first().map(|row| row.cut).unwrap_or_default()
     }
 
     /// A question that cannot be asked; its answer says why, with the middle of a long quotation
@@ -126,6 +140,17 @@ impl Asked {
 
     fn of(rows: Rows) -> Asked {
         Asked { template: None, target: None, unknown: 0, top: None, rows }
+    }
+}
+
+impl Rows {
+    /// The row that stands for all: the only one, or the first.
+    pub(super) fn first(&self) -> Option<&Sample> {
+        match self {
+            Rows::Items { prompt: row, .. } | Rows::Text { first: row, .. } => Some(row),
+            Rows::YesNo { prompts, .. } => prompts.first(),
+            Rows::Popular(_) | Rows::Refused(_) => None,
+        }
     }
 }
 
@@ -149,6 +174,10 @@ impl Recommender {
     fn rows_of(&self, question: &Question, wishes: &Wishes) -> Result<Asked> {
         match question {
             Question::User { user, split } => self.user(*user, *split, wishes),
+            Question::Of { family, subject, split } => {
+                let id = self.wording(*family, wishes)?;
+                self.of(*family, &id, *subject, *split, wishes)
+            }
             Question::Latest { user, candidates } => {
                 self.latest(user, candidates.as_deref(), wishes)
             }
@@ -212,7 +241,7 @@ impl Recommender {
         wishes: &Wishes,
     ) -> Result<Asked> {
         let id = wishes.template.as_deref();
-        let prompt = self.tasks(|tasks| tasks.prompt_by(id, user, shown))?;
+        let prompt = self.tasks(|tasks| tasks.prompt(id, user, shown))?;
         let left_out = self.left_out(&self.dataset().user(user).items[..shown], wishes)?;
         let rows = Rows::Items { prompt, within, left_out };
         Ok(Asked { template: Some(self.template(wishes)), ..Asked::of(rows) })
@@ -256,6 +285,54 @@ impl Recommender {
         Ok(Asked::of(Rows::Popular(items.take(top).collect())))
     }
 
+    /// Id of the template by which a family is asked: the one that is wished, otherwise the one
+    /// that the settings name or the family's first.
+    fn wording(&self, family: Family, wishes: &Wishes) -> Result<String> {
+        match &wishes.template {
+            Some(id) => Ok(id.clone()),
+            None => Ok(self.wordings(family)?.swap_remove(0)),
+        }
+    }
+
+    /// What the template `id` asks of a user or a record of the data.
+    fn of(
+        &self,
+        family: Family,
+        id: &str,
+        subject: u32,
+        split: Split,
+        wishes: &Wishes,
+    ) -> Result<Asked> {
+        let put = self.tasks(|tasks| tasks.put(family, id, subject, split))?;
+        let shown = |user: u32| {
+            let events = self.dataset().user(user).items;
+            &events[..split.shown(events.len()).unwrap_or(0)]
+        };
+        let (rows, target) = match put {
+            Put::Item { prompt, target } => {
+                let left_out = self.left_out(shown(subject), wishes)?;
+                (Rows::Items { prompt, within: None, left_out }, target)
+            }
+            Put::Among { prompt, candidates, target } => {
+                let within = Some(self.dataset().catalogue_of(&candidates));
+                (Rows::Items { prompt, within, left_out: Vec::new() }, target)
+            }
+            Put::YesNo { prompts, candidates: items, target, words } => {
+                (Rows::YesNo { prompts, items, words }, target)
+            }
+            Put::Written { prompt, item, room } => {
+                let row = |tasks: &Tasks| -> Result<Rows> {
+                    let (part_a, masks) = tasks.builder().part_a(0, &prompt)?;
+                    let (first, blanks) =
+                        (tasks.builder().prompt(0, &prompt)?, Blanks { part_a, masks });
+                    Ok(Rows::Text { first, blanks, room: Some(room) })
+                };
+                (self.tasks(row)?, item)
+            }
+        };
+        Ok(Asked { template: Some(id.to_owned()), target: Some(target), ..Asked::of(rows) })
+    }
+
     /// The template by which a question is worded.
     fn template(&self, wishes: &Wishes) -> String {
         wishes.template.as_ref().unwrap_or(&self.decided.asked.rules.template[0]).clone()
@@ -280,7 +357,8 @@ impl Recommender {
             }
             tasks.check_room(&prompt, answers.max_new_tokens)?;
             let (part_a, masks) = builder.part_a(0, &prompt)?;
-            Ok(Rows::Text { first: builder.prompt(0, &prompt)?, blanks: Blanks { part_a, masks } })
+            let (first, blanks) = (builder.prompt(0, &prompt)?, Blanks { part_a, masks });
+            Ok(Rows::Text { first, blanks, room: None })
         })
     }
 
@@ -322,8 +400,11 @@ impl Recommender {
         Ok(items)
     }
 
-    /// Whether a question is searched by beams or by every sequence's likelihood.
+    /// Whether a question is answered by every sequence's likelihood, rather than searched.
     pub(super) fn scores_all(&self, within: Option<&Trie>) -> bool {
-        within.is_some() || self.settings.answers.mode == Mode::ScoreAll
+        match within {
+            Some(_) => self.decided.asked.rules.candidates != Listing::Prompt,
+            None => self.settings.answers.mode == Mode::ScoreAll,
+        }
     }
 }

@@ -3,8 +3,9 @@
 use super::ranges::within_ranges;
 use super::source::Source;
 use crate::base::named::named;
-use crate::base::Outputs;
+use crate::base::{Fault, Outputs};
 use crate::data::rules::Wanted;
+use crate::decode::Writing;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,12 @@ named! {
         Trie = "trie",
         /// Every item's likelihood: the reference for small catalogues.
         ScoreAll = "score-all",
+        /// Texts by beams under no trie; what is no item's text is no answer.
+        Free = "free",
+        /// A text under no trie, and the items whose embeddings are nearest to its (BIGRec).
+        Ground = "ground",
+        /// One text that names items one after another, by the trie.
+        List = "list",
     }
 }
 
@@ -61,6 +68,37 @@ pub struct Answers {
     pub segment_free_text: Segment,
     /// Tokens of a free answer at most.
     pub max_new_tokens: usize,
+    /// Tokens of a free answer at least.
+    pub min_new_tokens: usize,
+    /// Beams by which free texts are written; 1 = greedily.
+    pub text_beams: usize,
+    /// Groups of these beams that are kept apart.
+    pub groups: usize,
+    /// What a group loses for a token that an earlier group has taken.
+    pub diversity: f64,
+    /// What repeated tokens lose: a divisor of positive logits, a factor of negative ones.
+    pub repetition_penalty: f64,
+}
+
+impl Answers {
+    /// How a free text is written that has at most `tokens` tokens.
+    pub(super) fn texts(&self, tokens: usize, length_penalty: f64) -> Writing {
+        Writing {
+            beams: self.text_beams,
+            groups: self.groups,
+            diversity: self.diversity,
+            returned: self.text_beams,
+            min_tokens: self.min_new_tokens.min(tokens),
+            length_penalty,
+            repetition_penalty: self.repetition_penalty as f32,
+            early_stopping: false,
+        }
+    }
+
+    /// How texts of items are written, of which `beams` are wanted (E5, E12b).
+    pub(super) fn titles(beams: usize, length_penalty: f64) -> Writing {
+        Writing { beams, returned: beams, length_penalty, ..Writing::GREEDY }
+    }
 }
 
 impl Default for Answers {
@@ -75,6 +113,11 @@ impl Default for Answers {
             constrain: Constrain::None,
             segment_free_text: Segment::Trie,
             max_new_tokens: 64,
+            min_new_tokens: 0,
+            text_beams: 1,
+            groups: 1,
+            diversity: 0.0,
+            repetition_penalty: 1.0,
         }
     }
 }
@@ -105,7 +148,16 @@ impl Settings {
 
     /// Refuses numbers out of range.
     pub fn check(&self) -> Result<()> {
-        within_ranges!(&self.answers, beams top length_penalty max_new_tokens);
+        within_ranges!(&self.answers, beams top length_penalty max_new_tokens min_new_tokens);
+        within_ranges!(&self.answers, text_beams groups diversity repetition_penalty);
+        let Answers { max_new_tokens, min_new_tokens, .. } = self.answers;
+        if min_new_tokens > max_new_tokens {
+            return Err(Fault::Usage.error(format!(
+                "setting `min-new-tokens`: expected at most setting `max-new-tokens`, which is \
+                {max_new_tokens}, got {min_new_tokens}; change one of them"
+            )));
+        }
+        self.answers.texts(max_new_tokens, 0.0).check(max_new_tokens)?;
         within_ranges!(&self.rules, behaviours max_row restart);
         within_ranges!(&self.source, seed threads);
         Ok(())

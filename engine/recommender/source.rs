@@ -6,9 +6,10 @@ use super::learnt::Learnt;
 use super::weights::{find_adapter, find_weights, is_read};
 use crate::base::named::named;
 use crate::base::{read_file, Dtype, Fault, Outputs};
+use crate::data::rules::Frame;
 use crate::data::{Dataset, Vocab};
 use crate::device::{gpus, Device, Gelu, Place};
-use crate::model::{Adapter, Checkpoint, Config, Contents, Model, Tune};
+use crate::model::{Adapter, Checkpoint, Config, Contents, Family, Model, Tune};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -213,6 +214,14 @@ impl Source {
             )));
         }
         same_tokenizer(&find_weights(&self.weights)?, dataset)
+    }
+}
+
+/// What stands round a text for models of this family, where nobody says (R20).
+pub fn frame_of(model: &Model) -> Frame {
+    match model.config.family {
+        Family::Glm => Frame::Glm,
+        Family::ChatGlm => Frame::ChatGlm,
     }
 }
 

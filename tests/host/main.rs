@@ -5,9 +5,12 @@ mod data;
 mod dataset;
 mod dependencies;
 mod evaluation;
+#[path = "../support/families.rs"]
+mod families;
 mod metrics;
 #[path = "../support/shop.rs"]
 mod shop;
 #[path = "../support/signed.rs"]
 mod signed;
 mod sources;
+mod tasks;

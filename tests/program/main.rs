@@ -5,6 +5,7 @@ mod claims;
 mod cli;
 mod cuts;
 mod examples;
+mod families;
 mod identity;
 mod inspect;
 mod interrupt;
@@ -15,6 +16,8 @@ mod outputs;
 mod prompts;
 mod resume;
 mod rules;
+#[path = "../support/families.rs"]
+mod shelves;
 #[path = "../support/shop.rs"]
 mod shop;
 mod streams;

@@ -305,12 +305,6 @@ fn what_is_typed_and_cannot_count_is_refused_or_said() {
     for rule in [["--event", "rating=9"], ["--min-rating", "100"]] {
         refused(shop.path(), &[&["check", "e.csv"][..], &rule].concat(), 3, &rule[..1]);
     }
-    // A template that shows candidates, which users do not bring along.
-    let decode = ["decode", "--weights", "w", "--data", "shop.bin", "--template", "2-7"];
-    let train = [&TRAIN[..], &["--out", "x", "--template", "2-7"]].concat();
-    for words in [&decode[..], &train[..]] {
-        refused(shop.path(), words, 2, &["--template", "2-7", "candidates"]);
-    }
     let small = [&TRAIN[..], &["--out", "x", "--batch-rows", "4"]].concat();
     refused(shop.path(), &small, 2, &["--batch-rows", "--max-row"]);
     refused(shop.path(), &["inspect", "w", "--limit", "80G"], 2, &["--plan"]);

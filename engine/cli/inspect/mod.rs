@@ -4,6 +4,7 @@ mod advice;
 mod kinds;
 pub mod memory;
 pub mod sheet;
+mod templates;
 
 use super::{say, Global};
 use crate::base::Fault;
@@ -12,10 +13,10 @@ use anyhow::Result;
 use memory::PlanFlags;
 use serde::{Deserialize, Serialize};
 use sheet::Sheet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Says what a checkpoint, config.json, adapter, run or .bin is; plans the memory of a run on it
-/// before anything is loaded.
+/// Says what a checkpoint, config.json, adapter, run, .bin or file of templates is; plans the memory
+/// of a run before anything is loaded.
 ///
 /// A plan counts tensors, as memory_bytes of metrics.jsonl does; what a device needs for itself
 /// comes on top. It plans for full batches: every row a target, every prompt of --max-row rows,
@@ -27,7 +28,8 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Inspect {
-    /// A weights folder or its name, a config.json, an adapter, a run, or a .bin
+    /// A weights folder or its name, a config.json, an adapter, a run, a .bin, or a .toml of
+    /// templates (builtin: those that come with the engine)
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
     /// One JSON object instead of a table
@@ -36,6 +38,9 @@ pub struct Inspect {
     /// Compare every checksum of a .bin
     #[arg(long)]
     pub verify: bool,
+    /// The prepared .bin of which templates show examples
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
     /// Plan the memory of such a run
     #[arg(long, value_parser = ["train", "decode"], value_name = "train|decode")]
     pub plan: Option<String>,
@@ -46,6 +51,16 @@ pub struct Inspect {
 
 /// Prints what there is to say.
 pub fn run(args: &Inspect, global: &Global) -> Result<()> {
+    if let Some(data) = &args.data {
+        return of_templates(args, data);
+    }
+    if templates::is_one(&args.path) {
+        return Err(Fault::Usage.error(format!(
+            "--data: {}: expected the prepared .bin of which templates show examples, got none; \
+            name it",
+            args.path.display()
+        )));
+    }
     let path = kinds::find(&args.path)?;
     let mut sheet = Sheet::default();
     sheet.plain("path", path.display().to_string());
@@ -75,9 +90,29 @@ pub fn run(args: &Inspect, global: &Global) -> Result<()> {
             Wanted { flags, base, place, train, limit }.refuse(takes)
         });
     }
+    show(args, &sheet)?;
+    refused.map_or(Ok(()), Err)
+}
+
+fn show(args: &Inspect, sheet: &Sheet) -> Result<()> {
     match args.json {
         true => say::json(&(serde_json::to_string_pretty(&sheet.json())? + "\n")),
         false => say::result(&sheet.text()),
     }
-    refused.map_or(Ok(()), Err)
+    Ok(())
+}
+
+/// Templates with examples of `data`.
+fn of_templates(args: &Inspect, data: &Path) -> Result<()> {
+    if !templates::is_one(&args.path) || args.verify || args.plan.is_some() {
+        return Err(Fault::Usage.error(format!(
+            "--data: {}: expected a file of templates, or builtin, whose examples it shows, got \
+            something else; leave --data out, or name the templates",
+            args.path.display()
+        )));
+    }
+    let mut sheet = Sheet::default();
+    sheet.plain("path", args.path.display().to_string());
+    templates::describe(&args.path, data, args.json, &mut sheet)?;
+    show(args, &sheet)
 }

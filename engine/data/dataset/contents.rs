@@ -8,6 +8,7 @@ use super::format::*;
 use super::negatives::NEGATIVES;
 use super::write::Lengths;
 use super::Dataset;
+use crate::data::records::Part;
 use crate::data::trie::Trie;
 use anyhow::Result;
 use rayon::prelude::*;
@@ -27,6 +28,11 @@ pub fn check(data: &Dataset) -> Result<()> {
         if let Some(stars) = data.array::<f32>(section).iter().find(|stars| stars.is_infinite()) {
             return Err(wrong(section, format!("expected stars or none, got {stars}")));
         }
+    }
+    let splits = data.reviews().filter_map(|review| review.split);
+    if let Some(split) = splits.filter(|split| Part::named(split).is_none()).next() {
+        let what = format!("expected train, validation or test, got {split:?}");
+        return Err(wrong(Section::ReviewText, what));
     }
     catalogue(data).map_err(|what| wrong(Section::CatalogueMember, what))?;
     let special = specials(data);

@@ -8,6 +8,7 @@ use super::report::Tally;
 use super::roles::Roles;
 use super::table::{Go, Table};
 use super::{RawReview, Reading};
+use crate::data::records::Part;
 use anyhow::Result;
 
 /// Reads reviews of known users and items, and the lines of the summary. Where a rule left users or
@@ -41,6 +42,10 @@ pub fn read(
         };
         let rating = roles.take(Field::Rating, &mut row).rating()?;
         let mut text = |field, name| words(name, &roles.take(field, &mut row));
+        let split = text(Field::Split, "split")?.filter(|split| !split.trim().is_empty());
+        if let Some(split) = split.as_deref().filter(|split| Part::named(split).is_none()) {
+            return Err(format!("split: expected train, validation or test, got {split:?}"));
+        }
         reviews.push(RawReview {
             user,
             item,
@@ -49,7 +54,7 @@ pub fn read(
             text: text(Field::Text, "text")?,
             explanation: text(Field::Explanation, "explanation")?,
             feature: text(Field::Feature, "feature")?,
-            split: text(Field::Split, "split")?,
+            split,
         });
         roles.leave(&row);
         Ok(Go::On)

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use engine::base::{Outputs, Philox, Stream};
 use engine::cli::prepare::{self, Prepare};
+use engine::data::form::Fields;
 use engine::data::intra::{Intra, IntraMode};
 use engine::data::sample::{Prompt, SampleBuilder, SampleOptions};
 use engine::data::span::{segment, Level, Masking};
-use engine::data::template::{Fields, Templates};
+use engine::data::template::Templates;
 use engine::data::text::{behaviour_text, sentence_ends, Encoder};
 use engine::data::{batch, Batch, Dataset};
 
@@ -63,7 +64,7 @@ fn every_user_becomes_sound_rows_that_pack_well() {
 
         let form = &forms[u as usize % forms.len()];
         let prompt = form.fill(&Fields { history, ..Fields::default() }, limit).unwrap();
-        dropped += usize::from(prompt.dropped > 0);
+        dropped += usize::from(prompt.left_out.history > 0);
         assert!(prompt.tokens.len() <= limit);
         // R3, R4: every rendered item is an entity of the pool and a leaf of the catalogue.
         for unit in prompt.units.iter().filter(|unit| unit.entity) {
@@ -99,7 +100,12 @@ fn every_user_becomes_sound_rows_that_pack_well() {
         infilled.push(row.rows());
 
         if u % 97 == 0 {
-            check_text(&data, &text, history.len(), &events[text.dropped..events.len() - 1]);
+            check_text(
+                &data,
+                &text,
+                history.len(),
+                &events[text.left_out.history as usize..events.len() - 1],
+            );
         }
     }
     // A19: without attributes a history is one sentence.
@@ -128,7 +134,7 @@ fn every_user_becomes_sound_rows_that_pack_well() {
 /// R3: what is rendered reads as it was meant, and the segmentation of it as free text covers the
 /// same items.
 fn check_text(data: &Dataset, text: &Prompt, history: usize, events: &[u32]) {
-    assert_eq!(events.len(), history - text.dropped);
+    assert_eq!(events.len(), history - text.left_out.history as usize);
     let surfaces: Vec<&str> = events.iter().map(|&i| data.item(i).surface).collect();
     assert_eq!(data.vocab().decode(&text.tokens).unwrap(), format!(" {}", surfaces.join(" , ")));
     assert_eq!(

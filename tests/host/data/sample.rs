@@ -161,7 +161,7 @@ fn flags_of_the_rows() {
     let sample = builder.infilling(0, &tokens, &units, &span, Level::Entity).unwrap();
     assert!(sample.positions.iter().flatten().all(|&id| id <= 3));
     // Inter: the mask and end-of-text of part A at 4 and 5, and five tokens of part B.
-    assert_eq!(sample.cut, Cut::of(0, 0, 7));
+    assert_eq!(sample.cut, Cut { samples: 1, clamped: 7, ..Cut::default() });
 }
 
 #[test]
@@ -417,7 +417,7 @@ proptest! {
             let targets =
                 (context..rows).map(|r| (r as u32, r as u32 + 1, 0.5 + i as f32)).collect();
             let positions = [ids(2), ids(3)];
-            let cut = Cut::of(i as u64, 0, 0);
+            let cut = Cut { history: i as u64, ..Cut::default() }.counted();
             Sample { example: i as u64, tokens: ids(1), positions, context, targets, cut }
         }).collect();
         let rows: Vec<usize> = samples.iter().map(Sample::rows).collect();

@@ -1,11 +1,14 @@
 use engine::base::{Fault, Philox, Stream};
+use engine::data::form::{Candidates, Fields, Form};
 use engine::data::intra::{Intra, IntraMode};
 use engine::data::numeral::{date, decimal};
 use engine::data::record::NO_TIME;
 use engine::data::sample::{Prompt, SampleBuilder, SampleOptions};
 use engine::data::span::segment;
-use engine::data::template::{Answer, Field, Fields, Form, Part, Template, Templates};
-use engine::data::text::{attributes_text, behaviour_text, display_name, Encoder, Windows};
+use engine::data::span::Level;
+use engine::data::template::{Answer, Field, Part, Template, Templates};
+use engine::data::text::{attributes_text, behaviour_text, display_name, Encoder, Piece, Windows};
+use engine::data::Family;
 use engine::data::Trie;
 use proptest::prelude::*;
 
@@ -20,9 +23,13 @@ fn tokens(text: &str) -> Vec<u32> {
     text.bytes().map(u32::from).collect()
 }
 
+fn is_mask(token: u32) -> bool {
+    [SPECIAL.mask, SPECIAL.smask, SPECIAL.gmask].contains(&token)
+}
+
 fn read(prompt: &Prompt) -> String {
     let text: Vec<u8> =
-        prompt.tokens.iter().map(|&t| if t == SPECIAL.mask { b'_' } else { t as u8 }).collect();
+        prompt.tokens.iter().map(|&t| if is_mask(t) { b'_' } else { t as u8 }).collect();
     String::from_utf8(text).unwrap()
 }
 
@@ -69,7 +76,7 @@ fn behaviours_follow_the_attributes_and_the_oldest_go_first() {
     assert_eq!(behaviour_text(&bytes(), &[("city", "Paris")], &items, limit).unwrap(), whole);
     let shorter = behaviour_text(&bytes(), &[("city", "Paris")], &items, limit - 1).unwrap();
     assert_eq!(
-        (read(&shorter).as_str(), shorter.dropped),
+        (read(&shorter).as_str(), shorter.left_out.history),
         ("city : Paris , Carcassonne, Basic , 7 Wonders", 1)
     );
     assert_eq!(read(&behaviour_text(&bytes(), &[], &items[..1], 100).unwrap()), " Gloom");
@@ -183,19 +190,98 @@ fn form(id: &str) -> Form {
     Templates::builtin().get(id).unwrap().encode(&bytes(), SPECIAL).unwrap()
 }
 
+/// The table of E1 in evaluation.md: id, family, fields but those that say who is asked, answer.
+const PAPER: &str = "
+1-1 rating item stars\n1-2 rating item stars\n1-3 rating item,n yes_no\n1-4 rating item like
+1-5 rating item stars\n1-6 rating item stars\n1-7 rating item stars\n1-8 rating item,n yes_no
+1-9 rating item like\n1-10 rating item stars
+2-1 sequential history item\n2-2 sequential history item\n2-3 sequential history item
+2-4 sequential history item\n2-5 sequential history item\n2-6 sequential history item
+2-7 sequential history,candidates item\n2-8 sequential history,candidates item
+2-9 sequential history,candidates item\n2-10 sequential history,candidates item
+2-11 sequential history,item yes_no\n2-12 sequential history,item yes_no
+2-13 sequential history item
+3-1 explanation item text\n3-2 explanation item,headline text\n3-3 explanation item,stars text
+3-4 explanation item text\n3-5 explanation item,headline text\n3-6 explanation item,stars text
+3-7 explanation item,feature stars_text\n3-8 explanation item stars_text
+3-9 explanation item,feature text\n3-10 explanation item,feature text
+3-11 explanation item,stars,feature text\n3-12 explanation item,stars,feature text
+4-1 review review text\n4-2 review review stars\n4-3 review review text\n4-4 review review stars
+5-1 direct item yes_no\n5-2 direct item yes_no\n5-3 direct item yes_no\n5-4 direct item yes_no
+5-5 direct candidates item\n5-6 direct candidates item\n5-7 direct candidates item
+5-8 direct candidates item";
+
 #[test]
-fn the_builtin_sequential_family_is_complete_and_one_is_held_out() {
+fn the_papers_47_templates_ask_what_its_table_says() {
     let templates = Templates::builtin();
-    for n in 1..=13 {
-        let template = templates.get(&format!("2-{n}")).unwrap();
-        assert_eq!(template.seen, n != 13);
-        assert_eq!(template.answer == Answer::YesNo, n == 11 || n == 12);
+    let held_out = ["1-10", "2-13", "3-12", "4-4", "5-8"];
+    let rows: Vec<&str> = PAPER.lines().filter(|row| !row.is_empty()).collect();
+    assert_eq!(rows.len(), 47);
+    for row in rows {
+        let [id, family, fields, answer] = row.split(' ').collect::<Vec<_>>()[..] else { panic!() };
+        let template = templates.get(id).unwrap();
+        assert_eq!(template.family, family.parse().unwrap(), "{id}");
+        assert_eq!(template.seen, !held_out.contains(&id), "{id}");
+        assert!(!template.by_name, "{id}");
+        let answered = format!("{:?}", template.answer);
+        assert_eq!(answered.to_lowercase(), answer.replace('_', ""), "{id}");
+        // Who is asked stands in every one of them; beside that exactly the table's fields do.
+        let mut expected: Vec<&str> = fields.split(',').chain(["user", "profile"]).collect();
+        let mut shown: Vec<String> = Vec::new();
+        for part in &template.parts {
+            if let Part::Field(field) = part {
+                let name = format!("{field:?}").to_lowercase();
+                shown.push(if name == "count" { "n".to_owned() } else { name });
+            }
+        }
+        expected.sort_unstable();
+        shown.sort_unstable();
+        assert_eq!(shown, expected, "{id}");
+        // R35: prose behind [gMASK], all else behind [MASK].
+        let prose = matches!(template.answer, Answer::Text | Answer::StarsText);
+        let level = if prose { Level::Document } else { Level::Entity };
+        assert!(template.parts.contains(&Part::Mask(level)), "{id}");
         template.encode(&bytes(), SPECIAL).unwrap();
     }
-    assert!(templates.training("sequential").all(|t| t.id != "2-13"));
-    assert_eq!(templates.training("sequential").count(), 13);
+    let counts = Family::ALL.iter().map(|&family| templates.of(family).count());
+    assert_eq!(counts.sum::<usize>(), 47);
+    for &family in Family::ALL {
+        let unseen: Vec<&str> =
+            templates.of(family).filter(|t| !t.seen).map(|t| t.id.as_str()).collect();
+        assert_eq!(unseen.len(), 1, "{family}: {unseen:?}");
+        assert!(templates.training(family).all(|t| t.seen));
+    }
     let error = templates.get("2-14").unwrap_err();
-    assert!(error.to_string().contains("2-14: expected one of next, 2-1"), "{error}");
+    assert!(error.to_string().contains("2-14: expected one of 2-3, 2-1"), "{error}");
+}
+
+#[test]
+fn a_template_that_no_row_can_be_made_of_is_refused_with_its_line() {
+    for (text, family, answer, words) in [
+        ("{history} [MASK]", "sequentail", "item", "expected sequential, direct, rating"),
+        ("{history} [MASK]", "sequential", "stars", "expected one of item, yes_no of family"),
+        ("{user} [MASK]", "sequential", "item", "expected {history} where item is asked"),
+        ("{item} [MASK]", "rating", "yes_no", "expected {n} where yes_no is asked"),
+        ("{item} {stars} [MASK]", "rating", "stars", "got {stars}"),
+        ("{item} {stars} [MASK]", "explanation", "stars_text", "got {stars}"),
+        ("{review} {headline} [MASK]", "review", "text", "got {headline}"),
+        ("{item} {candidates} [MASK]", "direct", "yes_no", "got {candidates}"),
+        ("{item} {review} [MASK]", "explanation", "text", "got {review}"),
+        ("{item} no mask", "rating", "stars", "expected exactly one of [MASK]"),
+        ("{item} {titel} [MASK]", "rating", "stars", "got {titel}"),
+    ] {
+        let file = format!(
+            "# mine\n[[template]]\nid = \"x\"\nfamily = {family:?}\nanswer = {answer:?}\n\
+            text = {text:?}"
+        );
+        let error = Templates::parse(&file, "mine.toml").unwrap_err();
+        assert_eq!(Fault::of(&error), Some(Fault::Usage));
+        let said = error.to_string();
+        assert!(said.starts_with("templates: mine.toml:2: ") && said.contains(words), "{said}");
+    }
+    let all = "[[template]]\nid = \"all\"\nfamily = \"rating\"\nanswer = \"stars\"\n\
+               text = \"{item} [MASK]\"";
+    assert!(Templates::parse(all, "mine.toml").is_err());
 }
 
 /// A template in words is the template: what differs reads differently, blanks that mean nothing
@@ -205,9 +291,18 @@ fn a_template_in_words_is_read_back_as_itself() {
     for template in Templates::builtin().iter() {
         let words = template.to_string();
         let (_, text) = words.split_once("): ").unwrap();
-        let (id, family) = (&template.id, &template.family);
+        let (id, family) = (&template.id, template.family.name());
+        let answer = match template.answer {
+            Answer::Item => "item",
+            Answer::YesNo => "yes_no",
+            Answer::Stars => "stars",
+            Answer::Like => "like",
+            Answer::Text => "text",
+            Answer::StarsText => "stars_text",
+        };
         let file = format!(
-            "[[template]]\nid = {id:?}\nfamily = {family:?}\nanswer = \"text\"\ntext = {text:?}"
+            "[[template]]\nid = {id:?}\nfamily = {family:?}\nanswer = {answer:?}\n\
+            text = {text:?}"
         );
         let again = Templates::parse(&file, "again.toml").unwrap();
         assert_eq!(again.get(id).unwrap().parts, template.parts, "{words}");
@@ -219,8 +314,24 @@ fn a_template_in_words_is_read_back_as_itself() {
 fn a_profile_is_shown_where_there_is_one_and_leaves_nothing_where_there_is_none() {
     let items = [tokens(" Gloom"), tokens(" 7 Wonders")];
     let items: Vec<&[u32]> = items.iter().map(Vec::as_slice).collect();
-    let fields =
-        Fields { history: &items, candidates: &items, item: Some(items[1]), ..Fields::default() };
+    let text = |words: &str| {
+        let mut text = Prompt::default();
+        text.push(Piece::plain(&tokens(words)));
+        text
+    };
+    let [headline, feature, review] = [" Fine", " size", " It is fine."].map(text);
+    let [stars, count] = [" 4", " 3"].map(tokens);
+    let fields = Fields {
+        history: &items,
+        candidates: Candidates::Listed { texts: &items, kept: None },
+        item: Some(items[1]),
+        stars: Some(&stars),
+        count: Some(&count),
+        headline: Some(&headline),
+        feature: Some(&feature),
+        review: Some(&review),
+        ..Fields::default()
+    };
     let mut shown = 0;
     for template in Templates::builtin().iter() {
         let fill = |template: &Template, fields: &Fields| {
@@ -233,7 +344,7 @@ fn a_profile_is_shown_where_there_is_one_and_leaves_nothing_where_there_is_none(
         let prompt = fill(template, &Fields { profile: Some(&profile), ..fields });
         shown += usize::from(read(&prompt).contains("age : 33 , city : Kyiv"));
     }
-    assert_eq!(shown, 13, "all that name a user");
+    assert_eq!(shown, 49, "all that name a user");
 }
 
 #[test]
@@ -243,7 +354,7 @@ fn prompts_are_read_as_they_were_worded() {
     let prompt = sequential_prompt(&form("next"), None, &items, 100).unwrap();
     assert_eq!(read(&prompt), " Gloom , 7 Wonders ,_");
     assert_eq!(
-        (entities(&prompt), prompt.dropped),
+        (entities(&prompt), prompt.left_out.history),
         (vec![" Gloom".to_owned(), " 7 Wonders".to_owned()], 0)
     );
     assert_eq!(prompt.masks, [prompt.tokens.len() - 1]);
@@ -264,7 +375,7 @@ fn prompts_are_read_as_they_were_worded() {
 
     let fields = Fields {
         history: &items[..1],
-        candidates: &items,
+        candidates: Candidates::Listed { texts: &items, kept: None },
         item: Some(items[1]),
         ..Fields::default()
     };
@@ -274,6 +385,61 @@ fn prompts_are_read_as_they_were_worded() {
         "After Gloom what would the customer take, if the choice lay between Gloom , 7 Wonders ?_"
     );
     assert!(read(&form("2-11").fill(&fields, 1000).unwrap()).contains("Is 7 Wonders the order"));
+}
+
+#[test]
+fn what_is_shortened_is_counted_and_what_must_stay_stays() {
+    let texts: Vec<Vec<u32>> = (0..20).map(|i| tokens(&format!(" item {i}"))).collect();
+    let items: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+    let listed = |kept| Fields {
+        history: &items[..2],
+        candidates: Candidates::Listed { texts: &items, kept },
+        ..Fields::default()
+    };
+    let whole = form("2-7").fill(&listed(Some(17)), 1000).unwrap();
+    assert_eq!(whole.left_out.candidates, 0);
+    for limit in (100..whole.tokens.len()).rev() {
+        for kept in [0, 3, 17, 19] {
+            let Ok(prompt) = form("2-7").fill(&listed(Some(kept)), limit) else { continue };
+            let text = read(&prompt);
+            assert!(prompt.tokens.len() <= limit);
+            let (_, list) = text.split_once("One of these follows: ").unwrap();
+            let shown: Vec<&str> =
+                list.split(" .").next().unwrap().split(" , ").map(str::trim).collect();
+            assert!(shown.contains(&&*format!("item {kept}")), "{limit}: {text}");
+            assert_eq!(shown.len() as u64 + prompt.left_out.candidates, 20, "{text}");
+            let dropped = prompt.left_out.history as usize;
+            assert!(text.contains(" item 1 .") && dropped < 2);
+            // Nothing goes while all fits.
+            assert!(prompt.left_out.candidates + prompt.left_out.history > 0);
+        }
+    }
+    let unlisted = Fields { candidates: Candidates::Unlisted, ..listed(None) };
+    let prompt = form("2-7").fill(&unlisted, 1000).unwrap();
+    assert!(read(&prompt).ends_with("One of these follows: the catalogue . It is_"));
+
+    let mut review = Prompt::default();
+    review.push(Piece::plain(&tokens(" I like ")));
+    review.push(Piece::entity(&tokens(" Gloom")));
+    review.push(Piece::plain(&tokens(" a lot")));
+    let fields = Fields { review: Some(&review), ..Fields::default() };
+    let whole = form("4-2").fill(&fields, 1000).unwrap();
+    assert!(read(&whole).contains(" wrote: I like  Gloom a lot ."));
+    for less in 1..review.tokens.len() {
+        let short = form("4-2").fill(&fields, whole.tokens.len() - less).unwrap();
+        assert_eq!(
+            (short.tokens.len(), short.left_out.review),
+            (whole.tokens.len() - less, less as u64)
+        );
+        assert!(read(&short).ends_with(" . The stars that go with it:_"));
+        // Half an entity is none.
+        assert_eq!(entities(&short).is_empty(), less > 6, "{less}");
+    }
+    assert!(form("4-2").fill(&fields, whole.tokens.len() - review.tokens.len()).is_err());
+    for id in ["1-6", "1-3", "3-3", "3-2", "3-9", "4-1", "2-7"] {
+        let error = form(id).fill(&Fields::default(), 1000).unwrap_err();
+        assert!(error.to_string().contains("expected a value, got none"), "{error}");
+    }
 }
 
 #[test]
@@ -295,7 +461,8 @@ fn the_question_stays_when_the_history_is_too_long() {
         text.ends_with(" item 198 , item 199 . A good guess for what is bought now would be_"),
         "{text}"
     );
-    assert_eq!(prompt.dropped, 200 - text.matches(" item ").count());
+    let left_out = prompt.left_out.history as usize;
+    assert_eq!(left_out, 200 - text.matches(" item ").count());
     // One more would not have fitted, and the row with the longest answer is exactly within the
     // limit.
     assert!(prompt.tokens.len() <= limit && prompt.tokens.len() + " item 100 ,".len() > limit);
@@ -313,13 +480,10 @@ fn the_question_stays_when_the_history_is_too_long() {
 
 #[test]
 fn template_files_are_refused_with_their_line() {
-    let head = "[[template]]\nid = \"a\"\nfamily = \"f\"\nanswer = \"item\"\n";
+    let head = "[[template]]\nid = \"a\"\nfamily = \"sequential\"\nanswer = \"item\"\n";
     let text = |text: &str| format!("{head}text = \"{text}\"\n");
     for (file, words) in [
-        (
-            text("{histroy} , [MASK]"),
-            "expected one of {user}, {profile}, {history}, {candidates}, {item}, got {histroy}",
-        ),
+        (text("{histroy} , [MASK]"), "expected one of {user}, {profile}, {history}, "),
         (text("{history} ,"), "exactly one of [MASK], [sMASK], [gMASK], got 0"),
         (text("[MASK] {history} , [gMASK]"), "got 2"),
         (text("{history [MASK]"), "expected `}`"),
@@ -377,7 +541,7 @@ proptest! {
         prop_assert!(prompt.tokens.len() <= limit);
         let entities = prompt.units.iter().filter(|u| u.entity);
         let items: Vec<&[u32]> = entities.map(|u| &prompt.tokens[u.range()]).collect();
-        prop_assert_eq!(&items, &history[prompt.dropped..]);
+        prop_assert_eq!(&items, &history[prompt.left_out.history as usize..]);
         let target = &surfaces[*target as usize][..];
         prop_assert!(!prompt.tokens.windows(target.len()).any(|window| window == target));
         prop_assert!(items.iter().all(|item| pool.is_terminal(pool.find(item).unwrap())));

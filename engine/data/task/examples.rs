@@ -1,0 +1,267 @@
+//! Examples to learn from: which records can be, and the rows that are made of them.
+
+use super::choice::another;
+use super::course::Example;
+use super::words::{count, told, RatingTargets, BETWEEN};
+use super::{sampled, Matter, Shopper, Split, Tasks};
+use crate::base::{Fault, Philox, Stream};
+use crate::data::family::Family;
+use crate::data::form::Form;
+use crate::data::records::{is_held_out, Part, Record, SplitPolicy};
+use crate::data::sample::Sample;
+use crate::data::span::Masking;
+use crate::data::template::{Answer, Field};
+use crate::data::text::behaviour_text;
+use anyhow::Result;
+
+/// Which training examples are drawn.
+pub struct Mix {
+    /// How blanks are drawn.
+    pub masking: Masking,
+    /// Share of blank infilling; the rest answers a prompt (R40).
+    pub blanks: f64,
+    /// Probability that a history begins at a random event instead of the user's first.
+    pub windows: f64,
+    /// What is answered where stars are asked for.
+    pub rating_targets: RatingTargets,
+}
+
+impl Tasks<'_> {
+    /// Whom or what a family can be learnt from, ascending: users with two training events or more
+    /// of the sequential family, with one of the direct one; of the others the training records
+    /// for which one of its templates has all it needs. Records whose answer has no room in a row
+    /// are counted apart and left out.
+    pub fn learners(&self, family: Family, policy: SplitPolicy) -> Result<(Vec<u32>, usize)> {
+        let least = match family {
+            Family::Sequential => 2,
+            _ => 1,
+        };
+        if matches!(family, Family::Sequential | Family::Direct) {
+            let users = 0..self.dataset.users() as u32;
+            return Ok((users.filter(|&u| self.training_events(u).len() >= least).collect(), 0));
+        }
+        let (mut learners, mut too_long) = (Vec::new(), 0);
+        for (number, record) in (0..).zip(self.records().all()) {
+            let held = policy == SplitPolicy::Strict
+                && is_held_out(self.dataset, record.user, record.item);
+            if record.part != Part::Training || held {
+                continue;
+            }
+            if !record.stars.is_nan() {
+                self.check_stars(record)?;
+            }
+            let able = self.able(family, record);
+            match able.iter().any(|form| self.prose_fits(form, record)) {
+                true => learners.push(number),
+                false => too_long += usize::from(!able.is_empty()),
+            }
+        }
+        Ok((learners, too_long))
+    }
+
+    /// Refuses stars that no scale from 1 to 5 has.
+    fn check_stars(&self, record: &Record) -> Result<()> {
+        if (0.5..=5.0).contains(&record.stars) {
+            return Ok(());
+        }
+        let (user, item) = (self.dataset.user(record.user).id, self.dataset.item(record.item).id);
+        Err(Fault::Data.error(format!(
+            "data: user {user}, item {item}: expected stars from 0.5 to 5, got {}; bring the \
+            source's ratings to that scale and prepare it again, or leave families with stars out",
+            record.stars
+        )))
+    }
+
+    /// The forms of a family that a record can fill.
+    fn able(&self, family: Family, record: &Record) -> Vec<&Form> {
+        let own = self.forms.iter().filter(|form| form.family() == family);
+        own.filter(|form| self.answers(form, record)).collect()
+    }
+
+    /// Whether the prose that answers a form leaves room for [`super::MOST_WRITTEN`] tokens.
+    fn prose_fits(&self, form: &Form, record: &Record) -> bool {
+        let rows = self.builder.options().max_row;
+        let most = self.words.room(Answer::Text, 0, rows);
+        let Some(prose) = self.prose(form, record) else { return true };
+        // A token stands for one byte at least, so a short text need not be cut to be counted.
+        let tokens = || self.encoder.plain(&format!(" {prose}"));
+        prose.len() < most || tokens().is_ok_and(|tokens| tokens.len() <= most)
+    }
+
+    /// The prose that answers a form, where prose does.
+    fn prose(&self, form: &Form, record: &Record) -> Option<&str> {
+        let review = self.dataset.review(record.review? as usize);
+        let prose = match (form.answer(), form.family()) {
+            (Answer::Text | Answer::StarsText, Family::Review) => review.summary,
+            (Answer::Text | Answer::StarsText, _) => review.explanation,
+            _ => None,
+        };
+        prose.map(str::trim)
+    }
+
+    /// The events that training may see.
+    fn training_events(&self, user: u32) -> &[u32] {
+        Split::training(self.dataset.user(user).items)
+    }
+
+    /// The row of a training example: what is drawn depends on (seed, number) alone.
+    pub fn training(&self, asked: Example, mix: &Mix) -> Result<Sample> {
+        let Example { family, subject, number } = asked;
+        let user = match family {
+            Family::Sequential | Family::Direct => subject,
+            _ => self.records().all()[subject as usize].user,
+        };
+        let items = self.training_events(user);
+        let mut rng = Philox::new(self.habits.seed, Stream::Templates, number);
+        let window = rng.uniform() < mix.windows;
+        if rng.uniform() < mix.blanks && items.len() >= 2 {
+            // Two events or more stay.
+            let first = if window { rng.below(items.len() - 1) } else { 0 };
+            return self.blanks(user, &items[first..], number, &mix.masking);
+        }
+        match family {
+            Family::Sequential => {
+                let target = 1 + rng.below(items.len() - 1);
+                let first = if window { rng.below(target) } else { 0 };
+                self.of_user(family, user, first..target, items[target], number, &mut rng)
+            }
+            Family::Direct => {
+                let target = rng.below(items.len());
+                self.of_user(family, user, 0..target, items[target], number, &mut rng)
+            }
+            _ => self.of_a_record(family, subject, number, mix.rating_targets, &mut rng),
+        }
+    }
+
+    /// Rows with the answers of what a split holds out of a family, by its own templates: of at most
+    /// `count` users or records, 0 = all.
+    pub fn held_out(&self, family: Family, split: Split, count: usize) -> Result<Vec<Sample>> {
+        let part = Part::from(split);
+        let users = matches!(family, Family::Sequential | Family::Direct);
+        let events = |user: u32| self.dataset.user(user).items;
+        let mut subjects: Vec<u32> = match users {
+            true => (0..self.dataset.users() as u32)
+                .filter(|&user| split.shown(events(user).len()).is_some())
+                .collect(),
+            false => (0..)
+                .zip(self.records().all())
+                .filter(|(_, record)| record.part == part)
+                .filter(|(_, record)| {
+                    self.able(family, record).iter().any(|form| self.prose_fits(form, record))
+                })
+                .map(|(number, _)| number)
+                .collect(),
+        };
+        sampled(&mut subjects, count, self.habits.seed);
+        let row = |&subject: &u32| {
+            // Numbers that no training reaches.
+            let number = u64::MAX - u64::from(subject);
+            let mut rng = Philox::new(self.habits.seed, Stream::Templates, number);
+            if !users {
+                return self.of_a_record(family, subject, number, RatingTargets::Int, &mut rng);
+            }
+            let events = events(subject);
+            let at = split.shown(events.len()).expect("only such users were chosen");
+            self.of_user(family, subject, 0..at, events[at], number, &mut rng)
+        };
+        subjects.iter().map(row).collect()
+    }
+
+    /// An example that asks a user for an item, or whether it is one.
+    fn of_user(
+        &self,
+        family: Family,
+        user: u32,
+        shown: std::ops::Range<usize>,
+        target: u32,
+        number: u64,
+        rng: &mut Philox,
+    ) -> Result<Sample> {
+        let fits = |form: &&Form| !(form.asks(Field::History) && shown.is_empty());
+        let own = self.forms.iter().filter(|form| form.family() == family);
+        let mut forms: Vec<&Form> = own.filter(fits).collect();
+        if forms.is_empty() {
+            // Nothing came before the first event; then the whole family is asked for the next.
+            forms = self.forms.iter().filter(|form| form.family() == family).collect();
+        }
+        let form = forms[rng.below(forms.len())];
+        let matter = Matter { example: number, ..Matter::default() };
+        if form.answer() == Answer::YesNo {
+            let taken = self.dataset.user(user).items;
+            let wrong = rng.uniform() < 0.5;
+            let other = wrong.then(|| another(self.dataset.items(), taken, rng)).flatten();
+            let matter = Matter { item: Some(other.unwrap_or(target)), ..matter };
+            let prompt = self.text(user, shown, form, matter)?;
+            let word = if other.is_some() { &self.words.no } else { &self.words.yes };
+            return self.builder.answered(number, &prompt, &[word]);
+        }
+        let choices = match form.asks(Field::Candidates) {
+            true => self.new_choices(user, target, rng),
+            false => Vec::new(),
+        };
+        let shopper = Shopper { candidates: &choices, ..Shopper::default() };
+        let matter = Matter { shopper, kept: Some(target), ..matter };
+        let prompt = self.text(user, shown, form, matter)?;
+        self.builder.answered(number, &prompt, &[self.dataset.item(target).tokens])
+    }
+
+    /// An example about what a user said of an item.
+    fn of_a_record(
+        &self,
+        family: Family,
+        subject: u32,
+        number: u64,
+        targets: RatingTargets,
+        rng: &mut Philox,
+    ) -> Result<Sample> {
+        let record = self.records().all()[subject as usize];
+        let mut forms = self.able(family, &record);
+        forms.retain(|form| self.prose_fits(form, &record));
+        let form = forms[rng.below(forms.len())];
+        let mut matter = Matter { example: number, ..Matter::default() };
+        let stars = record.stars;
+        let answer = match form.answer() {
+            Answer::YesNo => {
+                let right = f64::from(stars).round().clamp(1.0, 5.0) as usize;
+                let wrong = rng.uniform() < 0.5;
+                // One of the other four.
+                let other = 1 + (right + rng.below(4)) % 5;
+                matter.count = Some(if wrong { other } else { right } as f32);
+                if wrong { &self.words.no } else { &self.words.yes }.clone()
+            }
+            Answer::Like => self.words.liked(stars).clone(),
+            Answer::Stars => self.encoder.plain(&format!(" {}", told(targets, stars, rng)))?,
+            Answer::Text | Answer::StarsText => {
+                let prose = self.prose(form, &record).expect("the form can be filled");
+                let text = match form.answer() {
+                    Answer::Text => format!(" {prose}"),
+                    _ => format!(" {}{BETWEEN}{prose}", told(targets, stars, rng)),
+                };
+                // A text that comes once need not be remembered.
+                self.dataset.vocab().encode(&text)?.into()
+            }
+            Answer::Item => unreachable!("no template of records asks for an item"),
+        };
+        let prompt = self.of_record(form, &record, matter)?;
+        self.builder.answered(number, &prompt, &[&answer])
+    }
+
+    /// Blank infilling over the user's attributes and the newest events that fit (R40).
+    fn blanks(&self, user: u32, items: &[u32], number: u64, masking: &Masking) -> Result<Sample> {
+        let attributes = self.dataset.user_attributes(user);
+        let behaviours: Vec<&[u32]> = items.iter().map(|&i| self.dataset.item(i).tokens).collect();
+        let limit = masking.longest_text(self.builder.options().max_row);
+        // Room for the newest event stays, whichever it is, and for what parts it from them.
+        let most = limit.saturating_sub(self.longest + 4);
+        let untold = self.told("", &attributes, most)?.left_out.profile;
+        let told = &attributes[..attributes.len() - untold as usize];
+        let text = behaviour_text(&self.encoder, told, &behaviours, limit)?;
+        let ends = |at: usize| self.sentence_ends[text.tokens[at] as usize];
+        let (level, spans) = masking.draw(&text.units, ends, self.habits.seed, number);
+        let sample = self.builder.infilling(number, &text.tokens, &text.units, &spans, level)?;
+        let mut left_out = text;
+        left_out.left_out.profile = untold;
+        let cut = left_out.cut(sample.cut.clamped);
+        Ok(Sample { cut, ..sample })
+    }
+}

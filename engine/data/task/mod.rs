@@ -1,0 +1,525 @@
+//! What is asked of the model, as rows: the five families' prompts and answers, and blanks in a
+//! user's own history (R35, R40).
+
+mod choice;
+mod course;
+mod examples;
+mod put;
+mod words;
+
+pub use choice::Listing;
+pub use course::{Course, Example, Lessons};
+pub use examples::Mix;
+pub use put::Put;
+pub use words::{RatingTargets, MOST_WRITTEN};
+
+use super::dataset::Dataset;
+use super::family::Family;
+use super::form::{Candidates, Fields, Form};
+use super::free::free_text;
+use super::record::NO_TIME;
+use super::records::{Part, Record, Records};
+use super::sample::{Prompt, Sample, SampleBuilder};
+use super::span::segment;
+use super::template::{Answer, Field, Template};
+use super::text::{attributes_behind, display_name, sentence_ends, Encoder, Piece, Windows};
+use crate::base::named::named;
+use crate::base::{choose, Fault, Philox, Stream};
+use anyhow::Result;
+use std::ops::Range;
+use std::sync::OnceLock;
+use words::Words;
+
+/// Bytes of text that a token stands for at most, on average over a row: the longest words and runs
+/// of white space in published vocabularies.
+const LONGEST_TOKEN: usize = 128;
+
+/// Users with fewer events have no held-out ones: they are training only.
+pub const FEWEST: usize = 3;
+
+named! {
+    /// Which of a user's events is asked for: leave-one-out. All before it are shown. Of records,
+    /// which part is asked for.
+    pub enum Split: "split" {
+        /// The last event is asked for.
+        Test = "test",
+        /// The last but one is.
+        Validation = "validation",
+    }
+}
+
+impl Split {
+    /// Number of events shown of `events`: the place of the one that is asked for. None where there
+    /// are fewer than [`FEWEST`].
+    pub fn shown(self, events: usize) -> Option<usize> {
+        let behind = match self {
+            Split::Test => 1,
+            Split::Validation => 2,
+        };
+        (events >= FEWEST).then(|| events - behind)
+    }
+
+    /// The events that training may see: all but the last two, or all of a user too short to be
+    /// split.
+    pub fn training(events: &[u32]) -> &[u32] {
+        &events[..Split::Validation.shown(events.len()).unwrap_or(events.len())]
+    }
+}
+
+/// Somebody who is asked about: what was chosen so far, and what is known of the person.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shopper<'a> {
+    /// Items, oldest first.
+    pub history: &'a [u32],
+    /// (name, value), in the order in which a profile shows them.
+    pub attributes: &'a [(&'a str, &'a str)],
+    /// Items that a template with a list of candidates shows.
+    pub candidates: &'a [u32],
+}
+
+/// How prompts are made beside their templates.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Habits {
+    /// Behaviours shown at most, drawn over the age windows of R8; 0 = all that fit.
+    pub behaviours: usize,
+    /// What prompts show of candidates.
+    pub candidates: Listing,
+    /// Decides what is drawn.
+    pub seed: u64,
+}
+
+/// What a prompt is made from, beside its template.
+#[derive(Clone, Copy, Default)]
+struct Matter<'p> {
+    shopper: Shopper<'p>,
+    /// Times of the history, as long as that.
+    times: &'p [i64],
+    /// When it is asked.
+    reference: i64,
+    profile: Option<&'p Prompt>,
+    ratings: &'p [Prompt],
+    /// The candidate that a list never lacks.
+    kept: Option<u32>,
+    item: Option<u32>,
+    /// What the user said of the item.
+    record: Option<&'p Record>,
+    count: Option<f32>,
+    /// Names what is drawn.
+    example: u64,
+}
+
+/// Builds the rows of a data set under one set of rules.
+pub struct Tasks<'a> {
+    dataset: &'a Dataset,
+    builder: SampleBuilder<'a>,
+    encoder: Encoder<'a>,
+    forms: Vec<Form>,
+    /// Of templates that a question may name beside these.
+    others: Vec<Form>,
+    /// By token id (R12).
+    sentence_ends: Vec<bool>,
+    words: Words,
+    /// Tokens of the longest surface.
+    longest: usize,
+    habits: Habits,
+    /// Made when somebody asks about one.
+    records: OnceLock<Records>,
+}
+
+impl<'a> Tasks<'a> {
+    /// Refuses to begin without a template, and a row limit that the longest surface alone passes.
+    pub fn new(
+        dataset: &'a Dataset,
+        builder: SampleBuilder<'a>,
+        templates: &[&Template],
+        habits: Habits,
+    ) -> Result<Tasks<'a>> {
+        let encoder = Encoder::of(dataset.vocab());
+        let special = dataset.vocab().special();
+        let forms = templates.iter().map(|t| t.encode(&encoder, special));
+        let forms: Vec<Form> = forms.collect::<Result<_>>()?;
+        if forms.is_empty() {
+            return Err(Fault::Usage.error("templates: expected at least one, got none"));
+        }
+        let longest =
+            (0..dataset.items() as u32).map(|i| dataset.item(i).tokens.len()).max().unwrap_or(0);
+        if builder.longest_prompt(longest) <= longest {
+            return Err(Fault::Usage.error(format!(
+                "setting `max-row`: expected room for two of the longest surface's {longest} \
+                tokens, got {} rows; raise it",
+                builder.options().max_row
+            )));
+        }
+        Ok(Tasks {
+            sentence_ends: sentence_ends(dataset.vocab())?,
+            words: Words::of(&encoder)?,
+            dataset,
+            builder,
+            encoder,
+            forms,
+            others: Vec::new(),
+            longest,
+            habits,
+            records: OnceLock::new(),
+        })
+    }
+
+    /// With `templates` as well, for questions that name one: those of them that the tokenizer has
+    /// words for.
+    pub fn with_others<'t>(mut self, templates: impl Iterator<Item = &'t Template>) -> Tasks<'a> {
+        let special = self.dataset.vocab().special();
+        self.others = templates.flat_map(|t| t.encode(&self.encoder, special)).collect();
+        self
+    }
+
+    /// The form of the template `id` of a family; of the family's first one without.
+    fn form(&self, family: Family, id: Option<&str>) -> Result<&Form> {
+        let mut all = self.forms.iter().chain(&self.others).filter(|f| f.family() == family);
+        let found = match id {
+            None => all.next(),
+            Some(id) => all.find(|form| form.id() == id),
+        };
+        found.ok_or_else(|| {
+            let known = self.forms.iter().chain(&self.others).filter(|f| f.family() == family);
+            let mut ids: Vec<&str> = known.map(Form::id).collect();
+            ids.dedup();
+            let id = id.unwrap_or("none");
+            let advice = choose(id, ids.iter().copied());
+            Fault::Data.error(format!(
+                "template: expected one of family {family}, of {}, got {id:?}; {advice}",
+                ids.join(", ")
+            ))
+        })
+    }
+
+    /// The form of a template that asks for an item after a history; the first one without an id.
+    fn next_form(&self, id: Option<&str>) -> Result<&Form> {
+        let items = |form: &&Form| form.answer() == Answer::Item;
+        let form = match id {
+            Some(_) => Some(self.form(Family::Sequential, id)?).filter(items),
+            None => {
+                let mut all = self.forms.iter().chain(&self.others);
+                all.find(|form| form.family() == Family::Sequential && items(form))
+            }
+        };
+        form.ok_or_else(|| {
+            Fault::Data.error(format!(
+                "template: expected one that asks for an item, got {}; choose among next, 2-1 to \
+                2-10 and 2-13",
+                id.unwrap_or("none")
+            ))
+        })
+    }
+
+    /// The first of its own templates that asks for the next item of what a user brings along.
+    pub fn next_template(&self) -> Option<&str> {
+        let asks = |form: &&Form| {
+            form.family() == Family::Sequential
+                && form.answer() == Answer::Item
+                && !form.asks(Field::Candidates)
+        };
+        self.forms.iter().find(asks).map(Form::id)
+    }
+
+    /// Families that have a template here, in the order of their first ones.
+    pub fn families(&self) -> Vec<Family> {
+        let mut families: Vec<Family> = Vec::new();
+        for form in &self.forms {
+            if !families.contains(&form.family()) {
+                families.push(form.family());
+            }
+        }
+        families
+    }
+
+    /// Whether the template `id` (the first one without) shows a history.
+    pub fn shows_history(&self, id: Option<&str>) -> Result<bool> {
+        Ok(self.next_form(id)?.asks(Field::History))
+    }
+
+    /// Its templates in words: training draws among them, decoding asks with the first of a family.
+    pub fn wording(&self) -> Vec<String> {
+        self.forms.iter().map(|form| form.words().to_owned()).collect()
+    }
+
+    /// The template `id` in words.
+    pub fn in_words(&self, id: &str) -> String {
+        let mut all = self.forms.iter().chain(&self.others);
+        all.find(|form| form.id() == id).map_or(String::new(), |form| form.words().to_owned())
+    }
+
+    /// The maker of its rows.
+    pub fn builder(&self) -> &SampleBuilder<'a> {
+        &self.builder
+    }
+
+    /// What users said of items.
+    pub fn records(&self) -> &Records {
+        self.records.get_or_init(|| Records::of(self.dataset))
+    }
+
+    /// Tokens of a prompt of this form at most, the same for training and asking.
+    fn limit(&self, form: &Form) -> usize {
+        let rows = self.builder.options().max_row;
+        self.builder.longest_prompt(self.words.room(form.answer(), self.longest, rows))
+    }
+
+    /// What of a user is there for a prompt: everything but what is asked.
+    fn about(&self, user: u32) -> Vec<(&'a str, &'a str)> {
+        self.dataset.user_attributes(user)
+    }
+
+    /// Events `shown` of a user as the prompt of `form`; ages count to the event after them (R8).
+    /// A profile has half of the room at most: its last attributes go.
+    fn text(
+        &self,
+        user: u32,
+        shown: Range<usize>,
+        form: &Form,
+        matter: Matter<'_>,
+    ) -> Result<Prompt> {
+        let record = self.dataset.user(user);
+        let last = shown.end.checked_sub(1).and_then(|last| record.times.get(last));
+        let reference = record.times.get(shown.end).or(last).copied().unwrap_or(NO_TIME);
+        let attributes = self.about(user);
+        let profile = self.profile(form, &attributes, self.limit(form) / 2)?;
+        let history = &record.items[shown.clone()];
+        let ratings = match form.asks(Field::Ratings) {
+            true => self.ratings(user, history, matter.record)?,
+            false => Vec::new(),
+        };
+        let shopper = Shopper { history, attributes: &attributes, ..matter.shopper };
+        let times = &record.times[shown];
+        let (profile, ratings) = (profile.as_ref(), &ratings[..]);
+        self.fill(form, Matter { shopper, times, reference, profile, ratings, ..matter })
+    }
+
+    /// What a user said of items, each as "title : stars": of a history, or where a record is asked
+    /// about, of all others that are for training.
+    fn ratings(&self, user: u32, shown: &[u32], about: Option<&Record>) -> Result<Vec<Prompt>> {
+        let known = |record: &&Record| match about {
+            Some(about) => record.item != about.item && record.part == Part::Training,
+            None => shown.contains(&record.item),
+        };
+        let said = self.records().of_user(user).iter().filter(known);
+        let said = said.filter(|record| !record.stars.is_nan()).map(|record| {
+            let mut text = Prompt::default();
+            text.push(Piece::entity(self.dataset.item(record.item).tokens));
+            let stars = self.encoder.plain(&format!(" : {}", words::said(record.stars)))?;
+            text.push(Piece::plain(&stars));
+            Ok(text)
+        });
+        said.collect()
+    }
+
+    /// The profile of somebody with these attributes, where `form` shows one: the first of them
+    /// that have at most `most` tokens.
+    fn profile(
+        &self,
+        form: &Form,
+        attributes: &[(&str, &str)],
+        most: usize,
+    ) -> Result<Option<Prompt>> {
+        if !form.asks(Field::Profile) {
+            return Ok(None);
+        }
+        let lead = if form.begins_with(Field::Profile) { "" } else { " " };
+        let told = self.told(lead, attributes, most)?;
+        Ok((!told.tokens.is_empty() || told.left_out.profile > 0).then_some(told))
+    }
+
+    /// The first of the attributes that have at most `most` tokens; the last remain untold.
+    fn told(&self, lead: &str, attributes: &[(&str, &str)], most: usize) -> Result<Prompt> {
+        let mut shown = attributes.len();
+        loop {
+            let mut text = attributes_behind(lead, &self.encoder, &attributes[..shown])?;
+            if text.tokens.len() <= most {
+                text.left_out.profile = (attributes.len() - shown) as u64;
+                return Ok(text);
+            }
+            shown = (shown * most / text.tokens.len()).min(shown - 1);
+        }
+    }
+
+    /// A text of the data in which entities are recognised (R5), behind a blank.
+    fn said(&self, text: &str) -> Result<Prompt> {
+        let tokens = self.dataset.vocab().encode(&format!(" {}", text.trim()))?;
+        let units = segment(Some(&self.builder.intra().pool), &tokens, &[]);
+        Ok(Prompt { tokens, units, ..Prompt::default() })
+    }
+
+    /// The one way from what is known to a prompt, for users of the data set and for others.
+    fn fill(&self, form: &Form, matter: Matter) -> Result<Prompt> {
+        let Matter { shopper, times, reference, profile, ratings, example, .. } = matter;
+        let Shopper { history, attributes, candidates } = shopper;
+        let Habits { behaviours, seed, .. } = self.habits;
+        let mut places: Vec<usize> = (0..history.len()).collect();
+        if behaviours > 0 && history.len() > behaviours {
+            let mut rng = Philox::new(seed, Stream::History, example);
+            places = Windows::default().sample(times, reference, behaviours, &mut rng);
+        }
+        let tokens = |item: u32| self.dataset.item(item).tokens;
+        let history: Vec<&[u32]> = places.iter().map(|&at| tokens(history[at])).collect();
+        let texts = self.listed(candidates);
+        let kept = matter.kept.and_then(|kept| candidates.iter().position(|&item| item == kept));
+        let candidates = match self.habits.candidates {
+            _ if candidates.is_empty() => Candidates::Unknown,
+            Listing::Score => Candidates::Unlisted,
+            Listing::Prompt | Listing::Both => Candidates::Listed { texts: &texts, kept },
+        };
+        let name = match display_name(attributes) {
+            Some(name) => Some(self.encoder.entity(name)?),
+            None => None,
+        };
+        let stars = |stars: f32| self.encoder.plain(&format!(" {}", words::said(stars)));
+        let record = matter.record;
+        let given = record.map(|record| record.stars).filter(|stars| !stars.is_nan());
+        let given = given.map(stars).transpose()?;
+        let count = matter.count.map(stars).transpose()?;
+        let review = record.and_then(|record| record.review);
+        let review = review.map(|number| self.dataset.review(number as usize));
+        let text = |field: Field, text: Option<&str>| match text.filter(|_| form.asks(field)) {
+            Some(text) => self.said(text).map(Some),
+            None => Ok(None),
+        };
+        let headline = text(Field::Headline, review.and_then(|review| review.summary))?;
+        let feature = text(Field::Feature, review.and_then(|review| review.feature))?;
+        let body = text(Field::Review, review.and_then(|review| review.text))?;
+        let fields = Fields {
+            user: name.as_deref(),
+            profile,
+            history: &history,
+            ratings,
+            candidates,
+            item: matter.item.map(tokens),
+            stars: given.as_deref(),
+            count: count.as_deref(),
+            headline: headline.as_ref(),
+            feature: feature.as_ref(),
+            review: body.as_ref(),
+        };
+        let mut prompt = form.fill(&fields, self.limit(form))?;
+        prompt.left_out.profile += profile.map_or(0, |profile| profile.left_out.profile);
+        Ok(prompt)
+    }
+
+    /// The prompt that asks for the next item of somebody whom the data set need not know, by the
+    /// template `id`; by the first one without. Refuses a profile that it does not show.
+    pub fn ask(&self, shopper: Shopper, id: Option<&str>) -> Result<Sample> {
+        let (form, known) = (self.next_form(id)?, shopper.attributes);
+        self.readable("profile", known.iter().map(|(n, v)| n.len() + v.len()).sum())?;
+        let named = form.asks(Field::User) && display_name(known).is_some();
+        if !(known.is_empty() || named || form.asks(Field::Profile)) {
+            return Err(Fault::Data.error(format!(
+                "profile: expected a template that shows it, got {}; choose another, or leave the \
+                key out",
+                form.id()
+            )));
+        }
+        let profile = self.profile(form, known, usize::MAX)?;
+        let times = vec![NO_TIME; shopper.history.len()];
+        let prompt = self.fill(
+            form,
+            Matter {
+                shopper,
+                times: &times,
+                reference: NO_TIME,
+                profile: profile.as_ref(),
+                example: u64::MAX,
+                ..Matter::default()
+            },
+        )?;
+        self.builder.prompt(0, &prompt)
+    }
+
+    /// A text written by hand, in which names of masks stand for blanks (R5, R34). `segmented`:
+    /// entities in it are recognised.
+    pub fn free(&self, text: &str, segmented: bool) -> Result<Prompt> {
+        self.readable("text", text.len())?;
+        free_text(self.dataset.vocab(), segmented.then_some(&self.builder.intra().pool), text)
+    }
+
+    /// Refuses words that fit no row, before they are cut into tokens: that takes seconds and a few
+    /// hundred bytes for each byte of a long text.
+    fn readable(&self, what: &str, bytes: usize) -> Result<()> {
+        let tokens = self.builder.longest_prompt(0);
+        let most = tokens * LONGEST_TOKEN;
+        if bytes <= most {
+            return Ok(());
+        }
+        Err(Fault::Data.error(format!(
+            "{what}: expected at most {most} bytes, more than {tokens} tokens stand for, got \
+            {bytes}; shorten it"
+        )))
+    }
+
+    /// Refuses a text that leaves no room in the row for an answer of `answer` tokens to each of
+    /// its masks.
+    pub fn check_room(&self, prompt: &Prompt, answer: usize) -> Result<()> {
+        // Every answer stands behind its [START]; the first one's is counted with the frame.
+        let answers = prompt.masks.len() * (answer + 1) - 1;
+        let (limit, tokens) = (self.builder.longest_prompt(answers), prompt.tokens.len());
+        if tokens <= limit {
+            return Ok(());
+        }
+        Err(Fault::Data.error(format!(
+            "text: expected at most {limit} tokens beside {} answers of {answer} tokens, got \
+            {tokens}; shorten it, ask for \
+             fewer tokens or raise setting `max-row`",
+            prompt.masks.len()
+        )))
+    }
+
+    /// Tokens of the longest surface: room that an item needs as an answer.
+    pub fn longest_item(&self) -> usize {
+        self.longest
+    }
+
+    /// The prompt that asks for the event after the first `shown` of a user: a row ending in
+    /// `[START]`. By the template `id`, which asks for an item; by the first one without.
+    pub fn prompt(&self, id: Option<&str>, user: u32, shown: usize) -> Result<Sample> {
+        let form = self.next_form(id)?;
+        if form.asks(Field::Candidates) {
+            return Err(Fault::Data.error(format!(
+                "template: {}: expected one that shows what a user brings along, got one that \
+                shows candidates; give them, or choose another",
+                form.id()
+            )));
+        }
+        let matter = Matter { example: u64::MAX, ..Matter::default() };
+        self.builder.prompt(0, &self.text(user, 0..shown, form, matter)?)
+    }
+}
+
+/// A seeded sample of at most `count` users that have a target in `split`, ascending.
+pub fn sampled_users(dataset: &Dataset, split: Split, count: usize, seed: u64) -> Vec<u32> {
+    let mut users: Vec<u32> = (0..dataset.users() as u32)
+        .filter(|&u| split.shown(dataset.user(u).items.len()).is_some())
+        .collect();
+    sampled(&mut users, count, seed);
+    users
+}
+
+/// Leaves a seeded sample of at most `count` of ascending numbers, 0 = all; they stay ascending.
+fn sampled(numbers: &mut Vec<u32>, count: usize, seed: u64) {
+    if count > 0 && count < numbers.len() {
+        Philox::new(seed, Stream::Users, 0).shuffle(numbers);
+        numbers.truncate(count);
+        numbers.sort_unstable();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leave_one_out() {
+        assert_eq!(Split::Test.shown(5), Some(4));
+        assert_eq!(Split::Validation.shown(5), Some(3));
+        assert_eq!(Split::Test.shown(2), None);
+        assert_eq!(Split::Validation.shown(0), None);
+        assert_eq!(Split::training(&[1, 2, 3]), [1]);
+        assert_eq!(Split::training(&[1, 2]), [1, 2]);
+    }
+}

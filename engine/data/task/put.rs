@@ -1,0 +1,197 @@
+//! Questions about the data's own users and records, as prompts: what is asked, among what, and
+//! what is right.
+
+use super::words::count;
+use super::{sampled, Matter, Split, Tasks};
+use crate::base::{Fault, Philox, Stream};
+use crate::data::family::Family;
+use crate::data::form::Form;
+use crate::data::records::{Part, Record};
+use crate::data::sample::{Prompt, Sample};
+use crate::data::template::{Answer, Field};
+use anyhow::Result;
+
+/// A question, ready for the model.
+pub enum Put {
+    /// Which item of the whole catalogue.
+    Item {
+        /// A row that ends with `[START]`.
+        prompt: Sample,
+        /// The right one.
+        target: u32,
+    },
+    /// Which of these.
+    Among {
+        /// A row that ends with `[START]`.
+        prompt: Sample,
+        /// Items, each once, the right one among them.
+        candidates: Vec<u32>,
+        /// The right one.
+        target: u32,
+    },
+    /// Whether each of these.
+    YesNo {
+        /// A row that ends with `[START]` for each.
+        prompts: Vec<Sample>,
+        /// Items, each once, the right one among them.
+        candidates: Vec<u32>,
+        /// The right one.
+        target: u32,
+        /// Tokens of "yes" and of "no".
+        words: [Vec<u32>; 2],
+    },
+    /// What is to be written.
+    Written {
+        /// The text with its mask.
+        prompt: Prompt,
+        /// The item in question.
+        item: u32,
+        /// Tokens of the answer at most.
+        room: usize,
+    },
+}
+
+impl Tasks<'_> {
+    /// Ids of the templates by which the data's own users and records of a family are asked: the
+    /// one named, otherwise the first, or with `all` every one, held out or not. Refuses a family
+    /// and an id that no template has.
+    pub fn wordings(&self, family: Family, id: Option<&str>, all: bool) -> Result<Vec<String>> {
+        if !all {
+            return Ok(vec![self.form(family, id)?.id().to_owned()]);
+        }
+        let mut ids: Vec<String> = Vec::new();
+        let own = |form: &&Form| form.family() == family && !form.by_name();
+        for form in self.forms.iter().chain(&self.others).filter(own) {
+            if !ids.iter().any(|known| known == form.id()) {
+                ids.push(form.id().to_owned());
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Whom or what the template `id` can be asked about in a split, ascending; a seeded sample of
+    /// at most `count`, 0 = all: users of the sequential and direct families, records of the
+    /// others.
+    pub fn subjects(
+        &self,
+        family: Family,
+        id: &str,
+        split: Split,
+        count: usize,
+    ) -> Result<Vec<u32>> {
+        let form = self.form(family, Some(id))?;
+        let mut numbers: Vec<u32> = match family {
+            Family::Sequential | Family::Direct => {
+                let events = |user: u32| self.dataset.user(user).items.len();
+                let users = 0..self.dataset.users() as u32;
+                users.filter(|&user| split.shown(events(user)).is_some()).collect()
+            }
+            _ => (0..)
+                .zip(self.records().all())
+                .filter(|(_, r)| r.part == Part::from(split) && self.answers(form, r))
+                .map(|(number, _)| number)
+                .collect(),
+        };
+        sampled(&mut numbers, count, self.habits.seed);
+        Ok(numbers)
+    }
+
+    /// Whether a record has what a form shows, and something to compare an answer with.
+    pub(super) fn answers(&self, form: &Form, record: &Record) -> bool {
+        let review = record.review.map(|number| self.dataset.review(number as usize));
+        let said = |text: Option<&str>| text.is_some_and(|text| !text.trim().is_empty());
+        let of = |field: Field| match field {
+            Field::Stars => !record.stars.is_nan(),
+            Field::Headline => said(review.and_then(|review| review.summary)),
+            Field::Feature => said(review.and_then(|review| review.feature)),
+            Field::Review => said(review.and_then(|review| review.text)),
+            _ => true,
+        };
+        let shown = [Field::Stars, Field::Headline, Field::Feature, Field::Review];
+        let shown = shown.into_iter().filter(|&field| form.asks(field)).all(of);
+        let prose = match form.family() {
+            Family::Review => of(Field::Headline),
+            _ => said(review.and_then(|review| review.explanation)),
+        };
+        // A history of nothing cannot be shown.
+        let history = !form.asks(Field::History) || !self.known(record).is_empty();
+        let answered = match form.answer() {
+            Answer::Text => prose,
+            Answer::StarsText => prose && of(Field::Stars),
+            _ => of(Field::Stars),
+        };
+        shown && answered && history
+    }
+
+    /// The events that a prompt about a record may show: those of training before it.
+    pub(super) fn known(&self, record: &Record) -> &[u32] {
+        let events = Split::training(self.dataset.user(record.user).items);
+        let until = events.iter().position(|&item| item == record.item);
+        &events[..until.unwrap_or(events.len())]
+    }
+
+    /// The question of the template `id` about a user or a record of the data.
+    pub fn put(&self, family: Family, id: &str, subject: u32, split: Split) -> Result<Put> {
+        let form = self.form(family, Some(id))?;
+        match family {
+            Family::Sequential | Family::Direct => self.put_user(form, subject, split),
+            _ => {
+                let record = self.records().all()[subject as usize];
+                let asks_count = form.answer() == Answer::YesNo;
+                let count = asks_count.then(|| self.count_of(&record, subject));
+                let matter = Matter { count, example: u64::MAX, ..Matter::default() };
+                let prompt = self.of_record(form, &record, matter)?;
+                let rows = self.builder.options().max_row;
+                let room = self.words.room(form.answer(), self.longest, rows);
+                Ok(Put::Written { prompt, item: record.item, room })
+            }
+        }
+    }
+
+    /// The stars that a question about a record asks yes or no of: as often the right ones as
+    /// others, the same whoever asks.
+    fn count_of(&self, record: &Record, number: u32) -> f32 {
+        let seed = self.dataset.settings().seed;
+        let mut rng = Philox::new(seed, Stream::Candidates, 1 << 32 | u64::from(number));
+        count(record.stars, &mut rng).0
+    }
+
+    /// The prompt about a record.
+    pub(super) fn of_record(
+        &self,
+        form: &Form,
+        record: &Record,
+        matter: Matter<'_>,
+    ) -> Result<Prompt> {
+        let matter = Matter { item: Some(record.item), record: Some(record), ..matter };
+        self.text(record.user, 0..self.known(record).len(), form, matter)
+    }
+
+    fn put_user(&self, form: &Form, user: u32, split: Split) -> Result<Put> {
+        let events = self.dataset.user(user).items;
+        let choices = split.shown(events.len()).zip(self.choices(user, split));
+        let Some((shown, (candidates, target))) = choices else {
+            return Err(Fault::Data.error(format!(
+                "user: {}: expected 3 events or more, got {}; ask by a history",
+                self.dataset.user(user).id,
+                events.len()
+            )));
+        };
+        let matter = Matter { example: u64::MAX, ..Matter::default() };
+        let text =
+            |matter: Matter<'_>| self.builder.prompt(0, &self.text(user, 0..shown, form, matter)?);
+        if form.answer() == Answer::YesNo {
+            let ask = |&item: &u32| text(Matter { item: Some(item), ..matter });
+            let prompts = candidates.iter().map(ask).collect::<Result<_>>()?;
+            let words = [self.words.yes.to_vec(), self.words.no.to_vec()];
+            return Ok(Put::YesNo { prompts, candidates, target, words });
+        }
+        // The direct family chooses among stored candidates, whether a list shows them or not.
+        if form.family() == Family::Sequential && !form.asks(Field::Candidates) {
+            return Ok(Put::Item { prompt: text(matter)?, target });
+        }
+        let shopper = super::Shopper { candidates: &candidates, ..matter.shopper };
+        let prompt = text(Matter { shopper, kept: Some(target), ..matter })?;
+        Ok(Put::Among { prompt, candidates, target })
+    }
+}
