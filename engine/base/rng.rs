@@ -26,6 +26,8 @@ pub enum Stream {
     Sampling = 11,
     /// Which users a sample of them holds.
     Users = 12,
+    /// The numbers of items that are shown as numbers.
+    Numbers = 13,
 }
 
 /// Philox 4x32-10 (Salmon et al. 2011): a value is a function of (seed, stream, index) and nothing

@@ -1,5 +1,6 @@
 //! What the `.bin` knows that predictions are held against.
 
+use crate::data::catalogue::NUMBERED;
 use crate::data::numeral::day;
 use crate::data::record::{Review, NO_TIME};
 pub use crate::data::task::Split;
@@ -184,9 +185,10 @@ impl<'a> Truth<'a> {
     }
 
     /// Numbers that a model of item ids is shown, one an item: the surfaces if every one is a
-    /// number.
+    /// number, or `item` and one.
     pub fn numeric_surfaces(&self) -> Option<Vec<i64>> {
-        self.items.iter().map(|item| item.surface.parse().ok()).collect()
+        let number = |text: &str| text.strip_prefix(NUMBERED).unwrap_or(text).parse().ok();
+        self.items.iter().map(|item| number(item.surface)).collect()
     }
 
     /// Numbers that the source numbers its items by, if every id is a number.
