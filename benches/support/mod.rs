@@ -4,7 +4,7 @@
 use engine::base::{Philox, Stream};
 use engine::data::sample::SampleOptions;
 use engine::data::span::Masking;
-use engine::data::task::{examples_of_step, Mix, Tasks};
+use engine::data::task::{examples_of_step, Mix, Tasks, TrainIds};
 use engine::data::template::Templates;
 use engine::data::{Dataset, Intra, IntraMode, Sample, SampleBuilder};
 use std::path::PathBuf;
@@ -78,7 +78,7 @@ pub fn examples(dataset: Option<&Dataset>, limit: usize) -> Examples {
     let list = templates.get("list").expect("the recipe's template");
     let tasks = Tasks::new(dataset, builder, &[list], 0, 0).expect("the recipe fits the data");
     let masking = Masking { mix: [0.0, 0.0, 1.0], doc_suffix: 1.0, ..Masking::default() };
-    let mix = Mix { masking, blanks: 0.5, windows: 0.0 };
+    let mix = Mix { ids: TrainIds::Automaton, masking, blanks: 0.5, windows: 0.0 };
     let learners = tasks.learners();
     let samples = examples_of_step(&learners, learners.len().min(limit), 0, 1)
         .into_iter()

@@ -30,15 +30,15 @@ macro_rules! words {
 mod listed {
     use super::Words;
     use crate::recommender::budget::Keeps;
-    use crate::recommender::learning::{Order, Tuned};
+    use crate::recommender::learning::{MaskUnits, Order, TrainIds, Tuned};
     use crate::recommender::prepare::Allowance;
-    use crate::recommender::rules::{Match, PartA, PartB, PlainRun};
+    use crate::recommender::rules::{Match, PartA, PartB, PlainRun, Sampling};
     use crate::recommender::settings::{Constrain, Mode, Segment};
     use crate::recommender::source::{Curve, Storage};
     use crate::recommender::{Family, Split};
 
     words!(Family Constrain Mode Segment Keeps Order Tuned Curve Storage);
-    words!(Match PartA PartB PlainRun Split Allowance);
+    words!(Match PartA PartB PlainRun Sampling MaskUnits TrainIds Split Allowance);
 }
 
 /// The same command line, in which every number of every verb is what the setting of its name may

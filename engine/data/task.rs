@@ -5,10 +5,10 @@ use super::dataset::Dataset;
 use super::free::free_text;
 use super::record::NO_TIME;
 use super::sample::{Cut, Prompt, Sample, SampleBuilder};
-use super::span::Masking;
+use super::span::{cut, MaskUnits, Masking};
 use super::template::{Answer, Field, Fields, Form, Template};
 use super::text::{
-    attributes_behind, behaviour_text, display_name, sentence_ends, Encoder, Windows,
+    attributes_behind, behaviour_text, display_name, sentence_ends, Choice, Encoder, Sampling,
 };
 use crate::base::named::named;
 use crate::base::{choose, Fault, Philox, Stream};
@@ -44,8 +44,20 @@ impl Split {
     }
 }
 
+named! {
+    /// What numbers the tokens of part B in training (R24).
+    pub enum TrainIds: "train-ids" {
+        /// What numbers them in decoding.
+        Automaton = "automaton",
+        /// The entities that the text is known to have, which a decoder cannot know.
+        Annotated = "annotated",
+    }
+}
+
 /// Which training examples are drawn.
 pub struct Mix {
+    /// What numbers their blanks.
+    pub ids: TrainIds,
     /// How blanks are drawn.
     pub masking: Masking,
     /// Share of blank infilling; the rest asks for the next item (R40).
@@ -81,8 +93,10 @@ pub struct Tasks<'a> {
     limit: usize,
     /// Tokens of the longest surface.
     longest: usize,
-    /// Behaviours shown at most, drawn over the age windows of R8; 0 = all that fit.
+    /// Behaviours that a prompt shows at most; 0 = all that fit.
     behaviours: usize,
+    /// Which of them where not all are.
+    sampling: Sampling,
     seed: u64,
 }
 
@@ -133,8 +147,14 @@ impl<'a> Tasks<'a> {
             limit,
             longest,
             behaviours,
+            sampling: Sampling::Windows,
             seed,
         })
+    }
+
+    /// With behaviours chosen in another way where not all are shown.
+    pub fn sampled(self, sampling: Sampling) -> Tasks<'a> {
+        Tasks { sampling, ..self }
     }
 
     /// With `templates` as well, for questions that name one: those of them that ask for an item,
@@ -246,13 +266,9 @@ impl<'a> Tasks<'a> {
         example: u64,
     ) -> Result<Prompt> {
         let Shopper { history, attributes, candidates } = shopper;
-        let mut places: Vec<usize> = (0..history.len()).collect();
-        if self.behaviours > 0 && history.len() > self.behaviours {
-            let mut rng = Philox::new(self.seed, Stream::History, example);
-            places = Windows::default().sample(times, reference, self.behaviours, &mut rng);
-        }
         let tokens = |item: u32| self.dataset.item(item).tokens;
-        let history: Vec<&[u32]> = places.iter().map(|&at| tokens(history[at])).collect();
+        let history: Vec<&[u32]> = history.iter().map(|&item| tokens(item)).collect();
+        let choice = Choice { most: self.behaviours, ..self.choice(times, reference, example) };
         let candidates: Vec<&[u32]> = candidates.iter().map(|&item| tokens(item)).collect();
         let name = match display_name(attributes) {
             Some(name) => Some(self.encoder.entity(name)?),
@@ -262,11 +278,18 @@ impl<'a> Tasks<'a> {
             user: name.as_deref(),
             profile: profile.as_ref(),
             history: &history,
+            choice: Some(&choice),
             candidates: &candidates,
             item: None,
         };
         let untold = profile.as_ref().map_or(0, |profile| profile.untold);
         Ok(Prompt { untold, ..form.fill(&fields, self.limit)? })
+    }
+
+    /// Which of the behaviours at `times` an example shows where it cannot show all (R8).
+    fn choice<'t>(&self, times: &'t [i64], reference: i64, example: u64) -> Choice<'t> {
+        let rng = Philox::new(self.seed, Stream::History, example);
+        Choice { sampling: self.sampling, times, reference, most: 0, rng }
     }
 
     /// The prompt that asks for the next item of somebody whom the data set need not know, by the
@@ -362,7 +385,7 @@ impl<'a> Tasks<'a> {
         if rng.uniform() < mix.blanks {
             // Two events or more stay.
             let first = if window { rng.below(items.len() - 1) } else { 0 };
-            return self.blanks(user, &items[first..], example, &mix.masking);
+            return self.blanks(user, first..items.len(), example, mix);
         }
         let target = 1 + rng.below(items.len() - 1);
         let first = if window { rng.below(target) } else { 0 };
@@ -371,18 +394,34 @@ impl<'a> Tasks<'a> {
         self.builder.answered(example, &self.text(user, first..target, form, example)?, &[answer])
     }
 
-    /// Blank infilling over the user's attributes and the newest events that fit (R40).
-    fn blanks(&self, user: u32, items: &[u32], example: u64, masking: &Masking) -> Result<Sample> {
+    /// Blank infilling over the user's attributes and as many of these events as fit (R40); their
+    /// ages count to the last of them (R8).
+    fn blanks(&self, user: u32, events: Range<usize>, example: u64, mix: &Mix) -> Result<Sample> {
+        let masking = &mix.masking;
+        let record = self.dataset.user(user);
+        let (items, times) = (&record.items[events.clone()], &record.times[events]);
+        let choice = self.choice(times, times.last().copied().unwrap_or(NO_TIME), example);
         let attributes = self.dataset.user_attributes(user);
         let behaviours: Vec<&[u32]> = items.iter().map(|&i| self.dataset.item(i).tokens).collect();
         let limit = masking.longest_text(self.builder.options().max_row);
         // Room for the newest event stays, whichever it is, and for what parts it from them.
         let untold = self.told("", &attributes, limit.saturating_sub(self.longest + 4))?.untold;
         let told = &attributes[..attributes.len() - untold];
-        let text = behaviour_text(&self.encoder, told, &behaviours, limit)?;
+        let text = behaviour_text(&self.encoder, told, &behaviours, &choice, limit)?;
         let ends = |at: usize| self.sentence_ends[text.tokens[at] as usize];
         let (level, spans) = masking.draw(&text.units, ends, self.seed, example);
-        let sample = self.builder.infilling(example, &text.tokens, &text.units, &spans, level)?;
+        let units = match masking.units {
+            MaskUnits::Entity => text.units,
+            MaskUnits::Token => cut(&text.units, &spans),
+        };
+        let sample = match mix.ids {
+            TrainIds::Automaton => {
+                self.builder.infilling(example, &text.tokens, &units, &spans, level)?
+            }
+            TrainIds::Annotated => {
+                self.builder.infilling_as_annotated(example, &text.tokens, &units, &spans, level)?
+            }
+        };
         let cut = Cut::of(text.dropped as u64, untold as u64, sample.cut.clamped);
         Ok(Sample { cut, ..sample })
     }

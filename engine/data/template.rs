@@ -3,7 +3,7 @@
 
 use super::sample::Prompt;
 use super::span::Level;
-use super::text::{newest_that_fit, Encoder, Piece, SEPARATOR};
+use super::text::{Choice, Encoder, Piece, SEPARATOR};
 use super::vocab::Special;
 use crate::base::{choose, nearest, unreadable, Fault};
 use anyhow::{Context, Result};
@@ -247,6 +247,8 @@ pub struct Fields<'a> {
     pub profile: Option<&'a Prompt>,
     /// Oldest first.
     pub history: &'a [&'a [u32]],
+    /// Which of them are shown where not all fit; without it, the newest.
+    pub choice: Option<&'a Choice<'a>>,
     /// Items to choose from.
     pub candidates: &'a [&'a [u32]],
     /// The one item in question.
@@ -327,8 +329,8 @@ impl Form {
         matches!(self.parts.first(), Some(FormPart::Field(first)) if *first == field)
     }
 
-    /// The prompt of one example, at most `limit` tokens long: the oldest of the history are left
-    /// out first, nothing else ever (E26).
+    /// The prompt of one example, at most `limit` tokens long: of the history as much is left out,
+    /// by its choice, as does not fit; nothing else ever (E26).
     ///
     /// Refuses a field without a value, but for the profile of somebody who has none, and an
     /// example that does not fit with the newest of its history alone.
@@ -371,12 +373,16 @@ impl Form {
                 },
             };
         }
-        let lengths = fields.history.iter().map(|tokens| tokens.len());
+        let recent = Choice::recent();
+        let choice = fields.choice.unwrap_or(&recent);
         let kept = match asks_history {
-            true => newest_that_fit(lengths, self.separator.len(), limit.saturating_sub(fixed)),
-            false => fields.history.len(),
+            true => {
+                let room = limit.saturating_sub(fixed);
+                choice.within(fields.history, self.separator.len(), room)
+            }
+            false => Vec::new(),
         };
-        if fixed > limit || (asks_history && kept == 0) {
+        if fixed > limit || (asks_history && kept.is_empty()) {
             let newest = if asks_history {
                 fields.history.last().map_or(0, |tokens| tokens.len())
             } else {
@@ -390,7 +396,13 @@ impl Form {
             )));
         }
 
-        let mut prompt = Prompt { dropped: fields.history.len() - kept, ..Prompt::default() };
+        // What is more than somebody wants to be shown is not missed.
+        let wanted = match (asks_history, choice.most) {
+            (false, _) => 0,
+            (true, 0) => fields.history.len(),
+            (true, most) => most.min(fields.history.len()),
+        };
+        let mut prompt = Prompt { dropped: wanted - kept.len(), ..Prompt::default() };
         for part in &self.parts {
             match part {
                 FormPart::Plain(tokens) => prompt.push(Piece::plain(tokens)),
@@ -403,11 +415,8 @@ impl Form {
                     fields.profile.into_iter().for_each(|profile| prompt.push_text(profile))
                 }
                 FormPart::Field(Field::History) => {
-                    let kept = &fields.history[prompt.dropped..];
-                    prompt.push_list(
-                        kept.iter().map(|tokens| Piece::entity(tokens)),
-                        &self.separator,
-                    );
+                    let kept = kept.iter().map(|&at| Piece::entity(fields.history[at]));
+                    prompt.push_list(kept, &self.separator);
                 }
                 FormPart::Field(Field::Candidates) => {
                     let items = fields.candidates.iter();

@@ -8,6 +8,7 @@ use crate::base::Fault;
 use crate::data::rules::Wanted;
 use crate::data::span::{Masking, SpanOrder};
 use crate::data::task::Mix;
+pub use crate::data::{span::MaskUnits, task::TrainIds};
 use crate::device::Place;
 use crate::model::{LoraConfig, Tune};
 use crate::train::{Hyper, Schedule};
@@ -94,8 +95,12 @@ pub struct Learning {
     pub document_suffix: f64,
     /// Share of the tokens masked at entity and sentence level.
     pub mask_ratio: f64,
+    /// What masks take whole: entities, or tokens alone.
+    pub mask_units: MaskUnits,
     /// Order of the spans of part B.
     pub span_order: Order,
+    /// What numbers the blanks' part B while learning; what is asked for has the automaton's ids.
+    pub train_ids: TrainIds,
     /// How rows are made.
     #[serde(flatten)]
     pub rules: Wanted,
@@ -166,7 +171,9 @@ impl Default for Learning {
             document_min: 0.5,
             document_suffix: 0.5,
             mask_ratio: 0.15,
+            mask_units: MaskUnits::Entity,
             span_order: Order::Chrono,
+            train_ids: TrainIds::Automaton,
             rules: Wanted::default(),
             validate_every: 200,
             validate_users: 500,
@@ -252,6 +259,7 @@ impl Learning {
             ))
         })?;
         let masking = Masking {
+            units: self.mask_units,
             mix,
             ratio: self.mask_ratio,
             doc_min: self.document_min,
@@ -263,7 +271,7 @@ impl Learning {
             ..Masking::default()
         };
         masking.check()?;
-        Ok(Mix { masking, blanks: self.mix, windows: self.windows })
+        Ok(Mix { ids: self.train_ids, masking, blanks: self.mix, windows: self.windows })
     }
 
     /// The learning rate of every step, for so many users with something to learn from.

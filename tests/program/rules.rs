@@ -21,8 +21,8 @@ const MINE: &str = "[[template]]\nid = \"mine\"\nfamily = \"sequential\"\nanswer
                     text = \"I liked {history} . Next: [MASK]\"\n";
 
 /// No rule as it is by itself.
-const RULES: &str = "--template mine,2-4 --behaviours 3 --max-row 100 --intra glm --enc-intra one \
-                     --trie-match simple --restart 2 --plain-run grow --gelu erf";
+const RULES: &str = "--template mine,2-4 --behaviours 3 --sampling recent --max-row 100 \
+                     --intra glm --enc-intra one --trie-match simple --restart 2 --plain-run grow --gelu erf";
 
 const TRAIN: &str = "train --weights w --data shop.bin --epochs 1 --batch 30 --rank 2 \
                      --learning-rate 1e-2 --validate-every 0 --validate-length-penalty 0.5";
@@ -74,6 +74,7 @@ fn a_run_without_flags_is_asked_as_with_all_of_them() {
         for (flag, was) in [
             ("--template 2-4", "mine"),
             ("--behaviours 1", "3"),
+            ("--sampling uniform", "recent"),
             ("--max-row 90", "100"),
             ("--intra entity", "glm"),
             ("--enc-intra off", "one"),
