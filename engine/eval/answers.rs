@@ -31,6 +31,7 @@ impl Judge<'_> {
                 ..Counts::default()
             },
             rows: Vec::new(),
+            places: Vec::new(),
         };
         if group.family.has_stars() {
             self.stars(group, &mut result);

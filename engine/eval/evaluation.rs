@@ -8,7 +8,7 @@ use super::law;
 use super::predictions::{self, Asked, Prediction};
 pub use super::ranking::Users;
 use super::ranking::{hit, ndcg, without_history, Policy, Scores};
-use super::report::{Counts, Group, Kind, Metric, Metrics, Part, Row, Spread};
+use super::report::{Counts, Group, Kind, Metric, Metrics, Part, Placed, Row, Spread};
 use super::text;
 use super::truth::{Case, Day, Split, Truth};
 use super::yes_no::TiedRank;
@@ -130,6 +130,7 @@ impl Judge<'_> {
             n: cases.len(),
             counts,
             rows: Vec::new(),
+            places: Vec::new(),
         };
 
         let ranks_of = |rank: &dyn Fn(&Prediction, &Case<'_>, bool) -> Option<u32>| {
@@ -154,6 +155,8 @@ impl Judge<'_> {
             })
         };
         let main = by_policy(options.policy);
+        let all = cases.iter().zip(&lines).zip(&main.ranks);
+        result.places = all.map(|((case, line), &rank)| placed(case, *line, rank)).collect();
         self.push(&mut result, "predictions", Kind::Model, &main, &cases);
         if group.family == Asked::YesNo {
             let row = self.expected(&lines, &cases);
@@ -373,6 +376,12 @@ impl Judge<'_> {
             self.findings.broken.extend(broken.into_iter().map(|law| format!("{place}: {law}")));
         }
     }
+}
+
+fn placed(case: &Case<'_>, line: Option<&Prediction>, rank: Option<u32>) -> Placed {
+    let slots = line.map_or(&[][..], |line| &line.slots);
+    let valid = slots.iter().filter(|slot| !slot.is_empty()).count() as u32;
+    Placed { user: case.user, rank, outputs: slots.len() as u32, valid }
 }
 
 /// The outputs as one list of items.

@@ -37,14 +37,19 @@ pub fn page(report: &Report, curve: Option<&Curve>) -> String {
         let _ = write!(body, "<section><h2>Over templates</h2>{}</section>", markup(&spreads));
     }
     body += &settings(report);
+    frame(&title, GENERATOR, &body)
+}
+
+/// A page of this title around `body`.
+pub(super) fn frame(title: &str, generator: &str, body: &str) -> String {
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"generator\" content=\"{GENERATOR}\">\
+         <meta name=\"generator\" content=\"{generator}\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <meta name=\"color-scheme\" content=\"light \
          dark\"><title>{}</title><style>{STYLE}</style></head>\
          <body><main>{body}</main></body></html>\n",
-        escaped(&title)
+        escaped(title)
     )
 }
 
@@ -175,7 +180,7 @@ fn training(report: &Report, curve: &Curve) -> String {
     text + "</section>"
 }
 
-fn figure(caption: &str, svg: Option<String>) -> String {
+pub(super) fn figure(caption: &str, svg: Option<String>) -> String {
     svg.map_or(String::new(), |svg| {
         format!("<figure><figcaption>{}</figcaption>{svg}</figure>", escaped(caption))
     })
@@ -225,7 +230,7 @@ fn best(table: &Table) -> Vec<Option<f64>> {
     table.columns.iter().enumerate().map(of).collect()
 }
 
-fn markup(table: &Table) -> String {
+pub(super) fn markup(table: &Table) -> String {
     let best = best(table);
     let head: String =
         table.columns.iter().map(|(name, _)| format!("<th>{}</th>", escaped(name))).collect();

@@ -2,7 +2,8 @@
 //! it was made for.
 //!
 //! [`predictions`] reads the file, [`evaluation`] compares it with [`truth`] and with
-//! [`baseline`]s, [`report`] keeps the result, which [`markdown`] and [`html`] show. The metrics
+//! [`baseline`]s, [`report`] keeps the result, which [`markdown`] and [`html`] show; [`ladder`]
+//! compares several. The metrics
 //! themselves stand alone: [`ranking`], [`yes_no`], [`grounding`], [`rating`], [`bleu`], [`rouge`].
 
 pub mod answers;
@@ -14,6 +15,7 @@ pub mod curve;
 pub mod evaluation;
 pub mod grounding;
 pub mod html;
+pub mod ladder;
 pub mod law;
 pub mod markdown;
 pub mod predictions;

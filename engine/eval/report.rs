@@ -162,6 +162,22 @@ pub struct Group {
     pub counts: Counts,
     /// The predictions, their variants, the baselines.
     pub rows: Vec<Row>,
+    /// Of a ranking: what the main row is made of, by user.
+    #[serde(skip)]
+    pub places: Vec<Placed>,
+}
+
+/// Where one user's target stands among the predictions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Number of the user.
+    pub user: u32,
+    /// Place of the target, from 1; `None` for a miss.
+    pub rank: Option<u32>,
+    /// Outputs of the user.
+    pub outputs: u32,
+    /// Those of them that are an item.
+    pub valid: u32,
 }
 
 impl Group {
