@@ -44,6 +44,7 @@ pub mod forward;
 pub mod init;
 pub mod inspect;
 pub mod interrupt;
+mod keys;
 pub mod memory;
 pub mod merge;
 pub mod prepare;

@@ -125,15 +125,22 @@ pub struct Ladder {
     pub warnings: Vec<String>,
 }
 
+/// What is said of a ladder beside its steps.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// What it is called.
+    pub name: String,
+    /// On what it was measured.
+    pub data: Data,
+    /// Under which seeds, as many as every step has places.
+    pub seeds: Vec<u64>,
+    /// What a reader should know before trusting a number.
+    pub warnings: Vec<String>,
+}
+
 /// Compares `steps` by `scores`: means, intervals and paired differences.
-pub fn compare(
-    name: String,
-    data: Data,
-    seeds: Vec<u64>,
-    (steps, warnings): (&[Measured], Vec<String>),
-    scores: &[Score],
-    bootstrap: Bootstrap,
-) -> Ladder {
+pub fn compare(about: About, steps: &[Measured], scores: &[Score], bootstrap: Bootstrap) -> Ladder {
+    let About { name, data, seeds, warnings } = about;
     let rung = |step: &Measured| {
         let rows = |place: &Placed| scores.iter().map(|score| score.of(place)).collect::<Vec<_>>();
         let own: Vec<Vec<f64>> =
@@ -319,9 +326,9 @@ mod tests {
 
     fn ladder(steps: &[Measured]) -> Ladder {
         let data = Data { name: "shop".into(), hash: "0".into(), items: 9, users: 4 };
+        let about = About { name: "small".into(), data, seeds: vec![0, 1], warnings: vec![] };
         let scores = [Score::Hr1, Score::Mrr, Score::Validity];
-        let bootstrap = Bootstrap { resamples: 200, seed: 0 };
-        compare("small".into(), data, vec![0, 1], (steps, vec![]), &scores, bootstrap)
+        compare(about, steps, &scores, Bootstrap { resamples: 200, seed: 0 })
     }
 
     #[test]
