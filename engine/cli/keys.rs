@@ -75,11 +75,6 @@ impl File<'_> {
         })
     }
 
-    /// The words at a place of the file, as they stand there.
-    pub fn words(&self, at: std::ops::Range<usize>) -> &str {
-        self.text.get(at).unwrap_or_default()
-    }
-
     /// The keys of a section as flags; `within` is what messages name before a key.
     pub fn settings(
         &self,

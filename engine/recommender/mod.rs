@@ -30,6 +30,7 @@ pub mod run;
 pub mod settings;
 pub mod shop;
 pub mod source;
+pub mod sweep;
 pub mod weights;
 
 pub use answer::{Answer, Answered, Scored, Written};

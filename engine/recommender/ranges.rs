@@ -66,6 +66,7 @@ const RANGES: &[(&str, Range)] = &[
     ("shop users", Range::whole(1, 1_000_000)),
     ("skip-bad", Range::whole(0, COUNTED)),
     ("threads", Range::whole(0, MOST_THREADS as u64)),
+    ("together", Range::whole(0, MOST_THREADS as u64)),
     ("top", Range::whole(1, TOGETHER)),
     ("train-tokenizer", Range::whole(SMALLEST_VOCABULARY as u64, 1 << 20)),
     ("users", Range::whole(0, COUNTED)),
