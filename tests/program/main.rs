@@ -18,4 +18,5 @@ mod rules;
 #[path = "../support/shop.rs"]
 mod shop;
 mod streams;
+mod sweep;
 mod tools;

@@ -96,6 +96,17 @@ fn a_run_without_flags_is_asked_as_with_all_of_them() {
     let (configured, said) = answers(folder, "--weights full --config c.toml");
     assert!(said.contains("--intra was glm and is entity, as asked"), "{said}");
     assert_eq!(configured, answers(folder, "--weights full --intra entity").0);
+    // A run of an engine that had no choice of behaviours is asked as it learnt.
+    let text = fs::read_to_string(folder.join("full/rules.json")).unwrap();
+    for (behaviours, sampling) in [("3", "windows"), ("0", "recent")] {
+        let few = text.replace("\"behaviours\": 3", &format!("\"behaviours\": {behaviours}"));
+        let old = few.replace("  \"sampling\": \"recent\",\n", "");
+        assert_ne!(old, few);
+        fs::write(folder.join("full/rules.json"), old).unwrap();
+        let said = answers(folder, "--weights full").1;
+        assert!(said.contains(&format!("sampling {sampling}, ")), "{said}");
+    }
+    fs::write(folder.join("full/rules.json"), &text).unwrap();
     // Where nothing was learnt, the usual rules are said.
     let said = answers(folder, "--weights w").1;
     assert!(said.contains("no run tells") && said.contains("template 2-3, "), "{said}");

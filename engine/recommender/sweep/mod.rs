@@ -30,7 +30,7 @@ use crate::eval::bootstrap::Bootstrap;
 use crate::eval::ladder::{compare as compared, About, Measured};
 use crate::model::Config;
 use crate::recommender::source::best_place;
-use crate::recommender::weights::find_weights;
+use crate::recommender::weights::{find_weights, is_read};
 use anyhow::{Context, Result};
 use ask::{ask, judged, Asking};
 use ground::{lay, Ground};
@@ -107,6 +107,13 @@ fn claim(ladder: &Ladder, mut outputs: Outputs, how: &How) -> Result<Held> {
     }
     if let Data::Prepared(data) = &ladder.data {
         outputs.reads("the data", data);
+    }
+    match &ladder.base {
+        Base::Weights(folder) => {
+            let folder = find_weights(folder)?;
+            outputs.reads_in("the base", &folder, is_read);
+        }
+        Base::Made(creation, _) => drop(outputs.reads("the base's model", &creation.model)),
     }
     let standing = if how.resume { Standing::Continued } else { Standing::Resumable };
     outputs.folder("setting `out`", how.out, WRITTEN, standing);
