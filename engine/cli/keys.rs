@@ -213,7 +213,9 @@ impl File<'_> {
 
 /// The flags of a verb alone, every number in the range of its setting.
 pub fn flags_of<T: Args>(verb: &'static str) -> Command {
-    ranged(T::augment_args(Command::new(verb)))
+    let mut flags = ranged(T::augment_args(Command::new(verb)));
+    flags.build();
+    flags
 }
 
 /// What a file calls an argument; none for those that make no sense in one.

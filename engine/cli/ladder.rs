@@ -68,7 +68,7 @@ pub fn read(path: &Path) -> Result<Ladder> {
     let entries = reader.entries(table.get_ref());
     reader.known(&entries, &KEYS, "")?;
     let get = |key: &str| entries.iter().find(|entry| entry.key == key).copied();
-    let section = |key: &str| get(key).map(|entry| reader.table(entry)).transpose();
+    let section = |key: &str| reader.section(get(key));
     let needed = |key: &str, what: &str| {
         get(key).ok_or_else(|| file.refuse(1, key, &format!("expected {what}, got none; add it")))
     };
@@ -145,6 +145,10 @@ impl Reader<'_> {
             DeValue::Table(table) => Ok(table),
             _ => Err(self.wrong(entry, "a section of flags")),
         }
+    }
+
+    fn section<'t>(&self, entry: Option<Entry<'t>>) -> Result<Option<&'t DeTable<'t>>> {
+        entry.map(|entry| self.table(entry)).transpose()
     }
 
     fn text(&self, entry: Entry) -> Result<String> {
@@ -323,9 +327,10 @@ impl Reader<'_> {
     }
 
     fn job(&self, line: usize, within: &str, settings: &[Setting]) -> Result<Job> {
-        let flags: Decode = self.file.flags("decode", &["--weights=w".to_owned()], settings)?;
+        let given = ["--weights=w".to_owned(), "--data=d".to_owned()];
+        let flags: Decode = self.file.flags("decode", &given, settings)?;
         let mut job: Job = of_flags(&flags);
-        job.settings.source.weights = PathBuf::new();
+        (job.settings.source.weights, job.settings.data) = (PathBuf::new(), PathBuf::new());
         self.checked(line, within, job.check(false))?;
         Ok(job)
     }
@@ -357,28 +362,9 @@ impl Reader<'_> {
                 return Err(self.wrong(entry, "[[step]] sections"));
             };
             let (draft, sections) = self.draft(line, table, &drafts)?;
-            let (name, line) = (draft.name.clone(), draft.line);
             let from = self.from(&draft, &drafts, sections[0].is_some())?;
-            let within = |verb: &str| format!("step {name}: {verb}: ");
-            let own = |verb: &str, section: Option<Entry<'_>>| -> Result<Vec<Setting>> {
-                let table = section.map(|entry| self.table(entry)).transpose()?;
-                match verb {
-                    "train" => self.flags::<Train>("train", table, &within(verb), OF_TRAIN),
-                    _ => self.flags::<Decode>("decode", table, &within(verb), OF_DECODE),
-                }
-            };
-            let (own_train, own_decode) = (own("train", sections[0])?, own("decode", sections[1])?);
-            let words = |verb: &str, own: &[Setting]| {
-                own.iter().map(|s| format!("{verb}: {}", s.words.join(" "))).collect::<Vec<_>>()
-            };
-            let mut settings: Vec<String> =
-                draft.from.iter().map(|f| format!("from {}", f.1)).collect();
-            settings.extend(words("train", &own_train));
-            settings.extend(words("decode", &own_decode));
-            let learning = self.learning(line, &within("train"), &over(train, own_train))?;
-            let job = self.job(line, &within("decode"), &over(decode, own_decode))?;
+            steps.push(self.step(&draft, from, sections, (train, decode))?);
             drafts.push(draft);
-            steps.push(Step { name, from, against: None, settings, learning, job });
         }
         for (at, draft) in drafts.iter().enumerate() {
             steps[at].against = self.against(at, draft, &drafts, against)?;
@@ -387,6 +373,30 @@ impl Reader<'_> {
             true => Err(self.wrong(entry, "at least one [[step]]")),
             false => Ok(steps),
         }
+    }
+
+    /// A step: what all share, with what is its own in its place.
+    fn step(
+        &self,
+        draft: &Draft,
+        from: Option<usize>,
+        [own_train, own_decode]: [Option<Entry>; 2],
+        (train, decode): (&[Setting], &[Setting]),
+    ) -> Result<Step> {
+        let (name, line) = (draft.name.clone(), draft.line);
+        let (of_train, of_decode) =
+            (format!("step {name}: train: "), format!("step {name}: decode: "));
+        let own_train =
+            self.flags::<Train>("train", self.section(own_train)?, &of_train, OF_TRAIN)?;
+        let own_decode =
+            self.flags::<Decode>("decode", self.section(own_decode)?, &of_decode, OF_DECODE)?;
+        let mut settings: Vec<String> =
+            draft.from.iter().map(|(_, other)| format!("from {other}")).collect();
+        settings.extend(own_train.iter().map(|setting| shown("train", setting)));
+        settings.extend(own_decode.iter().map(|setting| shown("decode", setting)));
+        let learning = self.learning(line, &of_train, &over(train, own_train))?;
+        let job = self.job(line, &of_decode, &over(decode, own_decode))?;
+        Ok(Step { name, from, against: None, settings, learning, job })
     }
 
     /// A step's own keys: its names of steps, and its sections `train` and `decode`.
@@ -474,6 +484,14 @@ impl Reader<'_> {
                 }
             },
         }
+    }
+}
+
+/// A setting of a step in words.
+fn shown(verb: &str, setting: &Setting) -> String {
+    match setting.words.is_empty() {
+        true => format!("{verb} without {}", setting.id.replace('_', "-")),
+        false => format!("{verb} {}", setting.words.join(" ")),
     }
 }
 

@@ -49,7 +49,7 @@ impl Score {
 pub struct Measured {
     /// Its name.
     pub name: String,
-    /// The settings that are its own, as `train: rank = 2`.
+    /// The settings that are its own, in words.
     pub settings: Vec<String>,
     /// The number of the step that it is compared with.
     pub against: Option<usize>,

@@ -1,7 +1,7 @@
 //! Asking a training of a sweep, and judging what it answers.
 
 use super::how::How;
-use crate::base::{Fault, Outputs};
+use crate::base::{open_file, Fault, Outputs};
 use crate::eval::report::{Data, Placed};
 use crate::recommender::batch;
 use crate::recommender::job::Job;
@@ -66,7 +66,7 @@ pub fn ask(asking: &Asking, place: &Path, how: &How, threads: usize) -> Result<b
 fn is_whole(answers: &Path) -> Result<bool> {
     let side = if answers.is_file() { Side::beside(answers)? } else { None };
     let Some(asked) = side.and_then(|side| Side::of(&side)?.asked) else { return Ok(false) };
-    let mut reader = BufReader::new(std::fs::File::open(answers)?);
+    let mut reader = BufReader::new(open_file(answers)?);
     let (mut line, mut lines) = (Vec::new(), 0);
     while reader.read_until(b'\n', &mut line)? > 0 && line.last() == Some(&b'\n') {
         lines += 1;
