@@ -389,8 +389,8 @@ mod tests {
         const TRAINS: &str = "out tune rank alpha lora-dropout targets train-positions epochs \
             batch batch-rows learning-rate warmup beta1 beta2 weight-decay clip dropout \
             attention-dropout keep mix windows levels document-min document-suffix mask-ratio \
-            mask-units train-ids span-order validate-every validate-users validate-beams patience checkpoint-every \
-            keep-checkpoints max-minutes";
+            mask-units train-ids span-order validate-every validate-users validate-beams patience \
+            checkpoint-every keep-checkpoints max-minutes";
         /// What is asked, and how much of the answer is wanted.
         const ASKS: &str = "adapter prompts task split mode beams top filter-history constrain \
             segment-free-text max-new-tokens users batch max-wait max-line max-memory strict out \

@@ -188,8 +188,8 @@ impl Masking {
     /// Draws a level and its spans for the example numbered `index` (R10-R16).
     ///
     /// `units` partition the text of at least one token; `ends_sentence` says which of its tokens
-    /// end one (R12), and is asked about separate tokens only. The spans are runs of whole units, or
-    /// of tokens where masks are drawn over these, in the order of part B.
+    /// end one (R12), and is asked about separate tokens only. The spans are runs of whole units,
+    /// or of tokens where masks are drawn over these, in the order of part B.
     pub fn draw(
         &self,
         units: &[Unit],

@@ -103,8 +103,8 @@ pub struct Rung {
     pub differences: Option<Estimates>,
 }
 
-/// The result of a sweep, as it is written to `ladder.json`. Nothing of it depends on when, where or
-/// in how many parts it was made.
+/// The result of a sweep, as it is written to `ladder.json`. Nothing of it depends on when, where
+/// or in how many parts it was made.
 #[derive(Clone, Debug, Serialize)]
 pub struct Ladder {
     /// [`GENERATOR`].

@@ -22,7 +22,8 @@ const MINE: &str = "[[template]]\nid = \"mine\"\nfamily = \"sequential\"\nanswer
 
 /// No rule as it is by itself.
 const RULES: &str = "--template mine,2-4 --behaviours 3 --sampling recent --max-row 100 \
-                     --intra glm --enc-intra one --trie-match simple --restart 2 --plain-run grow --gelu erf";
+                     --intra glm --enc-intra one --trie-match simple --restart 2 --plain-run grow \
+                     --gelu erf";
 
 const TRAIN: &str = "train --weights w --data shop.bin --epochs 1 --batch 30 --rank 2 \
                      --learning-rate 1e-2 --validate-every 0 --validate-length-penalty 0.5";

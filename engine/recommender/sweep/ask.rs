@@ -1,6 +1,7 @@
 //! Asking a training of a sweep, and judging what it answers.
 
 use super::how::How;
+use crate::base::outputs::make_folder;
 use crate::base::{open_file, Fault, Outputs};
 use crate::eval::report::{Data, Placed};
 use crate::recommender::batch;
@@ -9,7 +10,7 @@ use crate::recommender::learning::{Learning, Tuned};
 use crate::recommender::predictions::{claim, Side};
 use crate::recommender::report::{judge, Judging};
 use crate::recommender::Recommender;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
@@ -41,6 +42,8 @@ pub fn ask(asking: &Asking, place: &Path, how: &How, threads: usize) -> Result<b
     if is_whole(&out)? {
         return Ok(true);
     }
+    // A step that asks another one's training has no folder yet.
+    make_folder(place).with_context(|| place.display().to_string())?;
     let mut job = Job { out: out.display().to_string(), ..asking.job.clone() };
     job.settings.data = asking.data.to_owned();
     let source = &mut job.settings.source;

@@ -55,9 +55,9 @@ struct Task {
     seed: usize,
 }
 
-/// Trains, asks and compares all of `ladder` into `how.out`; with `how.resume` what is there is gone
-/// on with, and what is done is not done again. `None` where somebody asked to stop: the state is
-/// saved.
+/// Trains, asks and compares all of `ladder` into `how.out`; with `how.resume` what is there is
+/// gone on with, and what is done is not done again. `None` where somebody asked to stop: the state
+/// is saved.
 ///
 /// Refuses settings out of range, templates that cannot be trained on, a folder that holds
 /// something unless it goes on with it, and going on with another ladder.
