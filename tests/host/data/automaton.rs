@@ -108,6 +108,9 @@ fn units(lengths: &[u32]) -> Vec<Unit> {
     lengths.iter().map(&mut unit).collect()
 }
 
+/// Pool, tokens, lengths of the units, and the ids by annotation and by the automaton.
+type Run<'a> = (&'a [&'a str], &'a str, &'a [u32], IntraMode, &'a str, &'a str);
+
 /// Where it is known what the entities are, other numbers follow than a decoder can give: the
 /// counter-examples to training by annotation.
 #[test]
@@ -115,7 +118,7 @@ fn annotation_numbers_what_a_decoder_cannot_know() {
     let grow = IntraMode { plain_grow: true, ..IntraMode::default() };
     let two = IntraMode { restart: 2, ..IntraMode::default() };
     let default = IntraMode::default();
-    let runs: &[(&[&str], &str, &[u32], IntraMode, &str, &str)] = &[
+    let runs: &[Run] = &[
         (&["lego", "lego city"], "lego city", &[1, 0], default, "1 2 1", "1 2 3"),
         (
             &["fisher price little people"],
