@@ -232,8 +232,11 @@ impl Ladder {
             cells.push(Cell::Text(step.users.to_string()));
             (Kind::Model, cells)
         };
-        let seeds = self.seeds.len();
-        let title = format!("{} on {}, {seeds} seeds", self.name, self.data.name);
+        let seeds = match self.seeds.len() {
+            1 => "one seed".to_owned(),
+            n => format!("{n} seeds"),
+        };
+        let title = format!("{} on {}, {seeds}", self.name, self.data.name);
         Table { title, columns, rows: self.steps.iter().map(row).collect() }
     }
 
