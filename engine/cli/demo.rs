@@ -107,7 +107,7 @@ pub fn run(args: &Demo, global: &Global) -> Result<()> {
     ])?;
     decode::run(&asking, global)?;
     let judging = Judging {
-        predictions: place("predictions.jsonl"),
+        predictions: vec![place("predictions.jsonl")],
         data: place("shop.bin"),
         seed: args.seed,
         ..Judging::default()

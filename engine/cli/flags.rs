@@ -335,7 +335,7 @@ mod tests {
         let job: Job = settings::<super::Decode, _>("--weights w --data d");
         assert_eq!(job, Job { settings: Settings::new("w", "d"), ..Job::default() });
         let judging: Judging = settings::<Eval, _>("p --data d");
-        let (predictions, data) = ("p".into(), "d".into());
+        let (predictions, data) = (vec!["p".into()], "d".into());
         assert_eq!(judging, Judging { predictions, data, ..Judging::default() });
         let creation: Creation = settings::<Init, _>("--model m --out o");
         let (model, out) = ("m".into(), "o".into());

@@ -32,13 +32,14 @@ mod listed {
     use crate::recommender::budget::Keeps;
     use crate::recommender::learning::{Order, Tuned};
     use crate::recommender::prepare::Allowance;
+    use crate::recommender::report::{Rivals, Set};
     use crate::recommender::rules::{Match, PartA, PartB, PlainRun};
     use crate::recommender::settings::{Constrain, Mode, Segment};
     use crate::recommender::source::{Curve, Storage};
     use crate::recommender::{Family, Split};
 
     words!(Family Constrain Mode Segment Keeps Order Tuned Curve Storage);
-    words!(Match PartA PartB PlainRun Split Allowance);
+    words!(Match PartA PartB PlainRun Split Allowance Rivals Set);
 }
 
 /// The same command line, in which every number of every verb is what the setting of its name may

@@ -1,9 +1,10 @@
 //! Judges answers that are stars or prose (E18–E23).
 
 use super::evaluation::Judge;
+use super::paired::{Measure, Measured};
 use super::predictions::{self, Asked, Prediction};
 use super::report::{Counts, Group, Kind, Metric, Metrics, Part, Row};
-use super::truth::Truth;
+use super::truth::{Truth, User};
 use super::{rating, text};
 use crate::data::rank::ratings::{Leanings, Rated, Rater, RatingFactors, RatingSettings};
 use std::collections::HashSet;
@@ -19,26 +20,21 @@ impl Judge<'_> {
     /// The denominator is the lines of the file, printed as n: which records are asked is the
     /// file's choice (E20).
     pub(super) fn answers(&mut self, group: &predictions::Group) -> Group {
-        let mut result = Group {
-            task: group.task,
-            template: group.template.clone(),
-            family: group.family,
-            n: 0,
-            counts: Counts {
-                lines: group.predictions.len(),
-                failed: group.predictions.iter().filter(|p| p.failed).count(),
-                seconds: group.predictions.iter().map(|p| p.seconds).sum(),
-                ..Counts::default()
-            },
-            rows: Vec::new(),
-        };
+        let lines = &group.predictions;
+        let mut counts = Counts { lines: lines.len(), ..Counts::default() };
+        for line in lines {
+            counts.failed += usize::from(line.failed);
+            counts.seconds += line.seconds;
+            counts.cut += line.cut;
+        }
+        let mut result = self.begun(group, 0, counts);
         if group.family.has_stars() {
             self.stars(group, &mut result);
         }
         if group.family.has_text() {
             self.prose(group, &mut result);
         }
-        let Counts { unknown, failed, lines, .. } = result.counts;
+        let Counts { unknown, failed, lines, cut, .. } = result.counts;
         if unknown > 0 {
             self.warn(
                 &result,
@@ -50,6 +46,9 @@ impl Judge<'_> {
                 &result,
                 format!("{failed} of {lines} lines are errors and count as empty answers"),
             );
+        }
+        if !cut.is_nothing() {
+            self.warn(&result, format!("of {lines} prompts, {cut}"));
         }
         result
     }
@@ -72,24 +71,32 @@ impl Judge<'_> {
             }
         }
         result.n = pairs.len();
+        let whole_stars = group.family == Asked::ReviewStars;
+        let (own, parsed) = match whole_stars {
+            true => rating::review_differences(&pairs, fallback),
+            false => rating::differences(&pairs, fallback),
+        };
+        let name = &*self.sheet.name;
+        self.measured.push(Measured {
+            group: result.title(),
+            method: name.to_owned(),
+            measure: Measure::Stars,
+            questions: records.clone(),
+            rows: rating::rows(&own),
+        });
         let share = |part: usize| part as f64 / pairs.len().max(1) as f64;
         let row = |method: &str, kind: Kind, differences: &[f64], coverage: Option<f64>| {
             let mut metrics = self.errors(differences);
             metrics.0.extend(coverage.map(|coverage| ("coverage", Metric::bare(coverage))));
             Row { method: method.into(), kind, part: Part::All, n: differences.len(), metrics }
         };
-        let whole_stars = group.family == Asked::ReviewStars;
-        let (own, parsed) = match whole_stars {
-            true => rating::review_differences(&pairs, fallback),
-            false => rating::differences(&pairs, fallback),
-        };
-        let main = row("predictions", Kind::Model, &own, Some(share(parsed)));
+        let main = row(name, Kind::Model, &own, Some(share(parsed)));
         let (rmse, mae) = (main.metrics.value("rmse"), main.metrics.value("mae"));
         result.rows.push(main);
         if !whole_stars {
             let kept = rating::p5_differences(&pairs);
             result.rows.push(row(
-                "predictions, P5's filter",
+                &format!("{name}, P5's filter"),
                 Kind::Variant,
                 &kept,
                 Some(share(kept.len())),
@@ -126,12 +133,10 @@ impl Judge<'_> {
         }
     }
 
+    /// RMSE and MAE of differences in stars, with intervals.
     fn errors(&self, differences: &[f64]) -> Metrics {
-        let rows: Vec<f64> = differences.iter().flat_map(|d| [d * d, d.abs()]).collect();
-        let errors = |sums: &[f64], n: usize| {
-            [(sums[0] / n.max(1) as f64).sqrt(), sums[1] / n.max(1) as f64]
-        };
-        self.metrics(&rows, ["rmse", "mae"], 2, errors)
+        let rows = rating::rows(differences);
+        self.metrics(&rows, rating::NAMES, rating::NAMES.len(), rating::of_sums)
     }
 
     fn prose(&mut self, group: &predictions::Group, result: &mut Group) {
@@ -151,17 +156,19 @@ impl Judge<'_> {
             metrics.0.push(("feature matching", Metric::bare(text::feature_matching(&features))));
         }
         result.n = result.n.max(texts.len());
+        let name = &self.sheet.name;
         let (method, kind) = match result.rows.is_empty() {
-            true => ("predictions", Kind::Model),
-            false => ("predictions, text", Kind::Variant),
+            true => (name.clone(), Kind::Model),
+            false => (format!("{name}, text"), Kind::Variant),
         };
-        result.rows.push(Row {
-            method: method.into(),
-            kind,
-            part: Part::All,
-            n: texts.len(),
-            metrics,
+        self.measured.push(Measured {
+            group: result.title(),
+            method: method.clone(),
+            measure: Measure::Prose,
+            questions: lines.iter().map(|line| (line.user, line.item)).collect(),
+            rows,
         });
+        result.rows.push(Row { method, kind, part: Part::All, n: texts.len(), metrics });
     }
 }
 
@@ -181,16 +188,33 @@ fn prose_of(family: Asked, line: &Prediction) -> &str {
     }
 }
 
-/// Ratings that baselines are fitted on: all but each user's last event and what is asked.
+/// Which ratings are training records: those that baselines of ratings are fitted on, and the one
+/// place that decides it. Where the source splits its reviews, those it calls `train`; otherwise
+/// all but each user's last event. Nothing that is asked is among them.
 fn training_ratings(truth: &Truth<'_>, asked: &HashSet<(u32, u32)>) -> Vec<Rated> {
-    let mut ratings = Vec::new();
-    for (user, u) in truth.users.iter().zip(0..) {
-        let earlier = user.items.len().saturating_sub(1);
-        for (&item, &stars) in user.items.iter().zip(user.ratings).take(earlier) {
-            if !stars.is_nan() && !asked.contains(&(u, item)) {
-                ratings.push(Rated { user: u, item, stars });
-            }
+    let kept = |user: u32, item: u32, stars: f32| {
+        let known = !stars.is_nan() && !asked.contains(&(user, item));
+        known.then_some(Rated { user, item, stars })
+    };
+    let mut split: Vec<(u32, u32)> = Vec::new();
+    let mut is_split = false;
+    for (&record, written) in &truth.written {
+        is_split |= written.iter().any(|written| written.split.is_some());
+        if written.iter().any(|written| written.split == Some("train")) {
+            split.push(record);
         }
     }
-    ratings
+    if is_split {
+        // The map has no order of its own, and what learns by steps depends on one.
+        split.sort_unstable();
+        let stars = |(user, item)| truth.rating(user, item).map(|stars| (user, item, stars as f32));
+        let rated = split.into_iter().filter_map(stars);
+        return rated.filter_map(|(user, item, stars)| kept(user, item, stars)).collect();
+    }
+    let of_user = |(user, u): (&User<'_>, u32)| -> Vec<Rated> {
+        let earlier = user.items.len().saturating_sub(1);
+        let events = user.items.iter().zip(user.ratings).take(earlier);
+        events.filter_map(|(&item, &stars)| kept(u, item, stars)).collect()
+    };
+    truth.users.iter().zip(0..).flat_map(of_user).collect()
 }

@@ -30,6 +30,8 @@ pub struct Written<'a> {
     pub summary: Option<&'a str>,
     /// A sentence of the text that explains the rating.
     pub explanation: Option<&'a str>,
+    /// `train`, `validation`, `test` where the source says so.
+    pub split: Option<&'a str>,
 }
 
 /// A user as evaluation sees it.
@@ -146,11 +148,12 @@ impl<'a> Truth<'a> {
         let mut truth =
             Truth::new(dataset.name(), dataset.hash(), items.collect(), users.collect());
         for review in dataset.reviews() {
-            let Review { user, item, rating, summary, explanation, .. } = review;
+            let Review { user, item, rating, summary, explanation, split, .. } = review;
             truth.written.entry((user, item)).or_default().push(Written {
                 rating,
                 summary,
                 explanation,
+                split,
             });
         }
         truth

@@ -28,6 +28,7 @@ pub mod ranges;
 pub mod report;
 pub mod run;
 pub mod settings;
+mod sheet;
 pub mod shop;
 pub mod source;
 pub mod weights;

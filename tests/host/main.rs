@@ -6,6 +6,7 @@ mod dataset;
 mod dependencies;
 mod evaluation;
 mod metrics;
+mod reports;
 #[path = "../support/shop.rs"]
 mod shop;
 #[path = "../support/signed.rs"]

@@ -173,7 +173,7 @@ fn the_whole_way() {
         &["eval", "p.jsonl", "--data", "shop.bin", "--run", "run", "--report", "report"],
     );
     assert!(table.contains("popularity") && table.contains("Markov"), "{table}");
-    for file in ["report.json", "report.md", "report.html"] {
+    for file in ["report.json", "report.md", "report.tex", "report.html"] {
         assert!(folder.join("report").join(file).exists(), "{file}");
     }
     // Predictions for a sample of the users are judged by these users alone, and say so themselves.

@@ -625,7 +625,7 @@ fn a_report_is_made_again_where_it_is_ours() {
     done(base, &words);
     assert!(report.join("report.md").is_file());
     assert_eq!(fs::read_to_string(report.join("notes")).unwrap(), "mine");
-    for name in ["report.json", "report.md", "report.html"] {
+    for name in ["report.json", "report.md", "report.tex", "report.html"] {
         let ours = fs::read(report.join(name)).unwrap();
         fs::write(report.join(name), "mine").unwrap();
         refused(base, &words, &["--report"]);
