@@ -34,7 +34,7 @@ pub fn stars(user: usize, place: usize) -> usize {
 }
 
 impl Shop {
-    fn new() -> Shop {
+    pub fn new() -> Shop {
         Shop::with_reviews("")
     }
 
