@@ -77,13 +77,8 @@ impl Judge<'_> {
             false => rating::differences(&pairs, fallback),
         };
         let name = &*self.sheet.name;
-        self.measured.push(Measured {
-            group: result.title(),
-            method: name.to_owned(),
-            measure: Measure::Stars,
-            questions: records.clone(),
-            rows: rating::rows(&own),
-        });
+        let rows = rating::rows(&own);
+        self.keep(Measured::new(result, name, Measure::Stars, records.clone(), rows));
         let share = |part: usize| part as f64 / pairs.len().max(1) as f64;
         let row = |method: &str, kind: Kind, differences: &[f64], coverage: Option<f64>| {
             let mut metrics = self.errors(differences);
@@ -161,13 +156,8 @@ impl Judge<'_> {
             true => (name.clone(), Kind::Model),
             false => (format!("{name}, text"), Kind::Variant),
         };
-        self.measured.push(Measured {
-            group: result.title(),
-            method: method.clone(),
-            measure: Measure::Prose,
-            questions: lines.iter().map(|line| (line.user, line.item)).collect(),
-            rows,
-        });
+        let questions = lines.iter().map(|line| (line.user, line.item)).collect();
+        self.keep(Measured::new(result, &method, Measure::Prose, questions, rows));
         result.rows.push(Row { method, kind, part: Part::All, n: texts.len(), metrics });
     }
 }

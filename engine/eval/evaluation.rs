@@ -101,8 +101,8 @@ pub(super) struct Judge<'a> {
     beside: Option<Beside>,
     /// The baselines' rows, by whom they were asked about.
     ranked: Vec<Ranked>,
-    /// The rows of predictions before they were summed up.
-    pub(super) measured: Vec<Measured>,
+    /// The rows of predictions before they were summed up, where another file may be compared.
+    measured: Vec<Measured>,
     findings: Findings,
 }
 
@@ -122,6 +122,11 @@ struct Ranks {
 impl Judge<'_> {
     pub(super) fn warn(&mut self, group: &Group, words: String) {
         self.findings.warnings.push(format!("{}: {words}", group.place()));
+    }
+
+    /// Keeps a row before it is summed up, where another file may be compared with it.
+    pub(super) fn keep(&mut self, measured: Measured) {
+        self.measured.extend(self.several.then_some(measured));
     }
 
     /// The tables of a group, still without rows.
@@ -185,13 +190,9 @@ impl Judge<'_> {
         };
         let main = by_policy(options.policy);
         self.push(&mut result, name, Kind::Model, &main, &cases);
-        self.measured.push(Measured {
-            group: result.title(),
-            method: name.to_owned(),
-            measure: Measure::Ranking,
-            questions: cases.iter().map(|case| (case.user, case.target)).collect(),
-            rows: main.ranks.iter().flat_map(|rank| Scores::of_user(*rank)).collect(),
-        });
+        let questions = cases.iter().map(|case| (case.user, case.target)).collect();
+        let rows = main.ranks.iter().flat_map(|rank| Scores::of_user(*rank)).collect();
+        self.keep(Measured::new(&result, name, Measure::Ranking, questions, rows));
         if group.family == Asked::YesNo {
             let row = self.expected(&lines, &cases);
             result.rows.push(row);

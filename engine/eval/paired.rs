@@ -5,7 +5,7 @@
 
 use super::bootstrap::Bootstrap;
 use super::ranking::Scores;
-use super::report::{Difference, Metric, Metrics};
+use super::report::{Difference, Group, Metric, Metrics};
 use super::{rating, text};
 use std::collections::HashMap;
 
@@ -47,6 +47,18 @@ pub struct Measured {
 }
 
 impl Measured {
+    /// The row of a method of a group.
+    pub fn new(
+        group: &Group,
+        method: &str,
+        measure: Measure,
+        questions: Vec<(u32, u32)>,
+        rows: Vec<f64>,
+    ) -> Measured {
+        let (group, method) = (group.title(), method.to_owned());
+        Measured { group, method, measure, questions, rows }
+    }
+
     /// What this has over `first`, on the questions that both count; `None` where there are none.
     pub fn over(&self, first: &Measured, bootstrap: Bootstrap) -> Option<Difference> {
         let width = self.measure.width();

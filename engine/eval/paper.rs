@@ -92,7 +92,8 @@ fn published(layout: &Layout, set: Set, source: &str) -> (Vec<(Kind, Vec<Cell>)>
     let mut notes = vec![format!("† As published: {source}. {}", layout.note)];
     let mut rows = Vec::new();
     for row in layout.rows(set) {
-        let mut cells = vec![Cell::Text(row.name.clone())];
+        // A baseline of ours may have the same name.
+        let mut cells = vec![Cell::Text(format!("{} (published)", row.name))];
         let figures = layout.metrics.iter().zip(&row.figures);
         cells.extend(figures.map(|(metric, figure)| match figure {
             None => Cell::Empty,

@@ -188,9 +188,14 @@ fn by_day(group: &Group) -> Option<Table> {
     }
     let mut columns = vec![("Methods".to_string(), Best::Neither)];
     for (part, n) in parts.iter().zip(sizes) {
-        columns.extend(NAMES.map(|name| {
-            (format!("{} {} (n\u{a0}{n})", column(name).0, part.name()), Best::Highest)
-        }));
+        // Of several files each may count its own users.
+        let size = match group.part(*part).all(|row| row.n == n) {
+            true => format!(" (n\u{a0}{n})"),
+            false => String::new(),
+        };
+        columns.extend(
+            NAMES.map(|name| (format!("{} {}{size}", column(name).0, part.name()), Best::Highest)),
+        );
     }
     let of_method = |method: &Row| {
         let mut cells = vec![Cell::Text(method.method.clone())];
