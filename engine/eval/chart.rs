@@ -208,10 +208,10 @@ pub fn dots(label: &str, dots: &[Dot]) -> Option<String> {
     across(&mut svg, &x, bottom);
     for (dot, line) in dots.iter().zip(0..) {
         let at = TOP + (f64::from(line) + 0.5) * LINE;
-        let (class, name) = (dot.class, escaped(&dot.name));
+        let (class, name, short) = (dot.class, escaped(&dot.name), escaped(&fitted(&dot.name)));
         let _ = write!(
             svg,
-            "<text class=\"name {class}\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>\
+            "<text class=\"name {class}\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{short}</text>\
             <line class=\"span {class}\" x1=\"{:.1}\" x2=\"{:.1}\" y1=\"{at:.1}\" \
             y2=\"{at:.1}\"/><circle class=\"dot {class}\" cx=\"{:.1}\" cy=\"{at:.1}\" r=\"5\">\
             <title>{name}: {:.4}, 95 % interval {:.4} to {:.4}</title></circle><text \
@@ -291,7 +291,7 @@ pub fn ladder(label: &str, steps: &[Step]) -> Option<String> {
             </circle><text class=\"value\" x=\"{:.1}\" y=\"{:.1}\">{:.4}{gained}</text>",
             LEFT - 14.0,
             y + 4.5,
-            escaped(&step.name),
+            escaped(&fitted(&step.name)),
             x.at(step.low),
             x.at(step.high),
             x.at(step.value),
@@ -303,6 +303,15 @@ pub fn ladder(label: &str, steps: &[Step]) -> Option<String> {
     }
     svg.push_str("</svg>");
     Some(svg)
+}
+
+/// A name as the margin of a chart has room for it: what is longer loses its middle.
+fn fitted(name: &str) -> String {
+    const MOST: usize = 30;
+    let letters: Vec<char> = name.chars().collect();
+    let Some(more) = letters.len().checked_sub(MOST + 1) else { return name.to_owned() };
+    let (head, tail) = (MOST / 2, MOST / 2 + more + 1);
+    letters[..head].iter().chain(&['…']).chain(&letters[tail..]).collect()
 }
 
 /// Lines of round values from left to right, named below.
@@ -391,6 +400,9 @@ mod tests {
         assert!(svg.contains(">0.0925 (+0.0125)</text>") && !svg.contains("lost"), "{svg}");
         assert!(!svg.contains("NaN") && svg.matches("<circle").count() == 2, "{svg}");
         assert_eq!((ladder("none", &[]), ladder("none", &steps[1..2])), (None, None));
+        let long = "a long name of a file, and of the folders that it lies in";
+        assert_eq!(fitted(long), "a long name of …that it lies in");
+        assert_eq!((fitted("short"), fitted(&"é".repeat(30))), ("short".into(), "é".repeat(30)));
         // All at one place, with no width at all.
         let flat = Step { name: "a".into(), value: 0.0, low: 0.0, high: 0.0 };
         let svg = ladder("flat", &[flat.clone(), flat]).unwrap();

@@ -6,7 +6,7 @@ use super::report::{Group, Kind, Metric, Part, Report, Row};
 use super::table::{cell, column, Best, Cell, Table};
 
 /// One table for each of the paper's that the report has answers for: with published figures, or
-/// where it gathers several templates or files.
+/// where it gathers several templates.
 pub fn of_report(report: &Report) -> Vec<Table> {
     let published = Published::builtin();
     let set = report.rivals.as_ref().map(|rivals| rivals.set);
@@ -15,7 +15,8 @@ pub fn of_report(report: &Report) -> Vec<Table> {
     let of_layout = |layout: &Layout| {
         let fits = |group: &&Group| layout_of(group).is_some_and(|own| std::ptr::eq(own, layout));
         let groups: Vec<&Group> = report.groups.iter().filter(fits).collect();
-        let says_more = !groups.is_empty() && (set.is_some() || groups.len() > 1);
+        let several = groups.iter().any(|group| group.template != groups[0].template);
+        let says_more = !groups.is_empty() && (set.is_some() || several);
         says_more.then(|| table(report, layout, &groups))
     };
     published.tables.iter().filter_map(of_layout).collect()

@@ -131,23 +131,33 @@ impl Made {
     }
 }
 
-/// What tables call each of several files: its name without folder and ending where that tells them
-/// apart, otherwise as it was given, and one that is given again with a number.
+/// What tables call each of several files: its name without ending, with as many of its folders as
+/// tell it apart from all others; one that is given again has a number.
 pub(super) fn names(files: &[PathBuf]) -> Vec<String> {
-    let short = |path: &PathBuf| match path == Path::new("-") {
-        true => "standard input".to_owned(),
-        false => path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
-    };
-    let all: Vec<String> = files.iter().map(short).collect();
     let mut names: Vec<String> = Vec::with_capacity(files.len());
-    for (path, name) in files.iter().zip(&all) {
-        let alone = all.iter().filter(|other| *other == name).count() == 1;
-        let name = if alone { name.clone() } else { path.display().to_string() };
+    for path in files {
+        let deepest = path.components().count().max(1);
+        let is_apart = |depth: &usize| {
+            let own = tail(path, *depth);
+            files.iter().filter(|other| tail(other, *depth) == own).count() == 1
+        };
+        let name = tail(path, (1..=deepest).find(is_apart).unwrap_or(deepest));
         let numbered = (2..).map(|n| format!("{name} ({n})"));
         let mut choices = std::iter::once(name.clone()).chain(numbered);
         names.extend(choices.find(|choice| !names.contains(choice)));
     }
     names
+}
+
+/// The last `depth` parts of a path, without the file's ending.
+fn tail(path: &Path, depth: usize) -> String {
+    if path == Path::new("-") {
+        return "standard input".to_owned();
+    }
+    let whole = path.with_extension("");
+    let parts: Vec<_> =
+        whole.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+    parts[parts.len().saturating_sub(depth)..].join("/")
 }
 
 #[cfg(test)]
@@ -158,7 +168,9 @@ mod tests {
     fn files_have_the_shortest_names_that_tell_them_apart() {
         let of = |files: &[&str]| names(&files.iter().map(PathBuf::from).collect::<Vec<_>>());
         assert_eq!(of(&["a/x.jsonl", "b/y.jsonl", "-"]), ["x", "y", "standard input"]);
-        assert_eq!(of(&["a/x.jsonl", "b/x.jsonl"]), ["a/x.jsonl", "b/x.jsonl"]);
+        assert_eq!(of(&["a/x.jsonl", "b/x.jsonl", "c/y"]), ["a/x", "b/x", "y"]);
+        assert_eq!(of(&["x.jsonl", "b/x.jsonl"]), ["x", "b/x"]);
+        assert_eq!(of(&["a/x.1", "a/x.2"]), ["a/x", "a/x (2)"]);
         assert_eq!(of(&["x", "x", "x"]), ["x", "x (2)", "x (3)"]);
     }
 }

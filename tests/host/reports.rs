@@ -12,7 +12,7 @@ use engine::recommender::predictions::Side;
 use engine::recommender::report::{Rivals, Set};
 use engine::recommender::{Settings, Wanted};
 use serde_json::{json, Value};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Three texts, and what they are compared with: BLEU-2 29.64, BLEU-4 0, ROUGE-1 75.56 and ROUGE-L
 /// 68.04, as the published scripts have them.
@@ -408,18 +408,19 @@ fn argument_of(rest: &str) -> &str {
     rest.split(['{', '}']).nth(1).unwrap_or_default()
 }
 
-/// Exercises the names that tables have where files lie in several folders.
 #[test]
-fn files_of_one_name_are_called_by_their_paths() {
+fn files_of_one_name_are_told_apart_by_their_folders() {
     let shop = Shop::new();
     let eval = shop.eval(&lines((0..USERS).map(|user| ranking(user, 1))));
     std::fs::create_dir(shop.path("other")).unwrap();
     std::fs::copy(shop.path("p.jsonl"), shop.path("other/p.jsonl")).unwrap();
     let predictions = vec![shop.path("p.jsonl"), shop.path("other/p.jsonl")];
-    run(&Eval { predictions: predictions.clone(), ..eval }).unwrap();
-    let named = |path: &Path| path.display().to_string();
+    run(&Eval { predictions, ..eval }).unwrap();
     let report = shop.report();
     let files = report["files"].as_array().unwrap();
     let names: Vec<&str> = files.iter().map(|file| file["name"].as_str().unwrap()).collect();
-    assert_eq!(names, [named(&predictions[0]), named(&predictions[1])]);
+    let first = shop.folder.path().file_name().unwrap().to_str().unwrap();
+    assert_eq!(names, [&*format!("{first}/p"), "other/p"]);
+    // One template: its table has both rows, and no other gathers them once more.
+    assert!(!read(&shop, "report.md").contains("Together: "));
 }

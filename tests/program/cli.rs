@@ -189,6 +189,18 @@ fn the_whole_way() {
         (&report["users"], &report["groups"][0]["rows"][0]["n"]),
         (&"asked".into(), &7.into())
     );
+    // Both in one report, and published figures beside them.
+    let both = "eval p.jsonl sample/p.jsonl --data shop.bin --no-baselines --report both";
+    let both: Vec<&str> = both.split(' ').collect();
+    let table =
+        done(folder, &[&both[..], &["--rivals", "published", "--rivals-of", "toys"]].concat());
+    for part in ["2-3, difference to p with", "| sample/p ", "| RecSysLLM 2-3 (published) "] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    assert!(folder.join("both/report.tex").exists());
+    refused(folder, &[&both[..], &["--rivals", "published"]].concat(), 2, &["--rivals-of"]);
+    refused(folder, &[&both[..], &["--rivals-of", "toys"]].concat(), 2, &["--rivals published"]);
+    refused(folder, &[&both[..], &["--rivals", "publshed"]].concat(), 2, &["published"]);
     refused(
         folder,
         &["eval", "p.jsonl", "--data", "shop.bin", "--threshold", "hr@10>=1.1"],
