@@ -131,7 +131,7 @@ mod tests {
             ("50 % of A&B_c #1 $2", "50 \\% of A\\&B\\_c \\#1 \\$2"),
             ("\\input{x}^~", "\\textbackslash{}input\\{x\\}\\textasciicircum{}\\textasciitilde{}"),
             ("[2pt] * a|b", "{[}2pt{]} {*} a\\textbar{}b"),
-            ("--seed <n>", "-{}-seed \\textless{}n\\textgreater{}"),
+            ("-- <n>", "-{}- \\textless{}n\\textgreater{}"),
             ("a\nb ± –", "a\\textbackslash{}nb \\ensuremath{\\pm} --"),
         ] {
             assert_eq!(escaped(text), safe);

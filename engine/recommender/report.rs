@@ -379,8 +379,8 @@ impl Judged {
         markdown::tables(&self.report)
     }
 
-    /// Writes report.json, report.md, report.tex and report.html, each whole or not at all, where a folder for
-    /// them was given.
+    /// Writes report.json, report.md, report.tex and report.html, each whole or not at all, where a
+    /// folder for them was given.
     pub fn save(&self) -> Result<()> {
         let Some(held) = &self.folder else { return Ok(()) };
         let report = &self.report;
