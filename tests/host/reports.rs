@@ -328,7 +328,10 @@ fn files_of_several_splits_are_judged_apart() {
 /// The mean of what the source calls training records: 5, 5 and 2 stars, whatever else was rated.
 #[test]
 fn a_split_of_reviews_decides_what_baselines_of_ratings_see() {
-    let review = |user: usize, stars: usize, split: &str| json!({"user": user + 1, "item": item(user, 0), "rating": stars, "split": split});
+    let review = |user: usize, stars: usize, split: &str| {
+        let first = item(user, 0);
+        json!({"user": user + 1, "item": first, "rating": stars, "split": split})
+    };
     // The event's own stars rule where a review says others.
     let seen: Vec<usize> = (0..USERS).filter(|&user| stars(user, 0) == 5).take(2).collect();
     let other = (0..USERS).find(|&user| stars(user, 0) == 2).unwrap();
