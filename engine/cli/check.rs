@@ -14,7 +14,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Default, clap::Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Check {
-    /// The folder or file to read, or synthetic:USERS,ITEMS[,SEED]
+    /// The folder or file to read, or synthetic:USERS,ITEMS[,SEED][,OPTION=NUMBER …]: a shop made up
     #[arg(value_name = "SOURCE")]
     pub source: PathBuf,
     #[command(flatten)]

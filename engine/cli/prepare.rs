@@ -17,7 +17,7 @@ use std::time::Instant;
 #[derive(Clone, Debug, Default, clap::Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Prepare {
-    /// The folder or file to read, or synthetic:USERS,ITEMS[,SEED]
+    /// The folder or file to read, or synthetic:USERS,ITEMS[,SEED][,OPTION=NUMBER …]: a shop made up
     #[arg(value_name = "SOURCE")]
     pub source: PathBuf,
     #[command(flatten)]

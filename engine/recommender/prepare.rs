@@ -1,6 +1,7 @@
 //! Preparing: raw data become one `.bin`.
 
 use super::ranges::within_ranges;
+use super::shop::Best;
 use crate::base::{write_whole, Fault, Outputs, Standing};
 use crate::data::catalogue::{training_texts, Duplicates};
 use crate::data::dataset::{write, Recipe};
@@ -117,12 +118,13 @@ pub fn prepare(args: &Preparing, mut outputs: Outputs) -> Result<Prepared> {
         if args.keep_duplicate_titles { Duplicates::Shared } else { Duplicates::Apart };
     let recipe = Recipe { seed: args.seed, format: raw.format.to_owned(), duplicates };
     let (counts, notes) = write(&args.out, &raw, &vocab, &recipe)?;
+    let best = Best::notes(&args.source)?;
 
     Ok(Prepared {
         counts,
         format: raw.format,
         clock: raw.clock.name(),
-        notes: raw.notes.into_iter().chain(notes).collect(),
+        notes: raw.notes.into_iter().chain(notes).chain(best).collect(),
         skipped: skips.skipped().iter().map(ToString::to_string).collect(),
         trained,
         tokenizer_size: vocab.size(),

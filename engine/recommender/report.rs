@@ -331,25 +331,36 @@ fn verdicts(groups: &[Group], thresholds: &[Threshold]) -> Result<Vec<Verdict>> 
     Ok(verdicts)
 }
 
-/// HR@10 of predictions and of what needs no model.
+/// How often somebody's ranking is right.
 #[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HitRates {
+    /// HR@1.
+    pub first: f64,
+    /// HR@10.
+    pub ten: f64,
+}
+
+/// How often predictions are right, and what needs no model.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Hits {
     /// Users that count.
     pub users: usize,
-    /// HR@10 of the predictions.
-    pub answers: f64,
-    /// HR@10 of popularity.
-    pub popular: f64,
+    /// Of the predictions.
+    pub answers: HitRates,
+    /// Of each baseline, by its name.
+    pub baselines: Vec<(String, HitRates)>,
 }
 
 impl Judged {
-    /// The first ranking against popularity; `None` where nothing was ranked, or without baselines.
+    /// The first ranking against its baselines; `None` where nothing was ranked.
     pub fn hits(&self) -> Option<Hits> {
         let group = self.report.groups.first()?;
-        let popularity = group.part(Part::All).find(|row| row.kind == Kind::Baseline)?;
         let main = group.main()?;
-        let hits = |row: &Row| row.metrics.value("hr@10");
-        Some(Hits { users: main.n, answers: hits(main), popular: hits(popularity) })
+        let value = |row: &Row, name| row.metrics.value(name);
+        let rates = |row: &Row| HitRates { first: value(row, "hr@1"), ten: value(row, "hr@10") };
+        let baselines = group.part(Part::All).filter(|row| row.kind == Kind::Baseline);
+        let baselines = baselines.map(|row| (row.method.clone(), rates(row))).collect();
+        Some(Hits { users: main.n, answers: rates(main), baselines })
     }
 
     /// The tables as Markdown.

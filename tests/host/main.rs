@@ -11,3 +11,4 @@ mod shop;
 #[path = "../support/signed.rs"]
 mod signed;
 mod sources;
+mod synthetic;

@@ -214,9 +214,16 @@ fn a_demo_is_of_its_seed_and_counts_as_eval_does() {
         let rows = report["groups"][0]["rows"].as_array().unwrap();
         let row = rows.iter().find(|row| row["method"] == "popularity").unwrap();
         assert_eq!(hits, format!("{:.4}", row["metrics"]["hr@10"]["value"].as_f64().unwrap()));
+        // What was printed when the shop was made is the table's first row.
+        let best = of(&said, "best possible");
+        let rates: Vec<&str> = best.split('|').map(str::trim).filter(|w| !w.is_empty()).collect();
+        let note = format!("best possible, test: HR@1 {}, HR@10 {} of", rates[1], rates[2]);
+        assert!(said.contains(&note), "{said}");
+        assert_eq!(said.matches("→ then bought").count(), 3, "{said}");
+        assert!(folder.join(out).join("report/report.html").exists());
     }
-    let sequences = |out: &str| fs::read(folder.join(out).join("shop/sequences.txt")).unwrap();
-    assert_ne!(sequences("a"), sequences("b"));
+    let shop = |out: &str| fs::read(folder.join(out).join("shop.bin")).unwrap();
+    assert_ne!(shop("a"), shop("b"));
 }
 
 #[test]
