@@ -43,9 +43,6 @@ const WRITTEN: Written = Written {
     folders: &["weights", "run", "report"],
 };
 
-/// Customers that are told in words.
-const TOLD: usize = 3;
-
 /// Makes a shop, trains a small GLM on it from nothing, recommends, and prints what that is worth.
 pub fn run(args: &Demo, global: &Global) -> Result<()> {
     let emulated = global.place()?.is_emulated();
@@ -65,7 +62,7 @@ pub fn run(args: &Demo, global: &Global) -> Result<()> {
     let held = outputs.claim()?;
     held.clear()?;
     let place = |name: &str| held.folder().join(name);
-    let at = |name: &str| text(&place(name));
+    let at = |name: &str| place(name).display().to_string();
     let seed = args.seed.to_string();
     let source = format!("synthetic:{users},{items},{seed}");
     prepare::run(
@@ -82,14 +79,14 @@ pub fn run(args: &Demo, global: &Global) -> Result<()> {
         "vocab_size": 640, "max_sequence_length": 256, "output_predict": true
     });
     write_whole(&place("config.json"), model.to_string())?;
-    let config: init::Init = verb(&[
+    let starting: init::Init = verb(&[
         ("--model", &at("config.json")),
         ("--tokenizer", &at("tokenizer.json")),
         ("--vocab-from-tokenizer", ""),
         ("--seed", &seed),
         ("--out", &at("weights")),
     ])?;
-    init::run(&config, global)?;
+    init::run(&starting, global)?;
     let learning: train::Train = verb(&[
         ("--weights", &at("weights")),
         ("--data", &at("shop.bin")),
@@ -126,7 +123,7 @@ pub fn run(args: &Demo, global: &Global) -> Result<()> {
     let found = judged.hits().expect("users were asked");
     say::result(&format!(
         "\n{}\n{}\nrun folder: {}\npredictions: {}\nreport: {}\n",
-        stories(&judging.predictions, &judging.data, TOLD)?,
+        stories(&judging.predictions, &judging.data, 3)?,
         table(best.test, &found),
         at("run"),
         at("predictions.jsonl"),
@@ -140,10 +137,6 @@ fn numbered(n: u32) -> PathBuf {
         1 => PathBuf::from("runs/demo"),
         n => PathBuf::from(format!("runs/demo-{n}")),
     }
-}
-
-fn text(path: &Path) -> String {
-    path.display().to_string()
 }
 
 /// A verb's flags from words, by the parser that the command line uses. A flag without a value and

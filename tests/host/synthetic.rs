@@ -199,7 +199,8 @@ fn stars_cannot_be_predicted_better_than_is_said() {
     for customer in &shop.customers {
         for (n, purchase) in customer.purchases.iter().enumerate().filter(|(_, p)| p.reviewed) {
             let rule = Rule::of(&customer.history(n), 2, &shop.shelves);
-            let stars = engine::data::source::synthetic::stars(rule, purchase.goods, customer.likes);
+            let stars =
+                engine::data::source::synthetic::stars(rule, purchase.goods, customer.likes);
             let off = |said: f64| purchase.stars as f64 - said;
             squares += off(0.8 * stars as f64 + 0.2 * 3.0).powi(2);
             distances += off(stars as f64).abs();
@@ -251,5 +252,8 @@ fn a_million_items_take_seconds() {
     assert_eq!(raw.items.len(), 1_000_000);
     let shelves = Shelves::of(1_000_000);
     let last = raw.items[shelves.originals() - 1].title().unwrap();
-    assert_eq!(told(last), [raw.items[shelves.originals() - 1].brand().unwrap(), "Dragon", "Large"]);
+    assert_eq!(
+        told(last),
+        [raw.items[shelves.originals() - 1].brand().unwrap(), "Dragon", "Large"]
+    );
 }

@@ -1,8 +1,10 @@
 //! The best that anybody can do who knows how a shop is made: what cannot be known remains.
 
-use super::customer::{Rule, STARS};
+use super::review::{stars, STARS};
+use super::rule::Rule;
+use super::shape::Shape;
 use super::shelves::{Goods, Shelves};
-use super::{review, Shape, Shop};
+use super::Shop;
 
 /// How often the best ranking is right, expected over the events that are asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -93,7 +95,7 @@ impl Shop {
             for purchase in &customer.purchases {
                 if purchase.reviewed {
                     let rule = Rule::of(&history, self.shape.people, &self.shelves);
-                    let stars = review::stars(rule, purchase.goods, customer.likes);
+                    let stars = stars(rule, purchase.goods, customer.likes);
                     let (square, distance) = off(stars, self.shape.noise);
                     (reviews, squares, distances) =
                         (reviews + 1, squares + square, distances + distance);

@@ -1,7 +1,9 @@
 //! What a customer buys, and by which rule.
 
+use super::review::{stars, STARS};
+use super::rule::Rule;
+use super::shape::Shape;
 use super::shelves::{Goods, Shelves, MATERIAL_COUNT};
-use super::Shape;
 use crate::base::{Philox, Stream};
 
 const DAY: i64 = 86_400;
@@ -13,40 +15,6 @@ const ROUND: i64 = 13 * DAY;
 const PAUSE: i64 = 80 * DAY;
 /// From a customer's first round to the last, at most.
 const LIFE: i64 = 40 * 365 * DAY;
-
-/// Words for five, four … stars and for one stand in `review`.
-pub const STARS: i64 = 5;
-
-/// What the rule says of the next purchase; what it leaves open is `None`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rule {
-    /// The next kind of the series: known from the last purchase.
-    pub kind: Option<usize>,
-    /// The maker of what was last bought for the same person: a round ago.
-    pub maker: Option<usize>,
-    /// The size of what was first bought for the same person: years ago.
-    pub size: Option<usize>,
-}
-
-impl Rule {
-    /// What comes after `history`, of a customer who buys for so many `people` in turn.
-    pub fn of(history: &[Goods], people: usize, shelves: &Shelves) -> Rule {
-        let n = history.len();
-        let turns = n.checked_sub(people);
-        Rule {
-            kind: history.last().map(|last| (last.kind + 1) % shelves.kinds),
-            maker: turns.map(|turn| history[turn].maker),
-            size: turns.map(|_| history[n % people].size),
-        }
-    }
-
-    /// Whether a purchase is as the rule says.
-    pub fn holds(&self, goods: Goods) -> bool {
-        self.kind.is_none_or(|kind| kind == goods.kind)
-            && self.maker.is_none_or(|maker| maker == goods.maker)
-            && self.size.is_none_or(|size| size == goods.size)
-    }
-}
 
 /// A purchase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,13 +53,13 @@ impl Customer {
             let rule = Rule::of(&history, shape.people, shelves);
             let item = next(rule, shape, shelves, &mut rng);
             let goods = shelves.goods(item);
-            let mut stars = super::review::stars(rule, goods, likes);
+            let mut given = stars(rule, goods, likes);
             if rng.uniform() < shape.noise {
-                stars = 1 + rng.below(STARS as usize) as i64;
+                given = 1 + rng.below(STARS as usize) as i64;
             }
             let reviewed = rng.below(2) == 0;
             history.push(goods);
-            purchases.push(Purchase { item, goods, time, stars, reviewed });
+            purchases.push(Purchase { item, goods, time, stars: given, reviewed });
         }
         Customer { likes, purchases }
     }
@@ -119,11 +87,11 @@ fn likes(rng: &mut Philox) -> [usize; 2] {
     [first.min(other), first.max(other)]
 }
 
-/// How many purchases: about so many, and of one customer in five up to twice as many.
+/// How many purchases: about so many; of one customer in five more, and seldom twice as many.
 fn events(usual: usize, rng: &mut Philox) -> usize {
     let half = usual / 2;
     match rng.below(5) {
-        0 => usual + 1 + rng.below(usual),
+        0 => usual + 1 + rng.below(usual).min(rng.below(usual)),
         _ => half + 1 + rng.below(usual - half + 1),
     }
 }

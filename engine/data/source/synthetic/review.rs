@@ -1,8 +1,11 @@
 //! What a customer says of a purchase: functions of the purchase, of what was bought before, and of
 //! what the customer likes.
 
-use super::customer::{Rule, STARS};
+use super::rule::Rule;
 use super::shelves::{kind, maker, material, materials, Goods, Shelves};
+
+/// The most stars; the fewest are one.
+pub const STARS: i64 = 5;
 
 /// For one star, for two …
 const WORDS: [&str; STARS as usize] = ["Dreadful", "Poor", "Passable", "Good", "Splendid"];
