@@ -193,7 +193,7 @@ fn chances_are_shares() {
 
 #[test]
 fn stars_cannot_be_predicted_better_than_is_said() {
-    let shop = Shop::of(Shape { noise: 0.2, ..Shape::new(4000, 240, 6) });
+    let shop = Shop::of(Shape { noise: 0.2, ..Shape::new(40_000, 240, 6) });
     let best = shop.best_stars();
     let (mut squares, mut distances, mut count) = (0.0, 0.0, 0.0);
     for customer in &shop.customers {
@@ -209,7 +209,8 @@ fn stars_cannot_be_predicted_better_than_is_said() {
     }
     assert_eq!(best.reviews as f64, count);
     let (rmse, mae) = ((squares / count).sqrt(), distances / count);
-    assert!((rmse / best.rmse - 1.0).abs() < 0.03 && (mae / best.mae - 1.0).abs() < 0.05);
+    let near = |found: f64, said: f64| (found / said - 1.0).abs() < 0.02;
+    assert!(near(rmse, best.rmse) && near(mae, best.mae), "{rmse} {mae}: {best:?}");
 }
 
 #[test]
@@ -229,7 +230,7 @@ fn counting_knows_less_than_half() {
     let training: Vec<&[u32]> = all.iter().map(|items| &items[..items.len() - 2]).collect();
     let seen = Sequences { users: &training, items: 1000 };
     let best = shop.best_hits(|events| Split::Test.shown(events));
-    assert!(best.events == 1500 && best.ten > 0.89 && best.first > 0.85, "{best:?}");
+    assert!(best.events == 1500 && best.ten > 0.87 && best.first > 0.85, "{best:?}");
     let rankers: [Box<dyn Ranker>; 2] =
         [Box::new(Markov::fit(seen, 1.0)), Box::new(Popularity::fit(seen))];
     for ranker in rankers {
