@@ -1,10 +1,12 @@
 //! The shop made up: what its rule says is what its customers do, and what is called the best
 //! possible is.
 
+use engine::base::{Philox, Stream};
 use engine::data::rank::{place, Asked, Markov, Popularity, Ranker, Sequences};
 use engine::data::source::synthetic::{chance, hit, Goods, Rule, Shape, Shelves, Shop};
 use engine::data::source::{read, Raw, Reading, Skips};
 use engine::data::task::Split;
+use engine::data::text::Windows;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -257,4 +259,35 @@ fn a_million_items_take_seconds() {
         told(last),
         [raw.items[shelves.originals() - 1].brand().unwrap(), "Dragon", "Large"]
     );
+}
+
+/// Where rounds are longer than what is shown, newest purchases alone tell nothing of whom it is
+/// the turn of; drawn over the ages, some do, and the last purchase is still there (R8).
+#[test]
+fn which_purchases_are_shown_matters() {
+    const SHOWN: usize = 10;
+    let shop = Shop::of(Shape { events: 150, people: 12, ..Shape::new(200, 1000, 8) });
+    let (mut all, mut known) = (0, [0; 3]);
+    for (number, customer) in shop.customers.iter().enumerate() {
+        let n = customer.purchases.len() - 1;
+        let history = customer.history(n);
+        let rule = Rule::of(&history, 12, &shop.shelves);
+        let times: Vec<i64> = customer.purchases.iter().map(|purchase| purchase.time).collect();
+        let mut rng = Philox::new(1, Stream::Synthetic, number as u64);
+        let newest: Vec<usize> = (n - SHOWN..n).collect();
+        let aged = Windows::default().sample(&times[..n], times[n], SHOWN, &mut rng);
+        let mut even: Vec<usize> = (0..n).collect();
+        rng.shuffle(&mut even);
+        even.truncate(SHOWN);
+        all += 1;
+        for (known, shown) in known.iter_mut().zip([newest, aged, even]) {
+            let person = |at: &usize| {
+                let Goods { maker, size, .. } = history[*at];
+                at % 12 == n % 12 && (Some(maker), Some(size)) == (rule.maker, rule.size)
+            };
+            *known += usize::from(shown.contains(&(n - 1)) && shown.iter().any(person));
+        }
+    }
+    let [newest, aged, even] = known;
+    assert!(newest == 0 && aged * 10 > all && aged > 3 * even, "{newest} {aged} {even}: {all}");
 }

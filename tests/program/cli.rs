@@ -613,9 +613,13 @@ fn what_readers_remark_names_flags() {
     // Whatever setting a reader may name is a flag of both verbs.
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("engine/data/source");
     let helps = ["check", "prepare"].map(|verb| done(folder.path(), &[verb, "--help"]));
-    let mut names = 0;
-    for file in fs::read_dir(sources).unwrap() {
-        let source = fs::read_to_string(file.unwrap().path()).unwrap();
+    let (mut names, mut paths) = (0, vec![sources]);
+    while let Some(path) = paths.pop() {
+        if path.is_dir() {
+            paths.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let source = fs::read_to_string(path).unwrap();
         for name in source.split("setting `").skip(1) {
             let name = name.split(['`', ' ']).next().unwrap();
             if name.starts_with(|c: char| c.is_ascii_lowercase()) {
