@@ -5,7 +5,7 @@ use engine::base::{Philox, Stream};
 use engine::data::records::SplitPolicy;
 use engine::data::sample::SampleOptions;
 use engine::data::span::Masking;
-use engine::data::task::{Course, Habits, Lessons, Mix, RatingTargets, Tasks};
+use engine::data::task::{Course, Habits, Lessons, Mix, RatingTargets, Tasks, TrainIds};
 use engine::data::template::Templates;
 use engine::data::{Dataset, Family, Intra, IntraMode, Sample, SampleBuilder};
 use std::path::PathBuf;
@@ -81,7 +81,8 @@ pub fn examples(dataset: Option<&Dataset>, limit: usize) -> Examples {
     let tasks = tasks.expect("the recipe fits the data");
     let masking = Masking { mix: [0.0, 0.0, 1.0], doc_suffix: 1.0, ..Masking::default() };
     let rating_targets = RatingTargets::Gauss;
-    let mix = Mix { masking, blanks: 0.5, windows: 0.0, rating_targets };
+    let ids = TrainIds::Automaton;
+    let mix = Mix { ids, masking, blanks: 0.5, windows: 0.0, rating_targets };
     let family = Family::Sequential;
     let (subjects, _) = tasks.learners(family, SplitPolicy::P5).expect("Toys can be learnt from");
     let users = subjects.len();

@@ -32,6 +32,8 @@ pub enum Stream {
     Families = 14,
     /// The order in which a prompt lists candidates.
     Candidates = 15,
+    /// The numbers of items that are shown as numbers.
+    Numbers = 16,
 }
 
 /// Philox 4x32-10 (Salmon et al. 2011): a value is a function of (seed, stream, index) and nothing

@@ -14,7 +14,8 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Default, clap::Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Check {
-    /// The folder or file to read, or synthetic:USERS,ITEMS[,SEED]
+    /// The folder or file to read, or a shop made up: synthetic:USERS,ITEMS[,SEED], and behind that
+    /// options: events=8, people=2, noise=0.1, drift=0.05
     #[arg(value_name = "SOURCE")]
     pub source: PathBuf,
     #[command(flatten)]

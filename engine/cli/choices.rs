@@ -60,7 +60,7 @@ impl ValueEnum for Users {
 
 impl ValueEnum for ItemRepr {
     fn value_variants<'a>() -> &'a [ItemRepr] {
-        &ItemRepr::ALL
+        ItemRepr::ALL
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {

@@ -1,14 +1,16 @@
+//! `engine demo`: the verbs that a user would call, one after another, on a shop made up.
+
 use super::flags::Overwriting;
 use super::{decode, init, prepare, say, train, Global};
 use crate::base::{write_whole, Standing, Written};
 use crate::recommender::report::{judge, Judging};
-use crate::recommender::shop;
+use crate::recommender::shop::{stories, table, Best};
 use anyhow::Result;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// The whole tour on a synthetic shop: makes data, trains, recommends, compares with popularity;
-/// about a minute.
+/// The whole tour on a synthetic shop: makes data, trains, recommends, compares with what needs no
+/// model and with the best possible; about a minute.
 ///
 /// Example: engine demo --out demo
 #[derive(Clone, Debug, clap::Args)]
@@ -21,7 +23,7 @@ pub struct Demo {
     /// Customers of the shop [default: 1500; on the emulator, which is slow, 24]
     #[arg(long)]
     pub users: Option<usize>,
-    /// Passes over the customers [default: 20; on the emulator 2]
+    /// Passes over the customers [default: 40; on the emulator 2]
     #[arg(long)]
     pub epochs: Option<f64>,
     /// Decides the shop, and all that is drawn on the way
@@ -38,11 +40,10 @@ const WRITTEN: Written = Written {
         "predictions.jsonl.settings.json",
         "predictions.jsonl",
     ],
-    folders: &["shop", "weights", "run"],
+    folders: &["weights", "run", "report"],
 };
 
-/// Makes a shop, trains a small GLM on it from nothing, recommends, and prints hits against
-/// popularity: the verbs that a user would call, one after another.
+/// Makes a shop, trains a small GLM on it from nothing, recommends, and prints what that is worth.
 pub fn run(args: &Demo, global: &Global) -> Result<()> {
     let emulated = global.place()?.is_emulated();
     if emulated {
@@ -51,8 +52,8 @@ pub fn run(args: &Demo, global: &Global) -> Result<()> {
             slow",
         );
     }
-    let users = args.users.unwrap_or(if emulated { 24 } else { 1500 });
-    let epochs = args.epochs.unwrap_or(if emulated { 2.0 } else { 20.0 });
+    let (users, items, epochs) = if emulated { (24, 240, 2.0) } else { (1500, 1000, 40.0) };
+    let (users, epochs) = (args.users.unwrap_or(users), args.epochs.unwrap_or(epochs));
     let mut outputs = global.outputs(args.overwriting);
     match &args.out {
         Some(folder) => outputs.folder("setting `out`", folder, WRITTEN, Standing::New),
@@ -61,14 +62,15 @@ pub fn run(args: &Demo, global: &Global) -> Result<()> {
     let held = outputs.claim()?;
     held.clear()?;
     let place = |name: &str| held.folder().join(name);
+    let at = |name: &str| place(name).display().to_string();
     let seed = args.seed.to_string();
-    shop::make(&place("shop"), users, args.seed)?;
+    let source = format!("synthetic:{users},{items},{seed}");
     prepare::run(
         &verb(&[
-            ("", &text(&place("shop"))),
+            ("", &source),
             ("--train-tokenizer", "600"),
             ("--seed", &seed),
-            ("--out", &text(&place("shop.bin"))),
+            ("--out", &at("shop.bin")),
         ])?,
         global.outputs(Overwriting::default()),
     )?;
@@ -77,51 +79,55 @@ pub fn run(args: &Demo, global: &Global) -> Result<()> {
         "vocab_size": 640, "max_sequence_length": 256, "output_predict": true
     });
     write_whole(&place("config.json"), model.to_string())?;
-    let config: init::Init = verb(&[
-        ("--model", &text(&place("config.json"))),
-        ("--tokenizer", &text(&place("tokenizer.json"))),
+    let starting: init::Init = verb(&[
+        ("--model", &at("config.json")),
+        ("--tokenizer", &at("tokenizer.json")),
         ("--vocab-from-tokenizer", ""),
         ("--seed", &seed),
-        ("--out", &text(&place("weights"))),
+        ("--out", &at("weights")),
     ])?;
-    init::run(&config, global)?;
+    init::run(&starting, global)?;
     let learning: train::Train = verb(&[
-        ("--weights", &text(&place("weights"))),
-        ("--data", &text(&place("shop.bin"))),
-        ("--out", &text(&place("run"))),
+        ("--weights", &at("weights")),
+        ("--data", &at("shop.bin")),
+        ("--out", &at("run")),
         ("--tune", "full"),
         ("--seed", &seed),
         ("--epochs", &epochs.to_string()),
+        ("--template", "next"),
+        ("--mix", "0"),
         ("--batch", if emulated { "8" } else { "64" }),
         ("--learning-rate", "3e-3"),
-        ("--dropout", "0.1"),
-        ("--validate-every", "150"),
+        ("--validate-every", "300"),
         ("--validate-users", "200"),
     ])?;
     train::run(&learning, global)?;
     let asking: decode::Decode = verb(&[
-        ("--weights", &text(&place("run"))),
-        ("--data", &text(&place("shop.bin"))),
-        ("--out", &text(&place("predictions.jsonl"))),
+        ("--weights", &at("run")),
+        ("--data", &at("shop.bin")),
+        ("--out", &at("predictions.jsonl")),
         ("--seed", &seed),
     ])?;
     decode::run(&asking, global)?;
     let judging = Judging {
-        predictions: place("predictions.jsonl"),
+        predictions: vec![place("predictions.jsonl")],
         data: place("shop.bin"),
+        report: Some(place("report")),
+        run: Some(place("run")),
         seed: args.seed,
         ..Judging::default()
     };
     let judged = judge(&judging, global.outputs(Overwriting::default()))?;
-    let found = judged.hits().expect("users were asked, and baselines are on");
+    judged.save()?;
+    let best = Best::of(Path::new(&source)).expect("a synthetic source")?;
+    let found = judged.hits().expect("users were asked");
     say::result(&format!(
-        "\n| method | HR@10, {} users |\n|---|---|\n| popularity | {:.4} |\n| engine | {:.4} |\n\n\
-        run folder: {}\npredictions: {}\n",
-        found.users,
-        found.popular,
-        found.answers,
-        place("run").display(),
-        place("predictions.jsonl").display(),
+        "\n{}\n{}\nrun folder: {}\npredictions: {}\nreport: {}\n",
+        stories(&place("predictions.jsonl"), &judging.data, 3)?,
+        table(best.test, &found),
+        at("run"),
+        at("predictions.jsonl"),
+        at("report/report.html"),
     ));
     Ok(())
 }
@@ -131,10 +137,6 @@ fn numbered(n: u32) -> PathBuf {
         1 => PathBuf::from("runs/demo"),
         n => PathBuf::from(format!("runs/demo-{n}")),
     }
-}
-
-fn text(path: &Path) -> String {
-    path.display().to_string()
 }
 
 /// A verb's flags from words, by the parser that the command line uses. A flag without a value and

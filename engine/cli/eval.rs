@@ -3,13 +3,19 @@
 use super::flags::Overwriting;
 use super::say;
 use super::settings::of_flags;
+use super::word::word;
 use crate::base::Outputs;
-use crate::recommender::report::{judge, ItemRepr, Judging, Policy, Split, Users};
+use crate::recommender::report::{judge, ItemRepr, Judging, Policy, Rivals, Set, Split, Users};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Metrics from a predictions file; needs no model and no GPU.
+/// Metrics from predictions; needs no model and no GPU.
+///
+/// Several files stand in one report: a question that they all answer is a table with a row for
+/// each, and what each has over the first is told with its interval, over the same users. Templates
+/// of one task are rows of the paper's table, and mean, least and greatest over them, over those
+/// that trainings may see, and over those held out.
 ///
 /// The baselines of a large data set take a minute the first time; what they said is kept in
 /// $ENGINE_CACHE, otherwise in the user's folder for such files.
@@ -18,13 +24,14 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Eval {
-    /// What `engine decode` wrote; - for standard input
-    #[arg(value_name = "PREDICTIONS")]
-    pub predictions: PathBuf,
+    /// What `engine decode` wrote; - for standard input. Of several files the others are compared
+    /// with the first
+    #[arg(value_name = "PREDICTIONS", required = true)]
+    pub predictions: Vec<PathBuf>,
     /// The .bin that the predictions were made with
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
-    /// Where report.json, report.md and report.html go
+    /// Where report.json, report.md, report.tex and report.html go
     #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
     #[command(flatten)]
@@ -60,6 +67,14 @@ pub struct Eval {
     /// events]
     #[arg(long, value_name = "X")]
     pub gamma: Option<f64>,
+    /// Whose published figures stand beside, each marked as published, and where arithmetic does
+    /// not allow it, as that
+    #[arg(long, value_parser = word::<Rivals>(), default_value_t)]
+    pub rivals: Rivals,
+    /// The data set whose published figures they are [default: the one with the .bin's counts of
+    /// users, items and interactions]
+    #[arg(long, value_name = "SET", value_parser = word::<Set>())]
+    pub rivals_of: Option<Set>,
     /// Fail with exit code 6 unless it holds, e.g. "hr@10>=0.02"; may be repeated
     #[arg(long, value_name = "METRIC>=X")]
     pub threshold: Vec<String>,

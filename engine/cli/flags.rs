@@ -4,8 +4,8 @@
 use super::word::{share, size, word};
 use crate::recommender::budget::Keeps;
 use crate::recommender::families::{EpochsBy, Share};
-use crate::recommender::learning::{Order, Tuned};
-use crate::recommender::rules::{Frame, Match, PartA, PartB, PlainRun};
+use crate::recommender::learning::{MaskUnits, Order, TrainIds, Tuned};
+use crate::recommender::rules::{Frame, Match, PartA, PartB, PlainRun, Sampling};
 use crate::recommender::settings::{Constrain, Mode, Segment};
 use crate::recommender::source::{Curve, Storage};
 use crate::recommender::{Family, Listing, RatingTargets, Split, SplitPolicy};
@@ -34,11 +34,16 @@ pub struct RowFlags {
     /// Templates of your own beside the built-in ones [default: the run's]
     #[arg(long, value_name = "FILE.toml")]
     pub templates: Option<PathBuf>,
-    /// Behaviours shown at most, drawn over the age windows of 10/30/60 %; 0 = all that fit
-    /// [default: the run's, otherwise 0]
+    /// Behaviours that a prompt shows at most; 0 = all that fit [default: the run's, otherwise 0]
     #[arg(long, value_name = "K")]
     pub behaviours: Option<usize>,
-    /// Rows of a sample at most; the oldest history goes first [default: the run's, otherwise 1024]
+    /// Which behaviours are shown where not all are: drawn over windows of age, 60 % younger than
+    /// 14 days, 30 % than 180, 10 % older; the newest; or drawn from all alike [default: the run's,
+    /// otherwise windows]
+    #[arg(long, value_parser = word::<Sampling>())]
+    pub sampling: Option<Sampling>,
+    /// Rows of a sample at most; of the history goes what does not fit [default: the run's,
+    /// otherwise 1024]
     #[arg(long, value_name = "N")]
     pub max_row: Option<usize>,
     /// Part B's intra ids: by the entity automaton, or 1, 2, 3 … as GLM [default: the run's,
@@ -181,9 +186,16 @@ pub struct Train {
     /// Share of the tokens masked at entity and sentence level
     #[arg(long, default_value_t = 0.15)]
     pub mask_ratio: f64,
+    /// What masks take whole: entities, or tokens alone, so that spans cut entities as GLM's do
+    #[arg(long, default_value = "entity", value_parser = word::<MaskUnits>())]
+    pub mask_units: MaskUnits,
     /// Spans of part B in order, or shuffled as GLM does
     #[arg(long, default_value = "chrono", value_parser = word::<Order>())]
     pub span_order: Order,
+    /// Part B's intra ids of blanks in training: the automaton's, as in decoding, or those of the
+    /// entities that the text is known to have, which a decoder cannot know: for ablation
+    #[arg(long, default_value = "automaton", value_parser = word::<TrainIds>())]
+    pub train_ids: TrainIds,
     #[command(flatten)]
     #[serde(flatten)]
     pub rows: RowFlags,
@@ -230,7 +242,7 @@ pub struct Train {
 /// is known of the person; {"id": 2, "user": "id"} after all events of a user of the data; and
 /// {"id": 3, "text": "… [MASK]"}, a free prompt, with "text". A line may have its own "top",
 /// "exclude": [items] and "template". Items of a history that the catalogue lacks are left out and
-/// counted ("unknown"), and so are the oldest of a history, and the last values of a profile, for
+/// counted ("unknown"), and so are those of a history, and the last values of a profile, for
 /// which a row has no room ("truncated", "truncated_profile"); an empty history is answered with
 /// what everybody takes ("from": "popularity"). From standard input (--prompts -) lines are
 /// answered as they come, in their order, until the input ends; one that cannot be answered yields
@@ -381,7 +393,7 @@ mod tests {
         let job: Job = settings::<super::Decode, _>("--weights w --data d");
         assert_eq!(job, Job { settings: Settings::new("w", "d"), ..Job::default() });
         let judging: Judging = settings::<Eval, _>("p --data d");
-        let (predictions, data) = ("p".into(), "d".into());
+        let (predictions, data) = (vec!["p".into()], "d".into());
         assert_eq!(judging, Judging { predictions, data, ..Judging::default() });
         let creation: Creation = settings::<Init, _>("--model m --out o");
         let (model, out) = ("m".into(), "o".into());
@@ -423,8 +435,8 @@ mod tests {
         const TRAINS: &str = "out tune rank alpha lora-dropout targets train-positions families \
             epochs-by epochs rating-targets split-policy batch batch-rows learning-rate warmup beta1 beta2 weight-decay clip dropout \
             attention-dropout keep mix windows levels document-min document-suffix mask-ratio \
-            span-order validate-every validate-users validate-beams patience checkpoint-every \
-            keep-checkpoints max-minutes";
+            mask-units train-ids span-order validate-every validate-users validate-beams patience \
+            checkpoint-every keep-checkpoints max-minutes";
         /// What is asked, and how much of the answer is wanted.
         const ASKS: &str = "adapter prompts task split mode beams top filter-history constrain \
             segment-free-text max-new-tokens min-new-tokens text-beams groups diversity \

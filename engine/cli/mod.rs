@@ -44,6 +44,8 @@ pub mod forward;
 pub mod init;
 pub mod inspect;
 pub mod interrupt;
+mod keys;
+mod ladder;
 pub mod memory;
 pub mod merge;
 pub mod prepare;
@@ -51,6 +53,7 @@ pub mod progress;
 pub mod reading;
 pub mod say;
 pub mod settings;
+pub mod sweep;
 pub mod train;
 mod word;
 
@@ -154,6 +157,7 @@ enum Verb {
     Train(train::Train),
     Decode(decode::Decode),
     Eval(eval::Eval),
+    Sweep(sweep::Sweep),
     Forward(forward::Forward),
     Inspect(Box<inspect::Inspect>),
     Merge(merge::Merge),
@@ -175,6 +179,7 @@ impl Verb {
             Verb::Eval(args) => {
                 said(args, global, || eval::run(args, global.outputs(args.overwriting)))
             }
+            Verb::Sweep(args) => said(args, global, || sweep::run(args, global)),
             Verb::Inspect(args) => inspect::run(args, global),
             Verb::Merge(args) => said(args, global, || merge::run(args, global)),
             Verb::Doctor(args) => doctor::run(args, global),

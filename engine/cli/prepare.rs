@@ -5,7 +5,7 @@ use super::reading::ReadingFlags;
 use super::say;
 use super::settings::of_flags;
 use crate::base::Outputs;
-use crate::recommender::prepare::{prepare, Prepared, Preparing};
+use crate::recommender::prepare::{prepare, ItemRepr, Prepared, Preparing};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,8 @@ use std::time::Instant;
 #[derive(Clone, Debug, Default, clap::Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Prepare {
-    /// The folder or file to read, or synthetic:USERS,ITEMS[,SEED]
+    /// The folder or file to read, or a shop made up: synthetic:USERS,ITEMS[,SEED], and behind that
+    /// options: events=8, people=2, noise=0.1, drift=0.05
     #[arg(value_name = "SOURCE")]
     pub source: PathBuf,
     #[command(flatten)]
@@ -41,9 +42,12 @@ pub struct Prepare {
     /// Leave out up to N malformed lines, each counted and listed
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub skip_bad: usize,
-    /// Decides the stored negatives and the order of equal scores
+    /// Decides the stored negatives, the order of equal scores and the numbers of --item-repr id
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+    /// What items are shown as: titles, or numbers that say nothing ("item 4711")
+    #[arg(long, value_enum, default_value_t)]
+    pub item_repr: ItemRepr,
     /// Leave equal titles as they are: their items then share a leaf of the trie
     #[arg(long)]
     pub keep_duplicate_titles: bool,

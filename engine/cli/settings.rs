@@ -6,18 +6,14 @@
 //! name of a positional argument. What [`resolved_toml`] writes is such a file.
 
 use super::exit;
-use crate::base::{meant, unreadable, Fault};
+use super::keys::{File, Setting};
+use crate::base::Fault;
 use anyhow::Result;
-use clap::error::{ContextKind, ContextValue};
-use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{ArgMatches, Command};
 use serde::de::DeserializeOwned;
 use serde::Serialize;
-use std::any::TypeId;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use toml::de::{DeTable, DeValue};
-use toml::Spanned;
+use std::path::PathBuf;
 
 /// Parses the command line, with the settings of `--config` where it is given. Refuses, with the
 /// file's line, a key that is no flag of the verb and a value of another type. Errors of the parser
@@ -38,8 +34,9 @@ pub fn parse(command: Command, arguments: Vec<OsString>) -> Result<ArgMatches> {
     let mut built = command.clone();
     built.build();
     let flags = built.find_subcommand(verb).expect("clap just found this verb");
-    let file = File::read(path)?;
-    let settings = file.settings(flags)?;
+    let file = File::read("--config", path)?;
+    let table = file.table(flags.get_name())?;
+    let settings = file.settings(flags, table.get_ref(), "")?;
     let missing: Vec<&Setting> = settings.iter().filter(|s| !s.is_typed(matches)).collect();
     let all = with_settings(arguments, &missing);
     command.try_get_matches_from(all).map_err(|error| {
@@ -97,255 +94,10 @@ fn with_settings(typed: Vec<OsString>, settings: &[&Setting]) -> Vec<OsString> {
     all
 }
 
-/// A key of the file as words of a command line.
-struct Setting {
-    key: String,
-    line: usize,
-    id: String,
-    /// As the parser names it in its complaints.
-    shown: String,
-    positional: bool,
-    words: Vec<String>,
-}
-
-impl Setting {
-    fn is_typed(&self, matches: &ArgMatches) -> bool {
-        matches.value_source(&self.id) == Some(ValueSource::CommandLine)
-    }
-
-    /// Whether the parser's complaint is about this setting.
-    fn is_named_by(&self, error: &clap::Error) -> bool {
-        match error.get(ContextKind::InvalidArg) {
-            Some(ContextValue::String(name)) => *name == self.shown,
-            Some(ContextValue::Strings(names)) => names.contains(&self.shown),
-            _ => false,
-        }
-    }
-}
-
-struct File<'a> {
-    path: &'a Path,
-    text: String,
-}
-
-impl File<'_> {
-    fn read(path: &Path) -> Result<File<'_>> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| unreadable(Fault::Usage, "--config", path, "a TOML file", &e))?;
-        Ok(File { path, text })
-    }
-
-    fn settings(&self, flags: &Command) -> Result<Vec<Setting>> {
-        let table = DeTable::parse(&self.text).map_err(|e| {
-            let line = self.line(e.span().map_or(0, |span| span.start));
-            let what = e.message().replace('\n', ", ");
-            Fault::Usage.error(format!(
-                "--config: {}:{line}: expected TOML (key = value), got {what}; see `engine {} \
-                --help`",
-                self.path.display(),
-                flags.get_name()
-            ))
-        })?;
-        let mut settings = Vec::new();
-        for (key, value) in table.get_ref() {
-            settings.push(self.setting(flags, key, value)?);
-        }
-        // The table is sorted by key; the order of the file is what a reader expects errors in.
-        settings.sort_by_key(|setting| setting.line);
-        for (i, setting) in settings.iter().enumerate() {
-            if settings[..i].iter().any(|before| before.id == setting.id) {
-                return Err(self.refuse(
-                    setting.line,
-                    &setting.key,
-                    "expected it once, got it with - and with _",
-                ));
-            }
-        }
-        Ok(settings)
-    }
-
-    fn setting(
-        &self,
-        flags: &Command,
-        key: &Spanned<std::borrow::Cow<'_, str>>,
-        value: &Spanned<DeValue<'_>>,
-    ) -> Result<Setting> {
-        let line = self.line(key.span().start);
-        let key = key.get_ref().as_ref();
-        let name = key.replace('_', "-");
-        let Some(arg) = flags.get_arguments().find(|arg| key_of(arg).as_deref() == Some(&name))
-        else {
-            return Err(self.refuse(line, key, &unknown(flags, &name, value.get_ref())));
-        };
-        let positional = arg.is_positional();
-        let mut words = Vec::new();
-        match (value.get_ref(), takes_list(arg)) {
-            (DeValue::Array(list), true) => {
-                if list.is_empty() && !arg.get_default_values().is_empty() {
-                    return Err(self.refuse(
-                        line,
-                        key,
-                        "expected at least one value, got an empty list",
-                    ));
-                }
-                for value in list.iter() {
-                    words.extend(self.word(line, key, arg, value.get_ref())?);
-                }
-            }
-            (value, _) => words.extend(self.word(line, key, arg, value)?),
-        }
-        if !positional && arg.get_action().takes_values() {
-            words.iter_mut().for_each(|word| *word = format!("--{name}={word}"));
-        }
-        let (id, shown) = (arg.get_id().to_string(), arg.to_string());
-        Ok(Setting { key: key.to_owned(), line, id, shown, positional, words })
-    }
-
-    /// One value as what would have been typed; nothing for a switch that is off.
-    fn word(
-        &self,
-        line: usize,
-        key: &str,
-        arg: &Arg,
-        value: &DeValue<'_>,
-    ) -> Result<Option<String>> {
-        let expected = Kind::of(arg);
-        let word = match (expected, value) {
-            (Kind::Switch, DeValue::Boolean(true)) => Some(format!("--{}", key.replace('_', "-"))),
-            (Kind::Switch, DeValue::Boolean(false)) => None,
-            (Kind::Whole | Kind::Number, DeValue::Integer(n)) => Some(decimal(n)),
-            (Kind::Number, DeValue::Float(x)) => Some(x.as_str().to_owned()),
-            (Kind::Text, DeValue::String(text)) => Some(text.to_string()),
-            (Kind::Bool, DeValue::Boolean(b)) => Some(b.to_string()),
-            (_, DeValue::Table(_)) if key == "template" => {
-                let what = "expected ids of templates, got a template; a file of templates is \
-                    given by --templates";
-                return Err(self.refuse(line, key, what));
-            }
-            (expected, got) => {
-                let what = format!(
-                    "expected {}, got {}; see --help",
-                    expected.name(takes_list(arg)),
-                    name_of(got)
-                );
-                return Err(self.refuse(line, key, &what));
-            }
-        };
-        Ok(word)
-    }
-
-    fn refuse(&self, line: usize, key: &str, what: &str) -> anyhow::Error {
-        Fault::Usage.error(format!("--config: {}:{line}: {key}: {what}", self.path.display()))
-    }
-
-    fn line(&self, at: usize) -> usize {
-        1 + self.text.as_bytes()[..at.min(self.text.len())]
-            .iter()
-            .filter(|&&byte| byte == b'\n')
-            .count()
-    }
-}
-
-/// What a file calls an argument; none for those that make no sense in one.
-fn key_of(arg: &Arg) -> Option<String> {
-    if matches!(arg.get_id().as_str(), "help" | "version" | "config") {
-        return None;
-    }
-    match arg.get_long() {
-        Some(long) => Some(long.to_owned()),
-        None => arg.is_positional().then(|| arg.get_id().as_str().replace('_', "-")),
-    }
-}
-
-fn takes_list(arg: &Arg) -> bool {
-    matches!(arg.get_action(), ArgAction::Append)
-}
-
-/// What type of value an argument wants.
-#[derive(Clone, Copy)]
-enum Kind {
-    Switch,
-    Bool,
-    Whole,
-    Number,
-    /// Names, paths and what else is parsed from words.
-    Text,
-}
-
-impl Kind {
-    fn of(arg: &Arg) -> Kind {
-        if !arg.get_action().takes_values() {
-            return Kind::Switch;
-        }
-        let is = |types: &[TypeId]| types.iter().any(|t| arg.get_value_parser().type_id() == *t);
-        macro_rules! ids { ($($t:ty)*) => { &[$(TypeId::of::<$t>()),*] } }
-        if is(ids!(bool)) {
-            Kind::Bool
-        } else if is(ids!(u8 u16 u32 u64 usize i8 i16 i32 i64 isize)) {
-            Kind::Whole
-        } else if is(ids!(f32 f64)) {
-            Kind::Number
-        } else {
-            Kind::Text
-        }
-    }
-
-    fn name(self, list: bool) -> &'static str {
-        match (self, list) {
-            (Kind::Switch | Kind::Bool, _) => "true or false",
-            (Kind::Whole, false) => "a whole number",
-            (Kind::Whole, true) => "a whole number or a list of them",
-            (Kind::Number, false) => "a number",
-            (Kind::Number, true) => "a number or a list of them",
-            (Kind::Text, false) => "a string",
-            (Kind::Text, true) => "a string or a list of them",
-        }
-    }
-}
-
-fn name_of(value: &DeValue<'_>) -> String {
-    match value {
-        DeValue::String(text) => format!("the string {:?}", text.as_ref()),
-        DeValue::Integer(n) => decimal(n),
-        DeValue::Float(x) => x.as_str().to_owned(),
-        DeValue::Boolean(b) => b.to_string(),
-        DeValue::Datetime(_) => "a date".to_owned(),
-        DeValue::Array(_) => "a list".to_owned(),
-        DeValue::Table(_) => "a section".to_owned(),
-    }
-}
-
-/// The digits of a whole number, which TOML also has in base 2, 8 and 16.
-fn decimal(n: &toml::de::DeInteger<'_>) -> String {
-    i128::from_str_radix(n.as_str(), n.radix())
-        .map_or_else(|_| n.as_str().to_owned(), |n| n.to_string())
-}
-
-/// What is wrong with a key that is no flag of the verb, and what to do about it.
-fn unknown(flags: &Command, key: &str, value: &DeValue<'_>) -> String {
-    let verb = flags.get_name();
-    let known: Vec<String> = flags.get_arguments().filter_map(key_of).collect();
-    let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    let what = match value {
-        DeValue::Table(_) => {
-            return format!(
-                "expected flags of `engine {verb}` as key = value, got a section; a file is for \
-                one verb and has none: take the keys out of {key}, and what is for other verbs away"
-            )
-        }
-        DeValue::Array(list) if list.iter().any(|one| one.get_ref().is_table()) => {
-            "a list of sections"
-        }
-        _ => "none",
-    };
-    let advice = format!("see `engine {verb} --help`");
-    format!("expected a flag of `engine {verb}`, got {what}; {}", meant(key, &known, &advice))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::{Args, FromArgMatches};
+    use clap::{Arg, Args, FromArgMatches};
     use serde::Deserialize;
 
     #[derive(Args, Serialize, Deserialize, Clone, Debug, PartialEq)]

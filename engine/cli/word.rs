@@ -32,16 +32,17 @@ mod listed {
     use super::Words;
     use crate::recommender::budget::Keeps;
     use crate::recommender::families::EpochsBy;
-    use crate::recommender::learning::{Order, Tuned};
+    use crate::recommender::learning::{MaskUnits, Order, TrainIds, Tuned};
     use crate::recommender::prepare::Allowance;
-    use crate::recommender::rules::{Frame, Match, PartA, PartB, PlainRun};
+    use crate::recommender::report::{Rivals, Set};
+    use crate::recommender::rules::{Frame, Match, PartA, PartB, PlainRun, Sampling};
     use crate::recommender::settings::{Constrain, Mode, Segment};
     use crate::recommender::source::{Curve, Storage};
     use crate::recommender::{Family, Listing, RatingTargets, Split, SplitPolicy};
 
     words!(Family Constrain Mode Segment Keeps Order Tuned Curve Storage);
-    words!(Match PartA PartB PlainRun Split Allowance);
-    words!(EpochsBy Frame Listing RatingTargets SplitPolicy);
+    words!(Match PartA PartB PlainRun Sampling MaskUnits TrainIds Split Allowance);
+    words!(Rivals Set EpochsBy Frame Listing RatingTargets SplitPolicy);
 }
 
 /// A family and its weight.

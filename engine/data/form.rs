@@ -5,7 +5,7 @@ use super::family::Family;
 use super::sample::{Cut, Prompt};
 use super::span::{Level, Unit};
 use super::template::{Answer, Field, Part, Template};
-use super::text::{newest_that_fit, Encoder, Piece, SEPARATOR};
+use super::text::{Choice, Encoder, Piece, SEPARATOR};
 use super::vocab::Special;
 use crate::base::Fault;
 use anyhow::{Context, Result};
@@ -20,6 +20,8 @@ pub struct Fields<'a> {
     pub profile: Option<&'a Prompt>,
     /// Oldest first.
     pub history: &'a [&'a [u32]],
+    /// Which of them are shown where not all fit; without it, the newest.
+    pub choice: Option<&'a Choice<'a>>,
     /// An item and its stars each, oldest first; where there are any.
     pub ratings: &'a [Prompt],
     /// Items to choose from.
@@ -105,7 +107,8 @@ impl Template {
 
 /// A field of which a part may have to do.
 enum Shortened {
-    History(usize),
+    /// The places that are shown.
+    History(Vec<usize>),
     Ratings(usize),
     Candidates(usize),
     Review(usize),
@@ -148,8 +151,8 @@ impl Form {
     }
 
     /// The prompt of one example, at most `limit` tokens long. What is shortened for that: of a
-    /// history and of ratings the oldest go first, of candidates the last, of a review the end;
-    /// nothing else ever (E26).
+    /// history goes what its choice leaves out, of ratings the oldest, of candidates the last, of a
+    /// review the end; nothing else ever (E26).
     ///
     /// Refuses a field without a value, but for the profile and the ratings of somebody who has
     /// none, and an example that does not fit with the newest of its history alone.
@@ -242,21 +245,23 @@ impl Form {
         promised: usize,
     ) -> Option<(Shortened, usize)> {
         let between = self.separator.len();
-        let list = |lengths: &[usize], room: usize| {
-            let kept = newest_that_fit(lengths.iter().copied(), between, room);
-            let used: usize = lengths[lengths.len() - kept..].iter().sum();
-            (kept, used + between * kept.saturating_sub(1))
+        let recent = Choice::recent();
+        let list = |choice: &Choice, members: &[&[u32]], room: usize| {
+            let kept = choice.within(members, between, room);
+            let used: usize = kept.iter().map(|&at| members[at].len()).sum();
+            let used = used + between * kept.len().saturating_sub(1);
+            (kept, used)
         };
         match field {
             Field::History => {
-                let lengths: Vec<usize> = fields.history.iter().map(|t| t.len()).collect();
-                let (kept, used) = list(&lengths, room);
+                let choice = fields.choice.unwrap_or(&recent);
+                let (kept, used) = list(choice, fields.history, room);
                 Some((Shortened::History(kept), used))
             }
             Field::Ratings => {
-                let lengths: Vec<usize> = fields.ratings.iter().map(|t| t.tokens.len()).collect();
-                let (kept, used) = list(&lengths, room - promised);
-                Some((Shortened::Ratings(kept), used))
+                let members: Vec<&[u32]> = fields.ratings.iter().map(|t| &t.tokens[..]).collect();
+                let (kept, used) = list(&recent, &members, room - promised);
+                Some((Shortened::Ratings(kept.len()), used))
             }
             Field::Candidates => {
                 let Candidates::Listed { texts, kept } = fields.candidates else { return None };
@@ -331,11 +336,14 @@ impl Form {
     /// Appends what was kept of a field.
     fn push(&self, prompt: &mut Prompt, fields: &Fields, kept: &Shortened) {
         match *kept {
-            Shortened::History(kept) => {
-                let left_out = fields.history.len() - kept;
-                prompt.left_out.history += left_out as u64;
-                let shown = fields.history[left_out..].iter();
-                prompt.push_list(shown.map(|tokens| Piece::entity(tokens)), &self.separator);
+            Shortened::History(ref kept) => {
+                // What is more than somebody wants to be shown is not missed.
+                let most = fields.choice.map_or(0, |choice| choice.most);
+                let all = fields.history.len();
+                let wanted = if most == 0 { all } else { most.min(all) };
+                prompt.left_out.history += (wanted - kept.len()) as u64;
+                let shown = kept.iter().map(|&at| Piece::entity(fields.history[at]));
+                prompt.push_list(shown, &self.separator);
             }
             Shortened::Ratings(kept) => {
                 let left_out = fields.ratings.len() - kept;

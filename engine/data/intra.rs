@@ -1,6 +1,7 @@
 //! Intra ids: within an entity of part A (R23), and in part B by the automaton over the entity pool
 //! (R27-R33), one function for trainer and decoder.
 
+use super::span::Unit;
 use super::trie::Trie;
 
 /// Id of `[START]` (R24).
@@ -154,6 +155,26 @@ impl<'a> Intra<'a> {
             state = next;
             id
         })
+    }
+
+    /// The ids that somebody gives who knows where the entities of a span are: `units` partition
+    /// it. What decoding cannot know, and so an ablation of training alone: where the tokens of the
+    /// span allow other units than these, the automaton gives other ids.
+    pub fn annotated_ids(&self, units: &[Unit]) -> Vec<u32> {
+        let mut ids = Vec::new();
+        let (mut first, mut run) = (true, 0);
+        for (place, unit) in units.iter().enumerate() {
+            // A run of separate tokens is one unit where they grow.
+            let grows = self.mode.plain_grow && !unit.entity;
+            first &= place == 0 || (grows && run as usize == place);
+            run = if grows { run + 1 } else { 0 };
+            let offset = u32::from(first || self.mode.restart == 2);
+            ids.extend((1..=unit.len).map(|k| if grows { run } else { k } + offset));
+        }
+        match self.mode.ids {
+            Ids::Glm => (2..=ids.len() as u32 + 1).collect(),
+            Ids::Entity => ids,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use super::intra::{EncIntra, Ids, Intra, IntraMode};
 use super::sample::{PartAEos, SampleBuilder, SampleOptions};
 use super::task::{Habits, Listing, Tasks};
 use super::template::{Template, Templates, ALL};
+pub use super::text::Sampling;
 use super::Dataset;
 use crate::base::named::named;
 use crate::base::{Fault, Outputs};
@@ -76,9 +77,11 @@ pub struct Rules {
     pub template: Vec<String>,
     /// A file of templates beside the built-in ones.
     pub templates: Option<PathBuf>,
-    /// Behaviours shown at most, drawn over the age windows of 10/30/60 % (R8); 0 = all that fit.
+    /// Behaviours that a prompt shows at most; 0 = all that fit (R9).
     pub behaviours: usize,
-    /// Rows of a sample at most; the oldest history goes first.
+    /// Which behaviours of a history are shown where not all of them are (R8).
+    pub sampling: Sampling,
+    /// Rows of a sample at most; of the history goes what does not fit.
     pub max_row: usize,
     /// Ids of part B.
     pub intra: PartB,
@@ -102,6 +105,7 @@ impl Default for Rules {
             template: vec!["2-3".to_owned()],
             templates: None,
             behaviours: 0,
+            sampling: Sampling::Windows,
             max_row: 1024,
             intra: PartB::Entity,
             enc_intra: PartA::One,
@@ -124,6 +128,8 @@ pub struct Wanted {
     pub templates: Option<PathBuf>,
     /// Behaviours shown at most; 0 = all that fit.
     pub behaviours: Option<usize>,
+    /// Which behaviours of a history are shown where not all of them are.
+    pub sampling: Option<Sampling>,
     /// Rows of a sample at most.
     pub max_row: Option<usize>,
     /// Ids of part B.
@@ -149,6 +155,7 @@ impl From<Rules> for Wanted {
             template: Some(rules.template),
             templates: rules.templates,
             behaviours: Some(rules.behaviours),
+            sampling: Some(rules.sampling),
             max_row: Some(rules.max_row),
             intra: Some(rules.intra),
             enc_intra: Some(rules.enc_intra),
@@ -179,6 +186,7 @@ impl Wanted {
             template: self.template.as_ref().unwrap_or(&base.template).clone(),
             templates: self.templates.as_ref().or(base.templates.as_ref()).cloned(),
             behaviours: self.behaviours.unwrap_or(base.behaviours),
+            sampling: self.sampling.unwrap_or(base.sampling),
             max_row: self.max_row.unwrap_or(base.max_row),
             intra: self.intra.unwrap_or(base.intra),
             enc_intra: self.enc_intra.unwrap_or(base.enc_intra),
@@ -274,7 +282,12 @@ impl Rules {
                 held.id
             )));
         }
-        let habits = Habits { behaviours: self.behaviours, candidates: self.candidates, seed };
+        let habits = Habits {
+            behaviours: self.behaviours,
+            sampling: self.sampling,
+            candidates: self.candidates,
+            seed,
+        };
         let tasks = Tasks::new(dataset, builder, &chosen, habits)?;
         Ok(match purpose {
             Purpose::Training => tasks,

@@ -36,7 +36,7 @@ pub struct Sample {
 pub struct Cut {
     /// Samples that lost something.
     pub samples: u64,
-    /// The oldest of histories, for which there was no room (E26).
+    /// Items of histories for which there was no room (E26).
     pub history: u64,
     /// The last values of profiles, likewise.
     pub profile: u64,
@@ -72,11 +72,11 @@ impl AddAssign for Cut {
     }
 }
 
-/// `12 did not fit: 34 oldest items of histories, 5 values of profiles left out`
+/// `12 did not fit: 34 items of histories left out, 5 values of profiles left out`
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lost = [
-            (self.history, "oldest items of histories left out"),
+            (self.history, "items of histories left out"),
             (self.profile, "values of profiles left out"),
             (self.candidates, "candidates not listed"),
             (self.review, "tokens of reviews left out"),
@@ -155,6 +155,14 @@ impl Default for SampleOptions {
     }
 }
 
+/// A mask, by its place among those of the text, and what fills it.
+struct Filled<'t> {
+    mask: usize,
+    tokens: &'t [u32],
+    /// The intra id of each.
+    ids: Vec<u32>,
+}
+
 /// Makes rows. Cheap to share: `&self` everywhere.
 pub struct SampleBuilder<'a> {
     special: Special,
@@ -213,9 +221,44 @@ impl<'a> SampleBuilder<'a> {
         spans: &[Span],
         level: Level,
     ) -> Result<Sample> {
+        let ids = |span: &Span| self.intra.ids(&tokens[span.clone()]).collect();
+        self.filled(example, tokens, units, spans, level, ids)
+    }
+
+    /// The same row, in which part B has the ids that its own units would give it
+    /// ([`Intra::annotated_ids`]), which a decoder cannot know.
+    pub fn infilling_as_annotated(
+        &self,
+        example: u64,
+        tokens: &[u32],
+        units: &[Unit],
+        spans: &[Span],
+        level: Level,
+    ) -> Result<Sample> {
+        let within = |span: &Span| {
+            let first = units.partition_point(|unit| (unit.start as usize) < span.start);
+            let last = units.partition_point(|unit| (unit.start as usize) < span.end);
+            self.intra.annotated_ids(&units[first..last])
+        };
+        self.filled(example, tokens, units, spans, level, within)
+    }
+
+    fn filled(
+        &self,
+        example: u64,
+        tokens: &[u32],
+        units: &[Unit],
+        spans: &[Span],
+        level: Level,
+        ids: impl Fn(&Span) -> Vec<u32>,
+    ) -> Result<Sample> {
         let (prompt, order) = corrupt(tokens, units, spans, self.mask(level));
-        let filled: Vec<_> =
-            order.iter().zip(spans).map(|(&m, span)| (m, &tokens[span.clone()])).collect();
+        let fill = |(&mask, span): (&usize, &Span)| Filled {
+            mask,
+            tokens: &tokens[span.clone()],
+            ids: ids(span),
+        };
+        let filled: Vec<Filled> = order.iter().zip(spans).map(fill).collect();
         self.row(example, &prompt, &filled, None)
     }
 
@@ -248,23 +291,32 @@ impl<'a> SampleBuilder<'a> {
         prompt: &Prompt,
         answers: &[&[u32]],
     ) -> Result<Sample> {
-        self.row(example, prompt, &numbered(answers), Some(answers.len()))
+        self.row(example, prompt, &self.numbered(answers), Some(answers.len()))
     }
 
     /// The training row of a prompted task (R35): the prompt and an answer for each of its masks.
     pub fn answered(&self, example: u64, prompt: &Prompt, answers: &[&[u32]]) -> Result<Sample> {
         let (masks, given) = (prompt.masks.len(), answers.len());
         assert_eq!(masks, given, "SampleBuilder::answered: {masks} masks, {given} answers");
-        self.row(example, prompt, &numbered(answers), None)
+        self.row(example, prompt, &self.numbered(answers), None)
     }
 
-    /// The one code path of all rows: part A, then the filled masks (which mask, with what), then
-    /// [START] of an open one.
+    /// Answers of the first masks, numbered by the automaton.
+    fn numbered<'t>(&self, answers: &[&'t [u32]]) -> Vec<Filled<'t>> {
+        let answer = |(mask, &tokens): (usize, &&'t [u32])| Filled {
+            mask,
+            tokens,
+            ids: self.intra.ids(tokens).collect(),
+        };
+        answers.iter().enumerate().map(answer).collect()
+    }
+
+    /// The one code path of all rows: part A, then the filled masks, then [START] of an open one.
     fn row(
         &self,
         example: u64,
         prompt: &Prompt,
-        filled: &[(usize, &[u32])],
+        filled: &[Filled],
         open: Option<usize>,
     ) -> Result<Sample> {
         let Special { cls, eos, start, end, .. } = self.special;
@@ -275,7 +327,7 @@ impl<'a> SampleBuilder<'a> {
             _ => None,
         };
         let context = usize::from(self.options.cls) + text + usize::from(eos.is_some());
-        let part_b: usize = filled.iter().map(|(_, tokens)| 1 + tokens.len()).sum();
+        let part_b: usize = filled.iter().map(|span| 1 + span.tokens.len()).sum();
         let rows = context + part_b + usize::from(open.is_some());
         if rows > self.options.max_row {
             return Err(Fault::Data.error(format!(
@@ -315,14 +367,11 @@ impl<'a> SampleBuilder<'a> {
             self.push(&mut sample, eos, self.inter(text), 0);
         }
 
-        for &(mask, tokens) in filled {
-            let inter = self.inter(prompt.masks[mask]);
-            let mut state = self.intra.start();
+        for Filled { mask, tokens, ids } in filled {
+            let inter = self.inter(prompt.masks[*mask]);
             self.push(&mut sample, start, inter, START_ID);
-            for &token in tokens {
+            for (&token, &id) in tokens.iter().zip(ids) {
                 sample.targets.push((sample.tokens.len() as u32 - 1, token, 1.0));
-                let (next, id) = self.intra.step(state, token);
-                state = next;
                 self.push(&mut sample, token, inter, id);
             }
             sample.targets.push((sample.tokens.len() as u32 - 1, end, 1.0));
@@ -358,10 +407,6 @@ impl<'a> SampleBuilder<'a> {
 /// are clamped (R25). The rule for rows that are made here and for tokens that a decoder produces.
 pub fn position_row(id: u32, last: u32) -> u32 {
     id.min(last)
-}
-
-fn numbered<'t>(answers: &[&'t [u32]]) -> Vec<(usize, &'t [u32])> {
-    answers.iter().copied().enumerate().collect()
 }
 
 /// R10: the text with each span replaced by one mask; and for each span, which mask of the text is

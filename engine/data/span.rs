@@ -1,6 +1,7 @@
 //! Units of a text, and which of them a blank-infilling example masks (R1, R5, R10-R16).
 
 use super::trie::Trie;
+use crate::base::named::named;
 use crate::base::{Fault, Philox, Stream};
 use anyhow::Result;
 use std::ops::Range;
@@ -78,9 +79,43 @@ pub enum SpanOrder {
     Shuffle,
 }
 
+named! {
+    /// What a span is a run of (R10).
+    pub enum MaskUnits: "mask-units" {
+        /// Units: entities stay whole.
+        Entity = "entity",
+        /// Tokens, as GLM masks: a span may cut an entity.
+        Token = "token",
+    }
+}
+
+/// Every token as a unit of its own.
+fn separate(range: Range<usize>) -> impl Iterator<Item = Unit> {
+    range.map(|start| Unit { start: start as u32, len: 1, entity: false })
+}
+
+/// `units`, in which what is left of an entity that one of `spans` cuts, and what the span takes of
+/// it, are separate tokens: a part of an entity is none. Where no span cuts one they are the same.
+pub fn cut(units: &[Unit], spans: &[Span]) -> Vec<Unit> {
+    let inside = |at: usize, unit: Range<usize>| unit.start < at && at < unit.end;
+    let is_cut = |unit: Range<usize>| {
+        spans.iter().any(|s| inside(s.start, unit.clone()) || inside(s.end, unit.clone()))
+    };
+    let mut all = Vec::with_capacity(units.len());
+    for unit in units {
+        match is_cut(unit.range()) {
+            true => all.extend(separate(unit.range())),
+            false => all.push(*unit),
+        }
+    }
+    all
+}
+
 /// How examples are masked (R11-R15).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Masking {
+    /// What spans are runs of.
+    pub units: MaskUnits,
     /// Weights of entity, sentence and document level.
     pub mix: [f64; 3],
     /// Share of the tokens that entity and sentence level mask.
@@ -98,6 +133,7 @@ pub struct Masking {
 impl Default for Masking {
     fn default() -> Self {
         Masking {
+            units: MaskUnits::Entity,
             mix: [0.4, 0.3, 0.3],
             ratio: 0.15,
             poisson: 3.0,
@@ -153,7 +189,7 @@ impl Masking {
     ///
     /// `units` partition the text of at least one token; `ends_sentence` says which of its tokens
     /// end one (R12), and is asked about separate tokens only. The spans are runs of whole units,
-    /// in the order of part B.
+    /// or of tokens where masks are drawn over these, in the order of part B.
     pub fn draw(
         &self,
         units: &[Unit],
@@ -162,6 +198,14 @@ impl Masking {
         index: u64,
     ) -> (Level, Vec<Span>) {
         assert!(!units.is_empty(), "Masking::draw: a text without units");
+        let tokens: Vec<Unit>;
+        let units = match self.units {
+            MaskUnits::Entity => units,
+            MaskUnits::Token => {
+                tokens = separate(0..token_count(units)).collect();
+                &tokens
+            }
+        };
         let mut rng = Philox::new(seed, Stream::Spans, index);
         let sentences = sentences(units, ends_sentence);
         let mut mix = self.mix;

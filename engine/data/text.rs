@@ -1,10 +1,12 @@
 //! Rows of a table as text: attributes, behaviours, and which behaviours are kept (R3, R6-R9).
 
 use super::numeral::DAY;
+use super::record::NO_TIME;
 use super::sample::Prompt;
 use super::span::{is_sentence_end, Unit};
 use super::vocab::Vocab;
-use crate::base::{Fault, Philox};
+use crate::base::named::named;
+use crate::base::{Fault, Philox, Stream};
 use anyhow::Result;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -99,21 +101,6 @@ impl Prompt {
     }
 }
 
-/// How many of the newest of `lengths` (oldest first), with `separator` tokens between them, fit
-/// into `room` tokens (E26).
-pub(crate) fn newest_that_fit(
-    lengths: impl DoubleEndedIterator<Item = usize>,
-    separator: usize,
-    room: usize,
-) -> usize {
-    let mut used = 0;
-    let fits = |(i, length): &(usize, usize)| {
-        used += length + if *i > 0 { separator } else { 0 };
-        used <= room
-    };
-    lengths.rev().enumerate().take_while(fits).count()
-}
-
 /// Encodes pieces alone and remembers them. Cheap to share: `&self` everywhere.
 pub struct Encoder<'v> {
     encode: Box<Encode<'v>>,
@@ -197,14 +184,15 @@ pub(super) fn attributes_behind(
 /// The text of blank infilling (R40): a user's attributes, then the behaviours, oldest first,
 /// joined by " , " (R7).
 ///
-/// `behaviours`: tokens of each item with its leading blank. The oldest are left out until the text
-/// has at most `limit` tokens ([`Masking::longest_text`](super::span::Masking::longest_text)).
-/// Refuses a user without attributes and behaviours, and one whose attributes, or the newest
-/// behaviour, do not fit.
+/// `behaviours`: tokens of each item with its leading blank. As many are left out, by `choice`, as
+/// do not fit into `limit` tokens
+/// ([`Masking::longest_text`](super::span::Masking::longest_text)). Refuses a user without
+/// attributes and behaviours, and one whose attributes, or the newest behaviour, do not fit.
 pub fn behaviour_text(
     encoder: &Encoder,
     attributes: &[(&str, &str)],
     behaviours: &[&[u32]],
+    choice: &Choice,
     limit: usize,
 ) -> Result<Prompt> {
     let separator = encoder.plain(SEPARATOR)?;
@@ -216,8 +204,8 @@ pub fn behaviour_text(
     }
     let between = if attributed > 0 && !behaviours.is_empty() { separator.len() } else { 0 };
     let room = limit.saturating_sub(attributed + between);
-    let kept = newest_that_fit(behaviours.iter().map(|tokens| tokens.len()), separator.len(), room);
-    if attributed > limit || (kept == 0 && !behaviours.is_empty()) {
+    let kept = choice.within(behaviours, separator.len(), room);
+    if attributed > limit || (kept.is_empty() && !behaviours.is_empty()) {
         let newest = behaviours.last().map_or(0, |tokens| tokens.len());
         return Err(Fault::Data.error(format!(
             "user text: expected at most {limit} tokens, got {attributed} of attributes and \
@@ -225,12 +213,11 @@ pub fn behaviour_text(
              behaviour; raise setting `max-row` or shorten them"
         )));
     }
-    let left_out = behaviours.len() - kept;
-    text.left_out.history = left_out as u64;
+    text.left_out.history = (behaviours.len() - kept.len()) as u64;
     if between > 0 {
         text.push(Piece::plain(&separator));
     }
-    text.push_list(behaviours[left_out..].iter().map(|tokens| Piece::entity(tokens)), &separator);
+    text.push_list(kept.iter().map(|&at| Piece::entity(behaviours[at])), &separator);
     Ok(text)
 }
 
@@ -248,6 +235,94 @@ pub fn display_name<'a>(attributes: &[(&str, &'a str)]) -> Option<&'a str> {
 /// By id: whether the token ends a sentence where it stands alone (R12).
 pub fn sentence_ends(vocab: &Vocab) -> Result<Vec<bool>> {
     (0..vocab.size() as u32).map(|id| Ok(is_sentence_end(&vocab.decode(&[id])?))).collect()
+}
+
+named! {
+    /// Which behaviours are shown where not all of them are (R8).
+    pub enum Sampling: "sampling" {
+        /// Drawn from three windows of age, the young ones more densely.
+        Windows = "windows",
+        /// The newest.
+        Recent = "recent",
+        /// Drawn from all of them alike.
+        Uniform = "uniform",
+    }
+}
+
+/// Which behaviours of a history are shown where not all of them are (R8, R9).
+#[derive(Clone, Debug)]
+pub struct Choice<'a> {
+    /// How they are chosen.
+    pub sampling: Sampling,
+    /// Seconds, oldest first, one a behaviour; only windows ask for them.
+    pub times: &'a [i64],
+    /// The time of the target, or of the last event.
+    pub reference: i64,
+    /// Behaviours at most, whatever fits; 0 = no limit.
+    pub most: usize,
+    /// What it draws from: the same for the same example.
+    pub rng: Philox,
+}
+
+impl Choice<'_> {
+    /// The newest.
+    pub fn recent() -> Choice<'static> {
+        let rng = Philox::new(0, Stream::History, 0);
+        Choice { sampling: Sampling::Recent, times: &[], reference: NO_TIME, most: 0, rng }
+    }
+
+    /// At most `budget` of `n` behaviours, as ascending indices. What is drawn for a budget is part
+    /// of what is drawn for a larger one.
+    fn of(&self, n: usize, budget: usize) -> Vec<usize> {
+        let mut rng = self.rng.clone();
+        if n <= budget {
+            return (0..n).collect();
+        }
+        match self.sampling {
+            Sampling::Recent => (n - budget..n).collect(),
+            Sampling::Windows => {
+                Windows::default().sample(self.times, self.reference, budget, &mut rng)
+            }
+            Sampling::Uniform => {
+                let mut kept: Vec<usize> = (0..n).collect();
+                rng.shuffle(&mut kept);
+                kept.truncate(budget);
+                kept.sort_unstable();
+                kept
+            }
+        }
+    }
+
+    /// The behaviours that are shown, as ascending indices: as many as fit into `room` tokens with
+    /// `separator` tokens between them (R9). None where not even the newest alone does.
+    pub fn within(&self, behaviours: &[&[u32]], separator: usize, room: usize) -> Vec<usize> {
+        let n = behaviours.len();
+        let most = if self.most > 0 { self.most.min(n) } else { n };
+        let fits = |kept: &[usize]| {
+            let tokens: usize = kept.iter().map(|&at| behaviours[at].len() + separator).sum();
+            tokens.saturating_sub(separator) <= room
+        };
+        // More behaviours take more room, so the most that fit are found by halving.
+        let mut best = self.of(n, most);
+        if fits(&best) {
+            return best;
+        }
+        let (mut fewest, mut beyond) = (0, most);
+        best.clear();
+        while fewest + 1 < beyond {
+            let middle = fewest + (beyond - fewest) / 2;
+            let kept = self.of(n, middle);
+            match fits(&kept) {
+                true => (fewest, best) = (middle, kept),
+                false => beyond = middle,
+            }
+        }
+        // The one that was drawn may be long where the newest is short.
+        if best.is_empty() && n > 0 && fits(&[n - 1]) {
+            best.push(n - 1);
+        }
+        best
+    }
 }
 
 /// Windows of age from which long histories are sampled (R8).
@@ -308,7 +383,7 @@ impl Windows {
         if n <= budget {
             return (0..n).collect();
         }
-        let known = reference != super::record::NO_TIME && !times.contains(&super::record::NO_TIME);
+        let known = reference != NO_TIME && !times.contains(&NO_TIME);
         let day = |days: u32| i128::from(days) * i128::from(DAY);
         let mut windows: [Vec<usize>; 3] = Default::default();
         for (i, &time) in times.iter().enumerate() {

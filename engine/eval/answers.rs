@@ -1,11 +1,13 @@
 //! Judges answers that are stars or prose (E18–E23).
 
 use super::evaluation::Judge;
+use super::paired::{Measure, Measured};
 use super::predictions::{self, Asked, Prediction};
 use super::report::{Counts, Group, Kind, Metric, Metrics, Part, Row};
-use super::truth::Truth;
+use super::truth::{Truth, User};
 use super::{rating, text};
 use crate::data::rank::ratings::{Leanings, Rated, Rater, RatingFactors, RatingSettings};
+use crate::data::records::Part as Learnt;
 use std::collections::HashSet;
 
 /// What a model without a parsable answer is given where not even a mean is known: the middle of
@@ -19,26 +21,21 @@ impl Judge<'_> {
     /// The denominator is the lines of the file, printed as n: which records are asked is the
     /// file's choice (E20).
     pub(super) fn answers(&mut self, group: &predictions::Group) -> Group {
-        let mut result = Group {
-            task: group.task,
-            template: group.template.clone(),
-            family: group.family,
-            n: 0,
-            counts: Counts {
-                lines: group.predictions.len(),
-                failed: group.predictions.iter().filter(|p| p.failed).count(),
-                seconds: group.predictions.iter().map(|p| p.seconds).sum(),
-                ..Counts::default()
-            },
-            rows: Vec::new(),
-        };
+        let lines = &group.predictions;
+        let mut counts = Counts { lines: lines.len(), ..Counts::default() };
+        for line in lines {
+            counts.failed += usize::from(line.failed);
+            counts.seconds += line.seconds;
+            counts.cut += line.cut;
+        }
+        let mut result = self.begun(group, 0, counts);
         if group.family.has_stars() {
             self.stars(group, &mut result);
         }
         if group.family.has_text() {
             self.prose(group, &mut result);
         }
-        let Counts { unknown, failed, lines, .. } = result.counts;
+        let Counts { unknown, failed, lines, cut, .. } = result.counts;
         if unknown > 0 {
             self.warn(
                 &result,
@@ -50,6 +47,9 @@ impl Judge<'_> {
                 &result,
                 format!("{failed} of {lines} lines are errors and count as empty answers"),
             );
+        }
+        if !cut.is_nothing() {
+            self.warn(&result, format!("of {lines} prompts, {cut}"));
         }
         result
     }
@@ -72,24 +72,27 @@ impl Judge<'_> {
             }
         }
         result.n = pairs.len();
+        let whole_stars = group.family == Asked::ReviewStars;
+        let (own, parsed) = match whole_stars {
+            true => rating::review_differences(&pairs, fallback),
+            false => rating::differences(&pairs, fallback),
+        };
+        let name = &*self.sheet.name;
+        let rows = rating::rows(&own);
+        self.keep(Measured::new(result, name, Measure::Stars, records.clone(), rows));
         let share = |part: usize| part as f64 / pairs.len().max(1) as f64;
         let row = |method: &str, kind: Kind, differences: &[f64], coverage: Option<f64>| {
             let mut metrics = self.errors(differences);
             metrics.0.extend(coverage.map(|coverage| ("coverage", Metric::bare(coverage))));
             Row { method: method.into(), kind, part: Part::All, n: differences.len(), metrics }
         };
-        let whole_stars = group.family == Asked::ReviewStars;
-        let (own, parsed) = match whole_stars {
-            true => rating::review_differences(&pairs, fallback),
-            false => rating::differences(&pairs, fallback),
-        };
-        let main = row("predictions", Kind::Model, &own, Some(share(parsed)));
+        let main = row(name, Kind::Model, &own, Some(share(parsed)));
         let (rmse, mae) = (main.metrics.value("rmse"), main.metrics.value("mae"));
         result.rows.push(main);
         if !whole_stars {
             let kept = rating::p5_differences(&pairs);
             result.rows.push(row(
-                "predictions, P5's filter",
+                &format!("{name}, P5's filter"),
                 Kind::Variant,
                 &kept,
                 Some(share(kept.len())),
@@ -126,12 +129,10 @@ impl Judge<'_> {
         }
     }
 
+    /// RMSE and MAE of differences in stars, with intervals.
     fn errors(&self, differences: &[f64]) -> Metrics {
-        let rows: Vec<f64> = differences.iter().flat_map(|d| [d * d, d.abs()]).collect();
-        let errors = |sums: &[f64], n: usize| {
-            [(sums[0] / n.max(1) as f64).sqrt(), sums[1] / n.max(1) as f64]
-        };
-        self.metrics(&rows, ["rmse", "mae"], 2, errors)
+        let rows = rating::rows(differences);
+        self.metrics(&rows, rating::NAMES, rating::NAMES.len(), rating::of_sums)
     }
 
     fn prose(&mut self, group: &predictions::Group, result: &mut Group) {
@@ -151,17 +152,14 @@ impl Judge<'_> {
             metrics.0.push(("feature matching", Metric::bare(text::feature_matching(&features))));
         }
         result.n = result.n.max(texts.len());
+        let name = &self.sheet.name;
         let (method, kind) = match result.rows.is_empty() {
-            true => ("predictions", Kind::Model),
-            false => ("predictions, text", Kind::Variant),
+            true => (name.clone(), Kind::Model),
+            false => (format!("{name}, text"), Kind::Variant),
         };
-        result.rows.push(Row {
-            method: method.into(),
-            kind,
-            part: Part::All,
-            n: texts.len(),
-            metrics,
-        });
+        let questions = lines.iter().map(|line| (line.user, line.item)).collect();
+        self.keep(Measured::new(result, &method, Measure::Prose, questions, rows));
+        result.rows.push(Row { method, kind, part: Part::All, n: texts.len(), metrics });
     }
 }
 
@@ -181,16 +179,24 @@ fn prose_of(family: Asked, line: &Prediction) -> &str {
     }
 }
 
-/// Ratings that baselines are fitted on: all but each user's last event and what is asked.
+/// Which ratings baselines are fitted on, and the one place that decides it: the records that are
+/// learnt from, where all that is asked is held out of them; otherwise, for files that ask about
+/// others, all but each user's last event. Nothing that is asked is among them.
 fn training_ratings(truth: &Truth<'_>, asked: &HashSet<(u32, u32)>) -> Vec<Rated> {
-    let mut ratings = Vec::new();
-    for (user, u) in truth.users.iter().zip(0..) {
-        let earlier = user.items.len().saturating_sub(1);
-        for (&item, &stars) in user.items.iter().zip(user.ratings).take(earlier) {
-            if !stars.is_nan() && !asked.contains(&(u, item)) {
-                ratings.push(Rated { user: u, item, stars });
-            }
+    let kept = |user: u32, item: u32, stars: f32| {
+        let known = !stars.is_nan() && !asked.contains(&(user, item));
+        known.then_some(Rated { user, item, stars })
+    };
+    if let Some(records) = truth.records() {
+        let learnt = || records.all().iter().filter(|record| record.part == Learnt::Training);
+        if !learnt().any(|record| asked.contains(&(record.user, record.item))) {
+            return learnt().filter_map(|r| kept(r.user, r.item, r.stars)).collect();
         }
     }
-    ratings
+    let of_user = |(user, u): (&User<'_>, u32)| -> Vec<Rated> {
+        let earlier = user.items.len().saturating_sub(1);
+        let events = user.items.iter().zip(user.ratings).take(earlier);
+        events.filter_map(|(&item, &stars)| kept(u, item, stars)).collect()
+    };
+    truth.users.iter().zip(0..).flat_map(of_user).collect()
 }

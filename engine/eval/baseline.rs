@@ -7,6 +7,7 @@
 
 use super::truth::{Case, Truth};
 use crate::base::{Philox, Stream};
+pub use crate::data::catalogue::ItemRepr;
 use crate::data::rank::{
     place, tune, Asked, Blend, Case as Tried, Ease, EaseSettings, FactorSettings, Factors,
     LeakProbe, Markov, Neighbours, Popularity, Ranker, Sequences, Text, Titles, Tuned, MOST_ITEMS,
@@ -15,34 +16,6 @@ use crate::data::task::Split;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-
-/// What the model is shown in place of an item (E1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ItemRepr {
-    /// Its surface: a text.
-    Title,
-    /// Its number.
-    Id,
-}
-
-impl ItemRepr {
-    /// Both, in the order in which a list of choices shows them.
-    pub const ALL: [ItemRepr; 2] = [ItemRepr::Title, ItemRepr::Id];
-
-    /// The word for it in settings and reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            ItemRepr::Title => "title",
-            ItemRepr::Id => "id",
-        }
-    }
-
-    /// The one of this name, if there is one.
-    pub fn from_name(name: &str) -> Option<ItemRepr> {
-        ItemRepr::ALL.into_iter().find(|repr| repr.name() == name)
-    }
-}
 
 /// What is said beforehand of how baselines are fitted.
 #[derive(Clone, Copy, Debug, Default, Serialize)]

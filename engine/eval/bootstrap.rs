@@ -1,4 +1,5 @@
-//! 95 % intervals over users (E28): resamples drawn with replacement, percentiles of the metric.
+//! 95 % intervals over users (E28), or over seeds and their users: resamples drawn with
+//! replacement, percentiles of the metric.
 
 use crate::base::{Philox, Stream};
 use rayon::prelude::*;
@@ -37,16 +38,7 @@ impl Bootstrap {
         let n = rows.len() / width;
         let resample = |r: usize| {
             let mut rng = Philox::new(self.seed, Stream::Bootstrap, r as u64);
-            let mut sums = vec![0.0; width];
-            for _ in 0..n {
-                // Multiply and shift: the bias of at most n / 2³² is far below what 1,000 resamples
-                // can show.
-                let row = ((u64::from(rng.next_u32()) * n as u64) >> 32) as usize * width;
-                for (sum, value) in sums.iter_mut().zip(&rows[row..row + width]) {
-                    *sum += value;
-                }
-            }
-            statistic(&sums, n)
+            statistic(&sums(rows, width, &mut rng), n)
         };
         let values: Vec<[f64; M]> = (0..self.resamples).into_par_iter().map(resample).collect();
         std::array::from_fn(|m| {
@@ -55,6 +47,52 @@ impl Bootstrap {
             Interval { low: quantile(&values, 0.025), high: quantile(&values, 0.975) }
         })
     }
+
+    /// Intervals of the mean over clusters of the mean over each one's rows: clusters are drawn
+    /// with replacement and, within each that was drawn, its rows. Of one cluster only the rows
+    /// vary.
+    ///
+    /// shapes: each of `clusters` holds rows of `width` numbers, at least one row. The r-th
+    /// resample is a function of (seed, r) and the counts, so that two methods measured on the same
+    /// clusters and rows share their resamples.
+    pub fn clustered(self, clusters: &[Vec<f64>], width: usize) -> Vec<Interval> {
+        let resample = |r: usize| {
+            let mut rng = Philox::new(self.seed, Stream::Bootstrap, r as u64);
+            let mut means = vec![0.0; width];
+            for _ in clusters {
+                let rows = &clusters[below(clusters.len(), &mut rng)];
+                let weight = (clusters.len() * (rows.len() / width)) as f64;
+                let sums = sums(rows, width, &mut rng);
+                means.iter_mut().zip(sums).for_each(|(mean, sum)| *mean += sum / weight);
+            }
+            means
+        };
+        let values: Vec<Vec<f64>> = (0..self.resamples).into_par_iter().map(resample).collect();
+        let interval = |m: usize| {
+            let mut values: Vec<f64> = values.iter().map(|v| v[m]).collect();
+            values.sort_by(f64::total_cmp);
+            Interval { low: quantile(&values, 0.025), high: quantile(&values, 0.975) }
+        };
+        (0..width).map(interval).collect()
+    }
+}
+
+/// Multiply and shift: the bias of at most n / 2³² is far below what 1,000 resamples can show.
+fn below(n: usize, rng: &mut Philox) -> usize {
+    ((u64::from(rng.next_u32()) * n as u64) >> 32) as usize
+}
+
+/// The sums over as many rows as there are, drawn with replacement.
+fn sums(rows: &[f64], width: usize, rng: &mut Philox) -> Vec<f64> {
+    let n = rows.len() / width;
+    let mut sums = vec![0.0; width];
+    for _ in 0..n {
+        let row = below(n, rng) * width;
+        for (sum, value) in sums.iter_mut().zip(&rows[row..row + width]) {
+            *sum += value;
+        }
+    }
+    sums
 }
 
 /// Linear between the neighbours; 0 for nothing.
@@ -95,6 +133,28 @@ mod tests {
         let half = 1.96 * (0.1 * 0.9 / f64::from(n)).sqrt();
         assert!((interval.low - (0.1 - half)).abs() < 0.2 * half, "{interval:?}");
         assert!((interval.high - (0.1 + half)).abs() < 0.2 * half, "{interval:?}");
+    }
+
+    /// Of one cluster only the rows vary; clusters that differ more than their rows do give a wider
+    /// interval, of about 1.96 standard errors of the mean of clusters.
+    #[test]
+    fn clusters_vary_beside_their_rows() {
+        let rows = |share: u32| (0..2000).map(|i| f64::from(i % 100 < share)).collect::<Vec<_>>();
+        let bootstrap = Bootstrap { resamples: 1000, seed: 0 };
+        let one = bootstrap.clustered(&[rows(30)], 1)[0];
+        let half = 1.96 * (0.3f64 * 0.7 / 2000.0).sqrt();
+        assert!((one.high - one.low - 2.0 * half).abs() < 0.4 * half, "{one:?}");
+        let shares: Vec<u32> = (0..20).map(|k| 20 + k).collect();
+        let many = bootstrap.clustered(&shares.iter().map(|&s| rows(s)).collect::<Vec<_>>(), 1)[0];
+        let deviation = ((20.0f64 * 20.0 - 1.0) / 12.0).sqrt() / 100.0;
+        let half = 1.96 * deviation / 20f64.sqrt();
+        assert!((many.high - many.low - 2.0 * half).abs() < 0.5 * half, "{many:?} ± {half}");
+        let mean = 0.295;
+        assert!(many.low < mean && mean < many.high, "{many:?}");
+        // Columns are drawn together: a difference of equal columns has no width.
+        let twice: Vec<f64> = rows(30).iter().flat_map(|&x| [x, x]).collect();
+        let both = bootstrap.clustered(&[twice.clone(), twice], 2);
+        assert_eq!(both[0], both[1]);
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use crate::base::text::visible;
 use std::fmt::Write;
 
-const WIDTH: f64 = 720.0;
-const TOP: f64 = 14.0;
-const RIGHT: f64 = 18.0;
+pub(super) const WIDTH: f64 = 720.0;
+pub(super) const TOP: f64 = 14.0;
+pub(super) const RIGHT: f64 = 18.0;
 
 /// Text that is safe within HTML and its attributes.
 pub fn escaped(text: &str) -> String {
@@ -45,15 +45,15 @@ fn decimals(ticks: &[f64]) -> usize {
 }
 
 /// A linear map of a range of values to a range of the picture.
-struct Axis {
-    low: f64,
-    high: f64,
-    from: f64,
-    to: f64,
+pub(super) struct Axis {
+    pub(super) low: f64,
+    pub(super) high: f64,
+    pub(super) from: f64,
+    pub(super) to: f64,
 }
 
 impl Axis {
-    fn at(&self, value: f64) -> f64 {
+    pub(super) fn at(&self, value: f64) -> f64 {
         let range = if self.high > self.low { self.high - self.low } else { 1.0 };
         self.from + (value - self.low) / range * (self.to - self.from)
     }
@@ -105,19 +105,7 @@ impl Lines<'_> {
         let y = Axis { low, high: highest + margin, from: HEIGHT - BOTTOM, to: TOP };
 
         let mut svg = open(HEIGHT, self.label);
-        let marks = ticks(y.low, y.high, 5);
-        for &mark in &marks {
-            let (at, digits) = (y.at(mark), decimals(&marks));
-            let _ = write!(
-                svg,
-                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
-                <text class=\"tick\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{mark:.digits$}\
-                </text>",
-                WIDTH - RIGHT,
-                LEFT - 8.0,
-                at + 4.0
-            );
-        }
+        upwards(&mut svg, &y, LEFT);
         let marks = ticks(0.0, x.high, 8);
         for &mark in &marks {
             let digits = decimals(&marks);
@@ -217,23 +205,13 @@ pub fn dots(label: &str, dots: &[Dot]) -> Option<String> {
     let height = bottom + 26.0;
     let x = Axis { low: 0.0, high: highest.max(1e-9) * 1.04, from: LEFT, to: WIDTH - RIGHT - 44.0 };
     let mut svg = open(height, label);
-    let marks = ticks(0.0, x.high, 6);
-    for &mark in &marks {
-        let (at, digits) = (x.at(mark), decimals(&marks));
-        let _ = write!(
-            svg,
-            "<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{bottom}\"/>\
-            <text class=\"tick\" x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{mark:.digits$}\
-            </text>",
-            bottom + 18.0
-        );
-    }
+    across(&mut svg, &x, bottom);
     for (dot, line) in dots.iter().zip(0..) {
         let at = TOP + (f64::from(line) + 0.5) * LINE;
-        let (class, name) = (dot.class, escaped(&dot.name));
+        let (class, name, short) = (dot.class, escaped(&dot.name), escaped(&fitted(&dot.name)));
         let _ = write!(
             svg,
-            "<text class=\"name {class}\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>\
+            "<text class=\"name {class}\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{short}</text>\
             <line class=\"span {class}\" x1=\"{:.1}\" x2=\"{:.1}\" y1=\"{at:.1}\" \
             y2=\"{at:.1}\"/><circle class=\"dot {class}\" cx=\"{:.1}\" cy=\"{at:.1}\" r=\"5\">\
             <title>{name}: {:.4}, 95 % interval {:.4} to {:.4}</title></circle><text \
@@ -253,6 +231,125 @@ pub fn dots(label: &str, dots: &[Dot]) -> Option<String> {
     }
     svg.push_str("</svg>");
     Some(svg)
+}
+
+/// A named measurement with its interval: a step of a ladder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// What was done.
+    pub name: String,
+    /// What came of it.
+    pub value: f64,
+    /// Where the interval begins.
+    pub low: f64,
+    /// Where the interval ends.
+    pub high: f64,
+}
+
+impl Step {
+    /// That all of it can be drawn.
+    pub(super) fn is_finite(&self) -> bool {
+        [self.value, self.low, self.high].iter().all(|value| value.is_finite())
+    }
+
+    /// "name: 0.1234, 95 % interval 0.1200 to 0.1300"
+    pub(super) fn words(&self) -> String {
+        let Step { name, value, low, high } = self;
+        format!("{name}: {value:.4}, 95 % interval {low:.4} to {high:.4}")
+    }
+}
+
+/// Steps from above to below, each with its interval, a line to the next and what it gained; the
+/// axis covers the intervals and need not begin at zero. `None` where nothing can be drawn; steps
+/// without finite numbers are left out.
+pub fn ladder(label: &str, steps: &[Step]) -> Option<String> {
+    const LEFT: f64 = 210.0;
+    const LINE: f64 = 34.0;
+    let steps: Vec<&Step> = steps.iter().filter(|step| step.is_finite()).collect();
+    let lowest = steps.iter().map(|step| step.low.min(step.value)).reduce(f64::min)?;
+    let highest = steps.iter().map(|step| step.high.max(step.value)).reduce(f64::max)?;
+    let margin = (highest - lowest).max(highest.abs() * 0.02).max(1e-9) * 0.06;
+    let bottom = TOP + steps.len() as f64 * LINE;
+    let to = WIDTH - RIGHT - 100.0;
+    let x = Axis { low: lowest - margin, high: highest + margin, from: LEFT, to };
+    let words: Vec<String> = steps.iter().map(|step| step.words()).collect();
+    let mut svg = described(bottom + 26.0, label, &words.join("; "));
+    across(&mut svg, &x, bottom);
+    let at = |line: usize| TOP + (line as f64 + 0.5) * LINE;
+    let place = |(line, step): (usize, &&Step)| format!("{:.1},{:.1}", x.at(step.value), at(line));
+    let path: Vec<String> = steps.iter().enumerate().map(place).collect();
+    let _ = write!(svg, r#"<polyline class="curve baseline" points="{}"/>"#, path.join(" "));
+    for (line, (step, words)) in steps.iter().zip(&words).enumerate() {
+        let gained = line.checked_sub(1).map(|before| step.value - steps[before].value);
+        let gained = gained.map_or(String::new(), |gained| format!(" ({gained:+.4})"));
+        let y = at(line);
+        let _ = write!(
+            svg,
+            "<text class=\"name model\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\
+            <line class=\"span model\" x1=\"{:.1}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
+            <circle class=\"dot model\" cx=\"{:.1}\" cy=\"{y:.1}\" r=\"5\"><title>{}</title>\
+            </circle><text class=\"value\" x=\"{:.1}\" y=\"{:.1}\">{:.4}{gained}</text>",
+            LEFT - 14.0,
+            y + 4.5,
+            escaped(&fitted(&step.name)),
+            x.at(step.low),
+            x.at(step.high),
+            x.at(step.value),
+            escaped(words),
+            x.at(step.high.max(step.value)) + 10.0,
+            y + 4.5,
+            step.value
+        );
+    }
+    svg.push_str("</svg>");
+    Some(svg)
+}
+
+/// A name as the margin of a chart has room for it: what is longer loses its middle.
+fn fitted(name: &str) -> String {
+    const MOST: usize = 30;
+    let letters: Vec<char> = name.chars().collect();
+    let Some(more) = letters.len().checked_sub(MOST + 1) else { return name.to_owned() };
+    let (head, tail) = (MOST / 2, MOST / 2 + more + 1);
+    letters[..head].iter().chain(&['…']).chain(&letters[tail..]).collect()
+}
+
+/// Lines of round values from left to right, named below.
+fn across(svg: &mut String, x: &Axis, bottom: f64) {
+    let marks = ticks(x.low, x.high, 6);
+    for &mark in &marks {
+        let (at, digits) = (x.at(mark), decimals(&marks));
+        let _ = write!(
+            svg,
+            "<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{bottom}\"/>\
+            <text class=\"tick\" x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{mark:.digits$}\
+            </text>",
+            bottom + 18.0
+        );
+    }
+}
+
+/// Lines of round values from below to above, named at the left.
+pub(super) fn upwards(svg: &mut String, y: &Axis, left: f64) {
+    let marks = ticks(y.low, y.high, 5);
+    for &mark in &marks {
+        let (at, digits) = (y.at(mark), decimals(&marks));
+        let _ = write!(
+            svg,
+            "<line class=\"grid\" x1=\"{left}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
+            <text class=\"tick\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{mark:.digits$}\
+            </text>",
+            WIDTH - RIGHT,
+            left - 8.0,
+            at + 4.0
+        );
+    }
+}
+
+/// A picture with a title and a description for those who do not see it.
+pub(super) fn described(height: f64, label: &str, description: &str) -> String {
+    let (title, description) = (escaped(label), escaped(description));
+    format!("{}<title>{title}</title><desc>{description}</desc>", open(height, label))
 }
 
 fn open(height: f64, label: &str) -> String {
@@ -289,6 +386,27 @@ mod tests {
         let svg = lines.svg().unwrap();
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         assert!(svg.contains("&lt;hr&gt;") && svg.contains("x &amp; y"), "{svg}");
+    }
+
+    #[test]
+    fn a_ladder_says_what_each_step_gained() {
+        let step = |name: &str, value: f64| {
+            let (low, high) = (value - 0.01, value + 0.01);
+            Step { name: name.into(), value, low, high }
+        };
+        let steps = [step("GLM <b>", 0.08), step("lost", f64::NAN), step("+ masks", 0.0925)];
+        let svg = ladder("HR@10 & steps", &steps).unwrap();
+        assert!(svg.contains("<title>HR@10 &amp; steps</title><desc>GLM &lt;b&gt;: 0.0800, 95 %"));
+        assert!(svg.contains(">0.0925 (+0.0125)</text>") && !svg.contains("lost"), "{svg}");
+        assert!(!svg.contains("NaN") && svg.matches("<circle").count() == 2, "{svg}");
+        assert_eq!((ladder("none", &[]), ladder("none", &steps[1..2])), (None, None));
+        let long = "a long name of a file, and of the folders that it lies in";
+        assert_eq!(fitted(long), "a long name of …that it lies in");
+        assert_eq!((fitted("short"), fitted(&"é".repeat(30))), ("short".into(), "é".repeat(30)));
+        // All at one place, with no width at all.
+        let flat = Step { name: "a".into(), value: 0.0, low: 0.0, high: 0.0 };
+        let svg = ladder("flat", &[flat.clone(), flat]).unwrap();
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
     }
 
     #[test]

@@ -4,14 +4,15 @@ pub use super::baseline::ItemRepr;
 use super::baseline::{Beside, Place, Wishes};
 use super::bootstrap::Bootstrap;
 use super::grounding::normal;
-use super::law;
+use super::paired::{differences, Measure, Measured};
 use super::predictions::{self, Asked, Prediction};
 pub use super::ranking::Users;
 use super::ranking::{hit, ndcg, without_history, Policy, Scores};
-use super::report::{Counts, Group, Kind, Metric, Metrics, Part, Row, Spread};
-use super::text;
+use super::report::{Counts, Difference, Group, Kind, Metric, Metrics, Part, Placed, Row, Spread};
+pub use super::sheet::Sheet;
 use super::truth::{Case, Day, Split, Truth};
 use super::yes_no::TiedRank;
+use super::{checks, spread};
 use crate::data::Family;
 use std::collections::{HashMap, HashSet};
 
@@ -22,10 +23,6 @@ pub struct Options {
     pub policy: Policy,
     /// Which event was to be predicted.
     pub split: Split,
-    /// Whom the denominator counts.
-    pub users: Users,
-    /// The users that were asked, ascending; where that is known.
-    pub asked: Vec<u32>,
     /// Whether the history's items are left out of every ranking (E15).
     pub filter_history: bool,
     /// `None` leaves the baselines out.
@@ -37,10 +34,14 @@ pub struct Options {
 /// What [`evaluate`] finds.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
-    /// One for each template of the predictions.
+    /// One for each template of each file.
     pub groups: Vec<Group>,
+    /// What the other files have over the first that answers the same.
+    pub differences: Vec<Difference>,
     /// Over the templates of a task, where it has several.
     pub spreads: Vec<Spread>,
+    /// The same of seen and of held-out templates apart, where a task has both.
+    pub by_seen: Vec<Spread>,
     /// What the baselines said, where they were asked.
     pub beside: Option<Beside>,
     /// What a reader should know before trusting a number.
@@ -49,45 +50,66 @@ pub struct Findings {
     pub broken: Vec<String>,
 }
 
-/// Computed metrics hold the laws up to rounding.
-const TOLERANCE: f64 = 1e-9;
-
-/// Judges every group of predictions, with baselines on the same users beside it.
+/// Judges every group of every file, with baselines on the same users beside it.
 /// `known` is what they said before; it must be of the same data, wishes and split.
 pub fn evaluate(
     truth: &Truth<'_>,
-    groups: &[predictions::Group],
+    sheets: &[Sheet],
     options: &Options,
     known: Option<Beside>,
 ) -> Findings {
-    let listed = groups.iter().flat_map(|group| group.predictions.iter().map(|line| line.user));
-    let mut users: Vec<u32> = match options.users {
-        Users::All => (0..truth.users.len() as u32).collect(),
-        Users::Listed | Users::Asked => listed.chain(options.asked.iter().copied()).collect(),
-    };
+    let mut users: Vec<u32> = sheets.iter().flat_map(|sheet| sheet.counted(truth)).collect();
     users.sort_unstable();
     users.dedup();
-    let mut judge = Judge { truth, options, users, beside: known, findings: Findings::default() };
-    for group in groups {
-        let judged = if group.family.ranks() { judge.ranking(group) } else { judge.answers(group) };
-        judge.check(&judged);
-        judge.findings.groups.push(judged);
+    let (beside, findings) = (known, Findings::default());
+    let (ranked, measured) = (Vec::new(), Vec::new());
+    let Some(sheet) = sheets.first() else { return findings };
+    let several = sheets.len() > 1;
+    let mut judge =
+        Judge { truth, options, sheet, several, users, beside, ranked, measured, findings };
+    for sheet in sheets {
+        judge.sheet = sheet;
+        for group in &sheet.groups {
+            let judged =
+                if group.family.ranks() { judge.ranking(group) } else { judge.answers(group) };
+            judge.check(&judged);
+            judge.findings.groups.push(judged);
+        }
     }
-    judge.findings.spreads = spreads(&judge.findings.groups);
+    let mut findings = judge.findings;
+    findings.spreads = spread::over_all(&findings.groups);
+    findings.by_seen = spread::by_seen(&findings.groups);
+    if several {
+        findings.differences = differences(&judge.measured, options.bootstrap);
+    }
     let missing = judge.beside.iter().flat_map(|beside| beside.missing.clone());
-    judge.findings.warnings.extend(missing);
-    judge.findings.beside = judge.beside;
-    judge.findings
+    findings.warnings.extend(missing);
+    findings.beside = judge.beside;
+    findings
 }
 
 pub(super) struct Judge<'a> {
     pub(super) truth: &'a Truth<'a>,
     pub(super) options: &'a Options,
+    /// The file that is judged.
+    pub(super) sheet: &'a Sheet,
+    /// Whether it is one of several.
+    several: bool,
     /// Whom any group asks about.
     users: Vec<u32>,
     /// Found when the first ranking needs it.
     beside: Option<Beside>,
+    /// The baselines' rows, by whom they were asked about.
+    ranked: Vec<Ranked>,
+    /// The rows of predictions before they were summed up, where another file may be compared.
+    measured: Vec<Measured>,
     findings: Findings,
+}
+
+/// The baselines' rows on the cases of these users.
+struct Ranked {
+    asked: (Family, Asked, Vec<u32>),
+    rows: Vec<Row>,
 }
 
 /// Ranks that become one row: as they are, and with the history left out where that is another
@@ -99,23 +121,44 @@ struct Ranks {
 
 impl Judge<'_> {
     pub(super) fn warn(&mut self, group: &Group, words: String) {
-        self.findings.warnings.push(format!("{}: {words}", group.title()));
+        self.findings.warnings.push(format!("{}: {words}", group.place()));
+    }
+
+    /// Keeps a row before it is summed up, where another file may be compared with it.
+    pub(super) fn keep(&mut self, measured: Measured) {
+        self.measured.extend(self.several.then_some(measured));
+    }
+
+    /// The tables of a group, still without rows.
+    pub(super) fn begun(&self, group: &predictions::Group, n: usize, counts: Counts) -> Group {
+        Group {
+            task: group.task,
+            template: group.template.clone(),
+            seen: self.sheet.seen(&group.template),
+            file: self.several.then(|| self.sheet.name.clone()),
+            family: group.family,
+            n,
+            counts,
+            rows: Vec::new(),
+            places: Vec::new(),
+        }
     }
 
     /// The ranking families: the predictions under every policy, apart by day, beside the
     /// baselines.
     fn ranking(&mut self, group: &predictions::Group) -> Group {
-        let options = self.options;
+        let (options, sheet) = (self.options, self.sheet);
+        let name = &*sheet.name;
         let of_user: HashMap<u32, &Prediction> =
             group.predictions.iter().map(|p| (p.user, p)).collect();
         let mut cases: Vec<Case<'_>> = Vec::new();
         let mut lines: Vec<Option<&Prediction>> = Vec::new();
         for (user, u) in self.truth.users.iter().zip(0..) {
             let line = of_user.get(&u).copied();
-            let counts = match options.users {
+            let counts = match sheet.users {
                 Users::All => true,
                 Users::Listed => line.is_some(),
-                Users::Asked => line.is_some() || options.asked.binary_search(&u).is_ok(),
+                Users::Asked => line.is_some() || sheet.asked.binary_search(&u).is_ok(),
             };
             if let (Some(case), true) = (user.case(u, options.split), counts) {
                 cases.push(case);
@@ -123,14 +166,7 @@ impl Judge<'_> {
             }
         }
         let counts = counts(group, &cases, &lines);
-        let mut result = Group {
-            task: group.task,
-            template: group.template.clone(),
-            family: group.family,
-            n: cases.len(),
-            counts,
-            rows: Vec::new(),
-        };
+        let mut result = self.begun(group, cases.len(), counts);
 
         let ranks_of = |rank: &dyn Fn(&Prediction, &Case<'_>, bool) -> Option<u32>| {
             let all = |filter: bool| {
@@ -154,7 +190,12 @@ impl Judge<'_> {
             })
         };
         let main = by_policy(options.policy);
-        self.push(&mut result, "predictions", Kind::Model, &main, &cases);
+        let all = cases.iter().zip(&lines).zip(&main.ranks);
+        result.places = all.map(|((case, line), &rank)| placed(case, *line, rank)).collect();
+        self.push(&mut result, name, Kind::Model, &main, &cases);
+        let questions = cases.iter().map(|case| (case.user, case.target)).collect();
+        let rows = main.ranks.iter().flat_map(|rank| Scores::of_user(*rank)).collect();
+        self.keep(Measured::new(&result, name, Measure::Ranking, questions, rows));
         if group.family == Asked::YesNo {
             let row = self.expected(&lines, &cases);
             result.rows.push(row);
@@ -163,7 +204,7 @@ impl Judge<'_> {
                 let ranks = by_policy(policy);
                 self.variant(
                     &mut result,
-                    &format!("predictions, policy {}", policy.name()),
+                    &format!("{name}, policy {}", policy.name()),
                     &ranks,
                     &main,
                     &cases,
@@ -174,7 +215,8 @@ impl Judge<'_> {
             let classes = title_classes(self.truth, shown.copied().chain(asked));
             let by_title = ranks_of(&|line, case, _| title_rank(line, &classes, case.target));
             let by_title = Ranks { ranks: by_title.ranks, unseen: None };
-            self.variant(&mut result, "predictions, right title", &by_title, &main, &cases);
+            let method = format!("{name}, right title");
+            self.variant(&mut result, &method, &by_title, &main, &cases);
         }
         self.beside(&mut result, &cases);
         self.remark(&result);
@@ -266,13 +308,20 @@ impl Judge<'_> {
             rows.extend((0..Scores::NAMES.len()).map(value));
         }
         let metrics = self.means(&rows, Scores::NAMES);
-        let method = "predictions, ties at random".into();
+        let method = format!("{}, ties at random", self.sheet.name);
         Row { method, kind: Kind::Variant, part: Part::All, n: cases.len(), metrics }
     }
 
     /// The baselines' rows on the same cases.
     fn beside(&mut self, group: &mut Group, cases: &[Case<'_>]) {
         let Some(wishes) = self.options.baselines else { return };
+        let users = cases.iter().map(|case| case.user).collect();
+        let asked = (group.task, group.family, users);
+        if let Some(known) = self.ranked.iter().find(|known| known.asked == asked) {
+            group.rows.extend_from_slice(&known.rows);
+            return;
+        }
+        let own = group.rows.len();
         let fit = || Beside::fit(self.truth, wishes, self.options.split, &self.users);
         let beside = self.beside.take().unwrap_or_else(fit);
         let full = group.family == Asked::Full;
@@ -291,6 +340,7 @@ impl Judge<'_> {
             let kind = if row.probe { Kind::Probe } else { Kind::Baseline };
             self.push(group, &row.name, kind, &ranks, cases);
         }
+        self.ranked.push(Ranked { asked, rows: group.rows[own..].to_vec() });
         self.beside = Some(beside);
     }
 
@@ -345,34 +395,19 @@ impl Judge<'_> {
     /// Holds every row against the laws of arithmetic (E27).
     fn check(&mut self, group: &Group) {
         for row in &group.rows {
-            let value = |name: &str| row.metrics.value(name);
-            let mut broken = Vec::new();
-            if row.metrics.get("hr@1").is_some() {
-                let [hr1, hr5, ndcg5, hr10, ndcg10, mrr] = Scores::NAMES.map(value);
-                let scores = Scores { hr1, hr5, hr10, ndcg5, ndcg10, mrr, n: row.n };
-                broken.extend(law::of_ranking(&scores, TOLERANCE));
-            }
-            if row.metrics.get("rmse").is_some() {
-                broken.extend(law::of_errors(value("rmse"), value("mae"), TOLERANCE));
-            }
-            if row.metrics.get("bleu-4").is_some() {
-                broken.extend(law::of_text(&text::NAMES.map(value)));
-                // True in practice but no theorem, hence a warning.
-                if value("rouge-l") > value("rouge-1") + TOLERANCE {
-                    let words = format!(
-                        "ROUGE-L {:.4} above ROUGE-1 {:.4}",
-                        value("rouge-l"),
-                        value("rouge-1")
-                    );
-                    self.findings
-                        .warnings
-                        .push(format!("{}: {words}, which is rare", group.title()));
-                }
-            }
-            let place = format!("{}, {}, {}", group.title(), row.method, row.part.name());
-            self.findings.broken.extend(broken.into_iter().map(|law| format!("{place}: {law}")));
+            let rare = checks::rare(row).map(|rare| format!("{}: {rare}", group.place()));
+            self.findings.warnings.extend(rare);
+            let place = format!("{}, {}, {}", group.place(), row.method, row.part.name());
+            let broken = checks::broken(row).into_iter().map(|law| format!("{place}: {law}"));
+            self.findings.broken.extend(broken);
         }
     }
+}
+
+fn placed(case: &Case<'_>, line: Option<&Prediction>, rank: Option<u32>) -> Placed {
+    let slots = line.map_or(&[][..], |line| &line.slots);
+    let valid = slots.iter().filter(|slot| !slot.is_empty()).count() as u32;
+    Placed { user: case.user, rank, outputs: slots.len() as u32, valid }
 }
 
 /// The outputs as one list of items.
@@ -440,35 +475,4 @@ fn counts(group: &predictions::Group, cases: &[Case<'_>], lines: &[Option<&Predi
         }
     }
     counts
-}
-
-/// Mean, least and greatest of the main rows of tasks with several templates.
-fn spreads(groups: &[Group]) -> Vec<Spread> {
-    let mut spreads = Vec::new();
-    let mut tasks: Vec<(Family, Asked)> = Vec::new();
-    for group in groups {
-        if !tasks.contains(&(group.task, group.family)) {
-            tasks.push((group.task, group.family));
-        }
-    }
-    for (task, family) in tasks {
-        let of_task =
-            || groups.iter().filter(move |group| group.task == task && group.family == family);
-        let rows: Vec<&Row> = of_task().filter_map(Group::main).collect();
-        if rows.len() < 2 {
-            continue;
-        }
-        for &(metric, _) in &rows[0].metrics.0 {
-            let values: Vec<f64> = rows.iter().map(|row| row.metrics.value(metric)).collect();
-            spreads.push(Spread {
-                task,
-                metric,
-                templates: values.len(),
-                mean: values.iter().sum::<f64>() / values.len() as f64,
-                min: values.iter().copied().fold(f64::INFINITY, f64::min),
-                max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-            });
-        }
-    }
-    spreads
 }

@@ -1,9 +1,11 @@
 //! The report as one HTML file that needs nothing else: tables, charts, light and dark.
 
-use super::chart::{dots, escaped, Dot, Lines, Series};
+use super::chart::{dots, escaped, ladder, Dot, Lines, Series, Step};
 use super::curve::Curve;
+use super::rank_chart::by_rank;
 use super::report::{Group, Kind, Part, Report, Row, GENERATOR};
-use super::table::{self, Best, Cell, Table};
+use super::table::{self, is_judged, mark, Cell, Table};
+use super::tables;
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("report.css");
@@ -14,6 +16,7 @@ const POINTS: usize = 400;
 /// The page; `curve` is that of the run behind the predictions, where it is known.
 pub fn page(report: &Report, curve: Option<&Curve>) -> String {
     let title = format!("{}: evaluation", report.data.name);
+    let questions = report.questions();
     let mut body = String::new();
     let _ = write!(
         body,
@@ -21,30 +24,36 @@ pub fn page(report: &Report, curve: Option<&Curve>) -> String {
         escaped(&title),
         escaped(&format!(
             "{} on {}, {} split",
-            report.groups.iter().map(Group::title).collect::<Vec<_>>().join(", "),
+            questions.iter().map(Group::title).collect::<Vec<_>>().join(", "),
             report.data.name,
             report.split.name()
         ))
     );
     body += &notes(report);
-    for group in &report.groups {
-        body += &section(group);
+    for question in &questions {
+        body += &section(report, question);
     }
     if let Some(curve) = curve {
         body += &training(report, curve);
     }
-    if let Some(spreads) = table::of_spreads(report) {
-        let _ = write!(body, "<section><h2>Over templates</h2>{}</section>", markup(&spreads));
+    for table in tables::over_questions(report) {
+        let title = escaped(&table.title);
+        let _ = write!(body, "<section><h2>{title}</h2>{}</section>", markup(&table));
     }
     body += &settings(report);
+    frame(&title, GENERATOR, &body)
+}
+
+/// A page of this title around `body`.
+pub(super) fn frame(title: &str, generator: &str, body: &str) -> String {
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"generator\" content=\"{GENERATOR}\">\
+         <meta name=\"generator\" content=\"{generator}\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <meta name=\"color-scheme\" content=\"light \
          dark\"><title>{}</title><style>{STYLE}</style></head>\
          <body><main>{body}</main></body></html>\n",
-        escaped(&title)
+        escaped(title)
     )
 }
 
@@ -67,9 +76,12 @@ fn notes(report: &Report) -> String {
     text
 }
 
-fn section(group: &Group) -> String {
+fn section(report: &Report, group: &Group) -> String {
     let mut text = format!("<section><h2>{}</h2>", escaped(&group.title()));
-    text += &tiles(group);
+    text += &match report.files.is_empty() {
+        true => tiles(group),
+        false => steps(report, group),
+    };
     if group.family.ranks() {
         let rows = group.part(Part::All).filter(|row| row.kind != Kind::Variant);
         let dot = |row: &Row| {
@@ -94,7 +106,40 @@ fn section(group: &Group) -> String {
         }
         text += &markup(table);
     }
+    if let Some(table) = table::of_differences(report, group) {
+        let _ = write!(text, "<h3>{}</h3>{}", escaped(&table.title), markup(&table));
+    }
     text + "</section>"
+}
+
+/// Several files as steps from one to the next, and against the ranks of their adapters.
+fn steps(report: &Report, group: &Group) -> String {
+    let of_metric = |metric: &'static str| {
+        let rows = group.part(Part::All).filter(|row| row.kind == Kind::Model);
+        rows.filter_map(move |row| {
+            let found = row.metrics.get(metric)?;
+            let (low, high) = (found.low.unwrap_or(found.value), found.high.unwrap_or(found.value));
+            Some(Step { name: row.method.clone(), value: found.value, low, high })
+        })
+    };
+    let metric = match group.family {
+        family if family.ranks() => "hr@10",
+        family if family.has_stars() => "rmse",
+        _ => "rouge-1",
+    };
+    let name = metric.to_uppercase();
+    let label = format!("{}: {name} of the files, from one to the next", group.title());
+    let all: Vec<Step> = of_metric(metric).collect();
+    let caption = format!("{name} of the files in their order, and what each has over the last");
+    let mut text = figure(&caption, ladder(&label, &all));
+    let rank = |step: Step| {
+        let file = report.files.iter().find(|file| file.name == step.name)?;
+        Some((file.rank?, step))
+    };
+    let ranks: Vec<(usize, Step)> = of_metric("hr@1").filter_map(rank).collect();
+    let label = format!("{}: HR@1 against the rank of the adapter", group.title());
+    text += &figure("HR@1 against the rank of the adapter", by_rank(&label, &ranks));
+    text
 }
 
 /// The main row's most important numbers, large.
@@ -175,7 +220,7 @@ fn training(report: &Report, curve: &Curve) -> String {
     text + "</section>"
 }
 
-fn figure(caption: &str, svg: Option<String>) -> String {
+pub(super) fn figure(caption: &str, svg: Option<String>) -> String {
     svg.map_or(String::new(), |svg| {
         format!("<figure><figcaption>{}</figcaption>{svg}</figure>", escaped(caption))
     })
@@ -186,9 +231,11 @@ fn settings(report: &Report) -> String {
         |name: &str, words: &str| format!("<dt>{}</dt><dd>{}</dd>", escaped(name), escaped(words));
     let mut list: String =
         table::facts(report).iter().map(|(name, words)| row(name, words)).collect();
-    for (name, value) in report.settings.as_object().into_iter().flatten() {
-        let words = value.as_str().map_or_else(|| value.to_string(), String::from);
-        list += &row(name, &words);
+    for (file, settings) in report.all_settings() {
+        for (name, value) in settings.as_object().into_iter().flatten() {
+            let words = value.as_str().map_or_else(|| value.to_string(), String::from);
+            list += &row(&format!("{name}{file}"), &words);
+        }
     }
     list += &row("engine", report.engine);
     let footnote = escaped(table::FOOTNOTE);
@@ -204,29 +251,12 @@ const fn class(kind: Kind) -> &'static str {
         Kind::Variant => "variant",
         Kind::Baseline => "baseline",
         Kind::Probe => "probe",
+        Kind::Published => "published",
     }
 }
 
-/// The best number of each column among model and baselines.
-fn best(table: &Table) -> Vec<Option<f64>> {
-    let of = |(c, (_, side)): (usize, &(String, Best))| {
-        let judged =
-            table.rows.iter().filter(|(kind, _)| matches!(kind, Kind::Model | Kind::Baseline));
-        let numbers = judged.filter_map(|(_, cells)| match &cells[c] {
-            Cell::Number { value, .. } => Some(*value),
-            _ => None,
-        });
-        match side {
-            Best::Highest => numbers.reduce(f64::max),
-            Best::Lowest => numbers.reduce(f64::min),
-            Best::Neither => None,
-        }
-    };
-    table.columns.iter().enumerate().map(of).collect()
-}
-
-fn markup(table: &Table) -> String {
-    let best = best(table);
+pub(super) fn markup(table: &Table) -> String {
+    let best = table.best();
     let head: String =
         table.columns.iter().map(|(name, _)| format!("<th>{}</th>", escaped(name))).collect();
     let mut text = format!("<div class=\"scroll\"><table><thead><tr>{head}</tr></thead><tbody>");
@@ -236,10 +266,17 @@ fn markup(table: &Table) -> String {
             text += &match cell {
                 Cell::Text(words) => format!("<td>{}</td>", escaped(words)),
                 Cell::Empty => "<td class=\"empty\">–</td>".into(),
+                Cell::Published { text, possible } => {
+                    let (class, title) = match possible {
+                        true => ("published", "published"),
+                        false => ("impossible", "published, but not possible beside the others"),
+                    };
+                    let mark = mark(*possible);
+                    format!("<td class=\"{class}\" title=\"{title}\">{text}{mark}</td>")
+                }
                 Cell::Number { text, half_width, value } => {
-                    let judged = matches!(kind, Kind::Model | Kind::Baseline);
-                    let class =
-                        if judged && *best == Some(*value) { " class=\"best\"" } else { "" };
+                    let is_best = is_judged(*kind) && *best == Some(*value);
+                    let class = if is_best { " class=\"best\"" } else { "" };
                     let half = half_width
                         .as_ref()
                         .map_or(String::new(), |half| format!("<small>±{half}</small>"));
@@ -249,5 +286,9 @@ fn markup(table: &Table) -> String {
         }
         text += "</tr>";
     }
-    text + "</tbody></table></div>"
+    text += "</tbody></table></div>";
+    for note in &table.notes {
+        let _ = write!(text, "<p class=\"small\">{}</p>", escaped(note));
+    }
+    text
 }

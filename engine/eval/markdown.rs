@@ -1,7 +1,8 @@
 //! The report as Markdown, readable as plain text too.
 
 use super::report::{Report, GENERATOR};
-use super::table::{self, Cell, Table};
+use super::table::{self, mark, Cell, Table};
+use super::tables;
 use crate::base::text::one_line;
 
 /// Words from outside as Markdown shows them: on one line, and nothing of them marks anything up or
@@ -30,12 +31,13 @@ pub fn quoted(text: &str) -> String {
     safe
 }
 
-/// A table with aligned columns.
+/// A table with aligned columns, and its notes below.
 pub fn table(table: &Table) -> String {
     let words = |cell: &Cell| match cell {
         Cell::Text(text) => quoted(text),
         Cell::Number { text, half_width: Some(half), .. } => format!("{text} ±{half}"),
         Cell::Number { text, half_width: None, .. } => text.clone(),
+        Cell::Published { text, possible } => format!("{text}{}", mark(*possible)),
         Cell::Empty => "–".into(),
     };
     let mut lines: Vec<Vec<String>> =
@@ -59,23 +61,26 @@ pub fn table(table: &Table) -> String {
             text += &format!("|{}|\n", rules.collect::<Vec<_>>().join("|"));
         }
     }
+    for note in &table.notes {
+        text += &format!("\n{}\n", quoted(note));
+    }
     text
 }
 
 /// The tables alone, each under its title: what goes to standard output.
 pub fn tables(report: &Report) -> String {
     let of = |t: &Table| format!("{}\n\n{}", quoted(&t.title), table(t));
-    table::of_report(report).iter().map(of).collect::<Vec<_>>().join("\n")
+    tables::of_report(report).iter().map(of).collect::<Vec<_>>().join("\n")
 }
 
 /// The whole report.
 pub fn report(report: &Report) -> String {
     let mut text =
-        format!("[//]: # ({GENERATOR})\n\n# Evaluation of {}\n\n", quoted(&report.predictions));
+        format!("[//]: # ({GENERATOR})\n\n# Evaluation of {}\n\n", quoted(&report.names()));
     for (name, words) in table::facts(report) {
         text += &format!("* {}: {}\n", quoted(&name), quoted(&words));
     }
-    for t in table::of_report(report) {
+    for t in tables::of_report(report) {
         text += &format!("\n## {}\n\n{}", quoted(&t.title), table(&t));
     }
     let mut list = |title: &str, lines: &[String]| {
@@ -91,8 +96,11 @@ pub fn report(report: &Report) -> String {
         format!("{} of {}: {:.4}, {outcome}", v.threshold, v.group, v.value)
     };
     list("Thresholds", &report.thresholds.iter().map(verdict).collect::<Vec<_>>());
-    if let Some(settings) = report.settings.as_object().filter(|settings| !settings.is_empty()) {
-        text += "\n## Settings of the predictions\n\n";
+    for (name, settings) in report.all_settings() {
+        let Some(settings) = settings.as_object().filter(|settings| !settings.is_empty()) else {
+            continue;
+        };
+        text += &format!("\n## Settings of the predictions{}\n\n", quoted(&name));
         for (name, value) in settings {
             text += &format!("* {}: {}\n", quoted(name), quoted(&value.to_string()));
         }

@@ -2,26 +2,37 @@
 //! it was made for.
 //!
 //! [`predictions`] reads the file, [`evaluation`] compares it with [`truth`] and with
-//! [`baseline`]s, [`report`] keeps the result, which [`markdown`] and [`html`] show. The metrics
-//! themselves stand alone: [`ranking`], [`yes_no`], [`grounding`], [`rating`], [`bleu`], [`rouge`].
+//! [`baseline`]s, several files with one another ([`paired`]) or as a [`ladder`]; [`report`] keeps
+//! the result, which [`table`] and [`paper`] lay out and [`markdown`], [`tex`] and [`html`] show. The
+//! metrics themselves stand alone: [`ranking`], [`yes_no`], [`grounding`], [`rating`], [`bleu`], [`rouge`].
 
 pub mod answers;
 pub mod baseline;
 pub mod bleu;
 pub mod bootstrap;
 pub mod chart;
+pub mod checks;
 pub mod curve;
 pub mod evaluation;
 pub mod grounding;
 pub mod html;
+pub mod ladder;
 pub mod law;
 pub mod markdown;
+pub mod paired;
+pub mod paper;
 pub mod predictions;
+pub mod published;
+pub mod rank_chart;
 pub mod ranking;
 pub mod rating;
 pub mod report;
 pub mod rouge;
+pub mod sheet;
+pub mod spread;
 pub mod table;
+pub mod tables;
+pub mod tex;
 pub mod text;
 pub mod threshold;
 pub mod truth;

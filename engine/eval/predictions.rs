@@ -13,7 +13,7 @@ use std::fmt;
 use std::io::BufRead;
 
 /// What kind of answer a template asks for, hence which metrics apply (E1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Asked {
     /// An item of the whole catalogue.

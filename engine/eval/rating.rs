@@ -2,6 +2,19 @@
 
 use serde::Serialize;
 
+/// Names in the order of [`of_sums`].
+pub const NAMES: [&str; 2] = ["rmse", "mae"];
+
+/// What each difference in stars adds to the sums that [`of_sums`] reads.
+pub fn rows(differences: &[f64]) -> Vec<f64> {
+    differences.iter().flat_map(|d| [d * d, d.abs()]).collect()
+}
+
+/// RMSE and MAE of the sums of `n` differences.
+pub fn of_sums(sums: &[f64], n: usize) -> [f64; 2] {
+    [(sums[0] / n.max(1) as f64).sqrt(), sums[1] / n.max(1) as f64]
+}
+
 /// RMSE and MAE over `n` records of which `parsed` held a number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Errors {

@@ -3,6 +3,7 @@
 use super::baseline::Chosen;
 use super::bootstrap::Interval;
 use super::predictions::Asked;
+use super::published;
 use super::ranking::{Policy, Users};
 use super::truth::Split;
 use crate::data::{Cut, Family};
@@ -78,6 +79,8 @@ pub enum Kind {
     Baseline,
     /// The leak probe (E24).
     Probe,
+    /// What others have published of themselves.
+    Published,
 }
 
 /// Which users a row covers (E4b).
@@ -154,6 +157,13 @@ pub struct Group {
     pub task: Family,
     /// The template that they name, empty where they name none.
     pub template: String,
+    /// Whether trainings may see the template; false: it is held out (E1). Not known where its
+    /// wording is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen: Option<bool>,
+    /// The [`Source::name`] of the predictions, where there are several files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// What the template asks for.
     pub family: Asked,
     /// Denominator of the main row.
@@ -162,12 +172,51 @@ pub struct Group {
     pub counts: Counts,
     /// The predictions, their variants, the baselines.
     pub rows: Vec<Row>,
+    /// Of a ranking: what the main row is made of, by user.
+    #[serde(skip)]
+    pub places: Vec<Placed>,
+}
+
+/// Where one user's target stands among the predictions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Number of the user.
+    pub user: u32,
+    /// Place of the target, from 1; `None` for a miss.
+    pub rank: Option<u32>,
+    /// Outputs of the user.
+    pub outputs: u32,
+    /// Those of them that are an item.
+    pub valid: u32,
 }
 
 impl Group {
     /// "sequential 2-3".
     pub fn title(&self) -> String {
         format!("{} {}", self.task, self.template).trim_end().to_string()
+    }
+
+    /// The title, and of several files which.
+    pub fn place(&self) -> String {
+        let file = self.file.as_ref().map(|file| format!(", {file}"));
+        self.title() + &file.unwrap_or_default()
+    }
+
+    /// Share of questions with an answer that could be judged: a list, a number, a text.
+    pub fn coverage(&self) -> f64 {
+        let Counts { lines, missing, failed, .. } = self.counts;
+        let share = |part: usize, of: usize| part as f64 / of.max(1) as f64;
+        let parsed = self.main().and_then(|row| row.metrics.get("coverage"));
+        match parsed {
+            Some(parsed) => parsed.value,
+            None if self.family.ranks() => share(self.n.saturating_sub(missing + failed), self.n),
+            None => share(lines.saturating_sub(failed), lines),
+        }
+    }
+
+    /// Share of lines whose prompt did not say all, as the lines tell.
+    pub fn truncated(&self) -> f64 {
+        self.counts.cut.samples as f64 / self.counts.lines.max(1) as f64
     }
 
     /// The row of the predictions themselves.
@@ -186,6 +235,12 @@ impl Group {
 pub struct Spread {
     /// The task of the templates.
     pub task: Family,
+    /// Which of them: those that trainings may see, or those held out; `None`: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen: Option<bool>,
+    /// The [`Source::name`] of the predictions, where there are several files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// The name of the metric.
     pub metric: &'static str,
     /// Number of templates.
@@ -198,12 +253,46 @@ pub struct Spread {
     pub max: f64,
 }
 
+/// What one file of predictions has over another, question by question.
+#[derive(Clone, Debug, Serialize)]
+pub struct Difference {
+    /// The [`Group::title`] that both answer.
+    pub group: String,
+    /// The row of the file that is compared.
+    pub method: String,
+    /// The row of the file that it is compared with: the first that answers.
+    pub with: String,
+    /// Questions that both count.
+    pub n: usize,
+    /// Metric of the one minus metric of the other, with the 95 % bootstrap interval over the
+    /// questions, drawn for both at once.
+    pub metrics: Metrics,
+}
+
+/// One of several files of predictions.
+#[derive(Clone, Debug, Serialize)]
+pub struct Source {
+    /// What tables call it.
+    pub name: String,
+    /// The file as it was named.
+    pub predictions: String,
+    /// Whom the denominator counts.
+    pub users: Users,
+    /// What made the predictions, in words.
+    pub made_by: String,
+    /// Rank of the adapter that made them, where one is known of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<usize>,
+    /// The side file of the predictions, word for word.
+    pub settings: serde_json::Value,
+}
+
 /// A threshold and what became of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
     /// The bound as it was given.
     pub threshold: String,
-    /// The [`Group::title`] that it was held against.
+    /// The [`Group::place`] that it was held against.
     pub group: String,
     /// What the group reached.
     pub value: f64,
@@ -227,7 +316,8 @@ pub struct Data {
 /// What every file of a report says in its first lines: by it `eval` knows what it may make again.
 pub const GENERATOR: &str = "engine eval";
 
-/// Everything that is known about one predictions file.
+/// Everything that is known about predictions. Of several files `predictions`, `users`, `made_by`
+/// and `settings` are the first's, with which the others are compared.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// [`GENERATOR`].
@@ -254,10 +344,22 @@ pub struct Report {
     pub made_by: String,
     /// The side file of the predictions, word for word: model, adapter, decoding, seed.
     pub settings: serde_json::Value,
-    /// One for each template of the predictions.
+    /// All files, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<Source>,
+    /// One for each template of each file.
     pub groups: Vec<Group>,
+    /// What the other files have over the first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<Difference>,
     /// Over the templates of a task, where it has several.
     pub spreads: Vec<Spread>,
+    /// The same of templates that trainings may see and of those held out, where there are both.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub by_seen: Vec<Spread>,
+    /// Whose published figures stand beside, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rivals: Option<published::Beside>,
     /// How the baselines were fitted, where there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baselines: Option<Chosen>,
@@ -269,4 +371,51 @@ pub struct Report {
     pub thresholds: Vec<Verdict>,
     /// Wall time of the evaluation.
     pub seconds: f64,
+}
+
+impl Report {
+    /// The groups by question: of several files one group for all that answer it, with a row for
+    /// each, and each baseline once where it was asked about the same users.
+    pub fn questions(&self) -> Vec<Group> {
+        let mut questions: Vec<Group> = Vec::new();
+        for group in &self.groups {
+            let key = |group: &Group| (group.task, group.template.clone(), group.family);
+            let Some(question) = questions.iter_mut().find(|other| key(other) == key(group)) else {
+                questions.push(group.clone());
+                continue;
+            };
+            let rival = |row: &Row| matches!(row.kind, Kind::Baseline | Kind::Probe);
+            let (beside, own): (Vec<&Row>, Vec<&Row>) = group.rows.iter().partition(|r| rival(r));
+            let place = question.rows.iter().position(rival).unwrap_or(question.rows.len());
+            question.rows.splice(place..place, own.into_iter().cloned());
+            for row in beside {
+                let same = |other: &Row| {
+                    (&other.method, other.part, other.n) == (&row.method, row.part, row.n)
+                        && other.metrics == row.metrics
+                };
+                if !question.rows.iter().any(same) {
+                    let file = group.file.as_deref().unwrap_or_default();
+                    let method = format!("{}, users of {file}", row.method);
+                    question.rows.push(Row { method, ..row.clone() });
+                }
+            }
+        }
+        questions
+    }
+
+    /// The side files: the one's under no name, or of several each under " " and its file's.
+    pub fn all_settings(&self) -> Vec<(String, &serde_json::Value)> {
+        match self.files.as_slice() {
+            [] => vec![(String::new(), &self.settings)],
+            files => files.iter().map(|file| (format!(" {}", file.name), &file.settings)).collect(),
+        }
+    }
+
+    /// The names of the files, or the one file as it was named.
+    pub fn names(&self) -> String {
+        match self.files.as_slice() {
+            [] => self.predictions.clone(),
+            files => files.iter().map(|file| &*file.name).collect::<Vec<_>>().join(", "),
+        }
+    }
 }

@@ -1,8 +1,8 @@
-//! The tables of a report, in the layout of the paper; [`super::markdown`] and [`super::html`] only
-//! dress them.
+//! The tables of a report, in the layout of the paper; [`super::markdown`], [`super::tex`] and
+//! [`super::html`] only dress them.
 
 use super::predictions::Asked;
-use super::report::{Group, Kind, Metric, Part, Report, Row};
+use super::report::{Difference, Group, Kind, Metric, Part, Report, Row, Spread};
 use crate::data::Family;
 
 /// A cell: a text, or a number with its interval.
@@ -18,6 +18,13 @@ pub enum Cell {
         half_width: Option<String>,
         /// The number itself.
         value: f64,
+    },
+    /// A number that others have published.
+    Published {
+        /// The number as printed.
+        text: String,
+        /// Whether arithmetic allows it beside the others of its row.
+        possible: bool,
     },
     /// Nothing to show.
     Empty,
@@ -43,10 +50,45 @@ pub struct Table {
     pub columns: Vec<(String, Best)>,
     /// Who made a row, and its cells.
     pub rows: Vec<(Kind, Vec<Cell>)>,
+    /// What stands below the table.
+    pub notes: Vec<String>,
+}
+
+impl Table {
+    /// The best number of each column among model and baselines.
+    pub fn best(&self) -> Vec<Option<f64>> {
+        let of = |(c, (_, side)): (usize, &(String, Best))| {
+            let judged = self.rows.iter().filter(|(kind, _)| is_judged(*kind));
+            let numbers = judged.filter_map(|(_, cells)| match &cells[c] {
+                Cell::Number { value, .. } => Some(*value),
+                _ => None,
+            });
+            match side {
+                Best::Highest => numbers.reduce(f64::max),
+                Best::Lowest => numbers.reduce(f64::min),
+                Best::Neither => None,
+            }
+        };
+        self.columns.iter().enumerate().map(of).collect()
+    }
+}
+
+/// Whether a row takes part in being the best of a column.
+pub const fn is_judged(kind: Kind) -> bool {
+    matches!(kind, Kind::Model | Kind::Baseline)
+}
+
+/// What stands behind a published number: that it is one, and whether it can be.
+pub const fn mark(possible: bool) -> &'static str {
+    if possible {
+        "†"
+    } else {
+        "‡"
+    }
 }
 
 /// How a metric is called in a table, how many decimals it has, and which side is good.
-fn column(metric: &'static str) -> (String, usize, Best) {
+pub fn column(metric: &str) -> (String, usize, Best) {
     let (decimals, best) = match metric {
         "rmse" | "mae" => (4, Best::Lowest),
         "coverage" | "distinct" | "feature matching" => (4, Best::Neither),
@@ -63,7 +105,8 @@ fn column(metric: &'static str) -> (String, usize, Best) {
     (name, decimals, best)
 }
 
-fn cell(metric: Option<&Metric>, decimals: usize) -> Cell {
+/// A number with its interval, or nothing.
+pub fn cell(metric: Option<&Metric>, decimals: usize) -> Cell {
     let Some(metric) = metric else { return Cell::Empty };
     Cell::Number {
         text: format!("{:.decimals$}", metric.value),
@@ -129,6 +172,7 @@ pub fn of_group(group: &Group) -> Vec<Table> {
         title: group.title(),
         columns,
         rows: group.part(Part::All).map(row).collect(),
+        notes: Vec::new(),
     }];
     tables.extend(by_day(group));
     tables
@@ -144,9 +188,14 @@ fn by_day(group: &Group) -> Option<Table> {
     }
     let mut columns = vec![("Methods".to_string(), Best::Neither)];
     for (part, n) in parts.iter().zip(sizes) {
-        columns.extend(NAMES.map(|name| {
-            (format!("{} {} (n\u{a0}{n})", column(name).0, part.name()), Best::Highest)
-        }));
+        // Of several files each may count its own users.
+        let size = match group.part(*part).all(|row| row.n == n) {
+            true => format!(" (n\u{a0}{n})"),
+            false => String::new(),
+        };
+        columns.extend(
+            NAMES.map(|name| (format!("{} {}{size}", column(name).0, part.name()), Best::Highest)),
+        );
     }
     let of_method = |method: &Row| {
         let mut cells = vec![Cell::Text(method.method.clone())];
@@ -159,19 +208,67 @@ fn by_day(group: &Group) -> Option<Table> {
     };
     let rows =
         group.part(Part::All).filter(|row| row.kind != Kind::Variant).map(of_method).collect();
-    Some(Table { title: format!("{}, by the day of the target", group.title()), columns, rows })
+    let title = format!("{}, by the day of the target", group.title());
+    Some(Table { title, columns, rows, notes: Vec::new() })
+}
+
+/// What the other files have over the first that answers this, where there are several.
+pub fn of_differences(report: &Report, group: &Group) -> Option<Table> {
+    let title = group.title();
+    let of_group: Vec<&Difference> =
+        report.differences.iter().filter(|difference| difference.group == title).collect();
+    let with = &of_group.first()?.with;
+    let names = metrics(group);
+    let known = |name: &&str| of_group.iter().any(|d| d.metrics.get(name).is_some());
+    let names: Vec<&str> = names.into_iter().filter(known).collect();
+    let row = |difference: &&Difference| {
+        let number = |name: &&str| {
+            let digits = column(name).1;
+            let Some(metric) = difference.metrics.get(name) else { return Cell::Empty };
+            let Metric { value, low, high } = *metric;
+            let [low, high] = [low, high].map(|end| end.unwrap_or(value));
+            Cell::Text(format!("{value:+.digits$} ({low:+.digits$} to {high:+.digits$})"))
+        };
+        let mut cells = vec![Cell::Text(difference.method.clone())];
+        cells.extend(names.iter().map(number));
+        cells.push(Cell::Text(difference.n.to_string()));
+        (Kind::Model, cells)
+    };
+    let names_of = names.iter().map(|name| column(name).0);
+    let heads = ["Methods".to_owned()].into_iter().chain(names_of).chain(["n".to_owned()]);
+    Some(Table {
+        title: format!("{title}, difference to {with} with 95 % intervals"),
+        columns: heads.map(|head| (head, Best::Neither)).collect(),
+        rows: of_group.iter().map(row).collect(),
+        notes: Vec::new(),
+    })
 }
 
 /// Mean, least and greatest over templates, where a task has several.
 pub fn of_spreads(report: &Report) -> Option<Table> {
+    over("Over templates", &report.spreads)
+}
+
+/// The same of templates that trainings may see and of those held out, where a task has both.
+pub fn by_seen(report: &Report) -> Option<Table> {
+    over("Seen against held-out templates", &report.by_seen)
+}
+
+fn over(title: &str, spreads: &[Spread]) -> Option<Table> {
     let heads = ["Task", "Metric", "Templates", "Mean", "Least", "Greatest"];
-    let rows = report.spreads.iter().map(|spread| {
+    let rows = spreads.iter().map(|spread| {
         let (name, decimals, _) = column(spread.metric);
         let number = |value| cell(Some(&Metric::bare(value)), decimals);
+        let file = spread.file.as_ref().map(|file| format!(", {file}")).unwrap_or_default();
+        let kind = match spread.seen {
+            None => "",
+            Some(true) => " seen",
+            Some(false) => " held out",
+        };
         let cells = vec![
-            Cell::Text(spread.task.to_string()),
+            Cell::Text(format!("{}{file}", spread.task)),
             Cell::Text(name),
-            Cell::Text(spread.templates.to_string()),
+            Cell::Text(format!("{}{kind}", spread.templates)),
             number(spread.mean),
             number(spread.min),
             number(spread.max),
@@ -179,16 +276,9 @@ pub fn of_spreads(report: &Report) -> Option<Table> {
         (Kind::Model, cells)
     });
     let columns = heads.map(|head| (head.to_string(), Best::Neither)).to_vec();
-    (!report.spreads.is_empty()).then(|| Table {
-        title: "Over templates".into(),
-        columns,
-        rows: rows.collect(),
-    })
-}
-
-/// All tables of a report.
-pub fn of_report(report: &Report) -> Vec<Table> {
-    report.groups.iter().flat_map(of_group).chain(of_spreads(report)).collect()
+    let (title, notes) = (title.to_owned(), Vec::new());
+    let table = Table { title, columns, rows: rows.collect(), notes };
+    (!spreads.is_empty()).then_some(table)
 }
 
 /// What stands below the tables.
@@ -202,15 +292,30 @@ pub const FOOTNOTE: &str = "Baselines are fitted on the training part (all but a
 pub fn facts(report: &Report) -> Vec<(String, String)> {
     let text = |name: &str, text: String| (name.to_string(), text);
     let ranks = report.groups.iter().any(|group| group.family.ranks());
-    let mut facts = vec![
-        text("predictions", report.predictions.clone()),
-        text("made by", report.made_by.clone()),
-        text(
-            "data",
-            format!("{} ({}), {} items", report.data.name, report.data.hash, report.data.items),
-        ),
-        text("split", format!("{}, {} users in the data", report.split.name(), report.data.users)),
-    ];
+    let mut facts = match report.files.as_slice() {
+        [] => vec![
+            text("predictions", report.predictions.clone()),
+            text("made by", report.made_by.clone()),
+        ],
+        files => files
+            .iter()
+            .map(|file| {
+                let words = format!(
+                    "{}; users: {}; made by {}",
+                    file.predictions,
+                    file.users.name(),
+                    file.made_by
+                );
+                text(&format!("predictions {}", file.name), words)
+            })
+            .collect(),
+    };
+    facts.push(text(
+        "data",
+        format!("{} ({}), {} items", report.data.name, report.data.hash, report.data.items),
+    ));
+    let split = format!("{}, {} users in the data", report.split.name(), report.data.users);
+    facts.push(text("split", split));
     if ranks {
         let history =
             if report.filter_history { "left out" } else { "kept; columns f leave it out" };
@@ -224,6 +329,11 @@ pub fn facts(report: &Report) -> Vec<(String, String)> {
         let counts = &group.counts;
         let share = |part: usize| 100.0 * part as f64 / counts.outputs.max(1) as f64;
         let mut words = format!("{} lines", counts.lines);
+        words += &format!(
+            ", coverage {:.2} %, {:.2} % of the prompts truncated",
+            100.0 * group.coverage(),
+            100.0 * group.truncated()
+        );
         if counts.outputs > 0 {
             words += &format!(
                 ", {} outputs: {:.2} % invalid, {:.2} % repeated",
@@ -241,7 +351,7 @@ pub fn facts(report: &Report) -> Vec<(String, String)> {
         if counts.seconds > 0.0 {
             words += &format!(", decoded in {:.0} s", counts.seconds);
         }
-        facts.push(text(&group.title(), words));
+        facts.push(text(&group.place(), words));
     }
     facts
 }

@@ -1,7 +1,9 @@
 //! What the `.bin` knows that predictions are held against.
 
+use crate::data::catalogue::NUMBERED;
 use crate::data::numeral::day;
 use crate::data::record::{Review, NO_TIME};
+use crate::data::records::Records;
 pub use crate::data::task::Split;
 use crate::data::Dataset;
 use std::collections::HashMap;
@@ -88,12 +90,12 @@ impl<'a> User<'a> {
 
     /// The part that baselines are fitted on: all but the last two, whatever the split.
     pub fn training(&self) -> &'a [u32] {
-        &self.items[..Split::Validation.shown(self.items.len()).unwrap_or(self.items.len())]
+        Split::training(self.items)
     }
 }
 
 /// Catalogue and users, with ids looked up by text.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Truth<'a> {
     /// Name of the `.bin` without folder and ending.
     pub name: &'a str,
@@ -107,6 +109,8 @@ pub struct Truth<'a> {
     pub written: HashMap<(u32, u32), Vec<Written<'a>>>,
     item_of: HashMap<&'a str, u32>,
     user_of: HashMap<&'a str, u32>,
+    /// What it is a view of.
+    dataset: Option<&'a Dataset>,
 }
 
 impl<'a> Truth<'a> {
@@ -114,7 +118,8 @@ impl<'a> Truth<'a> {
     pub fn new(name: &'a str, hash: u32, items: Vec<Item<'a>>, users: Vec<User<'a>>) -> Truth<'a> {
         let item_of = items.iter().zip(0..).map(|(item, i)| (item.id, i)).collect();
         let user_of = users.iter().zip(0..).map(|(user, u)| (user.id, u)).collect();
-        Truth { name, hash, items, users, written: HashMap::new(), item_of, user_of }
+        let (written, dataset) = (HashMap::new(), None);
+        Truth { name, hash, items, users, written, item_of, user_of, dataset }
     }
 
     /// Views into a `.bin`; only small tables are copied.
@@ -145,6 +150,7 @@ impl<'a> Truth<'a> {
         });
         let mut truth =
             Truth::new(dataset.name(), dataset.hash(), items.collect(), users.collect());
+        truth.dataset = Some(dataset);
         for review in dataset.reviews() {
             let Review { user, item, rating, summary, explanation, .. } = review;
             truth.written.entry((user, item)).or_default().push(Written {
@@ -154,6 +160,11 @@ impl<'a> Truth<'a> {
             });
         }
         truth
+    }
+
+    /// What users said of items, and which part of it is learnt from; `None` where no `.bin` says.
+    pub fn records(&self) -> Option<Records> {
+        self.dataset.map(Records::of)
     }
 
     /// Items in the order that ties are broken by.
@@ -184,9 +195,10 @@ impl<'a> Truth<'a> {
     }
 
     /// Numbers that a model of item ids is shown, one an item: the surfaces if every one is a
-    /// number.
+    /// number, or `item` and one.
     pub fn numeric_surfaces(&self) -> Option<Vec<i64>> {
-        self.items.iter().map(|item| item.surface.parse().ok()).collect()
+        let number = |text: &str| text.strip_prefix(NUMBERED).unwrap_or(text).parse().ok();
+        self.items.iter().map(|item| number(item.surface)).collect()
     }
 
     /// Numbers that the source numbers its items by, if every id is a number.

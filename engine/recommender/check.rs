@@ -1,6 +1,7 @@
 //! Checking: a source is read as `prepare` would, and nothing is written.
 
 use super::ranges::within_ranges;
+use super::shop::Best;
 use crate::base::Fault;
 use crate::data::catalogue::{surfaces, Duplicates};
 use crate::data::source::{calendar, read, suspicions, Reading, Skips};
@@ -77,5 +78,6 @@ pub fn check(args: &Checking) -> Result<Checked> {
     ];
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let suspicions = suspicions(&raw, now as i64);
-    Ok(Checked { counts, notes: raw.notes, skipped: skips.skipped().to_vec(), suspicions })
+    let notes = raw.notes.into_iter().chain(Best::notes(&args.source)?).collect();
+    Ok(Checked { counts, notes, skipped: skips.skipped().to_vec(), suspicions })
 }

@@ -215,7 +215,7 @@ fn names<'a>(a: &'a Value, b: &'a Value) -> Vec<&'a str> {
 }
 
 /// Says where two values differ, and how.
-fn compare(place: &str, before: &Value, now: &Value, found: &mut Vec<String>) {
+pub(super) fn compare(place: &str, before: &Value, now: &Value, found: &mut Vec<String>) {
     if before.is_object() && now.is_object() {
         for name in names(before, now) {
             let place = match place {

@@ -102,7 +102,7 @@ pub fn learn(
         false => Ok(claim(settings, outputs, resume)?),
     };
     let Loaded { mut model, origin, .. } = source.load(&tune)?;
-    let rules = settings.decided(frame_of(&model))?;
+    let rules = settings.decided(frame_of(&model.config))?;
     let settings = &Learning { rules: rules.clone().into(), ..settings.clone() };
     let dataset = Dataset::open(&settings.data)?;
     source.check(&model, &dataset)?;

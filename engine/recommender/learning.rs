@@ -12,6 +12,7 @@ use crate::data::span::{Masking, SpanOrder};
 use crate::data::task::{Mix, RatingTargets};
 use crate::data::template::ALL;
 use crate::data::Family;
+pub use crate::data::{span::MaskUnits, task::TrainIds};
 use crate::device::Place;
 use crate::model::{LoraConfig, Tune};
 use crate::train::{Hyper, Schedule};
@@ -106,8 +107,12 @@ pub struct Learning {
     pub document_suffix: f64,
     /// Share of the tokens masked at entity and sentence level.
     pub mask_ratio: f64,
+    /// What masks take whole: entities, or tokens alone.
+    pub mask_units: MaskUnits,
     /// Order of the spans of part B.
     pub span_order: Order,
+    /// What numbers the blanks' part B while learning; what is asked for has the automaton's ids.
+    pub train_ids: TrainIds,
     /// How rows are made.
     #[serde(flatten)]
     pub rules: Wanted,
@@ -182,7 +187,9 @@ impl Default for Learning {
             document_min: 0.5,
             document_suffix: 0.5,
             mask_ratio: 0.15,
+            mask_units: MaskUnits::Entity,
             span_order: Order::Chrono,
+            train_ids: TrainIds::Automaton,
             rules: Wanted::default(),
             validate_every: 200,
             validate_users: 500,
@@ -268,6 +275,7 @@ impl Learning {
             ))
         })?;
         let masking = Masking {
+            units: self.mask_units,
             mix,
             ratio: self.mask_ratio,
             doc_min: self.document_min,
@@ -279,8 +287,13 @@ impl Learning {
             ..Masking::default()
         };
         masking.check()?;
-        let rating_targets = self.rating_targets;
-        Ok(Mix { masking, blanks: self.mix, windows: self.windows, rating_targets })
+        Ok(Mix {
+            ids: self.train_ids,
+            masking,
+            blanks: self.mix,
+            windows: self.windows,
+            rating_targets: self.rating_targets,
+        })
     }
 
     /// Every rule: where nobody says, `frame` is the model family's, and the templates are all that

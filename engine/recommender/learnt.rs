@@ -9,7 +9,7 @@
 use crate::base::named::named;
 use crate::base::text::shortened;
 use crate::base::{write_whole, Fault};
-use crate::data::rules::Rules;
+use crate::data::rules::{Rules, Sampling};
 use crate::device::Gelu;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -79,7 +79,14 @@ impl Learnt {
                 path.display()
             ))
         };
-        let said: Value = serde_json::from_str(&text).map_err(|e| refuse(e.to_string()))?;
+        let mut said: Value = serde_json::from_str(&text).map_err(|e| refuse(e.to_string()))?;
+        if let Some(rules) = said.as_object_mut() {
+            // Before it could be chosen, the newest were shown where a row was full, and windows
+            // were drawn from where somebody said how many.
+            let few = rules.get("behaviours").and_then(Value::as_u64) > Some(0);
+            let before = if few { Sampling::Windows } else { Sampling::Recent };
+            rules.entry("sampling").or_insert(json!(before));
+        }
         let learnt: Learnt =
             serde_json::from_value(said.clone()).map_err(|e| refuse(e.to_string()))?;
         if let Some(name) = differing(&said, &json!(learnt)).first() {

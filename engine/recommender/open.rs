@@ -73,7 +73,7 @@ impl Recommender {
         let mut settings = settings.clone();
         settings.source.dtype = Some(settings.source.storage(&Tune::Nothing));
         let Loaded { model, adapted, origin } = settings.source.load(&Tune::Nothing)?;
-        let decided = Decided::of(&settings, frame_of(&model))?;
+        let decided = Decided::of(&settings, frame_of(&model.config))?;
         let settings = decided.within(&settings);
         let dataset = Dataset::open(&settings.data)?;
         settings.source.check(&model, &dataset)?;

@@ -8,10 +8,7 @@ use crate::data::Dataset;
 /// counts of the baseline of that name, each one more, so that every item has a share.
 pub(super) fn ranked(dataset: &Dataset) -> Vec<(u32, f64)> {
     let items = dataset.items();
-    let training = |user: u32| {
-        let events = dataset.user(user).items;
-        &events[..Split::Validation.shown(events.len()).unwrap_or(events.len())]
-    };
+    let training = |user: u32| Split::training(dataset.user(user).items);
     let sequences: Vec<&[u32]> = (0..dataset.users() as u32).map(training).collect();
     let counts = Sequences { users: &sequences, items }.counts();
     let all = counts.iter().sum::<f64>() + items as f64;

@@ -1,8 +1,10 @@
 //! Preparing: raw data become one `.bin`.
 
 use super::ranges::within_ranges;
+use super::shop::Best;
 use crate::base::{write_whole, Fault, Outputs, Standing};
 use crate::data::catalogue::{training_texts, Duplicates};
+
 use crate::data::dataset::{write, Recipe};
 use crate::data::source::{read, Skips};
 use crate::data::vocab::{train_tokenizer, Vocab};
@@ -10,6 +12,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+pub use crate::data::catalogue::ItemRepr;
 pub use crate::data::dataset::Statistics;
 pub use crate::data::source::{Allowance, Format, Reading};
 
@@ -32,8 +35,10 @@ pub struct Preparing {
     pub out: PathBuf,
     /// Malformed lines that may be left out.
     pub skip_bad: usize,
-    /// Decides the stored negatives and the order of equal scores.
+    /// Decides the stored negatives, the order of equal scores and the numbers of items.
     pub seed: u64,
+    /// What items are shown as.
+    pub item_repr: ItemRepr,
     /// Leave equal titles as they are: their items then share a leaf of the trie.
     pub keep_duplicate_titles: bool,
 }
@@ -106,7 +111,8 @@ pub fn prepare(args: &Preparing, mut outputs: Outputs) -> Result<Prepared> {
         (Some(vocab), _) => vocab,
         (None, path) => {
             let size = args.train_tokenizer.unwrap_or_default();
-            let json = train_tokenizer(training_texts(&raw.items), size)?;
+            let texts = training_texts(&raw.items, args.item_repr, args.seed);
+            let json = train_tokenizer(texts, size)?;
             if let Some(path) = path {
                 write_whole(path, &json)?;
             }
@@ -115,14 +121,16 @@ pub fn prepare(args: &Preparing, mut outputs: Outputs) -> Result<Prepared> {
     };
     let duplicates =
         if args.keep_duplicate_titles { Duplicates::Shared } else { Duplicates::Apart };
-    let recipe = Recipe { seed: args.seed, format: raw.format.to_owned(), duplicates };
+    let (seed, repr) = (args.seed, args.item_repr);
+    let recipe = Recipe { seed, format: raw.format.to_owned(), repr, duplicates };
     let (counts, notes) = write(&args.out, &raw, &vocab, &recipe)?;
+    let best = Best::notes(&args.source)?;
 
     Ok(Prepared {
         counts,
         format: raw.format,
         clock: raw.clock.name(),
-        notes: raw.notes.into_iter().chain(notes).collect(),
+        notes: raw.notes.into_iter().chain(notes).chain(best).collect(),
         skipped: skips.skipped().iter().map(ToString::to_string).collect(),
         trained,
         tokenizer_size: vocab.size(),

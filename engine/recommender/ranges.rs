@@ -71,6 +71,7 @@ const RANGES: &[(&str, Range)] = &[
     ("skip-bad", Range::whole(0, COUNTED)),
     ("text-beams", Range::whole(1, TOGETHER)),
     ("threads", Range::whole(0, MOST_THREADS as u64)),
+    ("together", Range::whole(0, MOST_THREADS as u64)),
     ("top", Range::whole(1, TOGETHER)),
     ("train-tokenizer", Range::whole(SMALLEST_VOCABULARY as u64, 1 << 20)),
     ("users", Range::whole(0, COUNTED)),

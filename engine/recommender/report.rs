@@ -3,30 +3,31 @@
 use super::fitted::Kept;
 use super::predictions::Side;
 use super::ranges::within_ranges;
+use super::sheet::{names, Made};
 use crate::base::map::settled;
 use crate::base::text::visible_json;
-use crate::base::{
-    choose, open_stream, unreadable, write_whole, Fault, Held, Outputs, Standing, Written,
-};
+use crate::base::{choose, write_whole, Fault, Held, Outputs, Standing, Written};
 use crate::data::Dataset;
 use crate::eval::baseline::Wishes;
 use crate::eval::bootstrap::Bootstrap;
 use crate::eval::curve::Curve;
-use crate::eval::evaluation::{evaluate, Options};
+use crate::eval::evaluation::{evaluate, Options, Sheet};
 use crate::eval::predictions::{Asked, Reader};
-use crate::eval::report::{Data, Group, Kind, Part, Row, Verdict};
+use crate::eval::published::{self, Published};
+use crate::eval::report::{Data, Group, Kind, Part, Row, Source, Verdict};
 use crate::eval::threshold::Threshold;
 use crate::eval::truth::Truth;
-use crate::eval::{html, markdown};
+use crate::eval::{html, markdown, tex};
 use anyhow::{bail, Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 pub use crate::eval::evaluation::{ItemRepr, Users};
+pub use crate::eval::published::{Rivals, Set};
 pub use crate::eval::ranking::Policy;
 pub use crate::eval::report::Report;
 use crate::eval::report::GENERATOR;
@@ -36,11 +37,12 @@ pub use crate::eval::truth::Split;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Judging {
-    /// The file of predictions; "-" = standard input.
-    pub predictions: PathBuf,
+    /// The files of predictions, at least one, of which the others are compared with the first;
+    /// "-" = standard input.
+    pub predictions: Vec<PathBuf>,
     /// The `.bin` that they were made with.
     pub data: PathBuf,
-    /// Where report.json, report.md and report.html go.
+    /// Where report.json, report.md, report.tex and report.html go.
     pub report: Option<PathBuf>,
     /// The run whose metrics.jsonl the HTML report draws.
     pub run: Option<PathBuf>,
@@ -63,6 +65,10 @@ pub struct Judging {
     /// Weight of an event beside the next one in the title baseline, from 0 to 1; `None` = chosen
     /// on validation.
     pub gamma: Option<f64>,
+    /// Whose published figures stand beside.
+    pub rivals: Rivals,
+    /// Of which data set they are; `None` = that which has the counts of the `.bin`.
+    pub rivals_of: Option<Set>,
     /// What must hold, such as "hr@10>=0.02".
     pub threshold: Vec<String>,
     /// Resamples behind the 95 % intervals, at least 1.
@@ -74,7 +80,7 @@ pub struct Judging {
 impl Default for Judging {
     fn default() -> Judging {
         Judging {
-            predictions: PathBuf::new(),
+            predictions: Vec::new(),
             data: PathBuf::new(),
             report: None,
             run: None,
@@ -86,6 +92,8 @@ impl Default for Judging {
             item_repr: None,
             category_weight: None,
             gamma: None,
+            rivals: Rivals::None,
+            rivals_of: None,
             threshold: Vec::new(),
             resamples: 1000,
             seed: 0,
@@ -94,9 +102,21 @@ impl Default for Judging {
 }
 
 impl Judging {
-    /// Refuses numbers out of range.
+    /// Refuses numbers out of range, and settings that contradict one another.
     pub fn check(&self) -> Result<()> {
         within_ranges!(self, category_weight gamma resamples seed);
+        if let (Some(set), Rivals::None) = (self.rivals_of, self.rivals) {
+            bail!(Fault::Usage.error(format!(
+                "setting `rivals-of`: expected setting `rivals = published` beside it, got {set} \
+                alone; give both or none"
+            )));
+        }
+        let streams = self.predictions.iter().filter(|path| *path == Path::new("-")).count();
+        if streams > 1 {
+            bail!(Fault::Usage.error(format!(
+                "predictions: expected standard input once, got it {streams} times; give files"
+            )));
+        }
         Ok(())
     }
 }
@@ -111,7 +131,7 @@ pub struct Judged {
 
 /// What is written in the folder of a report.
 const WRITTEN: Written =
-    Written { files: &["report.json", "report.md", "report.html"], folders: &[] };
+    Written { files: &["report.json", "report.md", "report.tex", "report.html"], folders: &[] };
 
 /// Whether what of a report stands in a folder was written by us, all of it: each file says so in
 /// its first lines.
@@ -133,11 +153,13 @@ pub fn judge(settings: &Judging, mut outputs: Outputs) -> Result<Judged> {
     let thresholds = settings.threshold.iter().map(|text| text.parse());
     let thresholds = thresholds.collect::<Result<Vec<Threshold>>>()?;
     settings.check()?;
-    outputs.reads("the predictions", &settings.predictions);
-    outputs.reads("setting `data`", &settings.data);
-    if let Some(side) = Side::file_beside(&settings.predictions) {
-        outputs.reads("the settings of the predictions", &side);
+    for predictions in &settings.predictions {
+        outputs.reads("the predictions", predictions);
+        if let Some(side) = Side::file_beside(predictions) {
+            outputs.reads("the settings of the predictions", &side);
+        }
     }
+    outputs.reads("setting `data`", &settings.data);
     if let Some(run) = &settings.run {
         outputs.reads_in("setting `run`", run, |name| name == "metrics.jsonl");
     }
@@ -148,108 +170,71 @@ pub fn judge(settings: &Judging, mut outputs: Outputs) -> Result<Judged> {
     let dataset = Dataset::open(&settings.data)?;
     // Read before the work, so that a wrong folder is said at once.
     let curve = settings.run.as_deref().map(Curve::read).transpose()?;
-    let beside = Side::beside(&settings.predictions)?.unwrap_or_default();
-    let side = Side::of(&beside);
-    side.as_ref().map_or(Ok(()), |side| side.expect_data(&settings.predictions, &dataset))?;
-    let asked = side.as_ref().and_then(|side| side.users(&dataset));
-    let made = Made { beside, side, asked };
-    let report = settled([dataset.map()], || report_of(settings, &dataset, made, &thresholds))?;
+    let made = settings.predictions.iter().map(|path| Made::read(path, &dataset));
+    let made = made.collect::<Result<Vec<Made>>>()?;
+    let report = settled([dataset.map()], || report_of(settings, &dataset, &made, &thresholds))?;
     Ok(Judged { report, curve, folder: settings.report.is_some().then_some(held) })
 }
 
-/// What is known of how predictions were made.
-struct Made {
-    /// What stands beside them; null where nothing does.
-    beside: Value,
-    /// That, where we wrote it.
-    side: Option<Side>,
-    /// The users that were asked, where they were users.
-    asked: Option<Vec<u32>>,
-}
-
-impl Made {
-    /// Whom the denominator counts where nobody says. Another program's settings may name a limit:
-    /// a sample that was made on purpose.
-    fn users(&self) -> Users {
-        let limited = self.beside.get("limit").is_some_and(|limit| !limit.is_null());
-        match (&self.asked, limited) {
-            (Some(_), _) => Users::Asked,
-            (None, true) => Users::Listed,
-            (None, false) => Users::All,
-        }
+/// The split that is judged: the one that is given, otherwise that for which all files were made.
+fn split_of(args: &Judging, made: &[Made]) -> Result<Split> {
+    let mut known = made.iter().filter_map(|made| Some((made.split()?, made.name())));
+    let Some((first, name)) = known.next() else { return Ok(args.split.unwrap_or_default()) };
+    let other = known.find(|(split, _)| *split != first);
+    match (args.split, other) {
+        (Some(split), _) => Ok(split),
+        (None, None) => Ok(first),
+        (None, Some((split, other))) => Err(Fault::Usage.error(format!(
+            "setting `split`: {other}: expected predictions for split {first}, as {name}, got ones \
+            for {split}; judge them apart"
+        ))),
     }
-
-    fn words(&self) -> String {
-        let unknown = || "unknown: no settings of this engine stand beside them".to_owned();
-        self.side.as_ref().map_or_else(unknown, Side::words)
-    }
-
-    /// What a reader should know of it before believing a number.
-    fn remark(&self, split: Split) -> Option<String> {
-        let Some(side) = &self.side else {
-            return Some(
-                "no settings of this engine stand beside the predictions: data, split and users \
-                are taken to be those given here"
-                    .to_owned(),
-            );
-        };
-        let made = side.decode.split;
-        (self.asked.is_some() && split != made)
-            .then(|| format!("made for split {made}, judged as {split}"))
-    }
-}
-
-/// The predictions' settings with one hash for all tensors of a model: a report is for people.
-fn hashed(mut settings: Value) -> Value {
-    let models = Side::of(&settings).map(|side| (side.identity.weights, side.identity.adapter));
-    if let Some((weights, adapter)) = models {
-        settings["weights"] = weights.hash().into();
-        settings["adapter"] = adapter.map(|adapter| adapter.hash()).into();
-    }
-    settings
 }
 
 /// Reads and judges the predictions against the data.
 fn report_of(
     args: &Judging,
     dataset: &Dataset,
-    made: Made,
+    made: &[Made],
     thresholds: &[Threshold],
 ) -> Result<Report> {
     let start = Instant::now();
     let truth = &Truth::of(dataset);
-    let own = made.side.as_ref().filter(|_| made.asked.is_some()).map(|side| side.decode.split);
-    let split = args.split.or(own).unwrap_or_default();
+    let split = split_of(args, made)?;
+    let rivals = rivals_of(args, truth)?;
     let reader = Reader::new(truth, split);
-    let name = args.predictions.display().to_string();
-    let groups = if name == "-" {
-        reader.read(std::io::stdin().lock(), "standard input")?
-    } else {
-        let file = open_stream(&args.predictions).map_err(|e| {
-            unreadable(Fault::Data, "predictions", &args.predictions, "what `decode` wrote", &e)
-        })?;
-        reader.read(BufReader::with_capacity(1 << 20, file), &name)?
-    };
-    let users = args.users.unwrap_or_else(|| made.users());
-    let (made_by, remark) = (made.words(), made.remark(split));
-    let settings = hashed(made.beside);
-    if users == Users::Asked && made.asked.is_none() {
-        return Err(Fault::Usage.error(format!(
-            "setting `users = asked`: {name}: expected settings beside it that say who was asked, \
-            got none; choose all or listed"
-        )));
+    let several = made.len() > 1;
+    let (mut sheets, mut files) = (Vec::new(), Vec::new());
+    for (made, name) in made.iter().zip(names(&args.predictions)) {
+        let groups = made.groups(&reader)?;
+        let users = args.users.unwrap_or_else(|| made.users());
+        let (asked, templates) = (made.asked(users)?, made.templates());
+        let called = if several { name.clone() } else { "predictions".to_owned() };
+        sheets.push(Sheet { name: called, groups, users, asked, templates });
+        files.push(Source {
+            name,
+            predictions: made.name(),
+            users,
+            made_by: made.words(),
+            rank: made.rank(),
+            settings: made.settings(),
+        });
     }
+    let Some(first) = files.first().cloned() else {
+        bail!(Fault::Usage.error("predictions: expected a file, got none; name one"))
+    };
+    let groups = || sheets.iter().flat_map(|sheet| &sheet.groups);
     let options = Options {
         policy: args.policy,
         split,
-        users,
-        asked: made.asked.unwrap_or_default(),
         filter_history: args.filter_history,
         baselines: (!args.no_baselines).then(|| Wishes {
             category: args.category_weight,
             gamma: args.gamma,
-            item_repr: args.item_repr.or_else(|| item_repr(&settings)),
-            few: groups.iter().any(|group| group.family.ranks() && group.family != Asked::Full),
+            item_repr: args
+                .item_repr
+                .or_else(|| files.iter().find_map(|file| item_repr(&file.settings))),
+            few: groups().any(|group| group.family.ranks() && group.family != Asked::Full),
             seed: args.seed,
         }),
         bootstrap: Bootstrap { resamples: args.resamples, seed: args.seed },
@@ -257,18 +242,25 @@ fn report_of(
     let kept = options.baselines.map(|wishes| Kept::of(dataset, wishes, split));
     let known = kept.as_ref().and_then(|kept| kept.read(truth, split));
     let (is_new, begun) = (known.is_none(), Instant::now());
-    let mut findings = evaluate(truth, &groups, &options, known);
+    let mut findings = evaluate(truth, &sheets, &options, known);
     if let (Some(kept), Some(beside), true) = (&kept, &findings.beside, is_new) {
         if beside.is_complete(truth, split) {
             kept.write(beside, begun.elapsed());
         }
     }
-    findings.warnings.extend(remark);
+    for (made, file) in made.iter().zip(&files) {
+        let remark = made.remark(split);
+        findings.warnings.extend(remark.map(|remark| match several {
+            true => format!("{}: {remark}", file.name),
+            false => remark,
+        }));
+    }
+    findings.warnings.extend(rivals.as_ref().and_then(|rivals| other_data(rivals, truth)));
     let verdicts = verdicts(&findings.groups, thresholds)?;
     Ok(Report {
         generator: GENERATOR,
         engine: env!("CARGO_PKG_VERSION"),
-        predictions: name,
+        predictions: first.predictions,
         data: Data {
             name: truth.name.into(),
             hash: format!("{:08x}", truth.hash),
@@ -278,18 +270,48 @@ fn report_of(
         split,
         policy: args.policy,
         filter_history: args.filter_history,
-        users,
+        users: first.users,
         seed: args.seed,
         resamples: args.resamples,
-        made_by,
-        settings,
+        made_by: first.made_by,
+        settings: first.settings,
+        files: if several { files } else { Vec::new() },
         groups: findings.groups,
+        differences: findings.differences,
         spreads: findings.spreads,
+        by_seen: findings.by_seen,
+        rivals,
         baselines: findings.beside.map(|beside| beside.chosen),
         warnings: findings.warnings,
         broken: findings.broken,
         thresholds: verdicts,
         seconds: start.elapsed().as_secs_f64(),
+    })
+}
+
+/// How large the data are, as tables of data sets count.
+fn counts(truth: &Truth<'_>) -> published::Counts {
+    let interactions = truth.users.iter().map(|user| user.items.len()).sum();
+    published::Counts { users: truth.users.len(), items: truth.items.len(), interactions }
+}
+
+/// Whose published figures stand beside. Refuses data of which none are known.
+fn rivals_of(args: &Judging, truth: &Truth<'_>) -> Result<Option<published::Beside>> {
+    match args.rivals {
+        Rivals::None => Ok(None),
+        Rivals::Published => {
+            let beside = Published::builtin().beside(args.rivals_of, truth.name, counts(truth))?;
+            Ok(Some(beside))
+        }
+    }
+}
+
+/// That published figures are of data with other counts, where they are.
+fn other_data(rivals: &published::Beside, truth: &Truth<'_>) -> Option<String> {
+    let own = counts(truth);
+    (rivals.counts != Some(own)).then(|| {
+        let theirs = rivals.counts.map_or("that are not public".to_owned(), |c| format!("of {c}"));
+        format!("the published figures are of data {theirs}, not of {own}")
     })
 }
 
@@ -311,7 +333,7 @@ fn verdicts(groups: &[Group], thresholds: &[Threshold]) -> Result<Vec<Verdict>> 
             let metric = group.main().and_then(|row| row.metrics.get(&threshold.metric));
             verdicts.extend(metric.map(|metric| Verdict {
                 threshold: threshold.to_string(),
-                group: group.title(),
+                group: group.place(),
                 value: metric.value,
                 holds: threshold.holds(metric.value),
             }));
@@ -331,25 +353,36 @@ fn verdicts(groups: &[Group], thresholds: &[Threshold]) -> Result<Vec<Verdict>> 
     Ok(verdicts)
 }
 
-/// HR@10 of predictions and of what needs no model.
+/// How often somebody's ranking is right.
 #[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HitRates {
+    /// HR@1.
+    pub first: f64,
+    /// HR@10.
+    pub ten: f64,
+}
+
+/// How often predictions are right, and what needs no model.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Hits {
     /// Users that count.
     pub users: usize,
-    /// HR@10 of the predictions.
-    pub answers: f64,
-    /// HR@10 of popularity.
-    pub popular: f64,
+    /// Of the predictions.
+    pub answers: HitRates,
+    /// Of each baseline, by its name.
+    pub baselines: Vec<(String, HitRates)>,
 }
 
 impl Judged {
-    /// The first ranking against popularity; `None` where nothing was ranked, or without baselines.
+    /// The first ranking against its baselines; `None` where nothing was ranked.
     pub fn hits(&self) -> Option<Hits> {
         let group = self.report.groups.first()?;
-        let popularity = group.part(Part::All).find(|row| row.kind == Kind::Baseline)?;
         let main = group.main()?;
-        let hits = |row: &Row| row.metrics.value("hr@10");
-        Some(Hits { users: main.n, answers: hits(main), popular: hits(popularity) })
+        let value = |row: &Row, name| row.metrics.value(name);
+        let rates = |row: &Row| HitRates { first: value(row, "hr@1"), ten: value(row, "hr@10") };
+        let baselines = group.part(Part::All).filter(|row| row.kind == Kind::Baseline);
+        let baselines = baselines.map(|row| (row.method.clone(), rates(row))).collect();
+        Some(Hits { users: main.n, answers: rates(main), baselines })
     }
 
     /// The tables as Markdown.
@@ -357,15 +390,20 @@ impl Judged {
         markdown::tables(&self.report)
     }
 
-    /// Writes report.json, report.md and report.html, each whole or not at all, where a folder for
-    /// them was given.
+    /// Writes report.json, report.md, report.tex and report.html, each whole or not at all, where a
+    /// folder for them was given.
     pub fn save(&self) -> Result<()> {
         let Some(held) = &self.folder else { return Ok(()) };
         let report = &self.report;
         let json = serde_json::to_string_pretty(report).context("report.json")? + "\n";
         let json = visible_json(&json).into_owned();
-        let (page, plain) = (html::page(report, self.curve.as_ref()), markdown::report(report));
-        for (name, text) in [("report.json", json), ("report.md", plain), ("report.html", page)] {
+        let texts = [
+            ("report.json", json),
+            ("report.md", markdown::report(report)),
+            ("report.tex", tex::report(report)),
+            ("report.html", html::page(report, self.curve.as_ref())),
+        ];
+        for (name, text) in texts {
             let path = held.folder().join(name);
             write_whole(&path, text).context("report")?;
         }

@@ -218,8 +218,8 @@ impl Source {
 }
 
 /// What stands round a text for models of this family, where nobody says (R20).
-pub fn frame_of(model: &Model) -> Frame {
-    match model.config.family {
+pub fn frame_of(config: &Config) -> Frame {
+    match config.family {
         Family::Glm => Frame::Glm,
         Family::ChatGlm => Frame::ChatGlm,
     }

@@ -4,7 +4,7 @@ use crate::base::Fault;
 use crate::data::records::SplitPolicy;
 use crate::data::rules::{Purpose, Rules};
 use crate::data::span::Masking;
-use crate::data::task::{Example, Mix, RatingTargets};
+use crate::data::task::{Example, Mix, RatingTargets, TrainIds};
 use crate::data::template::{Template, Templates};
 use crate::data::{Dataset, Family, Sample};
 use anyhow::Result;
@@ -86,6 +86,7 @@ fn specimen(template: &Template, file: Option<&Path>, dataset: &Dataset) -> Resu
     // Held-out ones are shown, too.
     let tasks = rules.tasks(dataset, POSITIONS, Purpose::Decoding, 0)?;
     let mix = Mix {
+        ids: TrainIds::Automaton,
         masking: Masking::default(),
         blanks: 0.0,
         windows: 0.0,

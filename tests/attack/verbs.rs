@@ -84,12 +84,37 @@ fn make_base(base: &Path) {
     let views = parts.iter().map(|(name, shape, bytes)| {
         (*name, TensorView::new(Dtype::I32, shape.clone(), bytes).unwrap())
     });
+    fs::write(base.join("ladder.toml"), LADDER).unwrap();
     let rows = safetensors::serialize(views, None).unwrap();
     fs::write(base.join("rows.safetensors"), rows).unwrap();
 }
 
 const CONFIG: &str = r#"{"model_type": "glm", "num_layers": 1, "hidden_size": 16,
     "num_attention_heads": 2, "vocab_size": 384, "max_sequence_length": 128}"#;
+
+/// A step under one seed, on data and from weights that are made.
+const LADDER: &str = r#"data = "synthetic:12,20"
+[prepare]
+train-tokenizer = 300
+[base]
+model = "../base/config.json"
+[train]
+epochs = 0.4
+batch = 4
+rank = 2
+learning-rate = 1e-2
+validate-every = 0
+checkpoint-every = 1
+keep-checkpoints = 1
+[decode]
+beams = 2
+top = 2
+users = 3
+[eval]
+resamples = 5
+[[step]]
+name = "one"
+"#;
 
 /// Four steps with a checkpoint every two, a validation, dropout and windows.
 const TRAINING: &str = "--epochs 0.67 --batch 4 --rank 2 --learning-rate 1e-2 --lora-dropout 0.1 \
@@ -208,6 +233,7 @@ pub fn all() -> Vec<Verb> {
         ),
         verb("merge", merge, BEGUN),
         over("merge over another", merge, &format!("{merge} --dtype bf16"), &[""]),
+        verb("sweep", "sweep ../base/ladder.toml --out s", &["--resume", "--force"]),
         verb("demo", "demo --users 20 --epochs 0.1 --out d", BEGUN),
     ]
 }

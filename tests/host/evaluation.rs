@@ -16,25 +16,30 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// 40 items and 30 users with ratings and days; the target of user u is known by rule.
-struct Shop {
-    folder: tempfile::TempDir,
+pub struct Shop {
+    pub folder: tempfile::TempDir,
 }
 
 const ITEMS: usize = 40;
-const USERS: usize = 30;
-const EVENTS: usize = 5;
+pub const USERS: usize = 30;
+pub const EVENTS: usize = 5;
 
 /// Item number of the event `place` of user `user`, from 1.
-fn item(user: usize, place: usize) -> usize {
+pub fn item(user: usize, place: usize) -> usize {
     (user * 7 + place * 3) % ITEMS + 1
 }
 
-fn stars(user: usize, place: usize) -> usize {
+pub fn stars(user: usize, place: usize) -> usize {
     (user + place) % 5 + 1
 }
 
 impl Shop {
-    fn new() -> Shop {
+    pub fn new() -> Shop {
+        Shop::with_reviews("")
+    }
+
+    /// The shop, and lines of reviews where there are any.
+    pub fn with_reviews(reviews: &str) -> Shop {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("shop");
         std::fs::create_dir(&source).unwrap();
@@ -60,6 +65,9 @@ impl Shop {
             }
         }
         std::fs::write(source.join("interactions.tsv"), events).unwrap();
+        if !reviews.is_empty() {
+            std::fs::write(source.join("reviews.jsonl"), reviews).unwrap();
+        }
         let out = folder.path().join("shop.bin");
         let train_tokenizer = Some(300);
         let arguments = Prepare { source, train_tokenizer, out, ..Prepare::default() };
@@ -67,14 +75,14 @@ impl Shop {
         Shop { folder }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn eval(&self, lines: &str) -> Eval {
+    pub fn eval(&self, lines: &str) -> Eval {
         std::fs::write(self.path("p.jsonl"), lines).unwrap();
         Eval {
-            predictions: self.path("p.jsonl"),
+            predictions: vec![self.path("p.jsonl")],
             data: self.path("shop.bin"),
             report: Some(self.path("report")),
             resamples: 100,
@@ -82,14 +90,14 @@ impl Shop {
         }
     }
 
-    fn report(&self) -> Value {
+    pub fn report(&self) -> Value {
         let text = std::fs::read_to_string(self.path("report/report.json")).unwrap();
         serde_json::from_str(&text).unwrap()
     }
 }
 
 /// Ten outputs with the target in the given place, from 1.
-fn ranking(user: usize, place: usize) -> Value {
+pub fn ranking(user: usize, place: usize) -> Value {
     let target = item(user, EVENTS - 1);
     let mut list: Vec<usize> = (1..=ITEMS).filter(|&i| i != target).take(9).collect();
     list.insert(place - 1, target);
@@ -99,23 +107,23 @@ fn ranking(user: usize, place: usize) -> Value {
         "target": target, "items": items})
 }
 
-fn lines(values: impl IntoIterator<Item = Value>) -> String {
+pub fn lines(values: impl IntoIterator<Item = Value>) -> String {
     values.into_iter().map(|value| format!("{value}\n")).collect()
 }
 
-fn row<'a>(report: &'a Value, method: &str, part: &str) -> &'a Value {
+pub fn row<'a>(report: &'a Value, method: &str, part: &str) -> &'a Value {
     let rows = report["groups"][0]["rows"].as_array().unwrap();
     rows.iter()
         .find(|row| row["method"] == method && row["part"] == part)
         .unwrap_or_else(|| panic!("{method} {part}"))
 }
 
-fn value(row: &Value, metric: &str) -> f64 {
+pub fn value(row: &Value, metric: &str) -> f64 {
     row["metrics"][metric]["value"].as_f64().unwrap_or_else(|| panic!("no {metric} in {row}"))
 }
 
 /// A report that it wrote itself `eval` writes again without being forced.
-fn run(eval: &Eval) -> anyhow::Result<()> {
+pub fn run(eval: &Eval) -> anyhow::Result<()> {
     eval::run(eval, Outputs::new(false))
 }
 
@@ -184,7 +192,7 @@ fn a_ranking_is_judged_and_reported() {
 }
 
 /// Every element that is opened is closed, in order.
-fn well_formed(page: &str) {
+pub fn well_formed(page: &str) {
     let mut open: Vec<&str> = Vec::new();
     for tag in page.split('<').skip(1).map(|rest| rest.split('>').next().unwrap()) {
         let name = tag.trim_start_matches('/').split([' ', '/']).next().unwrap();
@@ -210,7 +218,7 @@ fn thresholds_and_wrong_use_have_their_codes() {
     for wrong in ["hr@10", "rmse<1"] {
         assert_eq!(Fault::of(&with(wrong).unwrap_err()), Some(Fault::Usage), "{wrong}");
     }
-    let missing = run(&Eval { predictions: shop.path("none"), ..eval.clone() }).unwrap_err();
+    let missing = run(&Eval { predictions: vec![shop.path("none")], ..eval.clone() }).unwrap_err();
     assert_eq!(Fault::of(&missing), Some(Fault::Usage), "{missing}");
     let no_run = run(&Eval { run: Some(shop.path("none")), ..eval.clone() }).unwrap_err();
     assert_eq!(Fault::of(&no_run), Some(Fault::Usage), "{no_run}");
@@ -479,7 +487,7 @@ fn rating_constants_have_their_known_figures() {
     let report = folder.path().join("report");
     let start = std::time::Instant::now();
     run(&Eval {
-        predictions,
+        predictions: vec![predictions],
         data,
         report: Some(report.clone()),
         resamples: 50,

@@ -8,9 +8,11 @@ mod evaluation;
 #[path = "../support/families.rs"]
 mod families;
 mod metrics;
+mod reports;
 #[path = "../support/shop.rs"]
 mod shop;
 #[path = "../support/signed.rs"]
 mod signed;
 mod sources;
+mod synthetic;
 mod tasks;

@@ -6,7 +6,7 @@ use engine::base::Fault;
 use engine::data::records::{is_held_out, Part, Records, SplitPolicy};
 use engine::data::rules::{Frame, Purpose, Rules};
 use engine::data::span::Masking;
-use engine::data::task::{Example, Listing, Mix, Put, RatingTargets, Split, Tasks};
+use engine::data::task::{Example, Listing, Mix, Put, RatingTargets, Split, Tasks, TrainIds};
 use engine::data::template::{Answer, Field, Part as Piece, Template, Templates};
 use engine::data::{Dataset, Family, Sample};
 use std::collections::HashSet;
@@ -79,7 +79,8 @@ fn tasks<'a>(data: &'a Dataset, ids: &[&str], candidates: Listing) -> Tasks<'a> 
 }
 
 fn mix(rating_targets: RatingTargets) -> Mix {
-    Mix { masking: Masking::default(), blanks: 0.0, windows: 0.0, rating_targets }
+    let (ids, masking) = (TrainIds::Automaton, Masking::default());
+    Mix { ids, masking, blanks: 0.0, windows: 0.0, rating_targets }
 }
 
 /// Part A and the answer of a row, as people read them.

@@ -173,7 +173,7 @@ fn the_whole_way() {
         &["eval", "p.jsonl", "--data", "shop.bin", "--run", "run", "--report", "report"],
     );
     assert!(table.contains("popularity") && table.contains("Markov"), "{table}");
-    for file in ["report.json", "report.md", "report.html"] {
+    for file in ["report.json", "report.md", "report.tex", "report.html"] {
         assert!(folder.join("report").join(file).exists(), "{file}");
     }
     // Predictions for a sample of the users are judged by these users alone, and say so themselves.
@@ -189,6 +189,18 @@ fn the_whole_way() {
         (&report["users"], &report["groups"][0]["rows"][0]["n"]),
         (&"asked".into(), &7.into())
     );
+    // Both in one report, and published figures beside them.
+    let both = "eval p.jsonl sample/p.jsonl --data shop.bin --no-baselines --report both";
+    let both: Vec<&str> = both.split(' ').collect();
+    let table =
+        done(folder, &[&both[..], &["--rivals", "published", "--rivals-of", "toys"]].concat());
+    for part in ["2-3, difference to p with", "| sample/p ", "| RecSysLLM 2-3 (published) "] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    assert!(folder.join("both/report.tex").exists());
+    refused(folder, &[&both[..], &["--rivals", "published"]].concat(), 2, &["--rivals-of"]);
+    refused(folder, &[&both[..], &["--rivals-of", "toys"]].concat(), 2, &["--rivals published"]);
+    refused(folder, &[&both[..], &["--rivals", "publshed"]].concat(), 2, &["published"]);
     refused(
         folder,
         &["eval", "p.jsonl", "--data", "shop.bin", "--threshold", "hr@10>=1.1"],
@@ -613,9 +625,13 @@ fn what_readers_remark_names_flags() {
     // Whatever setting a reader may name is a flag of both verbs.
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("engine/data/source");
     let helps = ["check", "prepare"].map(|verb| done(folder.path(), &[verb, "--help"]));
-    let mut names = 0;
-    for file in fs::read_dir(sources).unwrap() {
-        let source = fs::read_to_string(file.unwrap().path()).unwrap();
+    let (mut names, mut paths) = (0, vec![sources]);
+    while let Some(path) = paths.pop() {
+        if path.is_dir() {
+            paths.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let source = fs::read_to_string(path).unwrap();
         for name in source.split("setting `").skip(1) {
             let name = name.split(['`', ' ']).next().unwrap();
             if name.starts_with(|c: char| c.is_ascii_lowercase()) {

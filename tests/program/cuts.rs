@@ -63,7 +63,7 @@ fn what_a_prompt_does_not_say_is_counted_in_its_line_the_summary_and_the_report(
     let (users, [history, profile]) = counted(&answers, names);
     assert!(users == 2 && (1..39).contains(&history) && (1..60).contains(&profile), "{error}");
     let words = format!(
-        "61 users, 2 did not fit: {history} oldest items of histories left out, {profile} values \
+        "61 users, 2 did not fit: {history} items of histories left out, {profile} values \
         of profiles left out"
     );
     assert!(error.contains(&format!("truncated: of {words}")), "{words}: {error}");
@@ -102,7 +102,7 @@ fn what_examples_do_not_say_is_counted_step_by_step_and_in_the_summary() {
     let (_, [samples, history, profile]) = counted(&cuts, ["samples", "history", "profile"]);
     assert!(history > 0 && profile > 0 && samples >= 4, "{log:?}");
     let words = format!(
-        "truncated: of 183 examples, {samples} did not fit: {history} oldest items of histories \
+        "truncated: of 183 examples, {samples} did not fit: {history} items of histories \
         left out, {profile} values of profiles left out"
     );
     assert!(error.contains(&words), "{words}: {error}");

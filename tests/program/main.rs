@@ -21,4 +21,5 @@ mod shelves;
 #[path = "../support/shop.rs"]
 mod shop;
 mod streams;
+mod sweep;
 mod tools;

@@ -35,6 +35,7 @@ const READ: &[(&str, Of, &str)] = &[
     ("templates", Of::Settings, "own.toml"),
     ("config", Of::Settings, "none.toml"),
     ("prompts", Of::Lines, "prompts.jsonl"),
+    ("ladder", Of::Settings, "ladder.toml"),
 ];
 
 /// Flags that name what is written, with a place where nothing is.
@@ -121,11 +122,14 @@ fn shop() -> tempfile::TempDir {
             let (code, _, error) = run(folder, &words.split(' ').collect::<Vec<_>>());
             assert_eq!(code, 0, "{error}");
         }
+        let ladder = "data = \"shop.bin\"\n[base]\nweights = \"w\"\n[train]\nepochs = 0.1\n\
+            batch = 4\nvalidate-every = 0\n[[step]]\nname = \"one\"\n";
         let own_template = "[[template]]\nid = \"own\"\nfamily = \"sequential\"\nanswer = \
             \"item\"\ntext = \"{history} , [MASK]\"\n";
         for (name, text) in [
             ("own.toml", own_template),
             ("none.toml", ""),
+            ("ladder.toml", ladder),
             ("prompts.jsonl", "{\"id\": 1, \"history\": [1, 2]}\n"),
             ("rows.safetensors", "not looked at"),
             ("empty", ""),

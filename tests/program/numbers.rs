@@ -37,6 +37,7 @@ const ZERO_SPEAKS: &[&str] = &[
     "seed",
     "skip-bad",
     "threads",
+    "together",
     "users",
     "validate-every",
     "validate-length-penalty",

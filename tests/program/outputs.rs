@@ -114,6 +114,13 @@ const VERBS: &[Verb] = &[
         folder: Some(("--out", "model.safetensors")),
     },
     Verb {
+        name: "sweep",
+        words: "",
+        inputs: &[("ladder", "ladder.toml", &["ladder.toml"])],
+        files: &[],
+        folder: Some(("--out", "ladder.json")),
+    },
+    Verb {
         name: "demo",
         words: "--users 10 --epochs 0.1",
         inputs: &[],
@@ -207,6 +214,9 @@ fn base() -> &'static Path {
             fs::copy(folder.join(name), folder.join("c").join(name)).unwrap();
         }
         fs::write(folder.join("t.toml"), "").unwrap();
+        let ladder = "data = \"shop.bin\"\n[base]\nweights = \"w\"\n[train]\nepochs = 0.1\n\
+            batch = 4\nvalidate-every = 0\n[eval]\nresamples = 5\n[[step]]\nname = \"one\"\n";
+        fs::write(folder.join("ladder.toml"), ladder).unwrap();
         fs::write(folder.join("prompts.jsonl"), "{\"id\": 1, \"history\": [1, 2]}\n").unwrap();
         fs::write(folder.join("rows.safetensors"), rows()).unwrap();
         folder.to_path_buf()
@@ -625,7 +635,7 @@ fn a_report_is_made_again_where_it_is_ours() {
     done(base, &words);
     assert!(report.join("report.md").is_file());
     assert_eq!(fs::read_to_string(report.join("notes")).unwrap(), "mine");
-    for name in ["report.json", "report.md", "report.html"] {
+    for name in ["report.json", "report.md", "report.tex", "report.html"] {
         let ours = fs::read(report.join(name)).unwrap();
         fs::write(report.join(name), "mine").unwrap();
         refused(base, &words, &["--report"]);

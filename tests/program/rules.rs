@@ -21,8 +21,9 @@ const MINE: &str = "[[template]]\nid = \"mine\"\nfamily = \"sequential\"\nanswer
                     text = \"I liked {history} . Next: [MASK]\"\n";
 
 /// No rule as it is by itself.
-const RULES: &str = "--template mine,2-4 --behaviours 3 --max-row 100 --intra glm --enc-intra one \
-                     --trie-match simple --restart 2 --plain-run grow --gelu erf";
+const RULES: &str = "--template mine,2-4 --behaviours 3 --sampling recent --max-row 100 \
+                     --intra glm --enc-intra one --trie-match simple --restart 2 --plain-run grow \
+                     --gelu erf";
 
 const TRAIN: &str = "train --weights w --data shop.bin --epochs 1 --batch 30 --rank 2 \
                      --learning-rate 1e-2 --validate-every 0 --validate-length-penalty 0.5";
@@ -74,6 +75,7 @@ fn a_run_without_flags_is_asked_as_with_all_of_them() {
         for (flag, was) in [
             ("--template 2-4", "mine"),
             ("--behaviours 1", "3"),
+            ("--sampling uniform", "recent"),
             ("--max-row 90", "100"),
             ("--intra entity", "glm"),
             ("--enc-intra off", "one"),
@@ -95,6 +97,17 @@ fn a_run_without_flags_is_asked_as_with_all_of_them() {
     let (configured, said) = answers(folder, "--weights full --config c.toml");
     assert!(said.contains("--intra was glm and is entity, as asked"), "{said}");
     assert_eq!(configured, answers(folder, "--weights full --intra entity").0);
+    // A run of an engine that had no choice of behaviours is asked as it learnt.
+    let text = fs::read_to_string(folder.join("full/rules.json")).unwrap();
+    for (behaviours, sampling) in [("3", "windows"), ("0", "recent")] {
+        let few = text.replace("\"behaviours\": 3", &format!("\"behaviours\": {behaviours}"));
+        let old = few.replace("  \"sampling\": \"recent\",\n", "");
+        assert_ne!(old, few);
+        fs::write(folder.join("full/rules.json"), old).unwrap();
+        let said = answers(folder, "--weights full").1;
+        assert!(said.contains(&format!("sampling {sampling}, ")), "{said}");
+    }
+    fs::write(folder.join("full/rules.json"), &text).unwrap();
     // Where nothing was learnt, the usual rules are said.
     let said = answers(folder, "--weights w").1;
     assert!(said.contains("no run tells") && said.contains("template 2-3, "), "{said}");
@@ -214,9 +227,16 @@ fn a_demo_is_of_its_seed_and_counts_as_eval_does() {
         let rows = report["groups"][0]["rows"].as_array().unwrap();
         let row = rows.iter().find(|row| row["method"] == "popularity").unwrap();
         assert_eq!(hits, format!("{:.4}", row["metrics"]["hr@10"]["value"].as_f64().unwrap()));
+        // What was printed when the shop was made is the table's first row.
+        let best = of(&said, "best possible");
+        let rates: Vec<&str> = best.split('|').map(str::trim).filter(|w| !w.is_empty()).collect();
+        let note = format!("best possible, test: HR@1 {}, HR@10 {} of", rates[1], rates[2]);
+        assert!(said.contains(&note), "{said}");
+        assert_eq!(said.matches("→ then bought").count(), 3, "{said}");
+        assert!(folder.join(out).join("report/report.html").exists());
     }
-    let sequences = |out: &str| fs::read(folder.join(out).join("shop/sequences.txt")).unwrap();
-    assert_ne!(sequences("a"), sequences("b"));
+    let shop = |out: &str| fs::read(folder.join(out).join("shop.bin")).unwrap();
+    assert_ne!(shop("a"), shop("b"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod pairs;
 mod surface;
 
 pub use pairs::Pairs;
-pub use surface::{clean, surfaces, Duplicates};
+pub use surface::{clean, surfaces, Duplicates, ItemRepr, NUMBERED};
 
 use super::source::{Raw, RawItem};
 use super::texts::Texts;
@@ -14,6 +14,7 @@ use super::vocab::Vocab;
 use crate::base::{Fault, Philox, Stream};
 use anyhow::Result;
 use rayon::prelude::*;
+use surface::Surfaces;
 
 /// Surfaces of more tokens are kept whole and counted (A23).
 pub const LONG_SURFACE: usize = 64;
@@ -61,12 +62,23 @@ impl Catalogue {
     /// A surface of more than [`ROW_LIMIT`] tokens is cut, and characters that the tokenizer lacks
     /// are left out; both are counted. Refuses an empty catalogue, and a tokenizer that cannot tell
     /// two surfaces apart.
-    pub fn build(raw: &Raw, vocab: &Vocab, duplicates: Duplicates, seed: u64) -> Result<Catalogue> {
+    pub fn build(
+        raw: &Raw,
+        vocab: &Vocab,
+        (repr, duplicates): (ItemRepr, Duplicates),
+        seed: u64,
+    ) -> Result<Catalogue> {
         if raw.items.is_empty() {
             return Err(Fault::Data
                 .error("items: expected at least one, got an empty catalogue; check the source"));
         }
-        let made = surface::surfaces(&raw.items, duplicates);
+        let made = match repr {
+            ItemRepr::Title => surface::surfaces(&raw.items, duplicates),
+            ItemRepr::Id => Surfaces {
+                texts: surface::numbers(raw.items.len(), seed).collect(),
+                ..Surfaces::default()
+            },
+        };
         let mut surfaces = made.texts;
         let mut tokens = vocab.encode_all(BLANK, &surfaces)?;
         let (mut notes, unnamed) = mend(&mut surfaces, &mut tokens, &raw.items, vocab)?;
@@ -110,10 +122,18 @@ pub fn tie(seed: u64, item: u32) -> u64 {
     Philox::new(seed, Stream::Ties, u64::from(item)).next_u64()
 }
 
-/// The texts a tokenizer is trained on: titles (or what stands for them) with the blank before
-/// them, and names of categories and brands.
-pub fn training_texts(items: &[RawItem]) -> impl Iterator<Item = String> + '_ {
-    let titles = items.iter().map(|item| format!(" {}", surface::title(item).text()));
+/// The texts a tokenizer is trained on: what the items are shown as under this `seed` with the
+/// blank before it, and names of categories and brands.
+pub fn training_texts(
+    items: &[RawItem],
+    repr: ItemRepr,
+    seed: u64,
+) -> impl Iterator<Item = String> + '_ {
+    let shown: Box<dyn Iterator<Item = String>> = match repr {
+        ItemRepr::Title => Box::new(items.iter().map(|item| surface::title(item).text())),
+        ItemRepr::Id => Box::new(surface::numbers(items.len(), seed)),
+    };
+    let titles = shown.map(|text| format!(" {text}"));
     let names = items.iter().flat_map(|item| {
         item.category_names().chain(item.brand()).map(|name| format!(" {}", clean(name)))
     });

@@ -1,5 +1,7 @@
 //! The text of an item, unique in the catalogue (E11).
 
+use crate::base::named::named;
+use crate::base::{Philox, Stream};
 use crate::data::source::RawItem;
 use crate::data::texts::Texts;
 use unicode_normalization::UnicodeNormalization;
@@ -44,6 +46,27 @@ pub enum Duplicates {
     Apart,
     /// Titles stay as they are; items of one title share a leaf of the catalogue trie (E16).
     Shared,
+}
+
+named! {
+    /// What the model is shown in place of an item (E1).
+    pub enum ItemRepr: "item-repr" {
+        /// Its title, or what stands for it.
+        Title = "title",
+        /// A number.
+        Id = "id",
+    }
+}
+
+/// How a surface that is a number begins.
+pub const NUMBERED: &str = "item ";
+
+/// One surface an item of `count`: "item 4711", the numbers from 1 on in an order of their own, so
+/// that they say nothing of what comes next (E24).
+pub fn numbers(count: usize, seed: u64) -> impl Iterator<Item = String> {
+    let mut numbers: Vec<usize> = (1..=count).collect();
+    Philox::new(seed, Stream::Numbers, 0).shuffle(&mut numbers);
+    numbers.into_iter().map(|number| format!("{NUMBERED}{number}"))
 }
 
 /// One surface an item: the cleaned title, or a fallback; where several items share it, with the
@@ -91,7 +114,7 @@ pub(super) fn title(item: &RawItem) -> Title {
     let given = filled(item.title()).map(Title::Given);
     given
         .or_else(|| fallback(item).map(Title::Fallback))
-        .unwrap_or_else(|| Title::Id(clean(&format!("item {}", item.id()))))
+        .unwrap_or_else(|| Title::Id(clean(&format!("{NUMBERED}{}", item.id()))))
 }
 
 /// The text of an item without a title: brand and last category, the text id, or one of brand and
@@ -232,6 +255,15 @@ mod tests {
         );
         assert_eq!((made.collisions, made.untitled), (5, 0));
         assert_eq!(surfaces(&items, Duplicates::Shared).texts[1], "Gloom");
+    }
+
+    #[test]
+    fn numbers_are_in_an_order_of_their_own() {
+        let of = |seed| numbers(50, seed).collect::<Vec<_>>();
+        let mut sorted = of(1);
+        sorted.sort_by_key(|text| text[NUMBERED.len()..].parse::<usize>().unwrap());
+        assert_eq!(sorted, (1..=50).map(|n| format!("item {n}")).collect::<Vec<_>>());
+        assert!(sorted != of(1) && of(1) == of(1) && of(1) != of(2));
     }
 
     #[test]

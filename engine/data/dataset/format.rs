@@ -3,6 +3,7 @@
 //! prologue (64 bytes) · section table (32 bytes a section, filled up to 64) · sections, each
 //! filled up to 64 with zeros. All numbers are little-endian.
 
+use crate::data::catalogue::ItemRepr;
 use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
 
@@ -167,6 +168,13 @@ pub struct Settings {
     pub clock: String,
     /// Whether items of one title are told apart (E11) or share a leaf (E16).
     pub unique_surfaces: bool,
+    /// What items are shown as (E1): `title`, which is not written, or `id`.
+    #[serde(default, skip_serializing_if = "is_title")]
+    pub item_repr: ItemRepr,
+}
+
+fn is_title(repr: &ItemRepr) -> bool {
+    *repr == ItemRepr::Title
 }
 
 /// Counts of a prepared data set.

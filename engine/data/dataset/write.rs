@@ -3,7 +3,7 @@
 use super::format::*;
 use super::negatives::Negatives;
 use crate::base::{write_atomically, Fault};
-use crate::data::catalogue::{Catalogue, Duplicates, Pairs, LONG_SURFACE};
+use crate::data::catalogue::{Catalogue, Duplicates, ItemRepr, Pairs, LONG_SURFACE};
 use crate::data::source::{Raw, RawItem};
 use crate::data::texts::Texts;
 use crate::data::vocab::Vocab;
@@ -17,10 +17,12 @@ use std::path::Path;
 /// What is chosen at `prepare`.
 #[derive(Clone, Debug, Default)]
 pub struct Recipe {
-    /// Decides negatives and the order of ties.
+    /// Decides negatives, the order of ties, and the numbers of items that are shown as numbers.
     pub seed: u64,
     /// The source's format, for the record.
     pub format: String,
+    /// What items are shown as (E1).
+    pub repr: ItemRepr,
     /// What becomes of items with the same text (E11, E16).
     pub duplicates: Duplicates,
 }
@@ -35,7 +37,8 @@ pub fn write(
     vocab: &Vocab,
     recipe: &Recipe,
 ) -> Result<(Statistics, Vec<String>)> {
-    let catalogue = Catalogue::build(raw, vocab, recipe.duplicates, recipe.seed)?;
+    let shown = (recipe.repr, recipe.duplicates);
+    let catalogue = Catalogue::build(raw, vocab, shown, recipe.seed)?;
     let negatives = Negatives::of(raw, recipe.seed);
     let counts = count(raw, &catalogue, &negatives);
     let header = Header {
@@ -47,6 +50,7 @@ pub fn write(
             format: recipe.format.clone(),
             clock: raw.clock.name().to_owned(),
             unique_surfaces: recipe.duplicates == Duplicates::Apart,
+            item_repr: recipe.repr,
         },
     };
     let mut strings = Strings::default();

@@ -34,7 +34,7 @@ mod reviews;
 mod roles;
 mod sequences;
 mod suspect;
-mod synthetic;
+pub mod synthetic;
 mod table;
 mod text;
 mod time;
@@ -47,7 +47,6 @@ pub use item::{Fields, RawItem};
 pub use lines::Skips;
 pub use reading::{Allowance, Format, Reading};
 pub use suspect::suspicions;
-pub use synthetic::shop;
 
 use crate::base::Fault;
 use anyhow::Result;
@@ -200,8 +199,8 @@ impl Clock {
 /// Refuses a source without items or without events, and one that is useless for learning unless
 /// [`Reading::allow`] says that it is meant so.
 pub fn read(path: &Path, reading: &Reading, skips: &mut Skips) -> Result<Raw> {
-    if let Some(shape) = synthetic::asked(path) {
-        return synthetic::make(shape?);
+    if let Some(shape) = synthetic::Shape::asked(path) {
+        return Ok(synthetic::Shop::of(shape?).raw());
     }
     let reading = &reading.checked()?;
     let layout = layout::find(path, reading)?;

@@ -4,18 +4,33 @@ use super::choice::another;
 use super::course::Example;
 use super::words::{count, told, RatingTargets, BETWEEN};
 use super::{sampled, Matter, Shopper, Split, Tasks};
+use crate::base::named::named;
 use crate::base::{Fault, Philox, Stream};
 use crate::data::family::Family;
 use crate::data::form::Form;
+use crate::data::record::NO_TIME;
 use crate::data::records::{is_held_out, Part, Record, SplitPolicy};
 use crate::data::sample::Sample;
-use crate::data::span::Masking;
+use crate::data::span::{cut, MaskUnits, Masking};
 use crate::data::template::{Answer, Field};
 use crate::data::text::behaviour_text;
 use anyhow::Result;
+use std::ops::Range;
+
+named! {
+    /// What numbers the tokens of part B in training (R24).
+    pub enum TrainIds: "train-ids" {
+        /// What numbers them in decoding.
+        Automaton = "automaton",
+        /// The entities that the text is known to have, which a decoder cannot know.
+        Annotated = "annotated",
+    }
+}
 
 /// Which training examples are drawn.
 pub struct Mix {
+    /// What numbers their blanks.
+    pub ids: TrainIds,
     /// How blanks are drawn.
     pub masking: Masking,
     /// Share of blank infilling; the rest answers a prompt (R40).
@@ -117,7 +132,7 @@ impl Tasks<'_> {
         if rng.uniform() < mix.blanks && items.len() >= 2 {
             // Two events or more stay.
             let first = if window { rng.below(items.len() - 1) } else { 0 };
-            return self.blanks(user, &items[first..], number, &mix.masking);
+            return self.blanks(user, first..items.len(), number, mix);
         }
         match family {
             Family::Sequential => {
@@ -172,7 +187,7 @@ impl Tasks<'_> {
         &self,
         family: Family,
         user: u32,
-        shown: std::ops::Range<usize>,
+        shown: Range<usize>,
         target: u32,
         number: u64,
         rng: &mut Philox,
@@ -222,12 +237,10 @@ impl Tasks<'_> {
         let stars = record.stars;
         let answer = match form.answer() {
             Answer::YesNo => {
-                let right = f64::from(stars).round().clamp(1.0, 5.0) as usize;
-                let wrong = rng.uniform() < 0.5;
-                // One of the other four.
-                let other = 1 + (right + rng.below(4)) % 5;
-                matter.count = Some(if wrong { other } else { right } as f32);
-                if wrong { &self.words.no } else { &self.words.yes }.clone()
+                let (asked, is_right) = count(stars, rng);
+                matter.count = Some(asked);
+                let word = if is_right { &self.words.yes } else { &self.words.no };
+                word.clone()
             }
             Answer::Like => self.words.liked(stars).clone(),
             Answer::Stars => self.encoder.plain(&format!(" {}", told(targets, stars, rng)))?,
@@ -246,8 +259,13 @@ impl Tasks<'_> {
         self.builder.answered(number, &prompt, &[&answer])
     }
 
-    /// Blank infilling over the user's attributes and the newest events that fit (R40).
-    fn blanks(&self, user: u32, items: &[u32], number: u64, masking: &Masking) -> Result<Sample> {
+    /// Blank infilling over the user's attributes and as many of these events as fit (R40); their
+    /// ages count to the last of them (R8).
+    fn blanks(&self, user: u32, events: Range<usize>, number: u64, mix: &Mix) -> Result<Sample> {
+        let masking = &mix.masking;
+        let record = self.dataset.user(user);
+        let (items, times) = (&record.items[events.clone()], &record.times[events]);
+        let choice = self.choice(times, times.last().copied().unwrap_or(NO_TIME), number);
         let attributes = self.dataset.user_attributes(user);
         let behaviours: Vec<&[u32]> = items.iter().map(|&i| self.dataset.item(i).tokens).collect();
         let limit = masking.longest_text(self.builder.options().max_row);
@@ -255,13 +273,22 @@ impl Tasks<'_> {
         let most = limit.saturating_sub(self.longest + 4);
         let untold = self.told("", &attributes, most)?.left_out.profile;
         let told = &attributes[..attributes.len() - untold as usize];
-        let text = behaviour_text(&self.encoder, told, &behaviours, limit)?;
+        let mut text = behaviour_text(&self.encoder, told, &behaviours, &choice, limit)?;
+        text.left_out.profile = untold;
         let ends = |at: usize| self.sentence_ends[text.tokens[at] as usize];
         let (level, spans) = masking.draw(&text.units, ends, self.habits.seed, number);
-        let sample = self.builder.infilling(number, &text.tokens, &text.units, &spans, level)?;
-        let mut left_out = text;
-        left_out.left_out.profile = untold;
-        let cut = left_out.cut(sample.cut.clamped);
+        let units = match masking.units {
+            MaskUnits::Entity => text.units.clone(),
+            MaskUnits::Token => cut(&text.units, &spans),
+        };
+        let (builder, tokens) = (&self.builder, &text.tokens);
+        let sample = match mix.ids {
+            TrainIds::Automaton => builder.infilling(number, tokens, &units, &spans, level)?,
+            TrainIds::Annotated => {
+                builder.infilling_as_annotated(number, tokens, &units, &spans, level)?
+            }
+        };
+        let cut = text.cut(sample.cut.clamped);
         Ok(Sample { cut, ..sample })
     }
 }

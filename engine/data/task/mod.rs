@@ -9,7 +9,7 @@ mod words;
 
 pub use choice::Listing;
 pub use course::{Course, Example, Lessons};
-pub use examples::Mix;
+pub use examples::{Mix, TrainIds};
 pub use put::Put;
 pub use words::{RatingTargets, MOST_WRITTEN};
 
@@ -22,7 +22,9 @@ use super::records::{Part, Record, Records};
 use super::sample::{Prompt, Sample, SampleBuilder};
 use super::span::segment;
 use super::template::{Answer, Field, Template};
-use super::text::{attributes_behind, display_name, sentence_ends, Encoder, Piece, Windows};
+use super::text::{
+    attributes_behind, display_name, sentence_ends, Choice, Encoder, Piece, Sampling,
+};
 use crate::base::named::named;
 use crate::base::{choose, Fault, Philox, Stream};
 use anyhow::Result;
@@ -80,8 +82,10 @@ pub struct Shopper<'a> {
 /// How prompts are made beside their templates.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Habits {
-    /// Behaviours shown at most, drawn over the age windows of R8; 0 = all that fit.
+    /// Behaviours that a prompt shows at most; 0 = all that fit (R9).
     pub behaviours: usize,
+    /// Which of them where not all are shown (R8).
+    pub sampling: Sampling,
     /// What prompts show of candidates.
     pub candidates: Listing,
     /// Decides what is drawn.
@@ -352,14 +356,10 @@ impl<'a> Tasks<'a> {
     fn fill(&self, form: &Form, matter: Matter) -> Result<Prompt> {
         let Matter { shopper, times, reference, profile, ratings, example, .. } = matter;
         let Shopper { history, attributes, candidates } = shopper;
-        let Habits { behaviours, seed, .. } = self.habits;
-        let mut places: Vec<usize> = (0..history.len()).collect();
-        if behaviours > 0 && history.len() > behaviours {
-            let mut rng = Philox::new(seed, Stream::History, example);
-            places = Windows::default().sample(times, reference, behaviours, &mut rng);
-        }
         let tokens = |item: u32| self.dataset.item(item).tokens;
-        let history: Vec<&[u32]> = places.iter().map(|&at| tokens(history[at])).collect();
+        let history: Vec<&[u32]> = history.iter().map(|&item| tokens(item)).collect();
+        let most = self.habits.behaviours;
+        let choice = Choice { most, ..self.choice(times, reference, example) };
         let texts = self.listed(candidates);
         let kept = matter.kept.and_then(|kept| candidates.iter().position(|&item| item == kept));
         let candidates = match self.habits.candidates {
@@ -389,6 +389,7 @@ impl<'a> Tasks<'a> {
             user: name.as_deref(),
             profile,
             history: &history,
+            choice: Some(&choice),
             ratings,
             candidates,
             item: matter.item.map(tokens),
@@ -401,6 +402,12 @@ impl<'a> Tasks<'a> {
         let mut prompt = form.fill(&fields, self.limit(form))?;
         prompt.left_out.profile += profile.map_or(0, |profile| profile.left_out.profile);
         Ok(prompt)
+    }
+
+    /// Which of the behaviours at `times` an example shows where it cannot show all (R8).
+    fn choice<'t>(&self, times: &'t [i64], reference: i64, example: u64) -> Choice<'t> {
+        let rng = Philox::new(self.habits.seed, Stream::History, example);
+        Choice { sampling: self.habits.sampling, times, reference, most: 0, rng }
     }
 
     /// The prompt that asks for the next item of somebody whom the data set need not know, by the

@@ -1,4 +1,5 @@
 use engine::data::intra::{Ids, START_ID};
+use engine::data::span::Unit;
 use engine::data::{Intra, IntraMode, Trie};
 use proptest::prelude::*;
 
@@ -93,6 +94,59 @@ fn worked_runs() {
         let pool: Vec<Vec<u32>> = pool.iter().map(|entity| split(entity)).collect();
         let expected: Vec<u32> = expected.split(' ').map(|id| id.parse().unwrap()).collect();
         assert_eq!(numbered(&automaton(&pool, mode), &split(tokens)), expected, "{tokens}");
+    }
+}
+
+/// Units from their lengths: 0 is a separate token, n an entity of n tokens.
+fn units(lengths: &[u32]) -> Vec<Unit> {
+    let mut start = 0;
+    let mut unit = |&length: &u32| {
+        let unit = Unit { start, len: length.max(1), entity: length > 0 };
+        start += unit.len;
+        unit
+    };
+    lengths.iter().map(&mut unit).collect()
+}
+
+/// Pool, tokens, lengths of the units, and the ids by annotation and by the automaton.
+type Run<'a> = (&'a [&'a str], &'a str, &'a [u32], IntraMode, &'a str, &'a str);
+
+/// Where it is known what the entities are, other numbers follow than a decoder can give: the
+/// counter-examples to training by annotation.
+#[test]
+fn annotation_numbers_what_a_decoder_cannot_know() {
+    let grow = IntraMode { plain_grow: true, ..IntraMode::default() };
+    let two = IntraMode { restart: 2, ..IntraMode::default() };
+    let default = IntraMode::default();
+    let runs: &[Run] = &[
+        (&["lego", "lego city"], "lego city", &[1, 0], default, "1 2 1", "1 2 3"),
+        (
+            &["fisher price little people"],
+            "fisher price is a brand",
+            &[0; 5],
+            default,
+            "1 2 1 1 1 1",
+            "1 2 3 1 1 1",
+        ),
+        // Where the entities are those that the automaton finds, the two agree.
+        (&["x1 x2 x3", "x6 x7"], "x1 x2 x3", &[3], default, "1 2 3 4", "1 2 3 4"),
+        (&["x1 x2 x3", "x6 x7"], "x1 x2 x3 x6 x7", &[3, 2], default, "1 2 3 4 1 2", "1 2 3 4 1 2"),
+        (&["x1 x2 x3", "x6 x7"], "x1 x2 x3 x6 x7", &[3, 2], two, "1 2 3 4 2 3", "1 2 3 4 2 3"),
+        (&["x6 x7"], "p q x6 x7 r s", &[0, 0, 2, 0, 0], grow, "1 2 3 1 2 1 2", "1 2 3 1 2 1 2"),
+        (&["x6 x7"], "p q x6 x7", &[0, 0, 2], default, "1 2 1 1 2", "1 2 1 1 2"),
+        (&["x6 x7"], "p q x6 x7", &[0, 0, 2], IntraMode::GLM, "1 2 3 4 5", "1 2 3 4 5"),
+    ];
+    for &(pool, tokens, lengths, mode, annotated, decoded) in runs {
+        let mut names = golden::Names::new();
+        let mut split =
+            |text: &str| text.split(' ').map(|name| names.token(name)).collect::<Vec<_>>();
+        let pool: Vec<Vec<u32>> = pool.iter().map(|entity| split(entity)).collect();
+        let automaton = automaton(&pool, mode);
+        let numbers =
+            |text: &str| -> Vec<u32> { text.split(' ').map(|id| id.parse().unwrap()).collect() };
+        let ids = std::iter::once(START_ID).chain(automaton.annotated_ids(&units(lengths)));
+        assert_eq!(ids.collect::<Vec<u32>>(), numbers(annotated), "{tokens}");
+        assert_eq!(numbered(&automaton, &split(tokens)), numbers(decoded), "{tokens}");
     }
 }
 

@@ -10,7 +10,7 @@ use engine::data::intra::{Intra, IntraMode};
 use engine::data::sample::{Prompt, SampleBuilder, SampleOptions};
 use engine::data::span::{segment, Level, Masking};
 use engine::data::template::Templates;
-use engine::data::text::{behaviour_text, sentence_ends, Encoder};
+use engine::data::text::{behaviour_text, sentence_ends, Choice, Encoder};
 use engine::data::{batch, Batch, Dataset};
 
 use super::sample::fill;
@@ -90,7 +90,9 @@ fn every_user_becomes_sound_rows_that_pack_well() {
         prompted.push(row.rows());
         rows.push(row);
 
-        let text = behaviour_text(&encoder, &[], history, masking.longest_text(1024)).unwrap();
+        let text =
+            behaviour_text(&encoder, &[], history, &Choice::recent(), masking.longest_text(1024))
+                .unwrap();
         let (level, spans) =
             masking.draw(&text.units, |i| ends[text.tokens[i] as usize], 0, u64::from(u));
         levels[level as usize] += 1;

@@ -4,7 +4,9 @@
 use engine::base::{Fault, Philox, Stream};
 use engine::data::intra::{EncIntra, Intra, IntraMode};
 use engine::data::sample::{Cut, PartAEos, Prompt, SampleBuilder, SampleOptions};
-use engine::data::span::{is_sentence_end, segment, Level, Masking, SpanOrder, Unit};
+use engine::data::span::{
+    cut, is_sentence_end, segment, Level, MaskUnits, Masking, SpanOrder, Unit,
+};
 use engine::data::{batch, Batch, Sample, Special, Trie};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -244,6 +246,84 @@ fn span_lengths_follow_the_poisson_distribution() {
     assert!((total / count - mean).abs() < 0.05, "{} instead of {mean}", total / count);
 }
 
+/// A text of twenty entities of three tokens, which a separate token parts from one another.
+fn list() -> (Vec<u32>, Vec<Unit>) {
+    let units = (0..20).flat_map(|i| {
+        [
+            Unit { start: 4 * i, len: 3, entity: true },
+            Unit { start: 4 * i + 3, len: 1, entity: false },
+        ]
+    });
+    ((0..80).map(|at| at % 4).collect(), units.collect())
+}
+
+#[test]
+fn masks_over_tokens_cut_entities_and_the_usual_ones_never_do() {
+    let (_, units) = list();
+    let inside = |at: usize| at % 4 == 1 || at % 4 == 2;
+    let (mut cuts, mut sentences) = (0, 0);
+    for index in 0..500 {
+        // What ends a sentence inside an entity ends one for masks over tokens alone.
+        let ends = |at: usize| at % 4 == 1 || at % 4 == 3;
+        let drawn = |units_of: MaskUnits| {
+            Masking { units: units_of, ..Masking::default() }.draw(&units, ends, 1, index)
+        };
+        let (_, spans) = drawn(MaskUnits::Entity);
+        assert!(spans.iter().all(|s| !inside(s.start) && !inside(s.end)), "{spans:?}");
+        assert_eq!(cut(&units, &spans), units);
+        let (level, spans) = drawn(MaskUnits::Token);
+        cuts += usize::from(spans.iter().any(|s| inside(s.start) || inside(s.end)));
+        sentences += usize::from(level == Level::Sentence && spans.iter().any(|s| inside(s.end)));
+    }
+    assert!(cuts > 250 && sentences > 50, "{cuts} {sentences}");
+}
+
+#[test]
+fn what_a_mask_leaves_of_an_entity_is_none() {
+    let (tokens, units) = list();
+    // The end of the first entity and the one behind it; the third from its second token on.
+    let spans = [2..7, 9..11];
+    let units = cut(&units, &spans);
+    let entities: Vec<u32> = units.iter().filter(|u| u.entity).map(|u| u.start).collect();
+    assert_eq!(entities, [&[4][..], &(3..20).map(|i| 4 * i).collect::<Vec<_>>()].concat());
+    let pool = Trie::build(&[[0, 1, 2]], &[0]);
+    let builder = SampleBuilder::new(
+        SPECIAL,
+        Intra::new(pool, IntraMode::default()),
+        SampleOptions { part_a_eos: PartAEos::Never, ..SampleOptions::default() },
+    );
+    let sample = builder.infilling(0, &tokens, &units, &spans, Level::Entity).unwrap();
+    // [CLS], two tokens, mask, separator, one token, mask, separator, an entity.
+    assert_eq!(sample.positions[1][..11], [0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3]);
+    // Tokens 2, 3 and an entity; the automaton reads 1, 2 as separate tokens.
+    assert_eq!(sample.positions[1][sample.context..], [1, 2, 1, 1, 2, 3, 1, 2, 1]);
+}
+
+#[test]
+fn annotation_changes_the_ids_of_part_b_and_nothing_else() {
+    let pool = Trie::build(&[vec![1], vec![1, 2]], &[0, 1]);
+    let builder = SampleBuilder::new(
+        SPECIAL,
+        Intra::new(pool, IntraMode::default()),
+        SampleOptions::default(),
+    );
+    // An entity of one token, and the plain word with which a longer one goes on.
+    let tokens = [1, 2, 5, 6];
+    let units = segment(None, &tokens, &[0..1]);
+    let row = |annotated: bool| {
+        let make = match annotated {
+            true => SampleBuilder::infilling_as_annotated,
+            false => SampleBuilder::infilling,
+        };
+        make(&builder, 3, &tokens, &units, &[0..2, 3..4], Level::Entity).unwrap()
+    };
+    let (annotated, usual) = (row(true), row(false));
+    assert_eq!(annotated.positions[1][usual.context..], [1, 2, 1, 1, 2]);
+    assert_eq!(usual.positions[1][usual.context..], [1, 2, 3, 1, 2]);
+    let positions = [usual.positions[0].clone(), annotated.positions[1].clone()];
+    assert_eq!(annotated, Sample { positions, ..usual });
+}
+
 /// Texts as units of random lengths, one-token units being separate tokens or one-token entities.
 fn texts() -> impl Strategy<Value = (Vec<u32>, Vec<Unit>)> {
     prop::collection::vec(
@@ -326,8 +406,11 @@ proptest! {
     #[test]
     fn rows_lose_nothing(
         (tokens, units) in texts(), masking in maskings(), pool in pools(), index in 0u64..1000,
+        over in prop::sample::select(MaskUnits::ALL),
     ) {
+        let masking = Masking { units: over, ..masking };
         let (level, spans) = masking.draw(&units, |i| tokens[i] == 3, 9, index);
+        let units = cut(&units, &spans);
         let pool = Trie::build(&pool, &vec![0; pool.len()]);
         let options = SampleOptions { max_row: 4096, last_position: 4096, ..Default::default() };
         let builder = SampleBuilder::new(SPECIAL, Intra::new(pool, IntraMode::default()), options);

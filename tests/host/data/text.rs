@@ -7,7 +7,9 @@ use engine::data::sample::{Prompt, SampleBuilder, SampleOptions};
 use engine::data::span::segment;
 use engine::data::span::Level;
 use engine::data::template::{Answer, Field, Part, Template, Templates};
-use engine::data::text::{attributes_text, behaviour_text, display_name, Encoder, Piece, Windows};
+use engine::data::text::{
+    attributes_text, behaviour_text, display_name, Choice, Encoder, Piece, Sampling, Windows,
+};
 use engine::data::Family;
 use engine::data::Trie;
 use proptest::prelude::*;
@@ -70,20 +72,30 @@ fn attributes_are_pairs_in_schema_order_and_lists_are_joined() {
 fn behaviours_follow_the_attributes_and_the_oldest_go_first() {
     let items = [tokens(" Gloom"), tokens(" Carcassonne, Basic"), tokens(" 7 Wonders")];
     let items: Vec<&[u32]> = items.iter().map(Vec::as_slice).collect();
-    let whole = behaviour_text(&bytes(), &[("city", "Paris")], &items, 1000).unwrap();
+    let whole =
+        behaviour_text(&bytes(), &[("city", "Paris")], &items, &Choice::recent(), 1000).unwrap();
     assert_eq!(read(&whole), "city : Paris , Gloom , Carcassonne, Basic , 7 Wonders");
     let limit = whole.tokens.len();
-    assert_eq!(behaviour_text(&bytes(), &[("city", "Paris")], &items, limit).unwrap(), whole);
-    let shorter = behaviour_text(&bytes(), &[("city", "Paris")], &items, limit - 1).unwrap();
+    assert_eq!(
+        behaviour_text(&bytes(), &[("city", "Paris")], &items, &Choice::recent(), limit).unwrap(),
+        whole
+    );
+    let shorter =
+        behaviour_text(&bytes(), &[("city", "Paris")], &items, &Choice::recent(), limit - 1)
+            .unwrap();
     assert_eq!(
         (read(&shorter).as_str(), shorter.left_out.history),
         ("city : Paris , Carcassonne, Basic , 7 Wonders", 1)
     );
-    assert_eq!(read(&behaviour_text(&bytes(), &[], &items[..1], 100).unwrap()), " Gloom");
+    assert_eq!(
+        read(&behaviour_text(&bytes(), &[], &items[..1], &Choice::recent(), 100).unwrap()),
+        " Gloom"
+    );
     for (attributes, items, limit) in
         [(&[][..], &[][..], 100), (&[("city", "Paris")][..], &items[..], 20)]
     {
-        let error = behaviour_text(&bytes(), attributes, items, limit).unwrap_err();
+        let error =
+            behaviour_text(&bytes(), attributes, items, &Choice::recent(), limit).unwrap_err();
         assert_eq!(Fault::of(&error), Some(Fault::Data));
     }
 }
@@ -184,6 +196,83 @@ proptest! {
         prop_assert!(kept.windows(2).all(|w| w[0] < w[1]));
         prop_assert!(kept.iter().all(|&i| i < times.len()));
     }
+}
+
+/// Which of behaviours of one token each, seen from time 0, are shown in room for `budget`.
+fn chosen(sampling: Sampling, times: &[i64], budget: usize, most: usize) -> Vec<usize> {
+    let one: &[u32] = &[7];
+    let rng = Philox::new(1, Stream::History, 0);
+    let choice = Choice { sampling, times, reference: 0, most, rng };
+    // A separator of two tokens stands between them.
+    choice.within(&vec![one; times.len()], 2, (3 * budget).saturating_sub(2))
+}
+
+#[test]
+fn where_the_row_cuts_the_windows_decide_what_stays() {
+    let windows = |times: &[i64], budget| {
+        let kept = chosen(Sampling::Windows, times, budget, 0);
+        let drawn = Windows::default();
+        assert_eq!(kept, drawn.sample(times, 0, budget, &mut Philox::new(1, Stream::History, 0)));
+        let age = |i: &usize| -times[*i] / DAY;
+        [180..1000, 14..180, 0..14].map(|w| kept.iter().filter(|i| w.contains(&age(i))).count())
+    };
+    assert_eq!(windows(&times(12, 5, 3), 10), [2, 5, 3]);
+    assert_eq!(windows(&times(30, 30, 30), 10), [1, 3, 6]);
+    assert_eq!(windows(&times(30, 30, 30), 7), [1, 2, 4]);
+    let times = times(30, 30, 30);
+    assert_eq!(chosen(Sampling::Recent, &times, 10, 0), (80..90).collect::<Vec<_>>());
+    let uniform = chosen(Sampling::Uniform, &times, 10, 0);
+    assert!(uniform.len() == 10 && uniform.windows(2).all(|w| w[0] < w[1]), "{uniform:?}");
+    assert!(uniform.iter().filter(|&&i| i < 60).count() > 3, "{uniform:?}");
+    for sampling in Sampling::ALL {
+        // The limit of what is shown is one more limit, and what fits is not drawn at all.
+        let all = |budget, most| chosen(*sampling, &times, budget, most);
+        assert_eq!(all(10, 7), all(7, 0), "{sampling}");
+        assert_eq!(all(7, 10), all(7, 0), "{sampling}");
+        assert_eq!(all(90, 0), (0..90).collect::<Vec<_>>(), "{sampling}");
+        assert_eq!((all(0, 0), all(89, 0).len()), (vec![], 89), "{sampling}");
+        assert_eq!(chosen(*sampling, &[], 5, 0), [0; 0], "{sampling}");
+    }
+}
+
+#[test]
+fn what_is_drawn_and_does_not_fit_leaves_the_newest() {
+    let long = [5; 50];
+    let behaviours: Vec<&[u32]> = [vec![&long[..]; 9], vec![&long[..2]]].concat();
+    for sampling in Sampling::ALL {
+        let rng = Philox::new(1, Stream::History, 0);
+        let choice =
+            Choice { sampling: *sampling, times: &[NO_TIME; 10], reference: NO_TIME, most: 0, rng };
+        assert_eq!(choice.within(&behaviours, 1, 49), [9], "{sampling}");
+        assert_eq!(choice.within(&behaviours, 1, 1), [0; 0], "{sampling}");
+    }
+}
+
+#[test]
+fn prompts_and_blanks_show_what_was_chosen() {
+    let items: Vec<Vec<u32>> = (0..40).map(|i| tokens(&format!(" item{i:02}"))).collect();
+    let items: Vec<&[u32]> = items.iter().map(Vec::as_slice).collect();
+    let times = times(20, 10, 10);
+    let rng = Philox::new(3, Stream::History, 9);
+    let choice = Choice { sampling: Sampling::Windows, times: &times, reference: 0, most: 0, rng };
+    let shown = |prompt: &Prompt| entities(prompt);
+    let text = behaviour_text(&bytes(), &[], &items, &choice, 100).unwrap();
+    let kept: Vec<String> =
+        choice.within(&items, 2, 100).iter().map(|&i| format!(" item{i:02}")).collect();
+    assert_eq!((shown(&text), text.left_out.history), (kept.clone(), 40 - kept.len() as u64));
+    assert_ne!(kept, (40 - kept.len()..40).map(|i| format!(" item{i:02}")).collect::<Vec<_>>());
+    let form = form("next");
+    let fields = Fields { history: &items, choice: Some(&choice), ..Fields::default() };
+    let prompt = form.fill(&fields, 150).unwrap();
+    assert!(prompt.tokens.len() <= 150 && prompt.left_out.history > 0);
+    assert_eq!(shown(&prompt).len() as u64, 40 - prompt.left_out.history);
+    // What is more than was wanted is not missed.
+    let few = Choice { most: 5, ..choice.clone() };
+    let prompt = form.fill(&Fields { choice: Some(&few), ..fields }, 150).unwrap();
+    assert_eq!((shown(&prompt).len(), prompt.left_out.history), (5, 0));
+    // Where all fit, who chooses makes no difference.
+    let whole = form.fill(&fields, 1000).unwrap();
+    assert_eq!(whole, form.fill(&Fields { choice: None, ..fields }, 1000).unwrap());
 }
 
 fn form(id: &str) -> Form {
