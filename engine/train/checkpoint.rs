@@ -76,11 +76,16 @@ pub fn save(
     .map_err(|e| {
         Fault::Device.wrap(e, format!("checkpoint: {}: cannot be written", path.display()))
     })?;
-    let all = list(run)?;
-    for (_, old) in all.iter().rev().skip(keep.max(1)) {
+    prune(run, keep)?;
+    Ok(path)
+}
+
+/// Removes all checkpoints of a run but the newest `keep`, one at least.
+pub fn prune(run: &Path, keep: usize) -> Result<()> {
+    for (_, old) in list(run)?.iter().rev().skip(keep.max(1)) {
         discard(old).with_context(|| old.display().to_string())?;
     }
-    Ok(path)
+    Ok(())
 }
 
 fn write_flat(path: &Path, model: &Model, flat: &Flat) -> Result<()> {

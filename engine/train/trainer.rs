@@ -122,6 +122,8 @@ pub fn train(
         state = checkpoint::read_state(&path)?;
         checkpoint::load(&path, model, &mut optimizer)?;
         (hooks.resumed)(model, &state)?;
+        // Whoever saved the newest one may have ended before the others went.
+        checkpoint::prune(&settings.run, settings.keep_checkpoints)?;
         saved_step = Some(state.step);
     }
     let log = open_log(settings, if resume { Some(state.step) } else { None })?;
