@@ -76,7 +76,9 @@ fn base(
 ) -> Result<Option<PathBuf>> {
     let place = how.out.join("base").join(format!("seed-{seed}"));
     let weights = place.join("weights");
-    if !weights.join("model.safetensors").is_file() {
+    // Each file comes whole, but one after another.
+    let is_there = |name: &&str| weights.join(name).is_file();
+    if !["config.json", "tokenizer.json", "model.safetensors"].iter().all(is_there) {
         how.watch.says(&format!("base, seed {seed}: made"));
         let creation = Creation {
             tokenizer: Some(tokenizer.to_owned()),
