@@ -45,14 +45,15 @@ const CLOCKS: [&str; 4] = ["seconds", "tokens_per_second", "memory_bytes", "pid"
 
 /// A file without what depends on the clock.
 pub fn timeless(name: &str, bytes: &[u8]) -> Vec<u8> {
+    if name.ends_with(".html") {
+        return without_training(bytes);
+    }
     if !(name.ends_with(".json") || name.ends_with(".jsonl")) {
         return bytes.to_vec();
     }
     let without = |text: &[u8]| -> Option<String> {
         let mut value: Value = serde_json::from_slice(text).ok()?;
-        if let Some(object) = value.as_object_mut() {
-            CLOCKS.iter().for_each(|clock| drop(object.shift_remove(*clock)));
-        }
+        take_clocks(&mut value);
         Some(value.to_string())
     };
     if let Some(whole) = without(bytes) {
@@ -63,6 +64,27 @@ pub fn timeless(name: &str, bytes: &[u8]) -> Vec<u8> {
         _ => line.to_vec(),
     });
     lines.collect()
+}
+
+fn take_clocks(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            CLOCKS.iter().for_each(|clock| drop(object.shift_remove(*clock)));
+            object.values_mut().for_each(take_clocks);
+        }
+        Value::Array(list) => list.iter_mut().for_each(take_clocks),
+        _ => {}
+    }
+}
+
+/// A page without its section on the training, which is drawn against minutes.
+fn without_training(page: &[u8]) -> Vec<u8> {
+    let page = String::from_utf8_lossy(page);
+    let Some((before, rest)) = page.split_once("<section><h2>Training</h2>") else {
+        return page.into_owned().into_bytes();
+    };
+    let (_, behind) = rest.split_once("</section>").expect("a section ends");
+    [before, behind].concat().into_bytes()
 }
 
 /// Where two trees differ, if they do.
