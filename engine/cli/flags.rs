@@ -26,9 +26,9 @@ pub struct Overwriting {
 #[serde(rename_all = "kebab-case")]
 pub struct RowFlags {
     /// Ids of the prompt templates; training draws among them, decoding asks with the family's
-    /// first. all: every one that training may use of --families; when decoding, every one of the
-    /// task, held out or not, one after another [default: the run's, otherwise 2-3, or all with
-    /// --families]
+    /// first. all: every one that training may use of its families; when decoding, every one of the
+    /// task, held out or not, one after another [default: the run's, otherwise 2-3, or all where
+    /// families are named]
     #[arg(long, value_delimiter = ',', value_name = "ID")]
     pub template: Option<Vec<String>>,
     /// Templates of your own beside the built-in ones [default: the run's]
@@ -433,10 +433,10 @@ mod tests {
     fn whether_a_flag_is_a_rule_is_known() {
         /// What a training is told of the way, not of the goal: its numbers hold what came of it.
         const TRAINS: &str = "out tune rank alpha lora-dropout targets train-positions families \
-            epochs-by epochs rating-targets split-policy batch batch-rows learning-rate warmup beta1 beta2 weight-decay clip dropout \
-            attention-dropout keep mix windows levels document-min document-suffix mask-ratio \
-            mask-units train-ids span-order validate-every validate-users validate-beams patience \
-            checkpoint-every keep-checkpoints max-minutes";
+            epochs-by epochs rating-targets split-policy batch batch-rows learning-rate warmup \
+            beta1 beta2 weight-decay clip dropout attention-dropout keep mix windows levels \
+            document-min document-suffix mask-ratio mask-units train-ids span-order validate-every \
+            validate-users validate-beams patience checkpoint-every keep-checkpoints max-minutes";
         /// What is asked, and how much of the answer is wanted.
         const ASKS: &str = "adapter prompts task split mode beams top filter-history constrain \
             segment-free-text max-new-tokens min-new-tokens text-beams groups diversity \

@@ -219,9 +219,7 @@ impl Form {
                 Field::Candidates => match fields.candidates {
                     Candidates::Unknown => return Err(missing("candidates")),
                     Candidates::Unlisted => self.catalogue.len(),
-                    Candidates::Listed { texts, .. } if texts.is_empty() => {
-                        return Err(missing("candidates"))
-                    }
+                    Candidates::Listed { texts: [], .. } => return Err(missing("candidates")),
                     Candidates::Listed { texts, kept } => kept.map_or(0, |at| texts[at].len()),
                 },
                 Field::Item => of(fields.item, "item")?,

@@ -16,6 +16,7 @@ pub mod rules;
 pub mod sample;
 pub mod source;
 pub mod span;
+pub mod split;
 pub mod task;
 pub mod template;
 pub mod text;

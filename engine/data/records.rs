@@ -2,7 +2,7 @@
 //! the rating, explanation and review families (P5's 8:1:1 by record; E3).
 
 use super::dataset::Dataset;
-use super::task::{Split, FEWEST};
+use super::split::{Split, FEWEST};
 use crate::base::named::named;
 use crate::base::{Philox, Stream};
 use std::collections::{HashMap, HashSet};

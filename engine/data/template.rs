@@ -234,9 +234,9 @@ impl Templates {
 
     /// Reads TOML: a list of `[[template]]` with `id`, `family`, `answer` (`item`, `yes_no`,
     /// `stars`, `like`, `text`, `stars_text`), `text`, `seen` (true unless given) and `by_name`
-    /// (false unless given). Refuses unknown keys, families and fields, a text without exactly one mask, a field that does not
-    /// stand behind a blank, that the family has no value for or that is the answer, and an id
-    /// given twice.
+    /// (false unless given). Refuses unknown keys, families and fields, a text without exactly one
+    /// mask, a field that does not stand behind a blank, that the family has no value for or that
+    /// is the answer, and an id given twice.
     pub fn parse(text: &str, origin: &str) -> Result<Templates> {
         let line = |at: usize| 1 + text[..at.min(text.len())].matches('\n').count();
         let refuse = |at: usize, what: String| {

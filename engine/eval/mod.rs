@@ -3,8 +3,9 @@
 //!
 //! [`predictions`] reads the file, [`evaluation`] compares it with [`truth`] and with
 //! [`baseline`]s, several files with one another ([`paired`]) or as a [`ladder`]; [`report`] keeps
-//! the result, which [`table`] and [`paper`] lay out and [`markdown`], [`tex`] and [`html`] show. The
-//! metrics themselves stand alone: [`ranking`], [`yes_no`], [`grounding`], [`rating`], [`bleu`], [`rouge`].
+//! the result, which [`table`] and [`paper`] lay out and [`markdown`], [`tex`] and [`html`] show.
+//! The metrics themselves stand alone: [`ranking`], [`yes_no`], [`grounding`], [`rating`],
+//! [`bleu`], [`rouge`].
 
 pub mod answers;
 pub mod baseline;

@@ -200,9 +200,10 @@ impl Recommender {
                 });
                 Answer::Text(written.collect::<Result<_>>()?)
             }
-            (Rows::Items { prompt, .. }, Outcome::Text(mut answers)) => {
+            (Rows::Items { prompt, left_out, .. }, Outcome::Text(mut answers)) => {
                 let answers = answers.pop().unwrap_or_default();
-                self.generated(catalogue, prompt, answers)?
+                let top = asked.top.unwrap_or(self.settings.answers.top);
+                self.generated(catalogue, (prompt, left_out), answers, top)?
             }
             (Rows::YesNo { items, .. }, Outcome::Odds(odds)) => {
                 let mut ranked: Vec<(u32, f64)> = items.iter().copied().zip(odds).collect();

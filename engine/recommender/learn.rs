@@ -1,7 +1,7 @@
 //! Learning: a data set and a checkpoint become a run.
 
 use super::budget::{training, Budget};
-use super::families::course;
+use super::course::course;
 use super::identity::Identity;
 use super::learning::Learning;
 use super::learnt::Learnt;

@@ -6,6 +6,7 @@ pub mod answer;
 pub mod batch;
 pub mod budget;
 pub mod check;
+mod course;
 pub mod create;
 pub mod decided;
 pub mod families;

@@ -31,9 +31,6 @@ self_cell!(
     }
 );
 
-/// Rows of a pass that reads texts and writes nothing.
-pub(super) const PASS: usize = 4096;
-
 /// A model that is ready to be asked about a data set.
 ///
 /// ```no_run
@@ -140,9 +137,9 @@ impl Recommender {
         &self.budget
     }
 
-    /// Ids of the templates by which the data's own users and records of a family are asked: the one
-    /// that the settings name, otherwise the family's first, or all where they say so. Refuses one
-    /// of another family.
+    /// Ids of the templates by which the data's own users and records of a family are asked: the
+    /// one that the settings name, otherwise the family's first, or all where they say so. Refuses
+    /// one of another family.
     pub fn wordings(&self, family: Family) -> Result<Vec<String>> {
         let Decided { template, all, .. } = &self.decided;
         let found = self.tasks(|tasks| tasks.wordings(family, template.as_deref(), *all));
@@ -165,7 +162,8 @@ impl Recommender {
             |&item: &u32| self.tasks(|tasks| tasks.builder().text(0, dataset.item(item).tokens));
         let rows: Vec<Sample> = order.iter().map(row).collect::<Result<_>>()?;
         let rows: Vec<&Sample> = rows.iter().collect();
-        let items = Grounding::new(&self.model, &rows, PASS)?;
+        let longest = rows.iter().map(|row| row.rows()).max().unwrap_or(0);
+        let items = Grounding::new(&self.model, &rows, self.budget.reading(longest, 0))?;
         Ok(self.grounding.get_or_init(|| (items, order)))
     }
 

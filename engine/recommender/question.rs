@@ -244,7 +244,7 @@ impl Recommender {
         let prompt = self.tasks(|tasks| tasks.prompt(id, user, shown))?;
         let left_out = self.left_out(&self.dataset().user(user).items[..shown], wishes)?;
         let rows = Rows::Items { prompt, within, left_out };
-        Ok(Asked { template: Some(self.template(wishes)), ..Asked::of(rows) })
+        Ok(Asked { template: self.template(wishes), ..Asked::of(rows) })
     }
 
     fn history(
@@ -271,7 +271,7 @@ impl Recommender {
         let shopper = Shopper { history: &known, attributes: &attributes, candidates: &candidates };
         let prompt = self.tasks(|tasks| tasks.ask(shopper, id))?;
         let rows = Rows::Items { prompt, within, left_out: self.left_out(&known, wishes)? };
-        Ok(Asked { template: Some(self.template(wishes)), unknown, ..Asked::of(rows) })
+        Ok(Asked { template: self.template(wishes), unknown, ..Asked::of(rows) })
     }
 
     /// What everybody takes, of the candidates where there are any.
@@ -333,9 +333,10 @@ impl Recommender {
         Ok(Asked { template: Some(id.to_owned()), target: Some(target), ..Asked::of(rows) })
     }
 
-    /// The template by which a question is worded.
-    fn template(&self, wishes: &Wishes) -> String {
-        wishes.template.as_ref().unwrap_or(&self.decided.asked.rules.template[0]).clone()
+    /// The template by which the next item is asked for.
+    fn template(&self, wishes: &Wishes) -> Option<String> {
+        let id = wishes.template.as_deref();
+        self.tasks(|tasks| tasks.next_id(id).ok().map(str::to_owned))
     }
 
     fn text(&self, text: &str, within: Option<Trie<'static>>) -> Result<Rows> {

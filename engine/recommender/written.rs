@@ -1,9 +1,9 @@
-//! Answers that are written as text: free prompts, the record families, and items that are asked for
-//! under no trie, as one list, or by what a text is nearest to (E12).
+//! Answers that are written as text: free prompts, the record families, and items that are asked
+//! for under no trie, as one list, or by what a text is nearest to (E12).
 
 use super::answer::{fed_back, Answer, Outcome, Output, Scored};
 use super::budget::Beams;
-use super::open::{Recommender, PASS};
+use super::open::Recommender;
 use super::question::{Asked, Rows};
 use super::settings::{Answers, Mode};
 use crate::data::task::Tasks;
@@ -67,24 +67,35 @@ impl Recommender {
             };
             requests.push((*at, Request { blanks, limits: limits(tokens), grammar, writing }));
         }
-        let mut rest = requests.as_slice();
+        self.write_groups(&requests, specials.len(), outcomes)
+    }
+
+    /// Writes for all requests, each the place of its question, in groups that there is memory for.
+    fn write_groups(
+        &self,
+        requests: &[(usize, Request)],
+        specials: usize,
+        outcomes: &mut [Outcome],
+    ) -> Result<()> {
+        let takes = |one: &Request| {
+            let legal = match one.grammar {
+                Grammar::Free => 0,
+                Grammar::Item(items) | Grammar::List { items, .. } => {
+                    items.children(Trie::ROOT).len() + 1
+                }
+            };
+            let masks = one.blanks.masks.len();
+            Beams::texts(&one.writing, masks, one.limits.tokens, legal, specials)
+        };
+        let mut rest = requests;
         while !rest.is_empty() {
             let rows: Vec<usize> = rest.iter().map(|(_, one)| one.blanks.part_a.rows()).collect();
-            let plans = rest.iter().map(|(_, one)| {
-                let masks = one.blanks.masks.len();
-                let legal = match one.grammar {
-                    Grammar::Free => 0,
-                    Grammar::Item(items) | Grammar::List { items, .. } => {
-                        items.children(Trie::ROOT).len() + 1
-                    }
-                };
-                Beams::texts(&one.writing, masks, one.limits.tokens, legal, specials.len())
-            });
-            let plan = plans.reduce(Beams::larger).expect("some are left");
-            let (group, later) = rest.split_at(self.budget.together(&rows, plan));
+            let plan = rest.iter().map(|(_, one)| takes(one)).reduce(Beams::larger);
+            let together = self.budget.together(&rows, plan.expect("some are left"));
+            let (group, later) = rest.split_at(together);
             rest = later;
-            let group_of: Vec<Request> = group.iter().map(|(_, request)| *request).collect();
-            for ((at, _), found) in group.iter().zip(write_each(&self.model, &group_of)?) {
+            let own: Vec<Request> = group.iter().map(|(_, request)| *request).collect();
+            for ((at, _), found) in group.iter().zip(write_each(&self.model, &own)?) {
                 outcomes[*at] = found.map_or_else(Outcome::NotFinite, Outcome::Text);
             }
         }
@@ -96,13 +107,16 @@ impl Recommender {
         Ok(self.dataset().vocab().decode(&answer.tokens)?.trim().to_owned())
     }
 
-    /// What was written where an item was asked for: outputs of beams, or the items of one list.
+    /// What was written where an item was asked for, the best `top`: outputs of beams, or the items
+    /// of one list; items in `left_out`, ascending, are not shown.
     pub(super) fn generated(
         &self,
         catalogue: &Trie,
-        prompt: &Sample,
+        (prompt, left_out): (&Sample, &[u32]),
         answers: Vec<decode::Answer>,
+        top: usize,
     ) -> Result<Answer> {
+        let stays = |item: u32| left_out.binary_search(&item).is_err();
         if self.settings.answers.mode == Mode::List {
             let separator = self.dataset().vocab().encode(SEPARATOR)?;
             let grammar = Grammar::List { items: catalogue, separator: &separator };
@@ -112,7 +126,7 @@ impl Recommender {
                 for &item in catalogue.members(node) {
                     let rank = shown.len();
                     // Rank is the place in the list; what is named again has its place already.
-                    if shown.iter().all(|other| other.item != item) {
+                    if stays(item) && shown.iter().all(|other| other.item != item) {
                         shown.push(Scored {
                             score: -(rank as f64),
                             ..super::answer::bare((item, 0.0))
@@ -120,6 +134,7 @@ impl Recommender {
                     }
                 }
             }
+            shown.truncate(top);
             return Ok(Answer::Items(shown));
         }
         let outputs = answers.into_iter().map(|answer| {
@@ -134,7 +149,10 @@ impl Recommender {
                 text,
             })
         });
-        Ok(Answer::Outputs(outputs.collect::<Result<_>>()?))
+        let mut outputs = outputs.collect::<Result<Vec<Output>>>()?;
+        outputs.retain(|one| one.item.is_none_or(stays));
+        outputs.truncate(top);
+        Ok(Answer::Outputs(outputs))
     }
 
     /// The items that written texts are nearest to, of each question that is answered so.
@@ -164,7 +182,9 @@ impl Recommender {
         let (items, order) = self.grounding()?;
         let texts: Vec<&Sample> = texts.iter().collect();
         let most = self.dataset().items();
-        for (at, found) in at_of.iter().zip(nearest_each(&self.model, items, &texts, most, PASS)?) {
+        let longest = texts.iter().map(|text| text.rows()).max().unwrap_or(0);
+        let pass = self.budget.reading(longest, 0);
+        for (at, found) in at_of.iter().zip(nearest_each(&self.model, items, &texts, most, pass)?) {
             let asked = asked[*at];
             let Rows::Items { left_out, .. } = &asked.rows else { continue };
             let top = asked.top.unwrap_or(self.settings.answers.top);

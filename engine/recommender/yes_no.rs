@@ -2,7 +2,7 @@
 //! word is one token; otherwise by the likelihood of the whole words.
 
 use super::answer::Outcome;
-use super::open::{Recommender, PASS};
+use super::open::Recommender;
 use super::question::{Asked, Rows};
 use crate::data::task::Tasks;
 use crate::data::{Sample, Trie};
@@ -32,8 +32,14 @@ impl Recommender {
         let tokens = [words[0][0], words[1][0]];
         let put: Vec<(&Sample, &[u32])> =
             prompts.iter().map(|prompt| (prompt, &tokens[..])).collect();
-        let found = first_token_each(&self.model, &put, PASS)?.into_iter();
+        let found = first_token_each(&self.model, &put, self.pass(prompts))?.into_iter();
         Ok(found.map(|one| one.map(|one| one.log_odds(0, 1))).collect())
+    }
+
+    /// Rows of a pass over prompts.
+    fn pass(&self, prompts: &[Sample]) -> usize {
+        let longest = prompts.iter().map(Sample::rows).max().unwrap_or(0);
+        self.budget.reading(longest, 2)
     }
 
     fn by_whole(
@@ -59,13 +65,13 @@ impl Recommender {
             };
             of(0) - of(1)
         };
-        let mut all = Vec::with_capacity(prompts.len());
+        let (mut all, pass) = (Vec::with_capacity(prompts.len()), self.pass(prompts));
         let mut rest = prompts;
         while !rest.is_empty() {
             let mut rows = 0;
             let fits = rest.iter().take_while(|prompt| {
                 rows += prompt.rows();
-                rows <= PASS
+                rows <= pass
             });
             let (group, later) = rest.split_at(fits.count().max(1));
             rest = later;

@@ -188,9 +188,10 @@ const ONE_FILE: &str = "\
 #[test]
 fn seen_and_held_out_templates_are_told_apart() {
     let shop = Shop::new();
-    let own = "[[template]]\nid = \"mine\"\nfamily = \"rating\"\nanswer = \"text\"\n\
-               text = \"How many stars? [MASK]\"\n\n[[template]]\nid = \"kept\"\n\
-               family = \"rating\"\nanswer = \"text\"\nseen = false\ntext = \"Stars: [MASK]\"\n";
+    let own = "[[template]]\nid = \"mine\"\nfamily = \"rating\"\nanswer = \"stars\"\n\
+               text = \"How many stars for {item} ? [MASK]\"\n\n[[template]]\nid = \"kept\"\n\
+               family = \"rating\"\nanswer = \"stars\"\nseen = false\n\
+               text = \"{item} : [MASK]\"\n";
     std::fs::write(shop.path("own.toml"), own).unwrap();
     let ranked = |template: &'static str, place: usize| {
         (0..USERS).map(move |user| templated(ranking(user, place), template))
@@ -325,25 +326,37 @@ fn files_of_several_splits_are_judged_apart() {
     assert!(refused.to_string().contains("q.jsonl: expected predictions for split test"));
 }
 
-/// The mean of what the source calls training records: 5, 5 and 2 stars, whatever else was rated.
+/// Baselines are fitted on what the source calls training records, where it says so of all: here
+/// what was liked of every event but the first of each user, which is asked for.
 #[test]
 fn a_split_of_reviews_decides_what_baselines_of_ratings_see() {
-    let review = |user: usize, stars: usize, split: &str| {
-        let first = item(user, 0);
-        json!({"user": user + 1, "item": first, "rating": stars, "split": split})
+    let review = |user: usize, place: usize| {
+        let split = match place {
+            0 => "test",
+            _ if stars(user, place) >= 3 => "train",
+            _ => "validation",
+        };
+        json!({"user": user + 1, "item": item(user, place), "split": split})
     };
-    // The event's own stars rule where a review says others.
-    let seen: Vec<usize> = (0..USERS).filter(|&user| stars(user, 0) == 5).take(2).collect();
-    let other = (0..USERS).find(|&user| stars(user, 0) == 2).unwrap();
-    let all = [(seen[0], 5, "train"), (seen[1], 5, "train"), (other, 2, "train"), (3, 4, "test")];
-    let shop = Shop::with_reviews(&lines(all.map(|(user, n, split)| review(user, n, split))));
-    let rated = (0..USERS)
-        .map(|user| json!({"id": user + 1, "task": "rating", "template": "1-6", "text": "3"}));
+    let all = (0..USERS).flat_map(|user| (0..EVENTS).map(move |place| review(user, place)));
+    let shop = Shop::with_reviews(&lines(all));
+    let rated = (0..USERS).map(|user| {
+        let target = item(user, 0);
+        json!({"id": user + 1, "task": "rating", "template": "1-6", "target": target, "text": "3"})
+    });
     run(&shop.eval(&lines(rated))).unwrap();
     let report = shop.report();
-    // Gold 1 … 5 alike, against 4: √((9 + 4 + 1 + 0 + 1) / 5); against the median, 5: 10 / 5.
-    assert!((value(row(&report, "training mean", "all"), "rmse") - 3f64.sqrt()).abs() < 1e-9);
-    assert!((value(row(&report, "training median", "all"), "mae") - 2.0).abs() < 1e-9);
+    let seen = (0..USERS).flat_map(|user| (1..EVENTS).map(move |place| stars(user, place)));
+    let seen: Vec<f64> = seen.filter(|&stars| stars >= 3).map(|stars| stars as f64).collect();
+    let mean = seen.iter().sum::<f64>() / seen.len() as f64;
+    let off = |user: usize| (stars(user, 0) as f64 - mean).powi(2);
+    let expected = ((0..USERS).map(off).sum::<f64>() / USERS as f64).sqrt();
+    let rmse = value(row(&report, "training mean", "all"), "rmse");
+    assert!((rmse - expected).abs() < 1e-9, "{rmse} {expected}");
+    // The other rule, all but the last event, would have seen what is asked.
+    let last = (0..USERS).flat_map(|user| (0..EVENTS - 1).map(move |place| stars(user, place)));
+    let last: Vec<f64> = last.map(|stars| stars as f64).collect();
+    assert_ne!(last.iter().sum::<f64>() / last.len() as f64, mean);
 }
 
 /// Names that LaTeX would obey.

@@ -73,7 +73,10 @@ fn what_a_prompt_does_not_say_is_counted_in_its_line_the_summary_and_the_report(
     assert!(error.contains(&format!("of {words}")), "{error}");
     let report = fs::read_to_string(folder.join("report/report.json")).unwrap();
     let report: Value = serde_json::from_str(&report).unwrap();
-    let expected = json!({"samples": 2, "history": history, "profile": profile, "clamped": 0});
+    let expected = json!({
+        "samples": 2, "history": history, "profile": profile, "candidates": 0, "review": 0,
+        "clamped": 0,
+    });
     assert_eq!(report["groups"][0]["counts"]["cut"], expected);
 
     // Less room, more that is left out; of who fits nothing is said.

@@ -182,7 +182,7 @@ fn a_decoding_goes_on_as_it_was_begun() {
     cut("p.jsonl");
     for (more, names) in [
         ("--beams 4", "--beams was 3 and is 4"),
-        ("--task rating", "--task rating"),
+        ("--task direct", "--task was sequential and is direct"),
         ("--split validation", "--split was test and is validation"),
         ("--trace t.jsonl", "--trace was false and is true"),
         ("--template 2-4", "--template was"),

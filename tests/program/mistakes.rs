@@ -86,6 +86,8 @@ fn words(verb: &str, flag: &str, path: &str) -> Vec<String> {
         let right = READ.iter().find(|(read, ..)| *read == name).map(|(.., right)| *right);
         let free = WRITTEN.iter().find(|(written, _)| *written == name).map(|(_, free)| *free);
         let optional = ["report", "trace", "tokenizer-out"].contains(&&*name);
+        // What shows examples of data is a file of templates.
+        let right = if (verb, &*name) == ("inspect", "path") { Some("own.toml") } else { right };
         let value = match (name == flag, right.or(free)) {
             (true, _) => path,
             (false, _) if optional => continue,

@@ -434,12 +434,7 @@ fn items_of_the_history_are_left_out() {
 fn what_cannot_be_asked_is_refused_with_a_sentence() {
     let shop = shop();
     refused(shop, "decode --weights w --prompts prompts.jsonl", 2, &["--data", "prompts"]);
-    refused(
-        shop,
-        &format!("{DECODE} --task rating"),
-        2,
-        &["--task rating", "sequential", "--prompts"],
-    );
+    refused(shop, &format!("{DECODE} --task rating"), 3, &["rating", "split test", "reviews"]);
     refused(
         shop,
         &format!("{DECODE} --prompts - --resume --out x.jsonl"),

@@ -15,9 +15,9 @@ pub fn explanation(stars: u32, feature: &str) -> String {
     format!("the {feature} is {}", if stars >= 4 { "good" } else { "bad" })
 }
 
-/// Files of a source: items.jsonl, users.jsonl, interactions.tsv and reviews.jsonl. User `u` (from
-/// 1) bought `events(u)`, items from 0, oldest first, and wrote about every one whose place is in
-/// `reviewed`; `part` is what the reviews call their split.
+/// Files of a source: items.jsonl, users.jsonl, interactions.tsv and reviews.jsonl. User `u`, from
+/// 1 on, bought `events(u)`, items from 0, oldest first, and wrote about every one whose place is
+/// in `reviewed`; `part` is what the reviews call their split.
 pub fn source(
     users: usize,
     events: impl Fn(usize) -> Vec<usize>,
@@ -46,11 +46,12 @@ pub fn source(
             writeln!(bought, "{user}\t{}\t{rating}\t{time}", item + 1).unwrap();
             if reviewed(user, place) {
                 let (stars, feature) = (stars as u32, features[(user + item) % 3]);
+                let why = explanation(stars, feature);
                 let mut line = json!({
                     "user": user, "item": item + 1, "rating": stars, "feature": feature,
                     "summary": headline(stars, feature),
-                    "text": format!("I had the {} and {}.", title(item), explanation(stars, feature)),
-                    "explanation": explanation(stars, feature),
+                    "text": format!("I had the {} and {why}.", title(item)),
+                    "explanation": why,
                 });
                 if let Some(part) = part {
                     line["split"] = json!(part);

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use sheet::Sheet;
 use std::path::{Path, PathBuf};
 
-/// Says what a checkpoint, config.json, adapter, run, .bin or file of templates is; plans the memory
-/// of a run before anything is loaded.
+/// Says what a checkpoint, config.json, adapter, run, .bin or file of templates is; plans the
+/// memory of a run before anything is loaded.
 ///
 /// A plan counts tensors, as memory_bytes of metrics.jsonl does; what a device needs for itself
 /// comes on top. It plans for full batches: every row a target, every prompt of --max-row rows,
@@ -104,6 +104,9 @@ fn show(args: &Inspect, sheet: &Sheet) -> Result<()> {
 
 /// Templates with examples of `data`.
 fn of_templates(args: &Inspect, data: &Path) -> Result<()> {
+    if !templates::is_one(&args.path) {
+        kinds::find(&args.path)?;
+    }
     if !templates::is_one(&args.path) || args.verify || args.plan.is_some() {
         return Err(Fault::Usage.error(format!(
             "--data: {}: expected a file of templates, or builtin, whose examples it shows, got \

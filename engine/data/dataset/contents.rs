@@ -29,8 +29,8 @@ pub fn check(data: &Dataset) -> Result<()> {
             return Err(wrong(section, format!("expected stars or none, got {stars}")));
         }
     }
-    let splits = data.reviews().filter_map(|review| review.split);
-    if let Some(split) = splits.filter(|split| Part::named(split).is_none()).next() {
+    let mut splits = data.reviews().filter_map(|review| review.split);
+    if let Some(split) = splits.find(|split| Part::named(split).is_none()) {
         let what = format!("expected train, validation or test, got {split:?}");
         return Err(wrong(Section::ReviewText, what));
     }

@@ -148,8 +148,8 @@ impl Tasks<'_> {
         }
     }
 
-    /// Rows with the answers of what a split holds out of a family, by its own templates: of at most
-    /// `count` users or records, 0 = all.
+    /// Rows with the answers of what a split holds out of a family, by its own templates: of at
+    /// most `count` users or records, 0 = all.
     pub fn held_out(&self, family: Family, split: Split, count: usize) -> Result<Vec<Sample>> {
         let part = Part::from(split);
         let users = matches!(family, Family::Sequential | Family::Direct);

@@ -7,6 +7,7 @@ mod examples;
 mod put;
 mod words;
 
+pub use super::split::{Split, FEWEST};
 pub use choice::Listing;
 pub use course::{Course, Example, Lessons};
 pub use examples::{Mix, TrainIds};
@@ -25,7 +26,6 @@ use super::template::{Answer, Field, Template};
 use super::text::{
     attributes_behind, display_name, sentence_ends, Choice, Encoder, Piece, Sampling,
 };
-use crate::base::named::named;
 use crate::base::{choose, Fault, Philox, Stream};
 use anyhow::Result;
 use std::ops::Range;
@@ -35,38 +35,6 @@ use words::Words;
 /// Bytes of text that a token stands for at most, on average over a row: the longest words and runs
 /// of white space in published vocabularies.
 const LONGEST_TOKEN: usize = 128;
-
-/// Users with fewer events have no held-out ones: they are training only.
-pub const FEWEST: usize = 3;
-
-named! {
-    /// Which of a user's events is asked for: leave-one-out. All before it are shown. Of records,
-    /// which part is asked for.
-    pub enum Split: "split" {
-        /// The last event is asked for.
-        Test = "test",
-        /// The last but one is.
-        Validation = "validation",
-    }
-}
-
-impl Split {
-    /// Number of events shown of `events`: the place of the one that is asked for. None where there
-    /// are fewer than [`FEWEST`].
-    pub fn shown(self, events: usize) -> Option<usize> {
-        let behind = match self {
-            Split::Test => 1,
-            Split::Validation => 2,
-        };
-        (events >= FEWEST).then(|| events - behind)
-    }
-
-    /// The events that training may see: all but the last two, or all of a user too short to be
-    /// split.
-    pub fn training(events: &[u32]) -> &[u32] {
-        &events[..Split::Validation.shown(events.len()).unwrap_or(events.len())]
-    }
-}
 
 /// Somebody who is asked about: what was chosen so far, and what is known of the person.
 #[derive(Clone, Copy, Debug, Default)]
@@ -184,9 +152,10 @@ impl<'a> Tasks<'a> {
             Some(id) => all.find(|form| form.id() == id),
         };
         found.ok_or_else(|| {
-            let known = self.forms.iter().chain(&self.others).filter(|f| f.family() == family);
-            let mut ids: Vec<&str> = known.map(Form::id).collect();
-            ids.dedup();
+            // The others are all there are, these among them.
+            let known = if self.others.is_empty() { &self.forms } else { &self.others };
+            let known = known.iter().filter(|form| form.family() == family);
+            let ids: Vec<&str> = known.map(Form::id).collect();
             let id = id.unwrap_or("none");
             let advice = choose(id, ids.iter().copied());
             Fault::Data.error(format!(
@@ -213,6 +182,11 @@ impl<'a> Tasks<'a> {
                 id.unwrap_or("none")
             ))
         })
+    }
+
+    /// Id of the template that asks for the next item where `id` is named, or none is.
+    pub fn next_id(&self, id: Option<&str>) -> Result<&str> {
+        self.next_form(id).map(Form::id)
     }
 
     /// The first of its own templates that asks for the next item of what a user brings along.
@@ -268,11 +242,6 @@ impl<'a> Tasks<'a> {
         self.builder.longest_prompt(self.words.room(form.answer(), self.longest, rows))
     }
 
-    /// What of a user is there for a prompt: everything but what is asked.
-    fn about(&self, user: u32) -> Vec<(&'a str, &'a str)> {
-        self.dataset.user_attributes(user)
-    }
-
     /// Events `shown` of a user as the prompt of `form`; ages count to the event after them (R8).
     /// A profile has half of the room at most: its last attributes go.
     fn text(
@@ -285,7 +254,7 @@ impl<'a> Tasks<'a> {
         let record = self.dataset.user(user);
         let last = shown.end.checked_sub(1).and_then(|last| record.times.get(last));
         let reference = record.times.get(shown.end).or(last).copied().unwrap_or(NO_TIME);
-        let attributes = self.about(user);
+        let attributes = self.dataset.user_attributes(user);
         let profile = self.profile(form, &attributes, self.limit(form) / 2)?;
         let history = &record.items[shown.clone()];
         let ratings = match form.asks(Field::Ratings) {
@@ -513,20 +482,5 @@ fn sampled(numbers: &mut Vec<u32>, count: usize, seed: u64) {
         Philox::new(seed, Stream::Users, 0).shuffle(numbers);
         numbers.truncate(count);
         numbers.sort_unstable();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn leave_one_out() {
-        assert_eq!(Split::Test.shown(5), Some(4));
-        assert_eq!(Split::Validation.shown(5), Some(3));
-        assert_eq!(Split::Test.shown(2), None);
-        assert_eq!(Split::Validation.shown(0), None);
-        assert_eq!(Split::training(&[1, 2, 3]), [1]);
-        assert_eq!(Split::training(&[1, 2]), [1, 2]);
     }
 }

@@ -29,7 +29,7 @@ use crate::device::Place;
 use crate::eval::bootstrap::Bootstrap;
 use crate::eval::ladder::{compare as compared, About, Measured};
 use crate::model::Config;
-use crate::recommender::families::course;
+use crate::recommender::course::course;
 use crate::recommender::source::{best_place, frame_of};
 use crate::recommender::weights::{find_weights, is_read};
 use anyhow::{Context, Result};

@@ -1,0 +1,50 @@
+//! Leave-one-out: which of a user's events are learnt from, and which are asked for.
+
+use crate::base::named::named;
+
+/// Users with fewer events have no held-out ones: they are training only.
+pub const FEWEST: usize = 3;
+
+named! {
+    /// Which of a user's events is asked for: leave-one-out. All before it are shown. Of records,
+    /// which part is asked for.
+    pub enum Split: "split" {
+        /// The last event is asked for.
+        Test = "test",
+        /// The last but one is.
+        Validation = "validation",
+    }
+}
+
+impl Split {
+    /// Number of events shown of `events`: the place of the one that is asked for. None where there
+    /// are fewer than [`FEWEST`].
+    pub fn shown(self, events: usize) -> Option<usize> {
+        let behind = match self {
+            Split::Test => 1,
+            Split::Validation => 2,
+        };
+        (events >= FEWEST).then(|| events - behind)
+    }
+
+    /// The events that training may see: all but the last two, or all of a user too short to be
+    /// split.
+    pub fn training(events: &[u32]) -> &[u32] {
+        &events[..Split::Validation.shown(events.len()).unwrap_or(events.len())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leave_one_out() {
+        assert_eq!(Split::Test.shown(5), Some(4));
+        assert_eq!(Split::Validation.shown(5), Some(3));
+        assert_eq!(Split::Test.shown(2), None);
+        assert_eq!(Split::Validation.shown(0), None);
+        assert_eq!(Split::training(&[1, 2, 3]), [1]);
+        assert_eq!(Split::training(&[1, 2]), [1, 2]);
+    }
+}
