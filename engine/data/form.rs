@@ -96,7 +96,7 @@ impl Template {
             family: self.family,
             answer: self.answer,
             by_name: self.by_name,
-            words: self.to_string(),
+            words: format!("{self} -> {}", self.answer.name()),
             parts: parts.with_context(|| format!("template {}", self.id))?,
             separator: encoder.plain(SEPARATOR)?,
             anyone: encoder.plain(" the customer")?,
@@ -110,6 +110,7 @@ enum Shortened {
     /// The places that are shown.
     History(Vec<usize>),
     Ratings(usize),
+    /// How many beside the one that stays.
     Candidates(usize),
     Review(usize),
 }
@@ -125,7 +126,7 @@ impl Form {
         self.family
     }
 
-    /// Id, family and text.
+    /// Id, family, text and what it asks for.
     pub fn words(&self) -> &str {
         &self.words
     }
@@ -264,23 +265,16 @@ impl Form {
             Field::Candidates => {
                 let Candidates::Listed { texts, kept } = fields.candidates else { return None };
                 let room = room - promised;
-                let (mut used, mut shown) = (0, 0);
-                // The one that stays has its room already, but not what parts it from the others.
-                let mut stays = false;
-                for (at, text) in texts.iter().enumerate() {
-                    let own = if Some(at) == kept { 0 } else { text.len() };
-                    let apart = if shown > 0 { between } else { 0 };
-                    let owed = if kept.is_some_and(|kept| kept > at) { between } else { 0 };
-                    if used + own + apart + owed > room {
+                // The one that stays has its room already, but not what parts it from another.
+                let (mut used, mut others) = (0, 0);
+                for text in but(texts, kept) {
+                    let apart = if others > 0 || kept.is_some() { between } else { 0 };
+                    if used + text.len() + apart > room {
                         break;
                     }
-                    (used, shown) = (used + own + apart, shown + 1);
-                    stays |= Some(at) == kept;
+                    (used, others) = (used + text.len() + apart, others + 1);
                 }
-                if !stays && kept.is_some() && shown > 0 {
-                    used += between;
-                }
-                Some((Shortened::Candidates(shown), used))
+                Some((Shortened::Candidates(others), used))
             }
             Field::Review => {
                 let text = fields.review.map_or(0, |text| text.tokens.len());
@@ -353,13 +347,15 @@ impl Form {
                     prompt.push_text(text);
                 }
             }
-            Shortened::Candidates(shown) => {
+            Shortened::Candidates(others) => {
                 let Candidates::Listed { texts, kept } = fields.candidates else { return };
-                let beyond = kept.filter(|&at| at >= shown);
-                let listed = texts[..shown].iter().chain(beyond.map(|at| &texts[at]));
-                prompt.left_out.candidates +=
-                    (texts.len() - shown - usize::from(beyond.is_some())) as u64;
-                prompt.push_list(listed.map(|tokens| Piece::entity(tokens)), &self.separator);
+                let mut listed: Vec<&[u32]> = but(texts, kept).take(others).collect();
+                if let Some(at) = kept {
+                    // As far from the beginning as among all of them: its place tells nothing.
+                    listed.insert(at * (others + 1) / texts.len(), texts[at]);
+                }
+                prompt.left_out.candidates += (texts.len() - listed.len()) as u64;
+                prompt.push_list(listed.into_iter().map(Piece::entity), &self.separator);
             }
             Shortened::Review(shown) => {
                 let Some(text) = fields.review else { return };
@@ -368,6 +364,11 @@ impl Form {
             }
         }
     }
+}
+
+/// All texts but the one at `kept`, in order.
+fn but<'t>(texts: &'t [&'t [u32]], kept: Option<usize>) -> impl Iterator<Item = &'t [u32]> {
+    texts.iter().enumerate().filter(move |(at, _)| Some(*at) != kept).map(|(_, text)| *text)
 }
 
 /// The first `most` tokens of a text; a unit that does not fit whole is separate tokens.

@@ -497,6 +497,9 @@ fn what_is_shortened_is_counted_and_what_must_stay_stays() {
                 list.split(" .").next().unwrap().split(" , ").map(str::trim).collect();
             assert!(shown.contains(&&*format!("item {kept}")), "{limit}: {text}");
             assert_eq!(shown.len() as u64 + prompt.left_out.candidates, 20, "{text}");
+            // Its place among those that are shown is as far on as among all: it tells nothing.
+            let place = shown.iter().position(|&title| title == format!("item {kept}")).unwrap();
+            assert_eq!(place, kept * shown.len() / 20, "{text}");
             let dropped = prompt.left_out.history as usize;
             assert!(text.contains(" item 1 .") && dropped < 2);
             // Nothing goes while all fits.
