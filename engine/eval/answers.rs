@@ -91,12 +91,12 @@ impl Judge<'_> {
         result.rows.push(main);
         if !whole_stars {
             let kept = rating::p5_differences(&pairs);
-            result.rows.push(row(
-                &format!("{name}, P5's filter"),
-                Kind::Variant,
-                &kept,
-                Some(share(kept.len())),
-            ));
+            // Nothing that is left has no error at all, and not one of 0.
+            let filtered = (!kept.is_empty()).then(|| {
+                let (method, coverage) = (format!("{name}, P5's filter"), share(kept.len()));
+                row(&method, Kind::Variant, &kept, Some(coverage))
+            });
+            result.rows.extend(filtered);
         }
         let Some(constants) = constants.filter(|_| self.options.baselines.is_some()) else {
             return;

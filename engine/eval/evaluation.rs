@@ -210,6 +210,22 @@ impl Judge<'_> {
                     &cases,
                 );
             }
+            let made = sheet.length_penalty.filter(|_| group.family == Asked::Full);
+            for other in
+                [0.0, 1.0].into_iter().filter(|other| made.is_some_and(|made| made != *other))
+            {
+                let ranks = ranks_of(&|line, case, filter| {
+                    let list = by_penalty(line, made.expect("it was asked for"), other);
+                    match filter {
+                        true => {
+                            options.policy.rank(&without_history(&list, case.history), case.target)
+                        }
+                        false => options.policy.rank(&list, case.target),
+                    }
+                });
+                let method = format!("{name}, length penalty {other}");
+                self.variant(&mut result, &method, &ranks, &main, &cases);
+            }
             let shown = lines.iter().flatten().flat_map(|line| &line.slots).flatten();
             let asked = cases.iter().map(|case| case.target);
             let classes = title_classes(self.truth, shown.copied().chain(asked));
@@ -420,6 +436,21 @@ fn items(line: &Prediction) -> Vec<Option<u32>> {
         }
     }
     list
+}
+
+/// The outputs as one list of items, by sum / length^`other` where they stand by
+/// sum / length^`made` (E13); equal ones keep their order, and so do those without a length.
+fn by_penalty(line: &Prediction, made: f64, other: f64) -> Vec<Option<u32>> {
+    let score = |at: usize| {
+        let length = f64::from(line.lengths[at].max(1));
+        f64::from(line.scores[at]) * length.powf(made - other)
+    };
+    let mut order: Vec<usize> = (0..line.slots.len()).collect();
+    if line.lengths.iter().all(|&length| length > 0) {
+        order.sort_by(|&a, &b| score(b).total_cmp(&score(a)));
+    }
+    let slots = order.into_iter().map(|at| line.slots[at].clone()).collect();
+    items(&Prediction { slots, ..line.clone() })
 }
 
 /// Where the target stands by score; `None` if it was not scored.

@@ -8,6 +8,7 @@
 //! [`bleu`], [`rouge`].
 
 pub mod answers;
+pub mod asked;
 pub mod baseline;
 pub mod bleu;
 pub mod bootstrap;

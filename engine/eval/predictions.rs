@@ -1,75 +1,18 @@
 //! Reads what `engine decode` wrote: one JSON object a line.
 
+pub use super::asked::Asked;
 use super::grounding::{normal, Titles};
 use super::truth::{Split, Truth};
 use crate::base::text::MARK;
 use crate::base::Fault;
+use crate::data::template::Templates;
 use crate::data::{Cut, Family};
 use anyhow::{bail, Result};
 use serde::{Deserialize, Deserializer};
-use std::cell::OnceCell;
-use std::collections::{HashMap, HashSet};
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::io::BufRead;
-
-/// What kind of answer a template asks for, hence which metrics apply (E1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Asked {
-    /// An item of the whole catalogue.
-    Full,
-    /// An item among 100.
-    Sampled,
-    /// Yes or no for each of 100 items, ranked by the answer's score (E9).
-    YesNo,
-    /// Stars from 1 to 5.
-    Stars,
-    /// Stars read off a review, rounded (E20).
-    ReviewStars,
-    /// Prose, compared with a reference.
-    Text,
-    /// Stars and prose in one answer (3-7, 3-8).
-    StarsAndText,
-}
-
-impl Asked {
-    /// What a template such as "2-3" of a family asks for. Refuses templates whose answers are not
-    /// judged.
-    fn of(family: Family, template: &str, has_reference: bool) -> Result<Asked, String> {
-        match (family, template) {
-            (Family::Sequential, "2-7" | "2-8" | "2-9" | "2-10") => Ok(Asked::Sampled),
-            (Family::Sequential, "2-11" | "2-12")
-            | (Family::Direct, "5-1" | "5-2" | "5-3" | "5-4") => Ok(Asked::YesNo),
-            (Family::Sequential, _) => Ok(Asked::Full),
-            (Family::Direct, _) => Ok(Asked::Sampled),
-            (Family::Rating, "1-3" | "1-4" | "1-8" | "1-9") => Err(format!(
-                "expected a template whose answer is a number of stars, got {template}; rating \
-                metrics are made of 1-1, 1-2, 1-5, 1-6, 1-7 and 1-10"
-            )),
-            (Family::Rating, _) => Ok(Asked::Stars),
-            (Family::Explanation, "3-7" | "3-8") => Ok(Asked::StarsAndText),
-            (Family::Explanation, _) | (Family::Review, "4-1" | "4-3") => Ok(Asked::Text),
-            (Family::Review, "4-2" | "4-4") => Ok(Asked::ReviewStars),
-            (Family::Review, _) if has_reference => Ok(Asked::Text),
-            (Family::Review, _) => Ok(Asked::ReviewStars),
-        }
-    }
-
-    /// Whether the answer is a ranking.
-    pub fn ranks(self) -> bool {
-        matches!(self, Asked::Full | Asked::Sampled | Asked::YesNo)
-    }
-
-    /// Whether the answer holds stars.
-    pub fn has_stars(self) -> bool {
-        matches!(self, Asked::Stars | Asked::ReviewStars | Asked::StarsAndText)
-    }
-
-    /// Whether the answer holds prose.
-    pub fn has_text(self) -> bool {
-        matches!(self, Asked::Text | Asked::StarsAndText)
-    }
-}
 
 /// One line.
 #[derive(Clone, Debug)]
@@ -84,6 +27,8 @@ pub struct Prediction {
     pub slots: Vec<Vec<u32>>,
     /// The outputs' scores, as long as `slots`; NaN where the line gives none.
     pub scores: Vec<f32>,
+    /// The outputs' tokens, as many as `slots`; 0 where the line gives none.
+    pub lengths: Vec<u32>,
     /// What was generated as text, empty where nothing was.
     pub text: String,
     /// The text that it is compared with, empty where none is.
@@ -135,6 +80,8 @@ struct Output {
     #[serde(default, deserialize_with = "given")]
     score: Option<Option<f32>>,
     valid: Option<bool>,
+    #[serde(default)]
+    length: u32,
 }
 
 /// A field that is there, be it null.
@@ -172,12 +119,23 @@ pub struct Reader<'a> {
     split: Split,
     /// Surfaces, then titles; made when an output names no item by its id.
     named: OnceCell<[Titles; 2]>,
+    /// Lines whose answers nobody judges, by template.
+    passed_over: RefCell<BTreeMap<String, usize>>,
 }
 
 impl<'a> Reader<'a> {
     /// For predictions of one split.
     pub fn new(truth: &'a Truth<'a>, split: Split) -> Reader<'a> {
-        Reader { truth, split, named: OnceCell::new() }
+        Reader { truth, split, named: OnceCell::new(), passed_over: RefCell::default() }
+    }
+
+    /// What was read and is not judged, a line each.
+    pub fn passed_over(&self) -> Vec<String> {
+        let lines = self.passed_over.borrow();
+        let words = lines.iter().map(|(template, lines)| {
+            format!("rating {template}: {lines} lines passed over, whose answers are no stars")
+        });
+        words.collect()
     }
 
     /// The items of a surface, otherwise of a title, in the `.bin`'s order of ties (E16b).
@@ -203,7 +161,14 @@ impl<'a> Reader<'a> {
     ///
     /// Refuses, with the line's number: what is no prediction, users and items that the `.bin` does
     /// not hold, a second prediction for the same question, a target other than the `.bin`'s.
-    pub fn read(&self, mut source: impl BufRead, name: &str) -> Result<Vec<Group>> {
+    ///
+    /// `templates` are those that the lines may have been asked by.
+    pub fn read(
+        &self,
+        mut source: impl BufRead,
+        name: &str,
+        templates: &Templates,
+    ) -> Result<Vec<Group>> {
         let mut groups: Vec<Group> = Vec::new();
         let mut group_of: HashMap<(Family, String), usize> = HashMap::new();
         let mut seen: HashSet<(usize, u32, Option<u32>)> = HashSet::new();
@@ -236,8 +201,12 @@ impl<'a> Reader<'a> {
             let task = line.task.as_deref().map_or(Ok(Family::Sequential), str::parse);
             let task = task.map_err(|problem| refuse("predictions", problem.to_string()))?;
             let template = line.template.clone().unwrap_or_default();
-            let family = Asked::of(task, &template, line.reference.is_some());
-            let family = family.map_err(|problem| refuse("task", problem))?;
+            let words = templates.iter().find(|known| known.id == template);
+            let family = Asked::of(task, &template, words, line.reference.is_some());
+            let Some(family) = family else {
+                *self.passed_over.borrow_mut().entry(template).or_default() += 1;
+                continue;
+            };
             let prediction =
                 self.prediction(line, family).map_err(|(what, problem)| refuse(what, problem))?;
             let next = groups.len();
@@ -257,6 +226,14 @@ impl<'a> Reader<'a> {
                 bail!(refuse("predictions", format!("{got}; keep one of the two lines")));
             }
             groups[group].predictions.push(prediction);
+        }
+        if let (true, Some((template, _))) =
+            (groups.is_empty(), self.passed_over.borrow().first_key_value())
+        {
+            bail!(Fault::Data.error(format!(
+                "task: {name}: expected a template whose answer is a number of stars, got \
+                {template}; rating metrics are made of 1-1, 1-2, 1-5, 1-6, 1-7 and 1-10"
+            )));
         }
         if groups.is_empty() {
             let problem =
@@ -324,18 +301,22 @@ impl<'a> Reader<'a> {
             true => self.reference(&line, user, item).map_err(|problem| ("reference", problem))?,
             false => String::new(),
         };
+        let mut written = truth.written.get(&(user, item)).into_iter().flatten();
+        let known = written.find_map(|written| written.feature.map(str::to_owned));
         let outputs = line.items.unwrap_or_default();
         let scores =
             outputs.iter().map(|output| output.score.flatten().unwrap_or(f32::NAN)).collect();
+        let lengths = outputs.iter().map(|output| output.length).collect();
         let slots = outputs.into_iter().map(|output| self.slot(output)).collect::<Result<_, _>>();
         Ok(Prediction {
             user,
             item,
             slots: slots.map_err(|problem| ("item", problem))?,
             scores,
+            lengths,
             text: line.text.unwrap_or_default(),
             reference,
-            feature: line.feature.unwrap_or_default(),
+            feature: line.feature.or(known).unwrap_or_default(),
             failed,
             seconds: line.seconds.unwrap_or(0.0),
             cut: Cut {
@@ -427,7 +408,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Vec<Group>> {
         let truth = truth();
-        Reader::new(&truth, Split::Test).read(text.as_bytes(), "p.jsonl")
+        Reader::new(&truth, Split::Test).read(text.as_bytes(), "p.jsonl", &Templates::builtin())
     }
 
     #[test]
@@ -449,7 +430,9 @@ mod tests {
         let mut truth = truth();
         truth.items[0].surface = "Gloom by A";
         let reader = Reader::new(&truth, Split::Test);
-        let groups = reader.read(&br#"{"id": 1, "items": [{"title": "Gloom"}]}"#[..], "p").unwrap();
+        let groups = reader
+            .read(&br#"{"id": 1, "items": [{"title": "Gloom"}]}"#[..], "p", &Templates::builtin())
+            .unwrap();
         let mut slot = groups[0].predictions[0].slots[0].clone();
         slot.sort_unstable();
         assert_eq!(slot, [0, 1]);
@@ -470,7 +453,6 @@ mod tests {
             (r#"{"id": 3, "items": []}"#, "too few"),
             (r#"{"id": "u2", "items": []}"#, "second"),
             (r#"{"id": 1, "task": "dance", "items": []}"#, "dance"),
-            (r#"{"id": 1, "task": "rating", "template": "1-4", "text": "like"}"#, "1-4"),
             (r#"{"id": 1, "task": "explanation", "text": "like"}"#, "reference"),
         ];
         for (line, part) in cases {
@@ -481,6 +463,10 @@ mod tests {
             assert!(!message.contains('\n'));
         }
         assert!(read("\n").unwrap_err().to_string().contains("got none"));
+        // What nobody judges is passed over, but not where there is nothing else.
+        let liked = r#"{"id": 1, "task": "rating", "template": "1-4", "text": "like"}"#;
+        assert!(read(liked).unwrap_err().to_string().contains("got 1-4"));
+        assert_eq!(read(&format!("{good}\n{liked}")).unwrap().len(), 1);
         assert_eq!(Fault::of(&read("\u{0}\u{1}").unwrap_err()), Some(Fault::Data));
     }
 

@@ -18,6 +18,8 @@ pub struct Sheet {
     pub asked: Vec<u32>,
     /// The templates that it may have been asked by.
     pub templates: Templates,
+    /// alpha of the scores of lists that hold all that was found: others can be ranked by, too.
+    pub length_penalty: Option<f64>,
 }
 
 impl Sheet {

@@ -32,6 +32,8 @@ pub struct Written<'a> {
     pub summary: Option<&'a str>,
     /// A sentence of the text that explains the rating.
     pub explanation: Option<&'a str>,
+    /// What it is about.
+    pub feature: Option<&'a str>,
 }
 
 /// A user as evaluation sees it.
@@ -152,11 +154,12 @@ impl<'a> Truth<'a> {
             Truth::new(dataset.name(), dataset.hash(), items.collect(), users.collect());
         truth.dataset = Some(dataset);
         for review in dataset.reviews() {
-            let Review { user, item, rating, summary, explanation, .. } = review;
+            let Review { user, item, rating, summary, explanation, feature, .. } = review;
             truth.written.entry((user, item)).or_default().push(Written {
                 rating,
                 summary,
                 explanation,
+                feature,
             });
         }
         truth

@@ -377,10 +377,15 @@ pub fn answer(dataset: &Dataset, question: &Labelled, answered: &Answered) -> St
         Answer::Items(items) => {
             let shown = items.iter().map(|found| {
                 let item = dataset.item(found.item);
-                json!({
+                let mut shown = json!({
                     "item": of_source(item.id), "title": item.surface, "score": found.score,
                     "valid": true,
-                })
+                });
+                // What was produced has a length, by which another penalty would rank (E13).
+                if !found.tokens.is_empty() {
+                    shown["length"] = json!(found.tokens.len());
+                }
+                shown
             });
             line.insert("items".into(), shown.collect());
         }

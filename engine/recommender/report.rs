@@ -204,13 +204,15 @@ fn report_of(
     let rivals = rivals_of(args, truth)?;
     let reader = Reader::new(truth, split);
     let several = made.len() > 1;
-    let (mut sheets, mut files) = (Vec::new(), Vec::new());
+    let (mut sheets, mut files, mut unfinished) = (Vec::new(), Vec::new(), Vec::new());
     for (made, name) in made.iter().zip(names(&args.predictions)) {
         let groups = made.groups(&reader)?;
+        unfinished.extend(made.unfinished(&groups).map(|words| format!("{name}: {words}")));
         let users = args.users.unwrap_or_else(|| made.users());
         let (asked, templates) = (made.asked(users)?, made.templates());
         let called = if several { name.clone() } else { "predictions".to_owned() };
-        sheets.push(Sheet { name: called, groups, users, asked, templates });
+        let length_penalty = made.length_penalty();
+        sheets.push(Sheet { name: called, groups, users, asked, templates, length_penalty });
         files.push(Source {
             name,
             predictions: made.name(),
@@ -255,6 +257,8 @@ fn report_of(
             false => remark,
         }));
     }
+    findings.warnings.extend(unfinished);
+    findings.warnings.extend(reader.passed_over());
     findings.warnings.extend(rivals.as_ref().and_then(|rivals| other_data(rivals, truth)));
     let verdicts = verdicts(&findings.groups, thresholds)?;
     Ok(Report {

@@ -1,6 +1,7 @@
 //! A file of predictions, and what is known of how they were made.
 
 use super::predictions::Side;
+use super::settings::Mode;
 use crate::base::{open_stream, unreadable, Fault};
 use crate::data::template::Templates;
 use crate::data::Dataset;
@@ -42,18 +43,37 @@ impl Made {
     /// The lines, by template.
     pub fn groups(&self, reader: &Reader) -> Result<Vec<Group>> {
         if self.path == Path::new("-") {
-            return reader.read(std::io::stdin().lock(), "standard input");
+            let input = std::io::stdin().lock();
+            return reader.read(input, "standard input", &self.templates());
         }
         let file = open_stream(&self.path).map_err(|e| {
             unreadable(Fault::Data, "predictions", &self.path, "what `decode` wrote", &e)
         })?;
-        reader.read(BufReader::with_capacity(1 << 20, file), &self.name())
+        reader.read(BufReader::with_capacity(1 << 20, file), &self.name(), &self.templates())
+    }
+
+    /// That lines are missing, where the settings say how many questions about records, or by
+    /// several templates, were asked: their tables count the lines that there are.
+    pub fn unfinished(&self, groups: &[Group]) -> Option<String> {
+        let asked = self.side.as_ref()?.asked?;
+        let lines: usize = groups.iter().map(|group| group.predictions.len()).sum();
+        let ranked = self.asked.is_some() && groups.len() == 1;
+        (lines < asked && !ranked).then(|| {
+            format!("{} of {asked} questions have no answer here, and do not count", asked - lines)
+        })
     }
 
     /// The split that users were asked about, where the settings say.
     pub fn split(&self) -> Option<Split> {
         let asked = self.side.as_ref().filter(|_| self.asked.is_some());
         asked.map(|side| side.decode.split)
+    }
+
+    /// alpha by which the lists were ranked, where they hold all that the beams found (E13).
+    pub fn length_penalty(&self) -> Option<f64> {
+        let answers = &self.side.as_ref()?.decode.settings.answers;
+        let whole = answers.mode == Mode::Trie && answers.top >= answers.beams;
+        answers.length_penalty.filter(|_| whole)
     }
 
     /// Whom the denominator counts where nobody says. Another program's settings may name a limit:

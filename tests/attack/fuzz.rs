@@ -340,7 +340,7 @@ fn kinds(folder: &Path) -> Vec<Kind> {
             seeds: [seeds("predictions"), vec![file("p.jsonl")]].concat(),
             read: Box::new(|bytes| {
                 let truth = Truth::of(data);
-                Reader::new(&truth, Split::Test).read(bytes, "p").map(drop)
+                Reader::new(&truth, Split::Test).read(bytes, "p", &Templates::builtin()).map(drop)
             }),
         },
     ];
