@@ -265,7 +265,7 @@ pub struct Decode {
     #[arg(long, value_name = "FILE|-")]
     pub prompts: Option<String>,
     /// What is asked: sequential and direct about the data's users, rating, explanation and review
-    /// about its records; of prompts, the task of a line that names none
+    /// about its records; of prompts only sequential, beside free texts
     #[arg(long, default_value = "sequential", value_parser = word::<Family>())]
     pub task: Family,
     /// Which event of every user, or which part of the records, is asked for, without --prompts

@@ -81,6 +81,11 @@ const ANSWERS: [(&str, Answer); 6] = [
 ];
 
 impl Answer {
+    /// The word for it in files of templates.
+    pub fn name(self) -> &'static str {
+        word_of(&ANSWERS, self)
+    }
+
     /// Whether it is written as text, rather than chosen among items.
     pub fn is_written(self) -> bool {
         matches!(self, Answer::Stars | Answer::Like | Answer::Text | Answer::StarsText)
@@ -127,11 +132,11 @@ fn gives_away(field: Field, answer: Answer) -> bool {
 fn check(family: Family, answer: Answer, parts: &[Part]) -> Result<(), String> {
     let (asks, fields) = abilities(family);
     let Some((_, needed)) = asks.iter().find(|(able, _)| *able == answer) else {
-        let able: Vec<&str> = asks.iter().map(|(able, _)| word_of(&ANSWERS, *able)).collect();
+        let able: Vec<&str> = asks.iter().map(|(able, _)| able.name()).collect();
         return Err(format!(
             "answer: expected one of {} of family {family}, got {}",
             able.join(", "),
-            word_of(&ANSWERS, answer)
+            answer.name()
         ));
     };
     let shown = |field: &Field| parts.contains(&Part::Field(*field));
@@ -139,7 +144,7 @@ fn check(family: Family, answer: Answer, parts: &[Part]) -> Result<(), String> {
         return Err(format!(
             "expected {{{}}} where {} is asked of family {family}, got none",
             word_of(&FIELDS, *missing),
-            word_of(&ANSWERS, answer)
+            answer.name()
         ));
     }
     // Of what is not needed, only what has a value and is not the answer.
@@ -152,7 +157,7 @@ fn check(family: Family, answer: Answer, parts: &[Part]) -> Result<(), String> {
         return Err(format!(
             "expected fields that have a value, and not the answer's, where {} is asked of family \
              {family}, got {{{name}}}",
-            word_of(&ANSWERS, answer)
+            answer.name()
         ));
     }
     Ok(())

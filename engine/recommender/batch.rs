@@ -8,7 +8,7 @@ use super::job::Job;
 use super::line::{self, Labelled, RawLines};
 use super::open::Recommender;
 use super::predictions::{Output, Side};
-use super::question::{Question, Rows, Wishes};
+use super::question::{Asked, Question, Rows, Wishes};
 use super::queue::{Limits, Queue};
 use crate::base::{Fault, Held};
 use crate::data::{Cut, Family};
@@ -184,7 +184,11 @@ fn groups<'a>(
         let (family, subject, split) = (job.task, *subject, job.split);
         let question = Question::Of { family, subject, split };
         let wishes = Wishes { template: Some(template.clone()), ..Wishes::default() };
-        let asked = recommender.ask_with(&question, &wishes)?;
+        let asked = match recommender.ask_with(&question, &wishes) {
+            // What fits into no row is one line that says so, and not the end of all others.
+            Err(why) if Fault::of(&why) == Some(Fault::Data) => Asked::refused(format!("{why:#}")),
+            asked => asked?,
+        };
         Ok(Labelled { id: recommender.id_of(family, subject), task: family.to_string(), asked })
     };
     let of_line = |raw: &line::RawLine| line::ask(recommender, raw, job.task);

@@ -17,6 +17,9 @@ fn of_p5(family: Family) -> f64 {
     }
 }
 
+/// Examples of an epoch at most: their order is held in memory.
+const MOST: u64 = 1 << 28;
+
 /// Rows that tell how long a family's are.
 const MEASURED: usize = 64;
 
@@ -58,6 +61,13 @@ pub fn course(settings: &Learning, tasks: &Tasks, mix: &Mix) -> Result<(Course, 
             let [examples, subjects] = [one.examples, one.subjects.len() as u64].map(grouped);
             format!("{}: {examples} examples an epoch of {subjects} {what}, by {by}", one.family)
         }));
+    }
+    let examples: u64 = lessons.iter().map(|one| one.examples).sum();
+    if examples > MOST {
+        return Err(Fault::Usage.error(format!(
+            "setting `families`: expected weights that make an epoch of at most {MOST} examples, \
+            got {examples}; give smaller weights and more setting `epochs`"
+        )));
     }
     Ok((Course::new(lessons, settings.seed), notes))
 }

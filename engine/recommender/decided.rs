@@ -14,8 +14,8 @@ pub struct Decided {
     pub learnt: Option<(PathBuf, Learnt)>,
     /// What it is asked by.
     pub asked: Learnt,
-    /// The template that somebody asked for, rather than the run's: the first of those.
-    pub template: Option<String>,
+    /// The templates that somebody asked for, rather than the run's.
+    pub typed: Vec<String>,
     /// Whether every template of a family is to ask, whatever was learnt by.
     pub all: bool,
     /// Where the two differ, because somebody asked for it: a sentence each.
@@ -34,7 +34,7 @@ impl Decided {
         if all {
             rules.template = None;
         }
-        let template = rules.template.as_ref().and_then(|ids| ids.first().cloned());
+        let typed = rules.template.clone().unwrap_or_default();
         let asked = Learnt {
             rules: rules.over(usual.map(|learnt| &learnt.rules), frame),
             length_penalty: wanted.length_penalty.unwrap_or(penalty),
@@ -42,7 +42,7 @@ impl Decided {
         };
         let differences = usual.map(|learnt| differing(&learnt.compared(), &asked.compared()));
         let differences = differences.unwrap_or_default();
-        Ok(Decided { learnt, asked, template, all, differences })
+        Ok(Decided { learnt, asked, typed, all, differences })
     }
 
     /// `settings` with all that was decided, so that they say it themselves.

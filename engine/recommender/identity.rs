@@ -116,7 +116,12 @@ impl Identity {
                 None => recommender.wordings(job.task)?,
             };
             let asked: Vec<String> = ids.iter().map(|id| tasks.in_words(id)).collect();
-            let templates = if asked.is_empty() { tasks.wording()[..1].to_vec() } else { asked };
+            // A prompt may name any template.
+            let all = || vec![tasks.next_id(None).map(|id| tasks.in_words(id)), tasks.all_words()];
+            let templates = match asked.is_empty() {
+                true => all().into_iter().collect::<Result<_>>()?,
+                false => asked,
+            };
             let all = Identity::of(own, place, origin, recommender.dataset(), tasks);
             Ok(Identity { prompts_hash, templates, ..all })
         };

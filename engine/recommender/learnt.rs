@@ -9,7 +9,8 @@
 use crate::base::named::named;
 use crate::base::text::shortened;
 use crate::base::{write_whole, Fault};
-use crate::data::rules::{Rules, Sampling};
+use crate::data::rules::{Frame, Rules, Sampling};
+use crate::data::task::Listing;
 use crate::device::Gelu;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,9 @@ impl Learnt {
             let few = rules.get("behaviours").and_then(Value::as_u64) > Some(0);
             let before = if few { Sampling::Windows } else { Sampling::Recent };
             rules.entry("sampling").or_insert(json!(before));
+            // Neither was there to be chosen.
+            rules.entry("frame").or_insert(json!(Frame::Glm));
+            rules.entry("candidates").or_insert(json!(Listing::Score));
         }
         let learnt: Learnt =
             serde_json::from_value(said.clone()).map_err(|e| refuse(e.to_string()))?;

@@ -138,14 +138,14 @@ impl Recommender {
     }
 
     /// Ids of the templates by which the data's own users and records of a family are asked: the
-    /// one that the settings name, otherwise the family's first, or all where they say so. Refuses
-    /// one of another family.
+    /// one that the settings name first, otherwise the family's first, or all where they say so.
+    /// Refuses one of another family.
     pub fn wordings(&self, family: Family) -> Result<Vec<String>> {
-        let Decided { template, all, .. } = &self.decided;
-        let found = self.tasks(|tasks| tasks.wordings(family, template.as_deref(), *all));
-        found.map_err(|error| match template {
-            Some(_) => Fault::Usage.error(format!("setting `template`: {error}")),
-            None => error,
+        let Decided { typed, all, .. } = &self.decided;
+        let found = self.tasks(|tasks| tasks.wordings(family, typed, *all));
+        found.map_err(|error| match typed.is_empty() {
+            false => Fault::Usage.error(format!("setting `template`: {error}")),
+            true => error,
         })
     }
 

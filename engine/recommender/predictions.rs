@@ -13,6 +13,7 @@ use crate::base::text::visible_json;
 use crate::base::{write_whole, Fault, Held, Outputs, Standing};
 use crate::data::rules::Frame;
 use crate::data::task::sampled_users;
+use crate::data::template::ALL;
 use crate::data::{Dataset, Family};
 use anyhow::{Context, Result};
 use serde::de::IgnoredAny;
@@ -95,7 +96,12 @@ impl Side {
         let asked = match (&self.decode.prompts, self.asked) {
             (None, Some(asked)) => {
                 let users = matches!(self.decode.task, Family::Sequential | Family::Direct);
-                let what = if users { "users" } else { "records" };
+                let several = self.decode.settings.rules.template.as_deref() == Some(&[ALL.into()]);
+                let what = match (several, users) {
+                    (true, _) => "questions",
+                    (false, true) => "users",
+                    (false, false) => "records",
+                };
                 format!("{asked} {what} of split {}", self.decode.split)
             }
             _ => "prompts".to_owned(),

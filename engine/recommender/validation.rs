@@ -114,7 +114,8 @@ fn likelihood<'a>(
 ) -> Result<Validation<'a>> {
     let mut samples: Vec<Sample> = Vec::new();
     for one in lessons {
-        samples.extend(tasks.held_out(one.family, Split::Validation, settings.validate_users)?);
+        let (count, targets) = (settings.validate_users, settings.rating_targets);
+        samples.extend(tasks.held_out(one.family, Split::Validation, count, targets)?);
     }
     let lengths: Vec<usize> = samples.iter().map(Sample::rows).collect();
     let packs = batch::pack(&lengths, settings.batch_rows, settings.seed, 0)?;

@@ -6,7 +6,7 @@ use super::budget::Beams;
 use super::open::Recommender;
 use super::question::{Asked, Rows};
 use super::settings::{Answers, Mode};
-use crate::data::task::Tasks;
+use crate::data::task::{Tasks, MOST_WRITTEN};
 use crate::data::text::SEPARATOR;
 use crate::data::{Sample, Trie};
 use crate::decode::{self, nearest_each, write_each, Blanks, Grammar, Limits, Request, Writing};
@@ -49,14 +49,24 @@ impl Recommender {
         };
         for (at, asked) in asked.iter().enumerate() {
             let Rows::Text { blanks, room, .. } = &asked.rows else { continue };
-            let tokens = room.unwrap_or(usize::MAX).min(answers.max_new_tokens);
+            // As much as training gives an answer, unless less is wanted.
+            let wanted = answers.max_new_tokens;
+            let tokens = match *room {
+                Some(room) if wanted >= MOST_WRITTEN => room,
+                Some(room) => room.min(wanted),
+                None => wanted,
+            };
             let writing = answers.texts(tokens, penalty);
             let (limits, grammar) = (limits(tokens), Grammar::Free);
             requests.push((at, Request { blanks, limits, grammar, writing }));
         }
         for (at, blanks) in &own {
             let longest = tasks.longest_item();
-            let top = asked[*at].top.unwrap_or(answers.top);
+            let left_out = match &asked[*at].rows {
+                Rows::Items { left_out, .. } => left_out.len(),
+                _ => 0,
+            };
+            let top = asked[*at].top.unwrap_or(answers.top) + left_out;
             let (tokens, grammar, writing) = match answers.mode {
                 Mode::List => (top * (longest + separator.len()), list, Writing::GREEDY),
                 Mode::Ground => (longest, Grammar::Free, Writing::GREEDY),
@@ -181,7 +191,11 @@ impl Recommender {
         }
         let (items, order) = self.grounding()?;
         let texts: Vec<&Sample> = texts.iter().collect();
-        let most = self.dataset().items();
+        let shown = |at: &usize| {
+            let Rows::Items { left_out, .. } = &asked[*at].rows else { return 0 };
+            asked[*at].top.unwrap_or(self.settings.answers.top) + left_out.len()
+        };
+        let most = at_of.iter().map(shown).max().unwrap_or(0);
         let longest = texts.iter().map(|text| text.rows()).max().unwrap_or(0);
         let pass = self.budget.reading(longest, 0);
         for (at, found) in at_of.iter().zip(nearest_each(&self.model, items, &texts, most, pass)?) {

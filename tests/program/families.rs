@@ -105,9 +105,14 @@ fn every_template_of_every_family_trains_decodes_and_is_judged() {
         // What nobody names is the first of the run.
         let first = lines(&done(folder, &asked));
         assert_eq!(first[0]["template"], ids[0].as_str());
-        if family != "rating" {
-            done(folder, &format!("eval {family}.jsonl --data shop.bin --resamples 2"));
-        }
+        let judge = format!("eval {family}.jsonl --data shop.bin --resamples 2");
+        let (code, tables, said) = run(folder, &judge);
+        assert_eq!(code, 0, "{said}");
+        // Likes are no numbers; all else is judged.
+        let judged = if family == "rating" { 6 } else { templates };
+        let titles = tables.lines().filter(|line| line.starts_with(&format!("{family} ")));
+        assert_eq!(titles.filter(|line| !line.contains(", ")).count(), judged, "{tables}");
+        assert_eq!(said.contains("passed over"), family == "rating", "{said}");
     }
     // The rating templates that ask for stars; likes and dislikes are no numbers.
     for id in ["1-1", "1-2", "1-5", "1-6", "1-7", "1-10"] {
@@ -115,6 +120,21 @@ fn every_template_of_every_family_trains_decodes_and_is_judged() {
         let out = done(folder, "eval r.jsonl --data shop.bin --resamples 2");
         assert!(out.contains("training mean"), "{out}");
     }
+    // A list of all that was found is judged under both length penalties (E13).
+    let judged = |penalty: &str| {
+        let asked = "decode --weights run --data shop.bin --beams 36 --top 36";
+        done(folder, &format!("{asked} --length-penalty {penalty} --out l.jsonl --force"));
+        done(folder, "eval l.jsonl --data shop.bin --no-baselines --resamples 2")
+    };
+    let cells = |table: &str, method: &str| {
+        let row = table.lines().find(|line| line.starts_with(&format!("| {method} ")));
+        row.map(|row| row.split('|').skip(2).map(|cell| cell.trim().to_owned()).collect::<Vec<_>>())
+    };
+    let [mean, sum] = ["1", "0"].map(judged);
+    let own = |table| cells(table, "predictions").expect("the main row");
+    assert_ne!(own(&mean), own(&sum), "{mean}");
+    assert_eq!(cells(&mean, "predictions, length penalty 0").as_ref(), Some(&own(&sum)));
+    assert_eq!(cells(&sum, "predictions, length penalty 1").as_ref(), Some(&own(&mean)));
     // Other ways of answering, of training's sizes and of what stands round a prompt.
     for more in [
         "--mode free --beams 4",

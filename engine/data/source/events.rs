@@ -9,6 +9,7 @@ use super::lines::Skips;
 use super::list;
 use super::names::{Field, Rows, REVIEWS};
 use super::report::Tally;
+use super::reviews::split_of;
 use super::roles::Roles;
 use super::table::{Go, Table};
 use super::{text, Clock, Fields, RawItem, RawReview, Reading};
@@ -393,11 +394,9 @@ fn review(
             *words = items::words(name, &roles.take(field, row))?;
         }
     }
-    let says = review.says();
-    let split = items::words("split", &roles.take(Field::Split, row))?;
-    if says {
-        review.split = split;
-    }
+    // What a rating is for is worth keeping where nothing was written.
+    review.split = split_of(items::words("split", &roles.take(Field::Split, row))?)?;
+    let says = review.says() || review.split.is_some();
     Ok((review, says))
 }
 

@@ -42,10 +42,7 @@ pub fn read(
         };
         let rating = roles.take(Field::Rating, &mut row).rating()?;
         let mut text = |field, name| words(name, &roles.take(field, &mut row));
-        let split = text(Field::Split, "split")?.filter(|split| !split.trim().is_empty());
-        if let Some(split) = split.as_deref().filter(|split| Part::named(split).is_none()) {
-            return Err(format!("split: expected train, validation or test, got {split:?}"));
-        }
+        let split = split_of(text(Field::Split, "split")?)?;
         reviews.push(RawReview {
             user,
             item,
@@ -62,4 +59,15 @@ pub fn read(
     let mut notes = unused(table, &roles);
     notes.extend(strangers.line("reviews of users and items that were left out"));
     Ok((reviews, notes))
+}
+
+/// What a record is for, as a source says it; `None` where it says nothing. Refuses a word that is
+/// no part.
+pub(super) fn split_of(word: Option<String>) -> Result<Option<String>, String> {
+    match word.filter(|word| !word.trim().is_empty()) {
+        Some(word) if Part::named(&word).is_none() => {
+            Err(format!("split: expected train, validation or test, got {word:?}; mend the line"))
+        }
+        word => Ok(word),
+    }
 }

@@ -47,10 +47,7 @@ impl Tasks<'_> {
     /// for which one of its templates has all it needs. Records whose answer has no room in a row
     /// are counted apart and left out.
     pub fn learners(&self, family: Family, policy: SplitPolicy) -> Result<(Vec<u32>, usize)> {
-        let least = match family {
-            Family::Sequential => 2,
-            _ => 1,
-        };
+        let least = if self.begins_behind(family) { 2 } else { 1 };
         if matches!(family, Family::Sequential | Family::Direct) {
             let users = 0..self.dataset.users() as u32;
             return Ok((users.filter(|&u| self.training_events(u).len() >= least).collect(), 0));
@@ -75,7 +72,7 @@ impl Tasks<'_> {
     }
 
     /// Refuses stars that no scale from 1 to 5 has.
-    fn check_stars(&self, record: &Record) -> Result<()> {
+    pub(super) fn check_stars(&self, record: &Record) -> Result<()> {
         if (0.5..=5.0).contains(&record.stars) {
             return Ok(());
         }
@@ -85,6 +82,12 @@ impl Tasks<'_> {
             source's ratings to that scale and prepare it again, or leave families with stars out",
             record.stars
         )))
+    }
+
+    /// Whether every template of a family shows a history, so that its examples begin behind one.
+    fn begins_behind(&self, family: Family) -> bool {
+        let mut own = self.forms.iter().filter(|form| form.family() == family);
+        family == Family::Sequential || own.all(|form| form.asks(Field::History))
     }
 
     /// The forms of a family that a record can fill.
@@ -99,7 +102,7 @@ impl Tasks<'_> {
         let most = self.words.room(Answer::Text, 0, rows);
         let Some(prose) = self.prose(form, record) else { return true };
         // A token stands for one byte at least, so a short text need not be cut to be counted.
-        let tokens = || self.encoder.plain(&format!(" {prose}"));
+        let tokens = || self.dataset.vocab().encode(&format!(" {prose}"));
         prose.len() < most || tokens().is_ok_and(|tokens| tokens.len() <= most)
     }
 
@@ -141,7 +144,8 @@ impl Tasks<'_> {
                 self.of_user(family, user, first..target, items[target], number, &mut rng)
             }
             Family::Direct => {
-                let target = rng.below(items.len());
+                let least = usize::from(self.begins_behind(family));
+                let target = least + rng.below(items.len() - least);
                 self.of_user(family, user, 0..target, items[target], number, &mut rng)
             }
             _ => self.of_a_record(family, subject, number, mix.rating_targets, &mut rng),
@@ -149,8 +153,15 @@ impl Tasks<'_> {
     }
 
     /// Rows with the answers of what a split holds out of a family, by its own templates: of at
-    /// most `count` users or records, 0 = all.
-    pub fn held_out(&self, family: Family, split: Split, count: usize) -> Result<Vec<Sample>> {
+    /// most `count` users or records, 0 = all. Stars are told as training is told them, which is
+    /// what a likelihood can be held against.
+    pub fn held_out(
+        &self,
+        family: Family,
+        split: Split,
+        count: usize,
+        targets: RatingTargets,
+    ) -> Result<Vec<Sample>> {
         let part = Part::from(split);
         let users = matches!(family, Family::Sequential | Family::Direct);
         let events = |user: u32| self.dataset.user(user).items;
@@ -173,7 +184,7 @@ impl Tasks<'_> {
             let number = u64::MAX - u64::from(subject);
             let mut rng = Philox::new(self.habits.seed, Stream::Templates, number);
             if !users {
-                return self.of_a_record(family, subject, number, RatingTargets::Int, &mut rng);
+                return self.of_a_record(family, subject, number, targets, &mut rng);
             }
             let events = events(subject);
             let at = split.shown(events.len()).expect("only such users were chosen");
@@ -192,13 +203,10 @@ impl Tasks<'_> {
         number: u64,
         rng: &mut Philox,
     ) -> Result<Sample> {
+        // Nothing came before the first event, and nothing is shown of it.
         let fits = |form: &&Form| !(form.asks(Field::History) && shown.is_empty());
         let own = self.forms.iter().filter(|form| form.family() == family);
-        let mut forms: Vec<&Form> = own.filter(fits).collect();
-        if forms.is_empty() {
-            // Nothing came before the first event; then the whole family is asked for the next.
-            forms = self.forms.iter().filter(|form| form.family() == family).collect();
-        }
+        let forms: Vec<&Form> = own.filter(fits).collect();
         let form = forms[rng.below(forms.len())];
         let matter = Matter { example: number, ..Matter::default() };
         if form.answer() == Answer::YesNo {

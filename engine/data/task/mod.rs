@@ -19,7 +19,7 @@ use super::family::Family;
 use super::form::{Candidates, Fields, Form};
 use super::free::free_text;
 use super::record::NO_TIME;
-use super::records::{Part, Record, Records};
+use super::records::{is_held_out, Part, Record, Records};
 use super::sample::{Prompt, Sample, SampleBuilder};
 use super::span::segment;
 use super::template::{Answer, Field, Template};
@@ -28,6 +28,7 @@ use super::text::{
 };
 use crate::base::{choose, Fault, Philox, Stream};
 use anyhow::Result;
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::OnceLock;
 use words::Words;
@@ -226,6 +227,13 @@ impl<'a> Tasks<'a> {
         all.find(|form| form.id() == id).map_or(String::new(), |form| form.words().to_owned())
     }
 
+    /// What all templates say, its own and the others, as a hash.
+    pub fn all_words(&self) -> Result<String> {
+        let mut crc = crc32fast::Hasher::new();
+        self.forms.iter().chain(&self.others).for_each(|form| crc.update(form.words().as_bytes()));
+        Ok(format!("all: {:08x}", crc.finalize()))
+    }
+
     /// The maker of its rows.
     pub fn builder(&self) -> &SampleBuilder<'a> {
         &self.builder
@@ -258,7 +266,7 @@ impl<'a> Tasks<'a> {
         let profile = self.profile(form, &attributes, self.limit(form) / 2)?;
         let history = &record.items[shown.clone()];
         let ratings = match form.asks(Field::Ratings) {
-            true => self.ratings(user, history, matter.record)?,
+            true => self.ratings(user, shown.clone(), matter.record)?,
             false => Vec::new(),
         };
         let shopper = Shopper { history, attributes: &attributes, ..matter.shopper };
@@ -267,22 +275,41 @@ impl<'a> Tasks<'a> {
         self.fill(form, Matter { shopper, times, reference, profile, ratings, ..matter })
     }
 
-    /// What a user said of items, each as "title : stars": of a history, or where a record is asked
-    /// about, of all others that are for training.
-    fn ratings(&self, user: u32, shown: &[u32], about: Option<&Record>) -> Result<Vec<Prompt>> {
-        let known = |record: &&Record| match about {
-            Some(about) => record.item != about.item && record.part == Part::Training,
-            None => shown.contains(&record.item),
+    /// What a user said of items, each as "title : stars": of the events that are shown, the latest
+    /// of an item; where a record is asked about, of all others that are for training, but for what
+    /// other families ask for.
+    fn ratings(
+        &self,
+        user: u32,
+        shown: Range<usize>,
+        about: Option<&Record>,
+    ) -> Result<Vec<Prompt>> {
+        let said: Vec<(u32, f32)> = match about {
+            Some(about) => {
+                let others = self.records().of_user(user).iter().filter(|record| {
+                    record.item != about.item
+                        && record.part == Part::Training
+                        && !is_held_out(self.dataset, user, record.item)
+                });
+                others.map(|record| (record.item, record.stars)).collect()
+            }
+            None => {
+                let events = self.dataset.user(user);
+                let mut seen = HashSet::new();
+                let pairs = shown.rev().map(|at| (events.items[at], events.ratings[at]));
+                let mut latest: Vec<_> = pairs.filter(|(item, _)| seen.insert(*item)).collect();
+                latest.reverse();
+                latest
+            }
         };
-        let said = self.records().of_user(user).iter().filter(known);
-        let said = said.filter(|record| !record.stars.is_nan()).map(|record| {
+        let text = |(item, stars): (u32, f32)| {
             let mut text = Prompt::default();
-            text.push(Piece::entity(self.dataset.item(record.item).tokens));
-            let stars = self.encoder.plain(&format!(" : {}", words::said(record.stars)))?;
+            text.push(Piece::entity(self.dataset.item(item).tokens));
+            let stars = self.encoder.plain(&format!(" : {}", words::said(stars)))?;
             text.push(Piece::plain(&stars));
             Ok(text)
-        });
-        said.collect()
+        };
+        said.into_iter().filter(|(_, stars)| !stars.is_nan()).map(text).collect()
     }
 
     /// The profile of somebody with these attributes, where `form` shows one: the first of them
@@ -392,7 +419,7 @@ impl<'a> Tasks<'a> {
                 form.id()
             )));
         }
-        let profile = self.profile(form, known, usize::MAX)?;
+        let profile = self.profile(form, known, self.limit(form) / 2)?;
         let times = vec![NO_TIME; shopper.history.len()];
         let prompt = self.fill(
             form,

@@ -53,10 +53,12 @@ pub enum Put {
 
 impl Tasks<'_> {
     /// Ids of the templates by which the data's own users and records of a family are asked: the
-    /// one named, otherwise the first, or with `all` every one, held out or not. Refuses a family
-    /// and an id that no template has.
-    pub fn wordings(&self, family: Family, id: Option<&str>, all: bool) -> Result<Vec<String>> {
+    /// first of `named` that is the family's, where none is named the first there is, or with `all`
+    /// every one, held out or not. Refuses names of which none is the family's.
+    pub fn wordings(&self, family: Family, named: &[String], all: bool) -> Result<Vec<String>> {
         if !all {
+            let own = named.iter().find(|id| self.form(family, Some(id)).is_ok());
+            let id = own.or(named.first()).map(String::as_str);
             return Ok(vec![self.form(family, id)?.id().to_owned()]);
         }
         let mut ids: Vec<String> = Vec::new();
@@ -93,6 +95,10 @@ impl Tasks<'_> {
                 .collect(),
         };
         sampled(&mut numbers, count, self.habits.seed);
+        if !matches!(family, Family::Sequential | Family::Direct) {
+            let asked = numbers.iter().map(|&number| &self.records().all()[number as usize]);
+            asked.filter(|r| !r.stars.is_nan()).try_for_each(|r| self.check_stars(r))?;
+        }
         Ok(numbers)
     }
 

@@ -45,8 +45,11 @@ impl Words {
     /// By an encoder.
     pub fn of(encoder: &Encoder) -> Result<Words> {
         let mut stars = 0;
-        for tenths in 10..=50 {
-            stars = stars.max(encoder.plain(&format!(" {}", of_tenths(tenths)))?.len());
+        for tenths in 5..=50 {
+            let told = format!(" {:.1}", f64::from(tenths) / 10.0);
+            for text in [told, format!(" {}", of_tenths(tenths))] {
+                stars = stars.max(encoder.plain(&text)?.len());
+            }
         }
         Ok(Words {
             yes: encoder.plain(" yes")?,
