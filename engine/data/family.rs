@@ -17,3 +17,13 @@ named! {
         Review = "review",
     }
 }
+
+impl Family {
+    /// Whether it asks about users and their events, rather than about records of what was said.
+    pub fn is_of_users(self) -> bool {
+        match self {
+            Family::Sequential | Family::Direct => true,
+            Family::Rating | Family::Explanation | Family::Review => false,
+        }
+    }
+}

@@ -84,7 +84,7 @@ fn of_data(job: &Job, recommender: &Recommender) -> Result<Vec<(String, u32)>> {
             recommender.tasks(|tasks| tasks.subjects(job.task, &id, job.split, job.users))?;
         asked.extend(subjects.into_iter().map(|subject| (id.clone(), subject)));
     }
-    if asked.is_empty() && !matches!(job.task, Family::Sequential | Family::Direct) {
+    if asked.is_empty() && !job.task.is_of_users() {
         return Err(Fault::Data.error(format!(
             "data: {}: expected records of split {} that family {} can ask about, got none; \
             prepare a source with reviews.jsonl or ratings",
@@ -161,9 +161,9 @@ pub fn run(
 impl Recommender {
     /// The id of whom a question about the data's own users or records is about.
     fn id_of(&self, family: Family, subject: u32) -> Id {
-        let user = match family {
-            Family::Sequential | Family::Direct => subject,
-            _ => self.tasks(|tasks| tasks.records().all()[subject as usize].user),
+        let user = match family.is_of_users() {
+            true => subject,
+            false => self.tasks(|tasks| tasks.records().all()[subject as usize].user),
         };
         Id::of_source(self.dataset().user(user).id)
     }

@@ -54,10 +54,7 @@ pub fn course(settings: &Learning, tasks: &Tasks, mix: &Mix) -> Result<(Course, 
     if lessons.len() > 1 || lessons[0].family != Family::Sequential {
         let by = settings.epochs_by;
         notes.extend(lessons.iter().map(|one| {
-            let what = match one.family {
-                Family::Sequential | Family::Direct => "users",
-                _ => "records",
-            };
+            let what = if one.family.is_of_users() { "users" } else { "records" };
             let [examples, subjects] = [one.examples, one.subjects.len() as u64].map(grouped);
             format!("{}: {examples} examples an epoch of {subjects} {what}, by {by}", one.family)
         }));

@@ -14,7 +14,7 @@ use crate::base::{write_whole, Fault, Held, Outputs, Standing};
 use crate::data::rules::Frame;
 use crate::data::task::sampled_users;
 use crate::data::template::ALL;
-use crate::data::{Dataset, Family};
+use crate::data::Dataset;
 use anyhow::{Context, Result};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -95,7 +95,7 @@ impl Side {
         let adapter = adapter.map_or(String::new(), |run| format!(" with {}", run.display()));
         let asked = match (&self.decode.prompts, self.asked) {
             (None, Some(asked)) => {
-                let users = matches!(self.decode.task, Family::Sequential | Family::Direct);
+                let users = self.decode.task.is_of_users();
                 let several = self.decode.settings.rules.template.as_deref() == Some(&[ALL.into()]);
                 let what = match (several, users) {
                     (true, _) => "questions",
@@ -124,7 +124,7 @@ impl Side {
     /// The users that were asked, ascending; `None` where prompts were.
     pub fn users(&self, dataset: &Dataset) -> Option<Vec<u32>> {
         let Job { prompts, task, split, users, settings, .. } = &self.decode;
-        let of_users = prompts.is_none() && matches!(task, Family::Sequential | Family::Direct);
+        let of_users = prompts.is_none() && task.is_of_users();
         of_users.then(|| sampled_users(dataset, *split, *users, settings.source.seed))
     }
 

@@ -1,6 +1,6 @@
 //! Choosing among candidates: which a question has, and what its prompt says of them (E4, E10).
 
-use super::{Split, Tasks};
+use super::Tasks;
 use crate::base::named::named;
 use crate::base::{Philox, Stream};
 use std::collections::HashSet;
@@ -27,15 +27,13 @@ const NEGATIVES: usize = 99;
 impl Tasks<'_> {
     /// The stored candidates of a user with the item that is asked for, in an order that tells
     /// nothing of it.
-    pub(super) fn choices(&self, user: u32, split: Split) -> Option<(Vec<u32>, u32)> {
-        let items = self.dataset.user(user).items;
-        let target = items[split.shown(items.len())?];
+    pub(super) fn choices(&self, user: u32, target: u32) -> Vec<u32> {
         let mut all = self.dataset.negatives(user).to_vec();
         all.retain(|&item| item != target);
         all.push(target);
         let seed = self.dataset.settings().seed;
         Philox::new(seed, Stream::Candidates, user.into()).shuffle(&mut all);
-        Some((all, target))
+        all
     }
 
     /// New candidates for an example of training: items that the user never took, and `target`,

@@ -3,7 +3,7 @@
 use super::choice::another;
 use super::course::Example;
 use super::words::{count, told, RatingTargets, BETWEEN};
-use super::{sampled, Matter, Shopper, Split, Tasks};
+use super::{sampled_users, Matter, Shopper, Split, Tasks};
 use crate::base::named::named;
 use crate::base::{Fault, Philox, Stream};
 use crate::data::family::Family;
@@ -48,7 +48,7 @@ impl Tasks<'_> {
     /// are counted apart and left out.
     pub fn learners(&self, family: Family, policy: SplitPolicy) -> Result<(Vec<u32>, usize)> {
         let least = if self.begins_behind(family) { 2 } else { 1 };
-        if matches!(family, Family::Sequential | Family::Direct) {
+        if family.is_of_users() {
             let users = 0..self.dataset.users() as u32;
             return Ok((users.filter(|&u| self.training_events(u).len() >= least).collect(), 0));
         }
@@ -84,16 +84,19 @@ impl Tasks<'_> {
         )))
     }
 
+    /// The forms of a family that training draws among.
+    fn own(&self, family: Family) -> impl Iterator<Item = &Form> {
+        self.forms.iter().filter(move |form| form.family() == family)
+    }
+
     /// Whether every template of a family shows a history, so that its examples begin behind one.
     fn begins_behind(&self, family: Family) -> bool {
-        let mut own = self.forms.iter().filter(|form| form.family() == family);
-        family == Family::Sequential || own.all(|form| form.asks(Field::History))
+        family == Family::Sequential || self.own(family).all(|form| form.asks(Field::History))
     }
 
     /// The forms of a family that a record can fill.
     fn able(&self, family: Family, record: &Record) -> Vec<&Form> {
-        let own = self.forms.iter().filter(|form| form.family() == family);
-        own.filter(|form| self.answers(form, record)).collect()
+        self.own(family).filter(|form| self.answers(form, record)).collect()
     }
 
     /// Whether the prose that answers a form leaves room for [`super::MOST_WRITTEN`] tokens.
@@ -125,9 +128,9 @@ impl Tasks<'_> {
     /// The row of a training example: what is drawn depends on (seed, number) alone.
     pub fn training(&self, asked: Example, mix: &Mix) -> Result<Sample> {
         let Example { family, subject, number } = asked;
-        let user = match family {
-            Family::Sequential | Family::Direct => subject,
-            _ => self.records().all()[subject as usize].user,
+        let user = match family.is_of_users() {
+            true => subject,
+            false => self.records().all()[subject as usize].user,
         };
         let items = self.training_events(user);
         let mut rng = Philox::new(self.habits.seed, Stream::Templates, number);
@@ -162,31 +165,21 @@ impl Tasks<'_> {
         count: usize,
         targets: RatingTargets,
     ) -> Result<Vec<Sample>> {
-        let part = Part::from(split);
-        let users = matches!(family, Family::Sequential | Family::Direct);
-        let events = |user: u32| self.dataset.user(user).items;
-        let mut subjects: Vec<u32> = match users {
-            true => (0..self.dataset.users() as u32)
-                .filter(|&user| split.shown(events(user).len()).is_some())
-                .collect(),
-            false => (0..)
-                .zip(self.records().all())
-                .filter(|(_, record)| record.part == part)
-                .filter(|(_, record)| {
-                    self.able(family, record).iter().any(|form| self.prose_fits(form, record))
-                })
-                .map(|(number, _)| number)
-                .collect(),
+        let able = |record: &Record| {
+            self.able(family, record).iter().any(|form| self.prose_fits(form, record))
         };
-        sampled(&mut subjects, count, self.habits.seed);
+        let subjects = match family.is_of_users() {
+            true => sampled_users(self.dataset, split, count, self.habits.seed),
+            false => self.sampled_records(split, count, able),
+        };
         let row = |&subject: &u32| {
             // Numbers that no training reaches.
             let number = u64::MAX - u64::from(subject);
             let mut rng = Philox::new(self.habits.seed, Stream::Templates, number);
-            if !users {
+            if !family.is_of_users() {
                 return self.of_a_record(family, subject, number, targets, &mut rng);
             }
-            let events = events(subject);
+            let events = self.dataset.user(subject).items;
             let at = split.shown(events.len()).expect("only such users were chosen");
             self.of_user(family, subject, 0..at, events[at], number, &mut rng)
         };
@@ -205,8 +198,7 @@ impl Tasks<'_> {
     ) -> Result<Sample> {
         // Nothing came before the first event, and nothing is shown of it.
         let fits = |form: &&Form| !(form.asks(Field::History) && shown.is_empty());
-        let own = self.forms.iter().filter(|form| form.family() == family);
-        let forms: Vec<&Form> = own.filter(fits).collect();
+        let forms: Vec<&Form> = self.own(family).filter(fits).collect();
         let form = forms[rng.below(forms.len())];
         let matter = Matter { example: number, ..Matter::default() };
         if form.answer() == Answer::YesNo {

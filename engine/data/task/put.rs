@@ -2,7 +2,7 @@
 //! what is right.
 
 use super::words::count;
-use super::{sampled, Matter, Split, Tasks};
+use super::{sampled, sampled_users, Matter, Split, Tasks};
 use crate::base::{Fault, Philox, Stream};
 use crate::data::family::Family;
 use crate::data::form::Form;
@@ -82,24 +82,27 @@ impl Tasks<'_> {
         count: usize,
     ) -> Result<Vec<u32>> {
         let form = self.form(family, Some(id))?;
-        let mut numbers: Vec<u32> = match family {
-            Family::Sequential | Family::Direct => {
-                let events = |user: u32| self.dataset.user(user).items.len();
-                let users = 0..self.dataset.users() as u32;
-                users.filter(|&user| split.shown(events(user)).is_some()).collect()
-            }
-            _ => (0..)
-                .zip(self.records().all())
-                .filter(|(_, r)| r.part == Part::from(split) && self.answers(form, r))
-                .map(|(number, _)| number)
-                .collect(),
-        };
-        sampled(&mut numbers, count, self.habits.seed);
-        if !matches!(family, Family::Sequential | Family::Direct) {
-            let asked = numbers.iter().map(|&number| &self.records().all()[number as usize]);
-            asked.filter(|r| !r.stars.is_nan()).try_for_each(|r| self.check_stars(r))?;
+        if family.is_of_users() {
+            return Ok(sampled_users(self.dataset, split, count, self.habits.seed));
         }
+        let numbers = self.sampled_records(split, count, |record| self.answers(form, record));
+        let asked = numbers.iter().map(|&number| &self.records().all()[number as usize]);
+        asked.filter(|r| !r.stars.is_nan()).try_for_each(|r| self.check_stars(r))?;
         Ok(numbers)
+    }
+
+    /// A seeded sample of at most `count` records of a split, 0 = all, of those that will do.
+    pub(super) fn sampled_records(
+        &self,
+        split: Split,
+        count: usize,
+        will_do: impl Fn(&Record) -> bool,
+    ) -> Vec<u32> {
+        let all = (0..).zip(self.records().all());
+        let own = all.filter(|(_, record)| record.part == Part::from(split) && will_do(record));
+        let mut numbers = own.map(|(number, _)| number).collect();
+        sampled(&mut numbers, count, self.habits.seed);
+        numbers
     }
 
     /// Whether a record has what a form shows, and something to compare an answer with.
@@ -139,19 +142,17 @@ impl Tasks<'_> {
     /// The question of the template `id` about a user or a record of the data.
     pub fn put(&self, family: Family, id: &str, subject: u32, split: Split) -> Result<Put> {
         let form = self.form(family, Some(id))?;
-        match family {
-            Family::Sequential | Family::Direct => self.put_user(form, subject, split),
-            _ => {
-                let record = self.records().all()[subject as usize];
-                let asks_count = form.answer() == Answer::YesNo;
-                let count = asks_count.then(|| self.count_of(&record, subject));
-                let matter = Matter { count, example: u64::MAX, ..Matter::default() };
-                let prompt = self.of_record(form, &record, matter)?;
-                let rows = self.builder.options().max_row;
-                let room = self.words.room(form.answer(), self.longest, rows);
-                Ok(Put::Written { prompt, item: record.item, room })
-            }
+        if family.is_of_users() {
+            return self.put_user(form, subject, split);
         }
+        let record = self.records().all()[subject as usize];
+        let asks_count = form.answer() == Answer::YesNo;
+        let count = asks_count.then(|| self.count_of(&record, subject));
+        let matter = Matter { count, example: u64::MAX, ..Matter::default() };
+        let prompt = self.of_record(form, &record, matter)?;
+        let rows = self.builder.options().max_row;
+        let room = self.words.room(form.answer(), self.longest, rows);
+        Ok(Put::Written { prompt, item: record.item, room })
     }
 
     /// The stars that a question about a record asks yes or no of: as often the right ones as
@@ -175,26 +176,28 @@ impl Tasks<'_> {
 
     fn put_user(&self, form: &Form, user: u32, split: Split) -> Result<Put> {
         let events = self.dataset.user(user).items;
-        let choices = split.shown(events.len()).zip(self.choices(user, split));
-        let Some((shown, (candidates, target))) = choices else {
+        let Some(shown) = split.shown(events.len()) else {
             return Err(Fault::Data.error(format!(
                 "user: {}: expected 3 events or more, got {}; ask by a history",
                 self.dataset.user(user).id,
                 events.len()
             )));
         };
+        let target = events[shown];
         let matter = Matter { example: u64::MAX, ..Matter::default() };
         let text =
             |matter: Matter<'_>| self.builder.prompt(0, &self.text(user, 0..shown, form, matter)?);
+        // The direct family chooses among stored candidates, whether a list shows them or not.
+        let whole = form.family() == Family::Sequential && !form.asks(Field::Candidates);
+        if whole && form.answer() == Answer::Item {
+            return Ok(Put::Item { prompt: text(matter)?, target });
+        }
+        let candidates = self.choices(user, target);
         if form.answer() == Answer::YesNo {
             let ask = |&item: &u32| text(Matter { item: Some(item), ..matter });
             let prompts = candidates.iter().map(ask).collect::<Result<_>>()?;
             let words = [self.words.yes.to_vec(), self.words.no.to_vec()];
             return Ok(Put::YesNo { prompts, candidates, target, words });
-        }
-        // The direct family chooses among stored candidates, whether a list shows them or not.
-        if form.family() == Family::Sequential && !form.asks(Field::Candidates) {
-            return Ok(Put::Item { prompt: text(matter)?, target });
         }
         let shopper = super::Shopper { candidates: &candidates, ..matter.shopper };
         let prompt = text(Matter { shopper, kept: Some(target), ..matter })?;
