@@ -8,7 +8,7 @@ use super::paired::{differences, Measure, Measured};
 use super::predictions::{self, Asked, Prediction};
 pub use super::ranking::Users;
 use super::ranking::{hit, ndcg, without_history, Policy, Scores};
-use super::report::{Counts, Difference, Group, Kind, Metric, Metrics, Part, Placed, Row, Spread};
+use super::report::{means, Counts, Difference, Group, Kind, Metrics, Part, Placed, Row, Spread};
 pub use super::sheet::Sheet;
 use super::truth::{Case, Day, Split, Truth};
 use super::yes_no::TiedRank;
@@ -289,9 +289,6 @@ impl Judge<'_> {
 
     /// Means of the columns of `rows`, with intervals.
     fn means<const W: usize>(&self, rows: &[f64], names: [&'static str; W]) -> Metrics {
-        let means = |sums: &[f64], n: usize| -> [f64; W] {
-            std::array::from_fn(|i| sums[i] / n.max(1) as f64)
-        };
         self.metrics(rows, names, W, means)
     }
 
@@ -303,15 +300,7 @@ impl Judge<'_> {
         width: usize,
         statistic: impl Fn(&[f64], usize) -> [f64; M] + Sync,
     ) -> Metrics {
-        let mut sums = vec![0.0; width];
-        for row in rows.chunks_exact(width) {
-            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-        }
-        let values = statistic(&sums, rows.len() / width);
-        let intervals = self.options.bootstrap.intervals(rows, width, statistic);
-        let metrics =
-            values.into_iter().zip(intervals).map(|(value, interval)| Metric::new(value, interval));
-        Metrics(names.into_iter().zip(metrics).collect())
+        Metrics::of_rows(rows, width, names, self.options.bootstrap, statistic)
     }
 
     /// The yes/no ranking with ties broken at random, in expectation.

@@ -5,7 +5,7 @@
 
 use super::bootstrap::Bootstrap;
 use super::ranking::Scores;
-use super::report::{Difference, Group, Metric, Metrics};
+use super::report::{means, Difference, Group, Metrics};
 use super::{rating, text};
 use std::collections::HashMap;
 
@@ -73,12 +73,7 @@ impl Measured {
         }
         let n = rows.len() / (2 * width);
         let metrics = match self.measure {
-            Measure::Ranking => {
-                let means = |sums: &[f64], n: usize| -> [f64; Scores::NAMES.len()] {
-                    std::array::from_fn(|i| sums[i] / n.max(1) as f64)
-                };
-                difference(&rows, width, Scores::NAMES, bootstrap, means)
-            }
+            Measure::Ranking => difference(&rows, width, Scores::NAMES, bootstrap, means),
             Measure::Stars => difference(&rows, width, rating::NAMES, bootstrap, rating::of_sums),
             Measure::Prose => difference(&rows, width, text::NAMES, bootstrap, text::values),
         };
@@ -104,15 +99,7 @@ fn difference<const M: usize>(
         let (first, second) = (statistic(&sums[..width], n), statistic(&sums[width..], n));
         std::array::from_fn(|i| second[i] - first[i])
     };
-    let mut sums = vec![0.0; 2 * width];
-    for row in rows.chunks_exact(2 * width) {
-        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-    }
-    let values = both(&sums, rows.len() / (2 * width));
-    let intervals = bootstrap.intervals(rows, 2 * width, both);
-    let metrics =
-        values.into_iter().zip(intervals).map(|(value, interval)| Metric::new(value, interval));
-    Metrics(names.into_iter().zip(metrics).collect())
+    Metrics::of_rows(rows, 2 * width, names, bootstrap, both)
 }
 
 /// What every other row has over the first of the same group and measure, in the order of `rows`.

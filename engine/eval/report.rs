@@ -1,7 +1,7 @@
 //! The result of an evaluation, as it is written to `report.json` (E28).
 
 use super::baseline::Chosen;
-use super::bootstrap::Interval;
+use super::bootstrap::{Bootstrap, Interval};
 use super::predictions::Asked;
 use super::published;
 use super::ranking::{Policy, Users};
@@ -46,6 +46,25 @@ impl Metric {
 pub struct Metrics(pub Vec<(&'static str, Metric)>);
 
 impl Metrics {
+    /// `statistic(sums, n)` of the columns of `n` rows of `width` numbers, with intervals.
+    pub(super) fn of_rows<const M: usize>(
+        rows: &[f64],
+        width: usize,
+        names: [&'static str; M],
+        bootstrap: Bootstrap,
+        statistic: impl Fn(&[f64], usize) -> [f64; M] + Sync,
+    ) -> Metrics {
+        let mut sums = vec![0.0; width];
+        for row in rows.chunks_exact(width) {
+            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        }
+        let values = statistic(&sums, rows.len() / width);
+        let intervals = bootstrap.intervals(rows, width, statistic);
+        let metrics =
+            values.into_iter().zip(intervals).map(|(value, interval)| Metric::new(value, interval));
+        Metrics(names.into_iter().zip(metrics).collect())
+    }
+
     /// The metric of this name, if the row has it.
     pub fn get(&self, name: &str) -> Option<&Metric> {
         self.0.iter().find(|(other, _)| *other == name).map(|(_, metric)| metric)
@@ -55,6 +74,11 @@ impl Metrics {
     pub fn value(&self, name: &str) -> f64 {
         self.get(name).map_or(f64::NAN, |metric| metric.value)
     }
+}
+
+/// Means of columns from their sums over `n` rows.
+pub(super) fn means<const W: usize>(sums: &[f64], n: usize) -> [f64; W] {
+    std::array::from_fn(|i| sums[i] / n.max(1) as f64)
 }
 
 impl Serialize for Metrics {
