@@ -71,17 +71,34 @@ impl Blend {
         Blend { weights, ..self }
     }
 
-    /// Writes component `number`, one score an item.
-    pub(super) fn component(&self, number: usize, asked: Asked<'_>, scores: &mut [f64]) {
+    /// Writes component `number`, one score an item; as if `known`, which came next, had not been
+    /// seen.
+    pub(super) fn component(
+        &self,
+        number: usize,
+        asked: Asked<'_>,
+        known: Option<u32>,
+        scores: &mut [f64],
+    ) {
         scores.fill(0.0);
         match number {
             0 => {
-                let next = asked.history.last().map_or(&[][..], |&last| self.markov.next(last));
-                let all: f64 = next.iter().map(|(_, count)| count).sum();
-                next.iter().for_each(|&(item, count)| scores[item as usize] = count / all);
+                let last = asked.history.last().copied();
+                let next = last.map_or(&[][..], |last| self.markov.next(last));
+                let is_seen = |known: &u32| last.is_some_and(|l| self.markov.followed(l, *known));
+                let once = known.filter(is_seen);
+                let all = next.iter().map(|(_, count)| count).sum::<f64>();
+                let all = all - f64::from(u8::from(once.is_some()));
+                for &(item, count) in next {
+                    let count = count - f64::from(u8::from(once == Some(item)));
+                    scores[item as usize] = if all > 0.0 { count / all } else { 0.0 };
+                }
             }
             1 => {
                 self.neighbours.add(asked.history, scores);
+                if let Some(known) = known {
+                    self.neighbours.forget(asked.history, known, scores);
+                }
                 over_largest(scores);
             }
             2 => self.titles.add(asked.history, 0.0, scores),
@@ -100,11 +117,21 @@ impl Ranker for Blend {
     }
 
     fn score(&self, asked: Asked<'_>, scores: &mut [f64]) {
+        self.sum(asked, None, scores);
+    }
+
+    fn score_without(&self, asked: Asked<'_>, next: u32, scores: &mut [f64]) {
+        self.sum(asked, Some(next), scores);
+    }
+}
+
+impl Blend {
+    fn sum(&self, asked: Asked<'_>, known: Option<u32>, scores: &mut [f64]) {
         scores.fill(0.0);
         let mut own = vec![0.0; scores.len()];
         for (number, weight) in self.weights.values().into_iter().enumerate() {
             if weight > 0.0 {
-                self.component(number, asked, &mut own);
+                self.component(number, asked, known, &mut own);
                 scores.iter_mut().zip(&own).for_each(|(sum, value)| *sum += weight * value);
             }
         }

@@ -24,6 +24,11 @@ impl Markov {
         Markov { prior, next: Lists::sorted(seen.items, runs, (0, 0.0)) }
     }
 
+    /// Whether an item followed another.
+    pub(super) fn followed(&self, last: u32, next: u32) -> bool {
+        self.next(last).binary_search_by_key(&next, |(item, _)| *item).is_ok()
+    }
+
     /// What followed an item, with how often.
     pub(super) fn next(&self, item: u32) -> &[(u32, f64)] {
         self.next.of(item as usize)
@@ -39,6 +44,14 @@ impl Ranker for Markov {
         scores.copy_from_slice(&self.prior);
         if let Some(&last) = asked.history.last() {
             self.next(last).iter().for_each(|&(item, count)| scores[item as usize] += count);
+        }
+    }
+
+    fn score_without(&self, asked: Asked<'_>, next: u32, scores: &mut [f64]) {
+        self.score(asked, scores);
+        let seen = asked.history.last().is_some_and(|&last| self.followed(last, next));
+        if seen {
+            scores[next as usize] -= 1.0;
         }
     }
 }

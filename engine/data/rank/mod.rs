@@ -12,6 +12,7 @@ mod markov;
 mod neighbours;
 mod popularity;
 pub mod ratings;
+mod teacher;
 mod titles;
 mod tune;
 
@@ -22,6 +23,7 @@ pub use leak::LeakProbe;
 pub use markov::Markov;
 pub use neighbours::{NeighbourSettings, Neighbours};
 pub use popularity::Popularity;
+pub use teacher::{Shares, Teacher, TeacherSettings};
 pub use titles::{Text, TitleSettings, Titles};
 pub use tune::{tune, Case, Tuned};
 
@@ -48,6 +50,12 @@ pub trait Ranker: Send + Sync {
 
     /// Writes one score an item, finite; higher is better.
     fn score(&self, asked: Asked<'_>, scores: &mut [f64]);
+
+    /// The same for somebody who took `next` right behind the history where the ranker was fitted,
+    /// as if that had not been seen (R44). What counts nothing need not forget anything.
+    fn score_without(&self, asked: Asked<'_>, _next: u32, scores: &mut [f64]) {
+        self.score(asked, scores);
+    }
 }
 
 /// What a ranker is fitted on.
@@ -77,6 +85,10 @@ impl<R: Ranker + ?Sized> Ranker for std::sync::Arc<R> {
 
     fn score(&self, asked: Asked<'_>, scores: &mut [f64]) {
         (**self).score(asked, scores);
+    }
+
+    fn score_without(&self, asked: Asked<'_>, next: u32, scores: &mut [f64]) {
+        (**self).score_without(asked, next, scores);
     }
 }
 

@@ -97,6 +97,25 @@ impl Neighbours {
     }
 }
 
+impl Neighbours {
+    /// Takes from the score of `next`, which the history's user took as well, what that adds to
+    /// it: each pair of the two was then seen once less, and `next` by one user less.
+    pub(super) fn forget(&self, history: &[u32], next: u32, scores: &mut [f64]) {
+        let users = |item: u32| self.users_of.of(item as usize).len() as f64;
+        for (item, weight) in recent(history, self.settings.gamma) {
+            let all = &self.near(item).all;
+            let Ok(at) = all.binary_search_by_key(&next, |(other, _)| *other) else { continue };
+            let near = all[at].1;
+            if near < self.near(next).least {
+                continue;
+            }
+            let norm = |of_next: f64| (users(item) * of_next).sqrt() + self.settings.shrink;
+            let both = near * norm(users(next)) - 1.0;
+            scores[next as usize] -= weight * (near - both.max(0.0) / norm(users(next) - 1.0));
+        }
+    }
+}
+
 impl Ranker for Neighbours {
     fn name(&self) -> &'static str {
         "item-kNN, recency"
@@ -105,6 +124,11 @@ impl Ranker for Neighbours {
     fn score(&self, asked: Asked<'_>, scores: &mut [f64]) {
         scores.copy_from_slice(&self.tie);
         self.add(asked.history, scores);
+    }
+
+    fn score_without(&self, asked: Asked<'_>, next: u32, scores: &mut [f64]) {
+        self.score(asked, scores);
+        self.forget(asked.history, next, scores);
     }
 }
 
@@ -144,6 +168,25 @@ mod tests {
             }
         }
         scores
+    }
+
+    /// What is forgotten is what a fit without that event would not know.
+    #[test]
+    fn forgetting_an_event_is_not_having_seen_it() {
+        let settings = NeighbourSettings { neighbours: 0, shrink: 2.0, gamma: 0.4 };
+        let whole = Neighbours::fit(Sequences { users: &USERS, items: 5 }, settings);
+        for (user, items) in USERS.iter().enumerate().take(3) {
+            let (history, next) = (&items[..items.len() - 1], items[items.len() - 1]);
+            let mut fewer = USERS;
+            fewer[user] = history;
+            let fewer = Neighbours::fit(Sequences { users: &fewer, items: 5 }, settings);
+            let (mut forgot, mut never) = (vec![0.0; 5], vec![0.0; 5]);
+            whole.add(history, &mut forgot);
+            whole.forget(history, next, &mut forgot);
+            fewer.add(history, &mut never);
+            let (forgot, never) = (forgot[next as usize], never[next as usize]);
+            assert!((forgot - never).abs() < 1e-12, "{user}: {forgot} {never}");
+        }
     }
 
     #[test]

@@ -89,7 +89,7 @@ fn weigh(blend: &Blend, cases: &[Case<'_>], items: usize) -> BlendWeights {
     let few = |own: &mut Vec<Vec<f64>>, case: &Case<'_>| -> Few {
         let mut chosen: Vec<u32> = Vec::new();
         for (number, scores) in own.iter_mut().enumerate() {
-            blend.component(number, case.asked, scores);
+            blend.component(number, case.asked, None, scores);
             let mut order: Vec<u32> =
                 (0..items as u32).filter(|&item| scores[item as usize] > 0.0).collect();
             if order.len() > HEAD {
