@@ -7,7 +7,7 @@ use engine::base::{Dtype, Philox, Stream};
 use engine::data::sample::{Prompt as Text, SampleOptions};
 use engine::data::text::Piece;
 use engine::data::{Batch, Intra, IntraMode, Sample, SampleBuilder, Special, Trie};
-use engine::decode::{recommend, Rules};
+use engine::decode::{recommend, Rules, Scoring};
 use engine::device::Device;
 use engine::model::plan::{training_plan, Setup, Training};
 use engine::model::{Config, Flat, Keep, LoraConfig, Model, Rates, Tune};
@@ -88,6 +88,7 @@ fn train(device: &Device, config: Config) -> Result<()> {
             rows: batch.tokens.len(),
             sequences: batch.sequences(),
             targets: batch.target_rows.len(),
+            widest: 0,
             rates: Rates::default(),
             lora_dropout: 0.0,
         };
@@ -167,6 +168,8 @@ fn decode(device: &Device, config: Config) -> Result<()> {
     let model = Model::synthetic(device, config, Dtype::Bf16, &Tune::Nothing, 0)?;
     let rules = Rules {
         trie: &trie,
+        scoring: Scoring::Full,
+        exact: false,
         intra: &intra,
         end: SPECIAL.end,
         width: 20,

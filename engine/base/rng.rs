@@ -34,6 +34,8 @@ pub enum Stream {
     Candidates = 15,
     /// The numbers of items that are shown as numbers.
     Numbers = 16,
+    /// Which part of a history an example has, and in which order.
+    Variants = 17,
 }
 
 /// Philox 4x32-10 (Salmon et al. 2011): a value is a function of (seed, stream, index) and nothing

@@ -4,9 +4,9 @@
 use super::word::{share, size, word};
 use crate::recommender::budget::Keeps;
 use crate::recommender::families::{EpochsBy, Share};
-use crate::recommender::learning::{MaskUnits, Order, TrainIds, Tuned};
-use crate::recommender::rules::{Frame, Match, PartA, PartB, PlainRun, Sampling};
-use crate::recommender::settings::{Constrain, Mode, Segment};
+use crate::recommender::learning::{MaskUnits, Objective, Order, Parts, TrainIds, Tuned};
+use crate::recommender::rules::{Frame, Match, PartA, PartB, PlainRun, Sampling, Score};
+use crate::recommender::settings::{Constrain, Mode, Segment, Way};
 use crate::recommender::source::{Curve, Storage};
 use crate::recommender::{Family, Listing, RatingTargets, Split, SplitPolicy};
 use serde::{Deserialize, Serialize};
@@ -75,6 +75,14 @@ pub struct RowFlags {
     /// [default: the run's, otherwise score]
     #[arg(long, value_parser = word::<Listing>())]
     pub candidates: Option<Listing>,
+    /// Over what the probability of an item's token is taken: the whole vocabulary, or what the
+    /// catalogue lets follow, so that an item's score is its share [default: the run's, which is
+    /// its --objective; otherwise full]
+    #[arg(long, value_parser = word::<Score>())]
+    pub score: Option<Score>,
+    /// What logits are divided by where the catalogue decides [default: the run's, otherwise 1]
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f32>,
 }
 
 /// Trains an adapter, or all weights, to name the next item and to fill blanks in histories.
@@ -168,6 +176,40 @@ pub struct Train {
     /// without what the other families are asked for
     #[arg(long, default_value = "p5", value_parser = word::<SplitPolicy>())]
     pub split_policy: SplitPolicy,
+    /// Among what a token of an item is decided: the whole vocabulary, as in the paper, or what the
+    /// catalogue lets follow
+    #[arg(long, default_value = "full", value_parser = word::<Objective>())]
+    pub objective: Objective,
+    /// Weights of an item's first, second, … decision under --objective legal, the last one for all
+    /// later ones; an item's decisions together weigh as many as they are
+    #[arg(long, value_delimiter = ',', default_value = "1", value_name = "LIST")]
+    pub decision_weights: Vec<f32>,
+    /// Which events are learnt from: those that no split asks for, or, with --validate-every 0 and
+    /// settings that were chosen before, those of validation as well
+    #[arg(long, default_value = "train", value_parser = word::<Parts>())]
+    pub parts: Parts,
+    /// Share of examples that ask for an event after the one before it alone
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    pub pairs: f64,
+    /// Share of examples that are made of a part of the history, of two events or more
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    pub crops: f64,
+    /// Show events of one day in ever new orders
+    #[arg(long)]
+    #[serde(default)]
+    pub shuffle_days: bool,
+    /// Share of examples that ask what the teacher would have after one item alone, any item
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    pub contexts: f64,
+    /// Weight of what the teacher says beside what happened
+    #[arg(long, default_value_t = 0.6, value_name = "L")]
+    pub teacher_weight: f32,
+    /// Share of prompts whose answer is drawn from what the teacher says
+    #[arg(long, default_value_t = 0.0, value_name = "P")]
+    pub teacher_samples: f64,
+    /// What the teacher's scores are divided by before they become probabilities
+    #[arg(long, default_value_t = 0.6, value_name = "T")]
+    pub teacher_temperature: f64,
     /// Share of blank infilling among the examples; the rest answers prompts
     #[arg(long, default_value_t = 0.5)]
     pub mix: f64,
@@ -208,9 +250,10 @@ pub struct Train {
     /// Beams of a validation
     #[arg(long, default_value_t = 10)]
     pub validate_beams: usize,
-    /// alpha of a validation's sum of log-probabilities / length^alpha
-    #[arg(long, default_value_t = 1.0)]
-    pub validate_length_penalty: f64,
+    /// alpha of a validation's sum of log-probabilities / length^alpha [default: 1, and 0 with
+    /// --score legal]
+    #[arg(long)]
+    pub validate_length_penalty: Option<f64>,
     /// Validations without gain after which the run ends; 0 = never
     #[arg(long, default_value_t = 0)]
     pub patience: u32,
@@ -276,13 +319,17 @@ pub struct Decode {
     /// misses; a text under no trie and the items nearest to it; one text that lists items
     #[arg(long, default_value = "trie", value_parser = word::<Mode>())]
     pub mode: Mode,
+    /// How the trie is searched: by beams, or until nothing that is left can be among the best, for
+    /// a length penalty of 0
+    #[arg(long, default_value = "beam", value_parser = word::<Way>())]
+    pub search: Way,
     #[arg(long, default_value_t = 20)]
     pub beams: usize,
     /// Items written a user
     #[arg(long, default_value_t = 10)]
     pub top: usize,
     /// alpha of sum of log-probabilities / length^alpha [default: that of the run's validations,
-    /// otherwise 1]
+    /// otherwise 1, and 0 with --score legal]
     #[arg(long)]
     pub length_penalty: Option<f64>,
     /// Leave the history's items out of the lists, a target that is bought again too; the beam is
@@ -434,11 +481,14 @@ mod tests {
         /// What a training is told of the way, not of the goal: its numbers hold what came of it.
         const TRAINS: &str = "out tune rank alpha lora-dropout targets train-positions families \
             epochs-by epochs rating-targets split-policy batch batch-rows learning-rate warmup \
-            beta1 beta2 weight-decay clip dropout attention-dropout keep mix windows levels \
-            document-min document-suffix mask-ratio mask-units train-ids span-order validate-every \
+            beta1 beta2 weight-decay clip dropout attention-dropout keep objective \
+            decision-weights parts pairs crops shuffle-days contexts teacher-weight \
+            teacher-samples teacher-temperature mix windows levels document-min document-suffix mask-ratio \
+            mask-units train-ids span-order validate-every \
             validate-users validate-beams patience checkpoint-every keep-checkpoints max-minutes";
         /// What is asked, and how much of the answer is wanted.
-        const ASKS: &str = "adapter prompts task split mode beams top filter-history constrain \
+        const ASKS: &str =
+            "adapter prompts task split mode search beams top filter-history constrain \
             segment-free-text max-new-tokens min-new-tokens text-beams groups diversity \
             repetition-penalty users batch max-wait max-line max-memory strict out \
             trace";

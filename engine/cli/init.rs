@@ -5,7 +5,7 @@ use super::progress::Progress;
 use super::settings::of_flags;
 use super::word::word;
 use super::{say, Global};
-use crate::recommender::create::{create, Creation};
+use crate::recommender::create::{create, Creation, Embeddings};
 use crate::recommender::Storage;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,14 @@ pub struct Init {
     #[arg(long, default_value_t, value_parser = word::<Storage>())]
     #[serde(default)]
     pub dtype: Storage,
+    /// How the embeddings of words begin: drawn as everything else, or near where words belong
+    /// together in the titles and histories of --data
+    #[arg(long, default_value_t, value_parser = word::<Embeddings>())]
+    #[serde(default)]
+    pub embeddings: Embeddings,
+    /// The prepared .bin from which --embeddings from-data begin
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
     /// The checkpoint folder to make
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,

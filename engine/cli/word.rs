@@ -31,18 +31,20 @@ macro_rules! words {
 mod listed {
     use super::Words;
     use crate::recommender::budget::Keeps;
+    use crate::recommender::create::Embeddings;
     use crate::recommender::families::EpochsBy;
-    use crate::recommender::learning::{MaskUnits, Order, TrainIds, Tuned};
+    use crate::recommender::learning::{MaskUnits, Objective, Order, Parts, TrainIds, Tuned};
     use crate::recommender::prepare::Allowance;
     use crate::recommender::report::{Rivals, Set};
-    use crate::recommender::rules::{Frame, Match, PartA, PartB, PlainRun, Sampling};
-    use crate::recommender::settings::{Constrain, Mode, Segment};
+    use crate::recommender::rules::{Frame, Match, PartA, PartB, PlainRun, Sampling, Score};
+    use crate::recommender::settings::{Constrain, Mode, Segment, Way};
     use crate::recommender::source::{Curve, Storage};
     use crate::recommender::{Family, Listing, RatingTargets, Split, SplitPolicy};
 
     words!(Family Constrain Mode Segment Keeps Order Tuned Curve Storage);
     words!(Match PartA PartB PlainRun Sampling MaskUnits TrainIds Split Allowance);
     words!(Rivals Set EpochsBy Frame Listing RatingTargets SplitPolicy);
+    words!(Objective Score Parts Embeddings Way);
 }
 
 /// A family and its weight.

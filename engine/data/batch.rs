@@ -1,9 +1,10 @@
 //! Rows of many samples, one after another, no padding; and which samples go together.
 
-use super::sample::{Cut, Sample};
+use super::sample::{Cut, Sample, Target};
 use crate::base::{Fault, Philox, Stream};
 use anyhow::Result;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Sequences one after another; one row is one token.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,8 +26,82 @@ pub struct Batch {
     pub target_ids: Vec<u32>,
     /// `[targets]` what each weighs in the loss.
     pub target_weights: Vec<f32>,
+    /// Among what the targets are decided.
+    pub choices: Choices,
     /// What its samples do not say.
     pub cut: Cut,
+}
+
+/// Among what targets are decided: sets of tokens, of which many targets may have the same.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choices {
+    /// Tokens, ascending.
+    pub sets: Vec<Arc<[u32]>>,
+    /// Of each target, as far as it goes, which set it has; `None` = the whole vocabulary.
+    of: Vec<Option<u32>>,
+    /// Of each target, as far as it goes, what it is, as in [`super::sample::Among`].
+    shares: Vec<Option<Arc<[f32]>>>,
+    /// What logits are divided by before they become probabilities among a set.
+    pub temperature: f32,
+    /// Sets that may be met again.
+    wide: Vec<u32>,
+}
+
+impl Default for Choices {
+    fn default() -> Choices {
+        let (sets, of, shares, wide) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Choices { sets, of, shares, temperature: 1.0, wide }
+    }
+}
+
+impl Choices {
+    /// Sets of this many tokens and more are one product over their gathered rows for all targets
+    /// that have them; smaller ones cost each target its own. The set alone decides, so that no
+    /// result depends on who else asks.
+    pub const WIDE: usize = 256;
+
+    /// The set of a target; `None` = the whole vocabulary.
+    pub fn of(&self, target: u32) -> Option<u32> {
+        self.of.get(target as usize).copied().flatten()
+    }
+
+    /// How much of a target each of its choices is; `None` = the target is all of it.
+    pub fn shares(&self, target: u32) -> Option<&[f32]> {
+        self.shares.get(target as usize)?.as_deref()
+    }
+
+    /// Appends what one target is decided among, and what the target is where that is not all of
+    /// one token.
+    pub fn push(&mut self, tokens: Option<&Arc<[u32]>>, shares: Option<Arc<[f32]>>) {
+        let set = tokens.map(|tokens| self.set(tokens));
+        self.of.push(set);
+        self.shares.push(shares);
+    }
+
+    fn set(&mut self, tokens: &Arc<[u32]>) -> u32 {
+        let is_wide = tokens.len() >= Choices::WIDE;
+        let same = |&&set: &&u32| {
+            let known = &self.sets[set as usize];
+            Arc::ptr_eq(known, tokens) || known == tokens
+        };
+        if let Some(&known) = self.wide.iter().filter(|_| is_wide).find(same) {
+            return known;
+        }
+        let new = self.sets.len() as u32;
+        self.sets.push(tokens.clone());
+        if is_wide {
+            self.wide.push(new);
+        }
+        new
+    }
+
+    fn clear(&mut self) {
+        let Choices { sets, of, shares, wide, temperature: _ } = self;
+        sets.clear();
+        of.clear();
+        shares.clear();
+        wide.clear();
+    }
 }
 
 impl Batch {
@@ -59,11 +134,19 @@ impl Batch {
         self.contexts.push(sample.context as u32);
         self.examples.push(sample.example);
         self.cut += sample.cut;
-        for &(row, id, weight) in &sample.targets {
+        for Target { row, token, weight, among } in &sample.targets {
             self.target_rows.push(first + row);
-            self.target_ids.push(id);
-            self.target_weights.push(weight);
+            self.target_ids.push(*token);
+            self.target_weights.push(*weight);
+            let shares = among.as_ref().and_then(|among| among.shares.clone());
+            self.choices.push(among.as_ref().map(|among| &among.tokens), shares);
         }
+    }
+
+    /// The same with sets whose logits are divided by `temperature`.
+    pub fn at_temperature(mut self, temperature: f32) -> Batch {
+        self.choices.temperature = temperature;
+        self
     }
 
     /// Number of rows: tokens of all sequences.
@@ -92,12 +175,14 @@ impl Batch {
             target_rows,
             target_ids,
             target_weights,
+            choices,
             cut,
         } = self;
         [tokens, starts, contexts, target_rows, target_ids].into_iter().for_each(Vec::clear);
         positions.iter_mut().for_each(Vec::clear);
         examples.clear();
         target_weights.clear();
+        choices.clear();
         *cut = Cut::default();
     }
 }

@@ -1,5 +1,6 @@
 //! Floor 1, the host's side: what tokens mean. Never meets `device`.
 
+pub mod affinity;
 pub mod batch;
 pub mod catalogue;
 pub mod dataset;
@@ -7,6 +8,7 @@ pub mod family;
 pub mod form;
 pub mod free;
 pub mod intra;
+pub mod legal;
 pub mod names;
 pub mod numeral;
 pub mod rank;
@@ -25,11 +27,11 @@ pub mod trie;
 pub mod vocab;
 pub mod words;
 
-pub use batch::Batch;
+pub use batch::{Batch, Choices};
 pub use dataset::Dataset;
 pub use family::Family;
 pub use intra::{EncIntra, Intra, IntraMode, IntraState};
 pub use names::Names;
-pub use sample::{Cut, Sample, SampleBuilder};
+pub use sample::{Among, Cut, Sample, SampleBuilder, Target};
 pub use trie::Trie;
 pub use vocab::{Special, Vocab};

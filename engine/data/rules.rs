@@ -69,7 +69,18 @@ named! {
     }
 }
 
-/// How rows are made. Keys of its serde form are the settings' names.
+named! {
+    /// Over what the probability of an item's token is taken in answers.
+    pub enum Score: "score" {
+        /// The whole vocabulary (E12).
+        Full = "full",
+        /// What the catalogue lets follow: an item's score is its share (E30).
+        Legal = "legal",
+    }
+}
+
+/// How rows are made and what becomes of what the model says of them. Keys of its serde form are
+/// the settings' names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Rules {
@@ -97,6 +108,10 @@ pub struct Rules {
     pub frame: Frame,
     /// What prompts say of candidates.
     pub candidates: Listing,
+    /// Over what the probability of an item's token is taken.
+    pub score: Score,
+    /// What logits are divided by before that, where the catalogue decides (R41).
+    pub temperature: f32,
 }
 
 impl Default for Rules {
@@ -114,6 +129,8 @@ impl Default for Rules {
             plain_run: PlainRun::Restart,
             frame: Frame::Glm,
             candidates: Listing::Score,
+            score: Score::Full,
+            temperature: 1.0,
         }
     }
 }
@@ -147,6 +164,11 @@ pub struct Wanted {
     pub frame: Option<Frame>,
     /// What prompts say of candidates.
     pub candidates: Option<Listing>,
+    /// Over what the probability of an item's token is taken; where nothing was learnt, the whole
+    /// vocabulary.
+    pub score: Option<Score>,
+    /// What logits are divided by before that, where the catalogue decides.
+    pub temperature: Option<f32>,
 }
 
 impl From<Rules> for Wanted {
@@ -164,6 +186,8 @@ impl From<Rules> for Wanted {
             plain_run: Some(rules.plain_run),
             frame: Some(rules.frame),
             candidates: Some(rules.candidates),
+            score: Some(rules.score),
+            temperature: Some(rules.temperature),
         }
     }
 }
@@ -195,6 +219,8 @@ impl Wanted {
             plain_run: self.plain_run.unwrap_or(base.plain_run),
             frame: self.frame.unwrap_or(base.frame),
             candidates: self.candidates.unwrap_or(base.candidates),
+            score: self.score.unwrap_or(base.score),
+            temperature: self.temperature.unwrap_or(base.temperature),
         }
     }
 

@@ -9,6 +9,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::AddAssign;
+use std::sync::Arc;
 
 /// One training row or one prompt: the only maker of positions and masks.
 ///
@@ -24,10 +25,39 @@ pub struct Sample {
     pub positions: [Vec<u32>; 2],
     /// Length of part A.
     pub context: usize,
-    /// (row, token to be predicted from it, weight in the loss), ascending rows.
-    pub targets: Vec<(u32, u32, f32)>,
+    /// What is to be predicted, ascending rows.
+    pub targets: Vec<Target>,
     /// What it does not say.
     pub cut: Cut,
+}
+
+/// A token that a row is to predict.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// The row that predicts it.
+    pub row: u32,
+    /// The token.
+    pub token: u32,
+    /// Its weight in the loss.
+    pub weight: f32,
+    /// Among what it is decided; `None` = the whole vocabulary (R18).
+    pub among: Option<Among>,
+}
+
+impl Target {
+    /// A token of the whole vocabulary that weighs 1.
+    pub fn of(row: u32, token: u32) -> Target {
+        Target { row, token, weight: 1.0, among: None }
+    }
+}
+
+/// Tokens among which one is decided (R41).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Among {
+    /// Ascending, the target among them.
+    pub tokens: Arc<[u32]>,
+    /// How much of the target each is, together 1 (R44); `None` = the target is all of it.
+    pub shares: Option<Arc<[f32]>>,
 }
 
 /// What rows do not say of what they were made from: of one sample, or of many.
@@ -371,10 +401,10 @@ impl<'a> SampleBuilder<'a> {
             let inter = self.inter(prompt.masks[*mask]);
             self.push(&mut sample, start, inter, START_ID);
             for (&token, &id) in tokens.iter().zip(ids) {
-                sample.targets.push((sample.tokens.len() as u32 - 1, token, 1.0));
+                sample.targets.push(Target::of(sample.tokens.len() as u32 - 1, token));
                 self.push(&mut sample, token, inter, id);
             }
-            sample.targets.push((sample.tokens.len() as u32 - 1, end, 1.0));
+            sample.targets.push(Target::of(sample.tokens.len() as u32 - 1, end));
         }
         if let Some(mask) = open {
             assert!(

@@ -16,6 +16,27 @@ named! {
     }
 }
 
+named! {
+    /// Which events of a user are learnt from.
+    pub enum Parts: "parts" {
+        /// All that no split asks for.
+        Train = "train",
+        /// Those and what validation asks for: a last fit, by settings that were chosen before.
+        TrainAndValidation = "train+validation",
+    }
+}
+
+impl Parts {
+    /// The events of a user that are learnt from; all of one who is too short to be split.
+    pub fn of(self, events: &[u32]) -> &[u32] {
+        let asked = match self {
+            Parts::Train => Split::Validation,
+            Parts::TrainAndValidation => Split::Test,
+        };
+        &events[..asked.shown(events.len()).unwrap_or(events.len())]
+    }
+}
+
 impl Split {
     /// Number of events shown of `events`: the place of the one that is asked for. None where there
     /// are fewer than [`FEWEST`].
@@ -30,7 +51,7 @@ impl Split {
     /// The events that training may see: all but the last two, or all of a user too short to be
     /// split.
     pub fn training(events: &[u32]) -> &[u32] {
-        &events[..Split::Validation.shown(events.len()).unwrap_or(events.len())]
+        Parts::Train.of(events)
     }
 }
 
@@ -46,5 +67,7 @@ mod tests {
         assert_eq!(Split::Validation.shown(0), None);
         assert_eq!(Split::training(&[1, 2, 3]), [1]);
         assert_eq!(Split::training(&[1, 2]), [1, 2]);
+        assert_eq!(Parts::TrainAndValidation.of(&[1, 2, 3]), [1, 2]);
+        assert_eq!(Parts::TrainAndValidation.of(&[1, 2]), [1, 2]);
     }
 }

@@ -194,7 +194,7 @@ pub fn behaviour_text(
     behaviours: &[&[u32]],
     choice: &Choice,
     limit: usize,
-) -> Result<Prompt> {
+) -> Result<Behaviours> {
     let separator = encoder.plain(SEPARATOR)?;
     let mut text = attributes_text(encoder, attributes)?;
     let attributed = text.tokens.len();
@@ -217,8 +217,20 @@ pub fn behaviour_text(
     if between > 0 {
         text.push(Piece::plain(&separator));
     }
+    let begin = text.tokens.len();
     text.push_list(kept.iter().map(|&at| Piece::entity(behaviours[at])), &separator);
-    Ok(text)
+    Ok(Behaviours { text, begin, kept })
+}
+
+/// A text of behaviours.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Behaviours {
+    /// Attributes, then behaviours.
+    pub text: Prompt,
+    /// The token with which the behaviours begin.
+    pub begin: usize,
+    /// Which behaviours it holds, ascending.
+    pub kept: Vec<usize>,
 }
 
 /// The display name among a user's attributes; ids are never shown (A18).

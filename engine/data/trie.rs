@@ -230,6 +230,31 @@ impl Trie<'_> {
         depths
     }
 
+    /// The members in the order of the nodes' token sequences, and which of them stand at a node or
+    /// below it, `[nodes]`; those at the node itself come first. So what is below a node is one
+    /// range, and sums over it are differences.
+    pub fn leaves(&self) -> (Vec<u32>, Vec<Range<u32>>) {
+        let nodes = self.nodes();
+        let mut sizes: Vec<u32> = (0..nodes as u32).map(|n| self.members(n).len() as u32).collect();
+        for node in (0..nodes).rev() {
+            let below: u32 = self.children(node as u32).map(|child| sizes[child as usize]).sum();
+            sizes[node] += below;
+        }
+        let (mut order, mut ranges) = (vec![0; self.members.len()], vec![0..0; nodes]);
+        ranges[Trie::ROOT as usize] = 0..sizes[Trie::ROOT as usize];
+        for node in 0..nodes {
+            let members = self.members(node as u32);
+            let mut at = ranges[node].start;
+            order[at as usize..at as usize + members.len()].copy_from_slice(members);
+            at += members.len() as u32;
+            for child in self.children(node as u32) {
+                ranges[child as usize] = at..at + sizes[child as usize];
+                at += sizes[child as usize];
+            }
+        }
+        (order, ranges)
+    }
+
     /// Verifies everything the other methods rely on, for arrays that come from a file.
     ///
     /// Breadth-first numbering (children after their parent, in order, no node left out), siblings
@@ -315,6 +340,20 @@ mod tests {
         assert_eq!(trie.longest_match(&[5, 6, 8]), 2);
         assert_eq!(trie.depths(), [0, 1, 1, 2, 2, 3]);
         assert_eq!(trie.edges(Trie::ROOT), [1, 5]);
+    }
+
+    #[test]
+    fn what_is_below_a_node_is_one_range() {
+        let trie = small();
+        let (order, ranges) = trie.leaves();
+        let below = |tokens: &[u32]| {
+            let range = ranges[trie.find(tokens).unwrap() as usize].clone();
+            &order[range.start as usize..range.end as usize]
+        };
+        assert_eq!(below(&[]), [5, 6, 4, 3, 9]);
+        assert_eq!(below(&[5]), [6, 4, 3, 9]);
+        assert_eq!(below(&[5, 6]), [4, 3, 9]);
+        assert_eq!(below(&[1]), [5]);
     }
 
     #[test]

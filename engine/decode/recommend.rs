@@ -31,15 +31,13 @@ pub fn recommend(
     Ok((all_finite(found)?, cost))
 }
 
-/// As [`recommend`], every prompt under its own rules and with its own end.
+/// As [`recommend`], every prompt under its own rules, but for their scoring, and with its own end.
 pub fn recommend_each(
     model: &Model,
     asked: &[(Rules, &Sample)],
 ) -> Result<(Vec<Found<Vec<Finished>>>, Cost)> {
     let mut cost = Cost::default();
-    if asked.is_empty() {
-        return Ok((Vec::new(), cost));
-    }
+    let Some((Rules { scoring, .. }, _)) = asked.first() else { return Ok((Vec::new(), cost)) };
     let batch = Batch::of(asked.iter().map(|&(_, prompt)| prompt));
     cost.prompt_rows = batch.tokens.len();
     let (mut cache, ends) = KvCache::prefill(model, &batch, KvCache::SLOTS * asked.len())?;
@@ -50,7 +48,7 @@ pub fn recommend_each(
         search.extensions(0, &mut ids);
         first.push(ids.len() as u32);
     }
-    let log_probs = model.log_probs_at(ends.view(), &first, &ids)?;
+    let log_probs = scoring.log_probs(model, ends.view(), &first, &ids)?;
     for (search, range) in searches.iter_mut().zip(first.windows(2)) {
         search.supply(0, &log_probs[range[0] as usize..range[1] as usize]);
     }
@@ -96,7 +94,7 @@ pub fn recommend_each(
             searches[request].extensions(row, &mut ids);
             first.push(ids.len() as u32);
         }
-        let log_probs = model.log_probs_at(hidden.view(), &first, &ids)?;
+        let log_probs = scoring.log_probs(model, hidden.view(), &first, &ids)?;
         for (&(request, row), range) in rows.iter().zip(first.windows(2)) {
             searches[request].supply(row, &log_probs[range[0] as usize..range[1] as usize]);
         }

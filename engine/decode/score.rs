@@ -6,6 +6,7 @@
 //! Nothing but a chunk is ever held.
 
 use super::finite::{all_finite, Found, NotFinite};
+use super::scoring::Node;
 use super::search::{best_first, Finished, Rules};
 use crate::data::{Batch, IntraState, Sample, Trie};
 use crate::model::{Extension, KvCache, Model};
@@ -21,21 +22,22 @@ pub fn score_all(model: &Model, asked: &[(Rules, &Sample)]) -> Result<Vec<Vec<Fi
     all_finite(score_each(model, asked)?)
 }
 
-/// As [`score_all`], every prompt with its own end.
+/// As [`score_all`], every prompt with its own end; the rules' scoring is one.
 pub fn score_each(model: &Model, asked: &[(Rules, &Sample)]) -> Result<Vec<Found<Vec<Finished>>>> {
-    if asked.is_empty() {
-        return Ok(Vec::new());
-    }
+    let Some((Rules { scoring, .. }, _)) = asked.first() else { return Ok(Vec::new()) };
     let batch = Batch::of(asked.iter().map(|&(_, prompt)| prompt));
     let (cache, ends) = KvCache::prefill(model, &batch, CHUNK)?;
     let (mut first, mut ids) = (vec![0], Vec::new());
     for (rules, _) in asked {
-        rules.trie.legal(Trie::ROOT, rules.end, &mut ids);
+        rules.scoring.asked(Node::ROOT, rules.trie, rules.end, &mut ids);
         first.push(ids.len() as u32);
     }
-    let log_probs = model.log_probs_at(ends.view(), &first, &ids)?;
-    let roots =
-        first.windows(2).map(|w| log_probs[w[0] as usize..w[1] as usize].to_vec()).collect();
+    let log_probs = scoring.log_probs(model, ends.view(), &first, &ids)?;
+    let roots = asked.iter().zip(first.windows(2)).map(|((rules, _), w)| {
+        let given = &log_probs[w[0] as usize..w[1] as usize];
+        rules.scoring.known(Node::ROOT, rules.trie, rules.end, given)
+    });
+    let roots = roots.collect();
     let mut scorer = Scorer {
         model,
         asked,
@@ -84,7 +86,7 @@ struct Scorer<'a> {
 /// A node on the way from the root to where the walk stands, with the row that runs it.
 #[derive(Clone, Copy)]
 struct Step {
-    node: u32,
+    at: Node,
     row: u32,
     id: u32,
     state: IntraState,
@@ -117,8 +119,13 @@ impl Scorer<'_> {
     /// Adds the sequence that ends at the last node of `path`.
     fn add(&mut self, request: usize, path: &[u32]) -> Result<()> {
         let (rules, prompt) = self.asked[request];
-        let shared =
-            self.chunk.way.iter().zip(path).take_while(|(step, node)| step.node == **node).count();
+        let shared = self
+            .chunk
+            .way
+            .iter()
+            .zip(path)
+            .take_while(|(step, node)| step.at.own == **node)
+            .count();
         let rows = self.chunk.extension.rows();
         if rows > 0 && rows + path.len() - shared > CHUNK {
             self.run()?;
@@ -126,18 +133,20 @@ impl Scorer<'_> {
         let chunk = &mut self.chunk;
         chunk.way.truncate(shared);
         let mut state = chunk.way.last().map_or(rules.intra.start(), |step| step.state);
+        let mut at = chunk.way.last().map_or(Node::ROOT, |step| step.at);
         let mut slots: Vec<u32> = chunk.way.iter().map(|step| step.row).collect();
         for &node in &path[chunk.way.len()..] {
             let token = rules.trie.token(node);
             let (after, id) = rules.intra.step(state, token);
             state = after;
+            at = rules.scoring.child(at, node, token);
             let row = chunk.extension.rows() as u32;
             slots.push(row);
             let position = self.model.config.produced(prompt.mask_inter(), id);
             chunk.extension.push(request as u32, token, position, row, &slots);
-            rules.trie.legal(node, rules.end, &mut chunk.ids);
+            rules.scoring.asked(at, rules.trie, rules.end, &mut chunk.ids);
             chunk.first.push(chunk.ids.len() as u32);
-            chunk.way.push(Step { node, row, id, state });
+            chunk.way.push(Step { at, row, id, state });
         }
         chunk.ends.push((request, chunk.way.clone()));
         Ok(())
@@ -152,10 +161,20 @@ impl Scorer<'_> {
         }
         self.cache.reserve(self.model, rows)?;
         let hidden = self.cache.extend(self.model, &chunk.extension)?;
-        let log_probs = self.model.log_probs_at(hidden.view(), &chunk.first, &chunk.ids)?;
-        let of_row = |row: u32| {
-            &log_probs[chunk.first[row as usize] as usize..chunk.first[row as usize + 1] as usize]
-        };
+        let scoring = self.asked[0].0.scoring;
+        let log_probs = scoring.log_probs(self.model, hidden.view(), &chunk.first, &chunk.ids)?;
+        let mut of_rows: Vec<Option<Vec<f32>>> = vec![None; rows];
+        for (request, way) in &chunk.ends {
+            let rules = self.asked[*request].0;
+            for step in way {
+                let row = step.row as usize;
+                if of_rows[row].is_some() {
+                    continue;
+                }
+                let given = &log_probs[chunk.first[row] as usize..chunk.first[row + 1] as usize];
+                of_rows[row] = Some(rules.scoring.known(step.at, rules.trie, rules.end, given));
+            }
+        }
         for (request, way) in &chunk.ends {
             let rules = self.asked[*request].0;
             let mut finished = Finished {
@@ -165,23 +184,27 @@ impl Scorer<'_> {
                 ids: Vec::new(),
                 log_probs: Vec::new(),
             };
-            let mut known = self.roots[*request].as_slice();
-            let mut sum = 0.0;
+            let mut known = Some(self.roots[*request].as_slice());
+            let (mut sum, mut leaf) = (0.0, Node::ROOT);
             for step in way {
-                let place = rules.trie.place(finished.node, rules.end, step.node);
-                sum += f64::from(known[place]);
-                finished.log_probs.push(known[place]);
-                finished.tokens.push(rules.trie.token(step.node));
+                let place = rules.trie.place(leaf.own, rules.end, step.at.own);
+                let log_prob = known.expect("a row on the way was asked")[place];
+                sum += f64::from(log_prob);
+                finished.log_probs.push(log_prob);
+                finished.tokens.push(rules.trie.token(step.at.own));
                 finished.ids.push(step.id);
-                finished.node = step.node;
-                known = of_row(step.row);
+                leaf = step.at;
+                known = of_rows[step.row as usize].as_deref();
             }
-            let place = rules.trie.end_place(finished.node, rules.end);
-            let last = known[place.expect("a node where a sequence ends is asked for [END]")];
+            finished.node = leaf.own;
+            let place = rules.trie.end_place(leaf.own, rules.end);
+            let place = place.expect("a node where a sequence ends is asked for [END]");
+            let last = known.expect("a row on the way was asked")[place];
             sum += f64::from(last);
             finished.log_probs.push(last);
             finished.tokens.push(rules.end);
-            finished.score = sum / (finished.tokens.len() as f64).powf(rules.length_penalty);
+            let length = finished.tokens.len();
+            finished.score = rules.scoring.score(sum, length, rules.length_penalty, leaf);
             self.found[*request].push(finished);
         }
         Ok(())

@@ -9,6 +9,7 @@
 //! is needed only where a live beam lacks one.
 
 use super::finite::{Found, NotFinite};
+use super::scoring::{Node, Scoring};
 use crate::data::{Intra, IntraState, Trie};
 
 /// What is fixed for all requests.
@@ -20,6 +21,10 @@ pub struct Rules<'a> {
     pub intra: &'a Intra<'a>,
     /// The token that ends an item.
     pub end: u32,
+    /// Over what probabilities are taken.
+    pub scoring: Scoring<'a>,
+    /// Whether the best W items are found, whatever a beam would miss; alpha is 0 then (E31).
+    pub exact: bool,
     /// W.
     pub width: usize,
     /// alpha of sum/length^alpha.
@@ -30,14 +35,16 @@ pub struct Rules<'a> {
 
 /// A node of the trie that was asked for.
 #[derive(Clone, Debug)]
-struct Known {
-    node: u32,
+pub(super) struct Known {
+    pub at: Node,
     parent: u32,
     state: IntraState,
     /// The intra id with which the node's token is fed.
     id: u32,
-    /// Log-probabilities of the legal extensions in token order; empty until supplied.
-    log_probs: Vec<f32>,
+    /// Whether its row was asked for.
+    asked: bool,
+    /// Log-probabilities of the legal extensions in token order; empty until they are known.
+    pub log_probs: Vec<f32>,
     /// Where in `known` each child stands once it was asked for, in child order; `u32::MAX` before.
     children: Vec<u32>,
 }
@@ -56,9 +63,9 @@ pub struct Wanted {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Beam {
-    known: u32,
-    sum: f64,
+pub(super) struct Beam {
+    pub known: u32,
+    pub sum: f64,
 }
 
 /// An item's token sequence that ended.
@@ -66,13 +73,13 @@ struct Beam {
 pub struct Finished {
     /// Trie node; its members are the items.
     pub node: u32,
-    /// Sum of log-probabilities / length^alpha.
+    /// Sum of log-probabilities / length^alpha; of shares, that of each item.
     pub score: f64,
     /// The produced tokens, `[END]` included.
     pub tokens: Vec<u32>,
     /// Intra ids with which the tokens but `[END]` were fed.
     pub ids: Vec<u32>,
-    /// One a token, full softmax.
+    /// One a token.
     pub log_probs: Vec<f32>,
 }
 
@@ -83,11 +90,11 @@ pub(super) fn best_first(a: &Finished, b: &Finished) -> std::cmp::Ordering {
 
 /// The search of one request.
 pub struct Search<'a> {
-    rules: Rules<'a>,
-    known: Vec<Known>,
-    live: Vec<Beam>,
+    pub(super) rules: Rules<'a>,
+    pub(super) known: Vec<Known>,
+    pub(super) live: Vec<Beam>,
     /// (row of the node, score)
-    finished: Vec<(u32, f64)>,
+    pub(super) finished: Vec<(u32, f64)>,
     steps: u32,
     /// Whether all numbers so far are numbers; where one is not, no list is worth anything.
     finite: bool,
@@ -110,12 +117,13 @@ impl<'a> Search<'a> {
     /// [`Search::extensions`].
     pub fn new(rules: Rules<'a>) -> Search<'a> {
         let root = Known {
-            node: 0,
+            at: Node::ROOT,
             parent: 0,
             state: rules.intra.start(),
             id: 1,
+            asked: true,
             log_probs: Vec::new(),
-            children: vec![u32::MAX; rules.trie.children(0).len()],
+            children: vec![u32::MAX; rules.trie.children(Trie::ROOT).len()],
         };
         Search {
             rules,
@@ -127,11 +135,11 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The legal next tokens of `row`, ascending: the children of its node, and `[END]` where an
-    /// item ends there.
+    /// The tokens whose log-probabilities `row` is asked for, ascending: what may follow it, the
+    /// children of its node and `[END]` where an item ends there; none where nothing is decided.
     pub fn extensions(&self, row: u32, tokens: &mut Vec<u32>) {
-        let node = self.known[row as usize].node;
-        self.rules.trie.legal(node, self.rules.end, tokens);
+        let Rules { scoring, trie, end, .. } = self.rules;
+        scoring.asked(self.known[row as usize].at, trie, end, tokens);
     }
 
     /// The log-probabilities of [`Search::extensions`] of `row`, in that order. One that is not
@@ -141,16 +149,21 @@ impl<'a> Search<'a> {
             self.finite = false;
             self.live.clear();
         }
-        self.known[row as usize].log_probs = log_probs.to_vec();
+        let Rules { scoring, trie, end, .. } = self.rules;
+        let known = &mut self.known[row as usize];
+        known.log_probs = scoring.known(known.at, trie, end, log_probs);
     }
 
     /// Replays the rule as far as the numbers go; then appends the rows that must be evaluated.
     /// None: the search is over.
     pub fn advance(&mut self, wanted: &mut Vec<Wanted>) {
+        if self.rules.exact {
+            return self.advance_exactly(wanted);
+        }
         while !self.live.is_empty() {
             let before = wanted.len();
             for beam in self.live.clone() {
-                if self.known[beam.known as usize].log_probs.is_empty() && beam.known != 0 {
+                if self.is_unknown(&beam) {
                     self.want(beam.known, wanted);
                 }
             }
@@ -161,12 +174,29 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Asks for `row` and, with look-ahead, for the only-children below it.
-    fn want(&mut self, mut row: u32, wanted: &mut Vec<Wanted>) {
+    /// Whether the numbers of a live beam are still to be evaluated.
+    pub(super) fn is_unknown(&self, beam: &Beam) -> bool {
+        self.known[beam.known as usize].log_probs.is_empty() && beam.known != 0
+    }
+
+    /// Asks for `row`, for what stands before it and was not asked for as nothing is decided there,
+    /// and, with look-ahead, for the only-children below it.
+    pub(super) fn want(&mut self, mut row: u32, wanted: &mut Vec<Wanted>) {
+        let before = wanted.len();
+        let mut above = self.known[row as usize].parent;
+        while !self.known[above as usize].asked {
+            wanted.push(self.wanted(above));
+            above = self.known[above as usize].parent;
+        }
+        wanted[before..].reverse();
         loop {
-            let known = &self.known[row as usize];
-            let (node, parent, id) = (known.node, known.parent, known.id);
-            wanted.push(Wanted { row, parent, token: self.rules.trie.token(node), id });
+            wanted.push(self.wanted(row));
+            if matches!(self.rules.scoring, Scoring::Legal { .. }) {
+                // What alone may follow is certain, and only asked for with what is decided behind
+                // it.
+                return;
+            }
+            let node = self.known[row as usize].at.own;
             let children = self.rules.trie.children(node);
             if !self.rules.look_ahead || children.len() != 1 || self.rules.trie.is_terminal(node) {
                 return;
@@ -175,18 +205,34 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// What evaluates `row`, which now is asked for.
+    fn wanted(&mut self, row: u32) -> Wanted {
+        let known = &mut self.known[row as usize];
+        known.asked = true;
+        Wanted {
+            row,
+            parent: known.parent,
+            token: self.rules.trie.token(known.at.own),
+            id: known.id,
+        }
+    }
+
     /// The row of the `place`-th child of `row`.
-    fn child(&mut self, row: u32, place: u32, node: u32) -> u32 {
+    pub(super) fn child(&mut self, row: u32, place: u32, node: u32) -> u32 {
         let known = &self.known[row as usize];
         if let Some(&at) = known.children.get(place as usize).filter(|&&at| at != u32::MAX) {
             return at;
         }
-        let (state, id) = self.rules.intra.step(known.state, self.rules.trie.token(node));
-        let at = self.known.len() as u32;
-        let children = vec![u32::MAX; self.rules.trie.children(node).len()];
-        self.known.push(Known { node, parent: row, state, id, log_probs: Vec::new(), children });
-        self.known[row as usize].children[place as usize] = at;
-        at
+        let Rules { scoring, trie, .. } = self.rules;
+        let token = trie.token(node);
+        let (state, id) = self.rules.intra.step(known.state, token);
+        let at = scoring.child(known.at, node, token);
+        let log_probs = if scoring.is_forced(at) { vec![0.0] } else { Vec::new() };
+        let children = vec![u32::MAX; trie.children(node).len()];
+        let child = self.known.len() as u32;
+        self.known.push(Known { at, parent: row, state, id, asked: false, log_probs, children });
+        self.known[row as usize].children[place as usize] = child;
+        child
     }
 
     /// One step of the rule; every live beam's numbers are known.
@@ -197,12 +243,12 @@ impl<'a> Search<'a> {
         for beam in &self.live {
             let known = &self.known[beam.known as usize];
             for (place, &log_prob) in known.log_probs.iter().enumerate() {
-                let child = trie.follow(known.node, self.rules.end, place);
+                let child = trie.follow(known.at.own, self.rules.end, place);
                 let token = child.map_or(self.rules.end, |(node, _)| trie.token(node));
                 let sum = beam.sum + f64::from(log_prob);
                 candidates.push(Candidate {
                     sum,
-                    node: known.node,
+                    node: known.at.own,
                     token,
                     known: beam.known,
                     child,
@@ -222,11 +268,11 @@ impl<'a> Search<'a> {
         for candidate in candidates {
             match candidate.child {
                 None => {
-                    let length = f64::from(self.steps);
-                    self.finished.push((
-                        candidate.known,
-                        candidate.sum / length.powf(self.rules.length_penalty),
-                    ));
+                    let Rules { scoring, length_penalty, .. } = self.rules;
+                    let leaf = self.known[candidate.known as usize].at;
+                    let length = self.steps as usize;
+                    let score = scoring.score(candidate.sum, length, length_penalty, leaf);
+                    self.finished.push((candidate.known, score));
                 }
                 Some((node, place)) => {
                     let known = self.child(candidate.known, place, node);
@@ -263,7 +309,7 @@ impl<'a> Search<'a> {
         rows.reverse();
         let trie = self.rules.trie;
         let mut tokens: Vec<u32> =
-            rows.iter().map(|&r| trie.token(self.known[r as usize].node)).collect();
+            rows.iter().map(|&r| trie.token(self.known[r as usize].at.own)).collect();
         let ids = rows.iter().map(|&r| self.known[r as usize].id).collect();
         tokens.push(self.rules.end);
         let mut log_probs = Vec::with_capacity(tokens.len());
@@ -271,11 +317,11 @@ impl<'a> Search<'a> {
         let parents = std::iter::once(0).chain(rows.iter().copied());
         for (parent, &token) in parents.zip(&tokens) {
             legal.clear();
-            self.extensions(parent, &mut legal);
+            trie.legal(self.known[parent as usize].at.own, self.rules.end, &mut legal);
             let place =
                 legal.iter().position(|&t| t == token).expect("a produced token is a legal one");
             log_probs.push(self.known[parent as usize].log_probs[place]);
         }
-        Finished { node: self.known[row as usize].node, score, tokens, ids, log_probs }
+        Finished { node: self.known[row as usize].at.own, score, tokens, ids, log_probs }
     }
 }

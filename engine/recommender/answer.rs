@@ -4,10 +4,11 @@
 use super::budget::Beams;
 use super::open::Recommender;
 use super::question::{Asked, Rows};
+use super::settings::Way;
 use crate::base::map::settled;
 use crate::data::task::Tasks;
 use crate::data::{Sample, Trie};
-use crate::decode::{self, recommend_each, score_each, Finished, Found, NotFinite, Rules};
+use crate::decode::{self, recommend_each, score_each, Finished, Found, NotFinite, Rules, Scoring};
 use anyhow::Result;
 use std::time::Instant;
 
@@ -109,12 +110,17 @@ impl Recommender {
     ) -> Result<Vec<Answered>> {
         let begun = Instant::now();
         let answers = &self.settings.answers;
+        let learnt = &self.decided.asked;
+        let exact = answers.search == Way::Exact;
+        let scoring = Scoring::of(learnt.rules.score, learnt.rules.temperature, catalogue);
         let rules = |trie, width| Rules {
+            scoring,
+            exact,
             trie,
             intra: tasks.builder().intra(),
             end: tasks.builder().special().end,
             width,
-            length_penalty: self.decided.asked.length_penalty,
+            length_penalty: learnt.length_penalty,
             look_ahead: true,
         };
         let (mut searched, mut scored) = (Vec::new(), Vec::new());
@@ -124,7 +130,7 @@ impl Recommender {
             let Rows::Items { prompt, within, left_out } = &asked.rows else { continue };
             let trie = within.as_ref().unwrap_or(catalogue);
             let top = asked.top.unwrap_or(answers.top);
-            let beams = answers.beams.max(asked.top.unwrap_or(0));
+            let beams = if exact { top } else { answers.beams.max(top) };
             if self.scores_all(within.as_ref()) {
                 score_at.push(at);
                 scored.push((rules(trie, top + left_out.len()), prompt));
@@ -160,7 +166,8 @@ impl Recommender {
         while !asked.is_empty() {
             let rows: Vec<usize> = asked.iter().map(|(_, prompt)| prompt.rows()).collect();
             let beams = asked.iter().map(|(rules, _)| rules.width).max().unwrap_or(0);
-            let beams = Beams::items(self.dataset(), beams);
+            let score = self.decided.asked.rules.score;
+            let beams = Beams::items(self.dataset(), beams, score);
             let (group, later) = asked.split_at(self.budget.together(&rows, beams));
             found.extend(recommend_each(&self.model, group)?.0);
             asked = later;

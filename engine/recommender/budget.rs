@@ -3,6 +3,8 @@
 
 use crate::base::named::named;
 use crate::base::text::{amount, grouped};
+use crate::data::legal::Objective;
+use crate::data::rules::Score;
 use crate::data::Dataset;
 use crate::decode::Writing;
 use crate::model::plan::{
@@ -60,14 +62,16 @@ pub struct Beams {
     pub choices: usize,
     /// Whether all tokens of a beam may be run in one pass.
     pub look_ahead: bool,
+    /// Whether the choices alone decide, and not the whole vocabulary.
+    pub legal: bool,
 }
 
 impl Beams {
-    /// With items of a data set.
-    pub fn items(dataset: &Dataset, beams: usize) -> Beams {
+    /// With items of a data set, scored as `score` says.
+    pub fn items(dataset: &Dataset, beams: usize, score: Score) -> Beams {
         let tokens = dataset.statistics().tokens_mean.ceil() as usize + 1;
         let choices = dataset.catalogue().children(0).len();
-        Beams { beams, tokens, choices, look_ahead: true }
+        Beams { beams, tokens, choices, look_ahead: true, legal: score == Score::Legal }
     }
 
     /// Writing texts of `masks` masks, none of them with an answer of more than `tokens` tokens;
@@ -84,7 +88,7 @@ impl Beams {
         let choices = writing.beams.max(legal).max(repeated + banned);
         // [START] is fed too.
         let tokens = masks * (tokens + 1);
-        Beams { beams: writing.beams, tokens, choices, look_ahead: false }
+        Beams { beams: writing.beams, tokens, choices, look_ahead: false, legal: false }
     }
 
     /// What has room for both.
@@ -94,6 +98,7 @@ impl Beams {
             tokens: self.tokens.max(other.tokens),
             choices: self.choices.max(other.choices),
             look_ahead: self.look_ahead || other.look_ahead,
+            legal: self.legal || other.legal,
         }
     }
 
@@ -118,14 +123,32 @@ impl Beams {
             slots: KvCache::SLOTS * prompts,
             passes,
             choices: self.choices,
+            gathered: if self.legal { self.choices } else { 0 },
         }
     }
 }
 
 /// The largest micro-batch: all rows of the budget that a step can fill, each of them a target and
-/// a sequence at worst.
-pub fn training(keep: Keep, rows: usize, rates: Rates, lora_dropout: f32) -> Training {
-    Training { keep, rows, sequences: rows, targets: rows, rates, lora_dropout }
+/// a sequence at worst; `widest` as in [`Training`].
+pub fn training(
+    keep: Keep,
+    rows: usize,
+    widest: usize,
+    rates: Rates,
+    lora_dropout: f32,
+) -> Training {
+    Training { keep, rows, sequences: rows, targets: rows, widest, rates, lora_dropout }
+}
+
+/// Tokens of the widest set among which `objective` decides a target; 0 where it is the whole
+/// vocabulary.
+pub fn widest(objective: Objective, dataset: &Dataset) -> usize {
+    if objective == Objective::Full {
+        return 0;
+    }
+    let trie = dataset.catalogue();
+    // [END] and a separator may follow as well.
+    (0..trie.nodes() as u32).map(|node| trie.children(node).len() + 2).max().unwrap_or(0)
 }
 
 /// A loaded model and the bytes that its tensors may take together.
@@ -238,7 +261,7 @@ mod tests {
     }
 
     fn step(keep: Keep) -> Training {
-        training(keep, 1000, Rates::default(), 0.0)
+        training(keep, 1000, 0, Rates::default(), 0.0)
     }
 
     #[test]
@@ -254,7 +277,7 @@ mod tests {
     #[test]
     fn prompts_are_halved_until_they_fit() {
         let rows = [100; 64];
-        let answering = Beams { beams: 20, tokens: 8, choices: 50, look_ahead: true };
+        let answering = Beams { beams: 20, tokens: 8, choices: 50, look_ahead: true, legal: false };
         let takes = |prompts: usize| {
             decoding_plan(&budget(0).setup, &answering.plan(prompts, 100 * prompts)).usage.total()
         };

@@ -4,14 +4,26 @@ use super::ranges::within_ranges;
 use super::source::Storage;
 use super::weights::WRITTEN;
 use crate::base::host::room;
+use crate::base::named::named;
 use crate::base::{unreadable, write_whole, Dtype, Fault, Outputs, Philox, Standing, Stream};
-use crate::data::Vocab;
+use crate::data::affinity::vectors;
+use crate::data::{Dataset, Vocab};
 use crate::model::{encode, write_safetensors, Config, Entry, Family, Role, TensorSpec, HEAD};
 use anyhow::Result;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
 use std::path::{Path, PathBuf};
+
+named! {
+    /// How the embeddings of words begin.
+    pub enum Embeddings: "embeddings" {
+        /// Drawn as everything else is.
+        Random = "random",
+        /// Near where words belong together in titles and histories (R45).
+        FromData = "from-data",
+    }
+}
 
 /// Which model is made, and where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +39,10 @@ pub struct Creation {
     pub vocab_multiple: u32,
     /// How the weights are stored.
     pub dtype: Storage,
+    /// How the embeddings of words begin.
+    pub embeddings: Embeddings,
+    /// The prepared `.bin` from which embeddings begin.
+    pub data: Option<PathBuf>,
     /// The checkpoint folder to make.
     pub out: PathBuf,
     /// Decides every weight.
@@ -44,6 +60,8 @@ impl Default for Creation {
             vocab_from_tokenizer: false,
             vocab_multiple: 128,
             dtype: Storage::F32,
+            embeddings: Embeddings::Random,
+            data: None,
             out: PathBuf::new(),
             seed: 0,
             threads: 0,
@@ -82,7 +100,7 @@ fn resolved(creation: &Creation) -> Result<String> {
 /// N(0, σ²); what writes into the residual, dense and dense_4h_to_h, N(0, σ²/2L); biases 0; layer
 /// norms 1 and 0. Source: the original's own start (docs/models.md). A weight is a function of
 /// seed, tensor and place; at most one tensor is in memory. Refuses a vocabulary with fewer ids
-/// than the tokenizer.
+/// than the tokenizer, and data that are not those of its words.
 pub fn create(
     args: &Creation,
     mut outputs: Outputs,
@@ -92,6 +110,9 @@ pub fn create(
     outputs.reads("setting `model`", &args.model);
     if let Some(tokenizer) = &args.tokenizer {
         outputs.reads("setting `tokenizer`", tokenizer);
+    }
+    if let Some(data) = &args.data {
+        outputs.reads("setting `data`", data);
     }
     outputs.folder("setting `out`", &args.out, WRITTEN, Standing::New);
     let held = outputs.claim()?;
@@ -112,6 +133,7 @@ pub fn create(
             config.vocabulary
         )));
     }
+    let learnt = learnt(args, &config, vocab.as_ref())?;
     // Before anything is made: the largest tensor is all that is ever held.
     let largest = config.tensors().into_iter().max_by_key(|tensor| tensor.shape.count());
     let largest = largest.expect("every config has tensors");
@@ -123,7 +145,7 @@ pub fn create(
         if let Some(vocab) = &vocab {
             write("tokenizer.json", vocab.json())?;
         }
-        write_weights(args, &config, &folder.join("model.safetensors"), watch)
+        write_weights(args, &config, &learnt, &folder.join("model.safetensors"), watch)
     })?;
     Ok(config.parameters())
 }
@@ -142,9 +164,49 @@ fn read_json(path: &Path) -> Result<Value> {
     Ok(json)
 }
 
+/// What the data say of words, `[vocabulary · hidden]`, of the length that random ones have on
+/// average, zeros where they say nothing; nothing where the data are not to be asked. Refuses data
+/// that are not there, and those of another tokenizer.
+fn learnt(args: &Creation, config: &Config, vocab: Option<&Vocab>) -> Result<Vec<f32>> {
+    let data =
+        match (args.embeddings, &args.data) {
+            (Embeddings::Random, None) => return Ok(Vec::new()),
+            (Embeddings::FromData, Some(data)) => data,
+            (Embeddings::FromData, None) => return Err(Fault::Usage.error(
+                "setting `embeddings`: from-data: expected setting `data`, a prepared .bin, got \
+                none; give it",
+            )),
+            (Embeddings::Random, Some(data)) => {
+                return Err(Fault::Usage.error(format!(
+                    "setting `data`: {}: expected setting `embeddings = from-data` beside it, got \
+                random; add it, or leave the data out",
+                    data.display()
+                )))
+            }
+        };
+    let dataset = Dataset::open(data)?;
+    if let Some(vocab) = vocab {
+        dataset.expect_vocab(vocab)?;
+    }
+    let (words, hidden) = (config.vocabulary, config.hidden);
+    if dataset.vocab().size() > words {
+        return Err(Fault::Model.error(format!(
+            "config: {}: vocab_size: expected at least the {} ids of the data's tokenizer, got \
+            {words}; set setting `vocab-from-tokenizer`",
+            args.model.display(),
+            dataset.vocab().size()
+        )));
+    }
+    let length = config.initializer_range * (hidden as f32).sqrt();
+    let mut rows = vectors(&dataset, words, hidden, args.seed);
+    rows.iter_mut().for_each(|value| *value *= length);
+    Ok(rows)
+}
+
 fn write_weights(
     args: &Creation,
     config: &Config,
+    learnt: &[f32],
     path: &Path,
     watch: &mut dyn FnMut(&Tensor) -> Result<()>,
 ) -> Result<()> {
@@ -169,8 +231,19 @@ fn write_weights(
         let mut bytes = room(&spec.name, spec.shape.bytes(dtype))?;
         bytes.resize(spec.shape.bytes(dtype), 0);
         pool.install(|| start.fill(&mut bytes, dtype, args.seed, *number as u64));
+        if spec.role == Role::Embedding {
+            put(&mut bytes, dtype, learnt, config.hidden);
+        }
         Ok(bytes)
     })
+}
+
+/// Overwrites the rows of which something is learnt.
+fn put(bytes: &mut [u8], dtype: Dtype, learnt: &[f32], hidden: usize) {
+    let rows = bytes.chunks_mut(hidden * dtype.size()).zip(learnt.chunks(hidden));
+    for (to, row) in rows.filter(|(_, row)| row.iter().any(|&value| value != 0.0)) {
+        to.copy_from_slice(&encode(row, dtype));
+    }
 }
 
 /// How a tensor begins.

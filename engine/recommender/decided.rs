@@ -1,7 +1,7 @@
 //! By which rules questions are asked: what is wanted, laid over what the model learnt by.
 
-use super::learnt::{differing, Learnt, LENGTH_PENALTY};
-use super::settings::Settings;
+use super::learnt::{differing, length_penalty, Learnt};
+use super::settings::{Settings, Way};
 use crate::data::rules::Frame;
 use crate::data::template::ALL;
 use anyhow::Result;
@@ -28,15 +28,20 @@ impl Decided {
     pub fn of(settings: &Settings, frame: Frame) -> Result<Decided> {
         let learnt = settings.source.learnt()?;
         let (wanted, usual) = (&settings.answers, learnt.as_ref().map(|(_, learnt)| learnt));
-        let penalty = usual.map_or(LENGTH_PENALTY, |learnt| learnt.length_penalty);
         let mut rules = settings.rules.clone();
         let all = rules.template.as_deref() == Some(&[ALL.to_owned()]);
         if all {
             rules.template = None;
         }
         let typed = rules.template.clone().unwrap_or_default();
+        let rules = rules.over(usual.map(|learnt| &learnt.rules), frame);
+        let penalty = match (wanted.search, usual) {
+            (Way::Exact, _) => 0.0,
+            (Way::Beam, Some(learnt)) => learnt.length_penalty,
+            (Way::Beam, None) => length_penalty(rules.score),
+        };
         let asked = Learnt {
-            rules: rules.over(usual.map(|learnt| &learnt.rules), frame),
+            rules,
             length_penalty: wanted.length_penalty.unwrap_or(penalty),
             gelu: settings.source.gelu.or(usual.and_then(|learnt| learnt.gelu)),
         };

@@ -1,6 +1,6 @@
 //! Learning: a data set and a checkpoint become a run.
 
-use super::budget::{training, Budget};
+use super::budget::{training, widest, Budget};
 use super::course::course;
 use super::identity::Identity;
 use super::learning::Learning;
@@ -103,18 +103,25 @@ pub fn learn(
     };
     let Loaded { mut model, origin, .. } = source.load(&tune)?;
     let rules = settings.decided(frame_of(&model.config))?;
-    let settings = &Learning { rules: rules.clone().into(), ..settings.clone() };
+    let length_penalty = settings.length_penalty(&rules);
+    let settings = &Learning {
+        rules: rules.clone().into(),
+        validate_length_penalty: Some(length_penalty),
+        ..settings.clone()
+    };
     let dataset = Dataset::open(&settings.data)?;
     source.check(&model, &dataset)?;
     let (positions, seed) = (model.config.max_positions, settings.seed);
     let tasks = rules.tasks(&dataset, positions, Purpose::Training, seed)?;
+    let tasks = tasks.learning_from(settings.parts);
     let mix = settings.mix()?;
     let (mut course, families) = course(settings, &tasks, &mix)?;
     let budget = Budget::of(&model, &tune)?;
     let validation = Validation::plan(settings, &budget, &tasks, &dataset, course.lessons())?;
     let rates = Rates::of(&tune, &model.config, settings.dropout, settings.attention_dropout);
     let rows = settings.batch_rows.min(settings.batch * tasks.builder().options().max_row);
-    let step_of = |keep: Keep| training(keep, rows, rates, settings.lora_dropout);
+    let widest = widest(settings.objective, &dataset);
+    let step_of = |keep: Keep| training(keep, rows, widest, rates, settings.lora_dropout);
     let identity = Identity::of_training(settings, rates, &origin, &dataset, &tasks)?;
     let held = held.or_else(|outputs| {
         let out = Some(Run::begun_as(&identity, Path::new(RUNS))?);
@@ -129,7 +136,6 @@ pub fn learn(
     if !resume {
         held.clear()?;
         let gelu = Some(Curve::of(model.config.gelu));
-        let length_penalty = settings.validate_length_penalty;
         run.begin(&identity, &Learnt { rules, length_penalty, gelu })?;
     }
     let loop_settings = train::Settings {
@@ -230,5 +236,7 @@ fn step_batches(
     let samples: Vec<Sample> = samples.collect::<Result<_>>()?;
     let lengths: Vec<usize> = samples.iter().map(|s| s.tokens.len()).collect();
     let packs = batch::pack(&lengths, settings.batch_rows, settings.seed, step)?;
-    Ok(packs.iter().map(|pack| Batch::of(pack.iter().map(|&i| &samples[i]))).collect())
+    let temperature = settings.rules.temperature.unwrap_or(1.0);
+    let batch = |pack: &Vec<usize>| Batch::of(pack.iter().map(|&i| &samples[i]));
+    Ok(packs.iter().map(|pack| batch(pack).at_temperature(temperature)).collect())
 }

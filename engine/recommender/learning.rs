@@ -2,17 +2,20 @@
 
 use super::budget::Keeps;
 use super::families::{EpochsBy, Share};
+use super::learnt::length_penalty;
 use super::ranges::within_ranges;
 use super::source::{Curve, Source, Storage};
 use crate::base::named::named;
 use crate::base::Fault;
+pub use crate::data::legal::Objective;
+use crate::data::legal::Weights;
 use crate::data::records::SplitPolicy;
-use crate::data::rules::{Frame, Rules, Wanted};
+use crate::data::rules::{Frame, Rules, Score, Wanted};
 use crate::data::span::{Masking, SpanOrder};
 use crate::data::task::{Mix, RatingTargets};
 use crate::data::template::ALL;
 use crate::data::Family;
-pub use crate::data::{span::MaskUnits, task::TrainIds};
+pub use crate::data::{span::MaskUnits, split::Parts, task::TrainIds};
 use crate::device::Place;
 use crate::model::{LoraConfig, Tune};
 use crate::train::{Hyper, Schedule};
@@ -95,6 +98,27 @@ pub struct Learning {
     pub rating_targets: RatingTargets,
     /// Which records the families of records learn from (E3).
     pub split_policy: SplitPolicy,
+    /// Among what a token of an item is decided (R18, R41).
+    pub objective: Objective,
+    /// Weights of an item's first, second, … decision, the last one for all later ones; an item's
+    /// decisions together weigh as many as they are (R42).
+    pub decision_weights: Vec<f32>,
+    /// Which events are learnt from: a last fit takes those of validation as well.
+    pub parts: Parts,
+    /// Share of examples that ask for an event after the one before it alone (R43).
+    pub pairs: f64,
+    /// Share of examples that are made of a part of the history, of two events or more (R43).
+    pub crops: f64,
+    /// Whether events of one day come in ever new orders (R43).
+    pub shuffle_days: bool,
+    /// Share of examples that ask what a teacher would have after one item alone, any item (R43).
+    pub contexts: f64,
+    /// Weight of what a teacher says beside what happened (R44).
+    pub teacher_weight: f32,
+    /// Share of prompts whose answer is drawn from what a teacher says (R44).
+    pub teacher_samples: f64,
+    /// What a teacher's scores are divided by before they become probabilities.
+    pub teacher_temperature: f64,
     /// Share of blank infilling among the examples; the rest answers prompts (R40).
     pub mix: f64,
     /// Probability that an example begins at a random event instead of the user's first.
@@ -122,8 +146,9 @@ pub struct Learning {
     pub validate_users: usize,
     /// Beams of a validation.
     pub validate_beams: usize,
-    /// alpha of a validation's sum of log-probabilities / length^alpha.
-    pub validate_length_penalty: f64,
+    /// alpha of a validation's sum of log-probabilities / length^alpha; `None` = as usual for how
+    /// items are scored.
+    pub validate_length_penalty: Option<f64>,
     /// Validations without gain after which the run ends; 0 = never.
     pub patience: u32,
     /// Steps between checkpoints.
@@ -181,6 +206,16 @@ impl Default for Learning {
             keep: Keeps::Auto,
             rating_targets: RatingTargets::Gauss,
             split_policy: SplitPolicy::P5,
+            objective: Objective::Full,
+            decision_weights: vec![1.0],
+            parts: Parts::Train,
+            pairs: 0.0,
+            crops: 0.0,
+            shuffle_days: false,
+            contexts: 0.0,
+            teacher_weight: 0.6,
+            teacher_samples: 0.0,
+            teacher_temperature: 0.6,
             mix: 0.5,
             windows: 0.0,
             levels: vec![0.4, 0.3, 0.3],
@@ -194,7 +229,7 @@ impl Default for Learning {
             validate_every: 200,
             validate_users: 500,
             validate_beams: 10,
-            validate_length_penalty: 1.0,
+            validate_length_penalty: None,
             patience: 0,
             checkpoint_every: 200,
             gelu: None,
@@ -245,7 +280,16 @@ impl Learning {
         within_ranges!(self, levels document_min document_suffix mask_ratio validate_every);
         within_ranges!(self, validate_users validate_beams validate_length_penalty patience);
         within_ranges!(self, checkpoint_every seed threads keep_checkpoints max_minutes);
-        within_ranges!(&self.rules, behaviours max_row restart);
+        within_ranges!(self, decision_weights pairs crops contexts);
+        within_ranges!(self, teacher_weight teacher_samples teacher_temperature);
+        within_ranges!(&self.rules, behaviours max_row restart temperature);
+        if self.parts == Parts::TrainAndValidation && self.validate_every > 0 {
+            return Err(Fault::Usage.error(format!(
+                "setting `parts`: {}: expected setting `validate-every = 0`, as what validation \
+                asks for is learnt, got {}; choose settings on a training without it first",
+                self.parts, self.validate_every
+            )));
+        }
         self.mix()?;
         self.tune().map(|_| ())
     }
@@ -293,6 +337,16 @@ impl Learning {
             blanks: self.mix,
             windows: self.windows,
             rating_targets: self.rating_targets,
+            objective: self.objective,
+            weights: Weights {
+                decisions: self.decision_weights.clone(),
+                teacher: self.teacher_weight,
+            },
+            contexts: self.contexts,
+            teacher_samples: self.teacher_samples,
+            pairs: self.pairs,
+            crops: self.crops,
+            shuffle_days: self.shuffle_days,
         })
     }
 
@@ -302,11 +356,21 @@ impl Learning {
     pub fn decided(&self, frame: Frame) -> Result<Rules> {
         let families: Vec<Family> = self.families.iter().map(|share| share.family).collect();
         let mut wanted = self.rules.clone();
+        // What was learnt is what is asked (E30).
+        wanted.score.get_or_insert(match self.objective {
+            Objective::Full => Score::Full,
+            Objective::Legal => Score::Legal,
+        });
         if !families.is_empty() {
             wanted.template.get_or_insert_with(|| vec![ALL.to_owned()]);
         }
         let families = if families.is_empty() { vec![Family::Sequential] } else { families };
         wanted.over(None, frame).spelled_out(&families)
+    }
+
+    /// alpha of its validations, which score items by `rules`.
+    pub fn length_penalty(&self, rules: &Rules) -> f64 {
+        self.validate_length_penalty.unwrap_or(length_penalty(rules.score))
     }
 
     /// The learning rate of every step, for epochs of so many examples.

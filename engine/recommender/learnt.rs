@@ -9,7 +9,7 @@
 use crate::base::named::named;
 use crate::base::text::shortened;
 use crate::base::{write_whole, Fault};
-use crate::data::rules::{Frame, Rules, Sampling};
+use crate::data::rules::{Frame, Rules, Sampling, Score};
 use crate::data::task::Listing;
 use crate::device::Gelu;
 use anyhow::{Context, Result};
@@ -24,8 +24,14 @@ pub const RULES: &str = "rules.json";
 /// The copy of the file of templates.
 pub const TEMPLATES: &str = "templates.toml";
 
-/// alpha of sum of log-probabilities / length^alpha where nobody says.
-pub const LENGTH_PENALTY: f64 = 1.0;
+/// alpha of sum of log-probabilities / length^alpha where nobody says. A share of the catalogue is
+/// one as it is (E30).
+pub fn length_penalty(score: Score) -> f64 {
+    match score {
+        Score::Full => 1.0,
+        Score::Legal => 0.0,
+    }
+}
 
 /// Bytes of a value in a message.
 const LONGEST: usize = 300;
@@ -90,6 +96,8 @@ impl Learnt {
             // Neither was there to be chosen.
             rules.entry("frame").or_insert(json!(Frame::Glm));
             rules.entry("candidates").or_insert(json!(Listing::Score));
+            rules.entry("score").or_insert(json!(Score::Full));
+            rules.entry("temperature").or_insert(json!(1.0));
         }
         let learnt: Learnt =
             serde_json::from_value(said.clone()).map_err(|e| refuse(e.to_string()))?;

@@ -5,7 +5,7 @@ use super::answer::Answered;
 use super::id::Id;
 use super::identity::Identity;
 use super::job::Job;
-use super::learnt::{Learnt, LENGTH_PENALTY};
+use super::learnt::{length_penalty, Learnt};
 use super::line::{self, Labelled};
 use super::settings::Settings;
 use crate::base::outputs::{append, is_kept};
@@ -106,9 +106,11 @@ impl Side {
             }
             _ => "prompts".to_owned(),
         };
+        let rules = rules.over(None, Frame::Glm);
+        let usual = length_penalty(rules.score);
         let rules = Learnt {
-            rules: rules.over(None, Frame::Glm),
-            length_penalty: answers.length_penalty.unwrap_or(LENGTH_PENALTY),
+            rules,
+            length_penalty: answers.length_penalty.unwrap_or(usual),
             gelu: source.gelu,
         };
         format!(

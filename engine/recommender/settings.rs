@@ -27,6 +27,16 @@ named! {
 }
 
 named! {
+    /// How the trie of the catalogue is searched.
+    pub enum Way: "search" {
+        /// By beams (E12).
+        Beam = "beam",
+        /// Until nothing that is left can be among the best (E31).
+        Exact = "exact",
+    }
+}
+
+named! {
     /// What may fill a free text of one mask.
     pub enum Constrain: "constrain" {
         /// Anything.
@@ -52,6 +62,8 @@ named! {
 pub struct Answers {
     /// How items are found.
     pub mode: Mode,
+    /// How the trie of the catalogue is searched.
+    pub search: Way,
     /// Beams of a search; as many more as items are left out.
     pub beams: usize,
     /// Items of an answer.
@@ -105,6 +117,7 @@ impl Default for Answers {
     fn default() -> Answers {
         Answers {
             mode: Mode::Trie,
+            search: Way::Beam,
             beams: 20,
             top: 10,
             length_penalty: None,
@@ -158,7 +171,23 @@ impl Settings {
             )));
         }
         self.answers.texts(max_new_tokens, 0.0).check(max_new_tokens)?;
-        within_ranges!(&self.rules, behaviours max_row restart);
+        let Answers { mode, search, length_penalty, .. } = self.answers;
+        let refuse = |expected: &str, got: &str| {
+            Err(Fault::Usage.error(format!(
+                "setting `search`: exact: expected {expected}, got {got}; change it, or search by \
+                beams"
+            )))
+        };
+        match (search, mode, length_penalty) {
+            (Way::Exact, Mode::Trie, Some(alpha)) if alpha != 0.0 => {
+                return refuse("setting `length-penalty = 0`", &alpha.to_string());
+            }
+            (Way::Exact, mode, _) if mode != Mode::Trie => {
+                return refuse("setting `mode = trie`", mode.name());
+            }
+            _ => {}
+        }
+        within_ranges!(&self.rules, behaviours max_row restart temperature);
         within_ranges!(&self.source, seed threads);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Templates as a person sees what is learnt by them: an example each, and its row token by token.
 
 use crate::base::Fault;
+use crate::data::legal::{self, Objective};
 use crate::data::records::SplitPolicy;
 use crate::data::rules::{Purpose, Rules};
 use crate::data::span::Masking;
@@ -91,6 +92,13 @@ fn specimen(template: &Template, file: Option<&Path>, dataset: &Dataset) -> Resu
         blanks: 0.0,
         windows: 0.0,
         rating_targets: RatingTargets::Gauss,
+        objective: Objective::Full,
+        weights: legal::Weights::default(),
+        pairs: 0.0,
+        crops: 0.0,
+        shuffle_days: false,
+        contexts: 0.0,
+        teacher_samples: 0.0,
     };
     let (subjects, _) = tasks.learners(family, SplitPolicy::P5)?;
     let example = subjects.first().map(|&subject| -> Result<Shown> {
@@ -105,10 +113,10 @@ fn specimen(template: &Template, file: Option<&Path>, dataset: &Dataset) -> Resu
 fn shown(dataset: &Dataset, row: &Sample) -> Result<Shown> {
     let text = |tokens: &[u32]| dataset.vocab().decode(tokens);
     let mut targets = vec![None; row.rows()];
-    for &(at, token, _) in &row.targets {
-        targets[at as usize] = Some(text(&[token])?);
+    for target in &row.targets {
+        targets[target.row as usize] = Some(text(&[target.token])?);
     }
-    let answer: Vec<u32> = row.targets.iter().map(|(_, token, _)| *token).collect();
+    let answer: Vec<u32> = row.targets.iter().map(|target| target.token).collect();
     let tokens = row.tokens.iter().zip(targets).enumerate().map(|(at, (&id, target))| {
         Ok(Token {
             id,

@@ -3,9 +3,10 @@
 
 use super::budget::{Beams, Budget, VALIDATION_GROUP};
 use super::learning::Learning;
+use crate::data::rules::{Frame, Rules};
 use crate::data::task::{sampled_users, Lessons, Split, Tasks};
 use crate::data::{batch, Batch, Dataset, Sample, Trie};
-use crate::decode;
+use crate::decode::{self, Scoring};
 use crate::eval::ranking::ndcg;
 use crate::model::plan::Decoding;
 use crate::model::Model;
@@ -25,6 +26,7 @@ pub enum Validation<'a> {
 /// The users that are asked about, in groups whose prompts have room to be answered together.
 pub struct Ranking<'a> {
     settings: &'a Learning,
+    rules: Rules,
     users: Vec<u32>,
     /// Users of each group, in the order of `users`.
     groups: Vec<usize>,
@@ -113,13 +115,16 @@ fn likelihood<'a>(
     lessons: &[Lessons],
 ) -> Result<Validation<'a>> {
     let mut samples: Vec<Sample> = Vec::new();
+    let mix = settings.mix()?;
     for one in lessons {
-        let (count, targets) = (settings.validate_users, settings.rating_targets);
-        samples.extend(tasks.held_out(one.family, Split::Validation, count, targets)?);
+        let count = settings.validate_users;
+        samples.extend(tasks.held_out(one.family, Split::Validation, count, &mix)?);
     }
     let lengths: Vec<usize> = samples.iter().map(Sample::rows).collect();
     let packs = batch::pack(&lengths, settings.batch_rows, settings.seed, 0)?;
-    let batches = packs.iter().map(|pack| Batch::of(pack.iter().map(|&at| &samples[at])));
+    let temperature = settings.rules.temperature.unwrap_or(1.0);
+    let batch = |pack: &Vec<usize>| Batch::of(pack.iter().map(|&at| &samples[at]));
+    let batches = packs.iter().map(|pack| batch(pack).at_temperature(temperature));
     Ok(Validation::Likelihood(batches.collect(), samples.len()))
 }
 
@@ -132,7 +137,8 @@ impl<'a> Ranking<'a> {
     ) -> Result<Ranking<'a>> {
         let (count, seed) = (settings.validate_users, settings.seed);
         let users = sampled_users(dataset, Split::Validation, count, seed);
-        let beams = Beams::items(dataset, settings.validate_beams);
+        let rules = settings.rules.over(None, Frame::default());
+        let beams = Beams::items(dataset, settings.validate_beams, rules.score);
         let rows_of = |&user: &u32| Ok(prompt_of(tasks, dataset, user)?.0.rows());
         let (mut groups, mut most) = (Vec::new(), (0, 0));
         let mut rest = users.as_slice();
@@ -146,7 +152,7 @@ impl<'a> Ranking<'a> {
             rest = &rest[together..];
         }
         let catalogue = dataset.catalogue();
-        Ok(Ranking { settings, users, groups, catalogue, beams, most })
+        Ok(Ranking { settings, rules, users, groups, catalogue, beams, most })
     }
 
     /// NDCG@10.
@@ -161,8 +167,10 @@ impl<'a> Ranking<'a> {
             trie: &self.catalogue,
             intra: tasks.builder().intra(),
             end: tasks.builder().special().end,
+            exact: false,
             width: self.settings.validate_beams,
-            length_penalty: self.settings.validate_length_penalty,
+            scoring: Scoring::of(self.rules.score, self.rules.temperature, &self.catalogue),
+            length_penalty: self.settings.length_penalty(&self.rules),
             look_ahead: true,
         };
         let (mut hits, mut gain) = (0usize, 0f64);

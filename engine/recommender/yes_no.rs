@@ -51,8 +51,10 @@ impl Recommender {
         let trie = Trie::build(&[&words[0][..], &words[1][..]], &[0, 1]);
         let rules = decode::Rules {
             trie: &trie,
+            scoring: decode::Scoring::Full,
             intra: tasks.builder().intra(),
             end: tasks.builder().special().end,
+            exact: false,
             width: 2,
             // Whole words, not their mean: one may be longer than the other.
             length_penalty: 0.0,

@@ -146,6 +146,7 @@ fn train(setup: &Setup, keep: Keep, rates: Rates, lora_dropout: f32, rows: usize
         rows,
         sequences: large.sequences(),
         targets: large.target_rows.len(),
+        widest: 0,
         rates,
         lora_dropout,
     };
@@ -294,8 +295,14 @@ fn decode_and(setup: &Setup, prompt_rows: usize, slots: usize, writes: bool) {
         let hidden = cache.extend(&model, &extension).unwrap();
         ask(&model, hidden.view(), choices, writes);
     }
-    let decoding =
-        Decoding { prompts: requests, prompt_rows, slots, passes, choices: choices as usize };
+    let decoding = Decoding {
+        prompts: requests,
+        prompt_rows,
+        slots,
+        passes,
+        choices: choices as usize,
+        gathered: 0,
+    };
     let peak = decoding_plan(setup, &decoding);
     agree(peak.usage.total(), device.memory().peak, &format!("{setup:?} {decoding:?}"));
     assert!(peak.usage.of(Part::Prompt) > 0 && peak.usage.of(Part::Saved) == 0);
@@ -349,6 +356,7 @@ fn keeping_less_takes_less() {
                 rows: 500,
                 sequences: 10,
                 targets: 100,
+                widest: 0,
                 rates: Rates::default(),
                 lora_dropout: 0.0,
             };

@@ -7,7 +7,7 @@ use engine::base::{Dtype, Philox, Stream};
 use engine::data::sample::{Prompt as Text, SampleOptions};
 use engine::data::text::Piece;
 use engine::data::{Intra, IntraMode, Sample, SampleBuilder, Special, Trie};
-use engine::decode::{recommend, Finished, Rules};
+use engine::decode::{recommend, Finished, Rules, Scoring};
 use engine::device::Device;
 use engine::model::{Adapter, Checkpoint, Config, Family, Flat, Keep, LoraConfig, Model, Tune};
 use engine::train::{Hyper, LossScale, Optimizer};
@@ -252,6 +252,8 @@ fn decoded(device: &Device, dtype: Dtype, count: usize) -> Vec<Vec<Finished>> {
         .collect();
     let rules = Rules {
         trie: &trie,
+        scoring: Scoring::Full,
+        exact: false,
         intra: &intra,
         end: SPECIAL.end,
         width: 5,

@@ -3,6 +3,7 @@
 use crate::families::{explanation, headline, source, usual, ITEMS};
 use crate::shop::{shared, Shop};
 use engine::base::Fault;
+use engine::data::legal::{self, Objective};
 use engine::data::records::{is_held_out, Part, Records, SplitPolicy};
 use engine::data::rules::{Frame, Purpose, Rules};
 use engine::data::span::Masking;
@@ -80,15 +81,28 @@ fn tasks<'a>(data: &'a Dataset, ids: &[&str], candidates: Listing) -> Tasks<'a> 
 
 fn mix(rating_targets: RatingTargets) -> Mix {
     let (ids, masking) = (TrainIds::Automaton, Masking::default());
-    Mix { ids, masking, blanks: 0.0, windows: 0.0, rating_targets }
+    Mix {
+        ids,
+        masking,
+        blanks: 0.0,
+        windows: 0.0,
+        rating_targets,
+        objective: Objective::Full,
+        weights: legal::Weights::default(),
+        pairs: 0.0,
+        crops: 0.0,
+        shuffle_days: false,
+        contexts: 0.0,
+        teacher_samples: 0.0,
+    }
 }
 
 /// Part A and the answer of a row, as people read them.
 fn read(data: &Dataset, row: &Sample) -> (String, String) {
     let text = |tokens: &[u32]| data.vocab().decode(tokens).unwrap();
     let end = row.targets.len() - 1;
-    let answer: Vec<u32> = row.targets[..end].iter().map(|(_, token, _)| *token).collect();
-    assert_eq!(row.targets[end].1, data.vocab().special().end);
+    let answer: Vec<u32> = row.targets[..end].iter().map(|target| target.token).collect();
+    assert_eq!(row.targets[end].token, data.vocab().special().end);
     (text(&row.tokens[..row.context]), text(&answer).trim().to_owned())
 }
 

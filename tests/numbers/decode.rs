@@ -5,12 +5,15 @@ use engine::base::{Dtype, Philox, Stream};
 use engine::data::sample::SampleOptions;
 use engine::data::text::Piece;
 use engine::data::{Batch, Intra, IntraMode, Sample, SampleBuilder, Special, Trie};
-use engine::decode::{greedy, recommend, score_all, Blanks, Finished, Limits, Rules, Search};
+use engine::decode::{
+    greedy, recommend, score_all, Blanks, Finished, Limits, Rules, Scoring, Search,
+};
 use engine::device::Device;
 use engine::model::{Checkpoint, Config, Model, Tune};
 use std::path::Path;
 
 const END: u32 = 502;
+const TEMPERATURE: f32 = 0.7;
 const SPECIAL: Special =
     Special { cls: 503, mask: 504, gmask: 507, smask: 508, start: 501, end: END, eos: 500 };
 
@@ -73,7 +76,22 @@ impl World {
     }
 
     fn search(&self, width: usize, length_penalty: f64, look_ahead: bool) -> Rules<'_> {
-        Rules { trie: &self.trie, intra: &self.intra, end: END, width, length_penalty, look_ahead }
+        Rules {
+            trie: &self.trie,
+            scoring: Scoring::Full,
+            exact: false,
+            intra: &self.intra,
+            end: END,
+            width,
+            length_penalty,
+            look_ahead,
+        }
+    }
+
+    /// The same over what the catalogue lets follow.
+    fn legal(&self, width: usize, length_penalty: f64) -> Rules<'_> {
+        let scoring = Scoring::Legal { catalogue: &self.trie, temperature: TEMPERATURE };
+        Rules { scoring, ..self.search(width, length_penalty, true) }
     }
 }
 
@@ -199,6 +217,144 @@ fn scoring_all_is_a_beam_as_wide_as_the_catalogue_bit_for_bit() {
         for (fewer, all) in score_all(&model, &fewer).unwrap().iter().zip(&scored) {
             assert_eq!(fewer, &all[..5]);
         }
+    }
+}
+
+/// Teacher-forced log-probabilities of an answer and its [END] among what the catalogue lets
+/// follow, from all logits.
+fn forced_legal(model: &Model, world: &World, prompt: &Sample, tokens: &[u32]) -> Vec<f64> {
+    let mut sample = prompt.clone();
+    let from = sample.tokens.len() - 1;
+    for (&token, id) in tokens.iter().zip(world.intra.ids(tokens)) {
+        sample.tokens.push(token);
+        sample.positions[0].push(prompt.mask_inter());
+        sample.positions[1].push(id);
+    }
+    let last = model.hidden(&Batch::of([&sample]), |_, _| Ok(())).unwrap();
+    let normed = model.finish(&last).unwrap();
+    let mut node = Trie::ROOT;
+    let mut log_probs = Vec::new();
+    for (at, &token) in tokens.iter().chain(&[END]).enumerate() {
+        let logits = model.logits(normed.view().row_range(from + at..from + at + 1)).unwrap();
+        let logits = model.device.download_f32(logits.view()).unwrap();
+        let mut legal: Vec<u32> = world.trie.edges(node).to_vec();
+        legal.extend(world.trie.is_terminal(node).then_some(END));
+        let of = |token: u32| f64::from(logits[token as usize]) / f64::from(TEMPERATURE);
+        let sum: f64 = legal.iter().map(|&token| of(token).exp()).sum();
+        log_probs.push(of(token) - sum.ln());
+        node = world.trie.child(node, token).unwrap_or(node);
+    }
+    log_probs
+}
+
+#[test]
+fn shares_of_the_catalogue_are_brute_force_and_sum_to_one() {
+    let model = model();
+    // The root of the larger one is a wide set.
+    for (world, wide) in [(World::new(60, 30, 1), false), (World::new(700, 480, 2), true)] {
+        assert_eq!(world.trie.children(Trie::ROOT).len() >= engine::data::Choices::WIDE, wide);
+        let rows = world.rows();
+        let prompts = prompts(&rows, &world.titles, 3, &mut Philox::new(2, Stream::Synthetic, 1));
+        for length_penalty in [0.0, 1.0] {
+            let rules = world.legal(world.trie.nodes(), length_penalty);
+            let (found, _) = recommend(&model, rules, &prompts).unwrap();
+            for (prompt, found) in prompts.iter().zip(&found) {
+                let mut all = 0.0;
+                for one in found.iter() {
+                    let tokens = &one.tokens[..one.tokens.len() - 1];
+                    let expected = forced_legal(&model, &world, prompt, tokens);
+                    for (got, expected) in one.log_probs.iter().zip(&expected) {
+                        assert!((f64::from(*got) - expected).abs() < 1e-4, "{got} {expected}");
+                    }
+                    let same = world.trie.members(one.node).len() as f64;
+                    let share = expected.iter().sum::<f64>() - same.ln();
+                    let score = share / (one.tokens.len() as f64).powf(length_penalty);
+                    assert!((one.score - score).abs() < 1e-4, "{} {score}", one.score);
+                    all += same * share.exp();
+                }
+                assert!((all - 1.0).abs() < 1e-4, "{all}");
+            }
+            let asked: Vec<(Rules, &Sample)> = prompts.iter().map(|p| (rules, p)).collect();
+            assert_eq!(score_all(&model, &asked).unwrap(), found);
+        }
+    }
+}
+
+#[test]
+fn shares_do_not_depend_on_who_asks_or_on_what_may_be_written() {
+    let model = model();
+    let world = World::new(500, 480, 5);
+    let rows = world.rows();
+    let prompts = prompts(&rows, &world.titles, 9, &mut Philox::new(6, Stream::Synthetic, 1));
+    let rules = world.legal(8, 0.0);
+    let (together, cost) = recommend(&model, rules, &prompts).unwrap();
+    for (prompt, expected) in prompts.iter().zip(&together) {
+        let (alone, _) = recommend(&model, rules, std::slice::from_ref(prompt)).unwrap();
+        assert_eq!(&alone[0], expected);
+    }
+    // What is certain is not evaluated: fewer rows than over the whole vocabulary.
+    let (_, full) = recommend(&model, world.search(8, 0.0, true), &prompts).unwrap();
+    assert!(cost.rows < full.rows, "{cost:?} {full:?}");
+    // Some of the items alone: each has the share that it has among all.
+    let all: Vec<(Rules, &Sample)> =
+        prompts.iter().map(|p| (world.legal(world.trie.nodes(), 0.0), p)).collect();
+    let all = score_all(&model, &all).unwrap();
+    let few: Vec<u32> = (0..world.titles.len() as u32).step_by(7).collect();
+    let titles: Vec<&Vec<u32>> = few.iter().map(|&item| &world.titles[item as usize]).collect();
+    let trie = Trie::build(&titles, &few);
+    let within = Rules { trie: &trie, ..world.legal(trie.nodes(), 0.0) };
+    let asked: Vec<(Rules, &Sample)> = prompts.iter().map(|p| (within, p)).collect();
+    let scored = score_all(&model, &asked).unwrap();
+    let (beamed, _) = recommend(&model, within, &prompts).unwrap();
+    assert_eq!(scored, beamed);
+    for (scored, all) in scored.iter().zip(&all) {
+        let expected: Vec<(&[u32], f64)> = all
+            .iter()
+            .filter(|one| {
+                trie.find(&one.tokens[..one.tokens.len() - 1]).is_some_and(|n| trie.is_terminal(n))
+            })
+            .map(|one| (&one.tokens[..], one.score))
+            .collect();
+        let got: Vec<(&[u32], f64)> =
+            scored.iter().map(|one| (&one.tokens[..], one.score)).collect();
+        assert_eq!(got, expected);
+    }
+}
+
+/// The best K items one by one, each with its score, equal ones in the order of their titles.
+fn items_of(trie: &Trie, found: &[Finished], count: usize) -> Vec<(u32, f64)> {
+    let of = |one: &Finished| {
+        let score = one.score;
+        trie.members(one.node).iter().map(move |&item| (item, score)).collect::<Vec<_>>()
+    };
+    found.iter().flat_map(of).take(count).collect()
+}
+
+#[test]
+fn an_exact_search_is_brute_force_however_few_are_wanted() {
+    let model = model();
+    let world = World::new(700, 480, 9);
+    let rows = world.rows();
+    let prompts = prompts(&rows, &world.titles, 4, &mut Philox::new(3, Stream::Synthetic, 1));
+    for rules in [world.legal(1, 0.0), world.search(1, 0.0, true)] {
+        let all = Rules { width: world.trie.nodes(), ..rules };
+        let asked: Vec<(Rules, &Sample)> = prompts.iter().map(|p| (all, p)).collect();
+        let all = score_all(&model, &asked).unwrap();
+        let mut missed = 0;
+        for count in [1, 3, 10, 60] {
+            let exact = Rules { exact: true, width: count, ..rules };
+            let (found, cost) = recommend(&model, exact, &prompts).unwrap();
+            let (beamed, _) = recommend(&model, Rules { width: count, ..rules }, &prompts).unwrap();
+            for ((found, beamed), all) in found.iter().zip(&beamed).zip(&all) {
+                let expected = items_of(&world.trie, all, count);
+                assert_eq!(items_of(&world.trie, found, count), expected);
+                missed += usize::from(items_of(&world.trie, beamed, count) != expected);
+            }
+            // What cannot be among the best is not looked at.
+            assert!(cost.rows < prompts.len() * world.trie.nodes() / 2, "{cost:?}");
+        }
+        // A beam of so few is not always right, or this would prove nothing.
+        assert!(missed > 0);
     }
 }
 

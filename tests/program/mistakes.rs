@@ -46,6 +46,7 @@ const WRITTEN: &[(&str, &str)] =
 fn needs(verb: &str) -> &'static [&'static str] {
     match verb {
         "train" => &["--epochs", "0.1", "--batch", "4", "--validate-every", "0"],
+        "init" => &["--embeddings", "from-data"],
         _ => &[],
     }
 }

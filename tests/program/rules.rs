@@ -23,7 +23,7 @@ const MINE: &str = "[[template]]\nid = \"mine\"\nfamily = \"sequential\"\nanswer
 /// No rule as it is by itself.
 const RULES: &str = "--template mine,2-4 --behaviours 3 --sampling recent --max-row 100 \
                      --intra glm --enc-intra one --trie-match simple --restart 2 --plain-run grow \
-                     --gelu erf";
+                     --gelu erf --score legal --temperature 0.5";
 
 const TRAIN: &str = "train --weights w --data shop.bin --epochs 1 --batch 30 --rank 2 \
                      --learning-rate 1e-2 --validate-every 0 --validate-length-penalty 0.5";
@@ -83,12 +83,18 @@ fn a_run_without_flags_is_asked_as_with_all_of_them() {
             ("--restart 1", "2"),
             ("--plain-run restart", "grow"),
             ("--length-penalty 1", "0.5"),
+            ("--score full", "legal"),
+            ("--temperature 2", "0.5"),
             ("--gelu tanh", "erf"),
         ] {
             let said = answers(folder, &format!("{run} {flag}")).1;
             let lines: Vec<&str> = said.lines().filter(|l| l.ends_with("as asked")).collect();
             let (name, now) = flag.split_once(' ').unwrap();
-            let now = if name == "--length-penalty" { "1.0" } else { now };
+            let now = match name {
+                "--length-penalty" => "1.0",
+                "--temperature" => "2.0",
+                _ => now,
+            };
             assert_eq!(lines, [format!("rules: {name} was {was} and is {now}, as asked")]);
         }
     }
@@ -130,6 +136,70 @@ fn numbered(folder: &Path, rules: &str) -> usize {
     let context = trace["prompt"]["context"].as_u64().unwrap() as usize;
     let intra = &trace["prompt"]["positions"][1].as_array().unwrap()[..context];
     intra.iter().filter(|id| id.as_u64() != Some(0)).count()
+}
+
+/// Items of an answer with their scores.
+fn scored(answer: &serde_json::Value) -> Vec<(u64, f64)> {
+    let items = answer["items"].as_array().unwrap().iter();
+    items.map(|i| (i["item"].as_u64().unwrap(), i["score"].as_f64().unwrap())).collect()
+}
+
+#[test]
+fn what_learnt_over_the_catalogue_is_asked_for_shares_of_it() {
+    let folder = shop();
+    let folder = folder.path();
+    let train = "train --weights w --data shop.bin --tune full --epochs 2 --batch 30 \
+                 --learning-rate 1e-3 --objective legal --temperature 0.8 --decision-weights 2,1 \
+                 --crops 0.5 --pairs 0.2 --shuffle-days";
+    done(folder, &format!("{train} --validate-every 2 --validate-users 20 --out run"));
+    let rules = fs::read_to_string(folder.join("run/rules.json")).unwrap();
+    let rules: serde_json::Value = serde_json::from_str(&rules).unwrap();
+    assert_eq!((&rules["score"], &rules["length-penalty"]), (&"legal".into(), &0.0.into()));
+    let (bare, said) = answers(folder, "--weights run");
+    assert!(said.contains("score legal, temperature 0.8"), "{said}");
+    let typed = "--weights run --score legal --temperature 0.8 --length-penalty 0";
+    assert_eq!(bare, answers(folder, typed).0);
+    // All shares together are 1, whoever is asked for, and an exact search has the largest.
+    let all = answers(folder, "--weights run --mode score-all --top 40").0;
+    let exact = answers(folder, "--weights run --search exact --top 7").0;
+    let filtered = answers(folder, "--weights run --search exact --top 7 --filter-history").0;
+    for ((all, exact), filtered) in all.iter().zip(&exact).zip(&filtered) {
+        let (all, exact, filtered) = (scored(all), scored(exact), scored(filtered));
+        let sum: f64 = all.iter().map(|(_, score)| score.exp()).sum();
+        assert!(all.len() == 40 && (sum - 1.0).abs() < 1e-4, "{sum}");
+        assert_eq!(exact, all[..7]);
+        // What is left out takes its share along.
+        assert!(filtered.iter().all(|one| all.contains(one)));
+    }
+    let (code, _, said) = run(
+        folder,
+        "decode --weights run --data shop.bin --out q \
+                                       --search exact --length-penalty 1",
+    );
+    assert!(code == 2 && said.contains("--length-penalty=0"), "{said}");
+    // A last fit learns what validation asks for, and so has none.
+    let (code, _, said) = run(folder, &format!("{train} --parts train+validation --out last"));
+    assert!(code == 2 && said.contains("--validate-every=0"), "{said}");
+    done(folder, &format!("{train} --parts train+validation --validate-every 0 --out last"));
+    let weights = |run: &str| fs::read(folder.join(run).join("model.safetensors")).unwrap();
+    assert!(weights("run") != weights("last"));
+}
+
+#[test]
+fn embeddings_begin_from_the_data_the_same_each_time() {
+    let folder = shop();
+    let folder = folder.path();
+    let init = "init --model config.json --tokenizer tokenizer.json --embeddings from-data";
+    done(folder, &format!("{init} --data shop.bin --out a"));
+    done(folder, &format!("--threads 2 {init} --data shop.bin --out b"));
+    let weights = |name: &str| fs::read(folder.join(name).join("model.safetensors")).unwrap();
+    assert!(weights("a") == weights("b") && weights("a") != weights("w"));
+    let (code, _, said) = run(folder, &format!("{init} --out c"));
+    assert!(code == 2 && said.contains("--data"), "{said}");
+    let random = "init --model config.json --data shop.bin --out c";
+    let (code, _, said) = run(folder, random);
+    assert!(code == 2 && said.contains("--embeddings=from-data"), "{said}");
+    assert!(!folder.join("c").exists());
 }
 
 #[test]

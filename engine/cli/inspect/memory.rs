@@ -176,7 +176,7 @@ impl PlanFlags {
 
     fn answering(&self, setup: &Setup, beams: usize) -> Beams {
         let choices = setup.config.vocabulary;
-        Beams { beams, tokens: self.item_tokens, choices, look_ahead: true }
+        Beams { beams, tokens: self.item_tokens, choices, look_ahead: true, legal: false }
     }
 
     fn longest(&self, setup: &Setup) -> usize {
@@ -191,7 +191,7 @@ impl PlanFlags {
     /// A step of so many rows that keeps so much.
     fn step(&self, setup: &Setup, keep: Keep, rows: usize) -> Training {
         let rates = Rates::of(&setup.tune, &setup.config, self.dropout, self.attention_dropout);
-        training(keep, rows, rates, self.lora_dropout)
+        training(keep, rows, 0, rates, self.lora_dropout)
     }
 
     /// What a training run keeps, its validations, and what it takes.

@@ -2,20 +2,24 @@
 
 use super::choice::another;
 use super::course::Example;
+use super::variant::Variant;
 use super::words::{count, told, RatingTargets, BETWEEN};
-use super::{sampled_users, Matter, Shopper, Split, Tasks};
+use super::{sampled_users, Matter, Parts, Shopper, Split, Tasks};
 use crate::base::named::named;
 use crate::base::{Fault, Philox, Stream};
 use crate::data::family::Family;
 use crate::data::form::Form;
+use crate::data::legal::{self, Legal, Objective};
+use crate::data::rank::Shares;
 use crate::data::record::NO_TIME;
 use crate::data::records::{is_held_out, Part, Record, SplitPolicy};
-use crate::data::sample::Sample;
-use crate::data::span::{cut, MaskUnits, Masking};
+use crate::data::sample::{Prompt, Sample};
+use crate::data::span::{cut, MaskUnits, Masking, Span, Unit};
 use crate::data::template::{Answer, Field};
-use crate::data::text::behaviour_text;
+use crate::data::text::{behaviour_text, Behaviours, SEPARATOR};
 use anyhow::Result;
 use std::ops::Range;
+use std::sync::Arc;
 
 named! {
     /// What numbers the tokens of part B in training (R24).
@@ -39,6 +43,20 @@ pub struct Mix {
     pub windows: f64,
     /// What is answered where stars are asked for.
     pub rating_targets: RatingTargets,
+    /// Among what a token of an item is decided.
+    pub objective: Objective,
+    /// How much of what is learnt there.
+    pub weights: legal::Weights,
+    /// Share of examples that ask for an event after the one before it alone (R43).
+    pub pairs: f64,
+    /// Share of examples that are made of a part of the history, of two events or more.
+    pub crops: f64,
+    /// Whether events of one day come in ever new orders.
+    pub shuffle_days: bool,
+    /// Share of examples that ask what a teacher would have after one item alone (R43).
+    pub contexts: f64,
+    /// Share of prompts whose answer is drawn from what a teacher says (R44).
+    pub teacher_samples: f64,
 }
 
 impl Tasks<'_> {
@@ -56,7 +74,7 @@ impl Tasks<'_> {
         for (number, record) in (0..).zip(self.records().all()) {
             let held = policy == SplitPolicy::Strict
                 && is_held_out(self.dataset, record.user, record.item);
-            if record.part != Part::Training || held {
+            if !self.may_learn(record.part) || held {
                 continue;
             }
             if !record.stars.is_nan() {
@@ -69,6 +87,14 @@ impl Tasks<'_> {
             }
         }
         Ok((learners, too_long))
+    }
+
+    /// Whether training may see records of a part.
+    fn may_learn(&self, part: Part) -> bool {
+        match self.parts {
+            Parts::Train => part == Part::Training,
+            Parts::TrainAndValidation => part != Part::Test,
+        }
     }
 
     /// Refuses stars that no scale from 1 to 5 has.
@@ -121,8 +147,8 @@ impl Tasks<'_> {
     }
 
     /// The events that training may see.
-    fn training_events(&self, user: u32) -> &[u32] {
-        Split::training(self.dataset.user(user).items)
+    pub(super) fn training_events(&self, user: u32) -> &[u32] {
+        self.parts.of(self.dataset.user(user).items)
     }
 
     /// The row of a training example: what is drawn depends on (seed, number) alone.
@@ -132,38 +158,40 @@ impl Tasks<'_> {
             true => subject,
             false => self.records().all()[subject as usize].user,
         };
-        let items = self.training_events(user);
         let mut rng = Philox::new(self.habits.seed, Stream::Templates, number);
         let window = rng.uniform() < mix.windows;
-        if rng.uniform() < mix.blanks && items.len() >= 2 {
+        let blanks = rng.uniform() < mix.blanks;
+        let variant = self.variant(user, number, mix);
+        let part = variant.part.clone();
+        if blanks && part.len() >= 2 && !variant.is_pair {
             // Two events or more stay.
-            let first = if window { rng.below(items.len() - 1) } else { 0 };
-            return self.blanks(user, first..items.len(), number, mix);
+            let first = if window { rng.below(part.len() - 1) } else { 0 };
+            return self.blanks(&variant, part.start + first..part.end, mix);
         }
         match family {
             Family::Sequential => {
-                let target = 1 + rng.below(items.len() - 1);
-                let first = if window { rng.below(target) } else { 0 };
-                self.of_user(family, user, first..target, items[target], number, &mut rng)
+                let target = part.start + 1 + rng.below(part.len() - 1);
+                let first = if window { rng.below(target - part.start) } else { 0 };
+                self.of_user(family, &variant, part.start + first..target, mix, &mut rng)
             }
             Family::Direct => {
                 let least = usize::from(self.begins_behind(family));
-                let target = least + rng.below(items.len() - least);
-                self.of_user(family, user, 0..target, items[target], number, &mut rng)
+                let target = part.start + least + rng.below(part.len() - least);
+                self.of_user(family, &variant, part.start..target, mix, &mut rng)
             }
             _ => self.of_a_record(family, subject, number, mix.rating_targets, &mut rng),
         }
     }
 
     /// Rows with the answers of what a split holds out of a family, by its own templates: of at
-    /// most `count` users or records, 0 = all. Stars are told as training is told them, which is
-    /// what a likelihood can be held against.
+    /// most `count` users or records, 0 = all. Stars are told and items decided as in
+    /// training, which is what a likelihood can be held against.
     pub fn held_out(
         &self,
         family: Family,
         split: Split,
         count: usize,
-        targets: RatingTargets,
+        mix: &Mix,
     ) -> Result<Vec<Sample>> {
         let able = |record: &Record| {
             self.able(family, record).iter().any(|form| self.prose_fits(form, record))
@@ -177,30 +205,38 @@ impl Tasks<'_> {
             let number = u64::MAX - u64::from(subject);
             let mut rng = Philox::new(self.habits.seed, Stream::Templates, number);
             if !family.is_of_users() {
-                return self.of_a_record(family, subject, number, targets, &mut rng);
+                return self.of_a_record(family, subject, number, mix.rating_targets, &mut rng);
             }
-            let events = self.dataset.user(subject).items;
-            let at = split.shown(events.len()).expect("only such users were chosen");
-            self.of_user(family, subject, 0..at, events[at], number, &mut rng)
+            let items = self.dataset.user(subject).items;
+            let at = split.shown(items.len()).expect("only such users were chosen");
+            self.of_user(family, &Variant::plain(subject, number, items), 0..at, mix, &mut rng)
         };
         subjects.iter().map(row).collect()
     }
 
-    /// An example that asks a user for an item, or whether it is one.
+    /// An example that asks a user for the item after those that are shown, or whether it is one.
     fn of_user(
         &self,
         family: Family,
-        user: u32,
+        variant: &Variant,
         shown: Range<usize>,
-        target: u32,
-        number: u64,
+        mix: &Mix,
         rng: &mut Philox,
     ) -> Result<Sample> {
+        let &Variant { user, number, ref items, .. } = variant;
+        let event = variant.event(shown.end);
+        let taught = || variant.taught.clone().or_else(|| self.taught(user, event));
+        let taught = if mix.objective == Objective::Legal { taught() } else { None };
+        let instead = taught.as_ref().filter(|_| rng.uniform() < mix.teacher_samples);
+        let target = match instead {
+            Some(taught) => self.drawn(taught, rng),
+            None => items[shown.end],
+        };
         // Nothing came before the first event, and nothing is shown of it.
         let fits = |form: &&Form| !(form.asks(Field::History) && shown.is_empty());
         let forms: Vec<&Form> = self.own(family).filter(fits).collect();
         let form = forms[rng.below(forms.len())];
-        let matter = Matter { example: number, ..Matter::default() };
+        let matter = Matter { example: number, events: Some(items), ..Matter::default() };
         if form.answer() == Answer::YesNo {
             let taken = self.dataset.user(user).items;
             let wrong = rng.uniform() < 0.5;
@@ -217,7 +253,7 @@ impl Tasks<'_> {
         let shopper = Shopper { candidates: &choices, ..Shopper::default() };
         let matter = Matter { shopper, kept: Some(target), ..matter };
         let prompt = self.text(user, shown, form, matter)?;
-        self.builder.answered(number, &prompt, &[self.dataset.item(target).tokens])
+        self.item_row(number, &prompt, target, taught, mix)
     }
 
     /// An example about what a user said of an item.
@@ -261,10 +297,11 @@ impl Tasks<'_> {
 
     /// Blank infilling over the user's attributes and as many of these events as fit (R40); their
     /// ages count to the last of them (R8).
-    fn blanks(&self, user: u32, events: Range<usize>, number: u64, mix: &Mix) -> Result<Sample> {
+    fn blanks(&self, variant: &Variant, events: Range<usize>, mix: &Mix) -> Result<Sample> {
         let masking = &mix.masking;
+        let &Variant { user, number, ref items, .. } = variant;
         let record = self.dataset.user(user);
-        let (items, times) = (&record.items[events.clone()], &record.times[events]);
+        let (items, times) = (&items[events.clone()], &record.times[events.clone()]);
         let choice = self.choice(times, times.last().copied().unwrap_or(NO_TIME), number);
         let attributes = self.dataset.user_attributes(user);
         let behaviours: Vec<&[u32]> = items.iter().map(|&i| self.dataset.item(i).tokens).collect();
@@ -273,7 +310,8 @@ impl Tasks<'_> {
         let most = limit.saturating_sub(self.longest + 4);
         let untold = self.told("", &attributes, most)?.left_out.profile;
         let told = &attributes[..attributes.len() - untold as usize];
-        let mut text = behaviour_text(&self.encoder, told, &behaviours, &choice, limit)?;
+        let text = behaviour_text(&self.encoder, told, &behaviours, &choice, limit)?;
+        let Behaviours { mut text, begin, kept } = text;
         text.left_out.profile = untold;
         let ends = |at: usize| self.sentence_ends[text.tokens[at] as usize];
         let (level, spans) = masking.draw(&text.units, ends, self.habits.seed, number);
@@ -282,13 +320,77 @@ impl Tasks<'_> {
             MaskUnits::Token => cut(&text.units, &spans),
         };
         let (builder, tokens) = (&self.builder, &text.tokens);
-        let sample = match mix.ids {
+        let mut sample = match mix.ids {
             TrainIds::Automaton => builder.infilling(number, tokens, &units, &spans, level)?,
             TrainIds::Annotated => {
                 builder.infilling_as_annotated(number, tokens, &units, &spans, level)?
             }
         };
+        if mix.objective == Objective::Legal {
+            let from = text.units.partition_point(|unit| (unit.start as usize) < begin);
+            let taught = |nth: usize| {
+                let place = events.start + kept[nth];
+                self.taught(user, variant.event(place))
+            };
+            let written = |span: &Span| written(span, &text.units[from..], taught);
+            let answers: Vec<legal::Answer> = spans.iter().map(written).collect();
+            self.legal()?.narrow(&mut sample, &answers, &mix.weights);
+        }
         let cut = text.cut(sample.cut.clamped);
         Ok(Sample { cut, ..sample })
     }
+
+    /// The row in which `item` answers a prompt.
+    fn item_row(
+        &self,
+        number: u64,
+        prompt: &Prompt,
+        item: u32,
+        taught: Option<Arc<Shares>>,
+        mix: &Mix,
+    ) -> Result<Sample> {
+        let tokens = self.dataset.item(item).tokens;
+        let mut sample = self.builder.answered(number, prompt, &[tokens])?;
+        if mix.objective == Objective::Legal {
+            let whole = legal::Part { tokens: 0..tokens.len(), taught };
+            let answer = legal::Answer { tokens: tokens.len(), items: vec![whole], list: false };
+            self.legal()?.narrow(&mut sample, &[answer], &mix.weights);
+        }
+        Ok(sample)
+    }
+
+    /// The catalogue as the legal objective sees it.
+    fn legal(&self) -> Result<&Legal<'_>> {
+        if let Some(legal) = self.legal.get() {
+            return Ok(legal);
+        }
+        let separator = self.encoder.plain(SEPARATOR)?;
+        let end = self.builder.special().end;
+        Ok(self.legal.get_or_init(|| {
+            let legal = Legal::new(self.dataset.catalogue(), end, &separator);
+            match self.taken() {
+                Some(taken) => legal.taught(taken),
+                None => legal,
+            }
+        }))
+    }
+}
+
+/// What a span of a text writes, `behaviours` being those of the text's units that are items and
+/// what parts them. An item that begins before the span is not written from its first token.
+/// `taught` is what a teacher would have in place of each.
+fn written(
+    span: &Span,
+    behaviours: &[Unit],
+    taught: impl Fn(usize) -> Option<Arc<Shares>>,
+) -> legal::Answer {
+    let items = behaviours.iter().filter(|unit| unit.entity).enumerate();
+    let within = |unit: &Unit| span.contains(&(unit.start as usize));
+    let items = items.filter(|(_, unit)| within(unit)).map(|(nth, unit)| {
+        let Range { start, end } = unit.range();
+        let tokens = start - span.start..end.min(span.end) - span.start;
+        legal::Part { tokens, taught: taught(nth) }
+    });
+    let list = behaviours.iter().filter(|unit| within(unit)).nth(1).is_some();
+    legal::Answer { tokens: span.len(), items: items.collect(), list }
 }

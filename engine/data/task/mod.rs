@@ -5,9 +5,11 @@ mod choice;
 mod course;
 mod examples;
 mod put;
+mod tutor;
+mod variant;
 mod words;
 
-pub use super::split::{Split, FEWEST};
+pub use super::split::{Parts, Split, FEWEST};
 pub use choice::Listing;
 pub use course::{Course, Example, Lessons};
 pub use examples::{Mix, TrainIds};
@@ -18,6 +20,7 @@ use super::dataset::Dataset;
 use super::family::Family;
 use super::form::{Candidates, Fields, Form};
 use super::free::free_text;
+use super::legal::Legal;
 use super::record::NO_TIME;
 use super::records::{is_held_out, Part, Record, Records};
 use super::sample::{Prompt, Sample, SampleBuilder};
@@ -31,6 +34,7 @@ use anyhow::Result;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::OnceLock;
+use tutor::Tutor;
 use words::Words;
 
 /// Bytes of text that a token stands for at most, on average over a row: the longest words and runs
@@ -65,6 +69,8 @@ pub struct Habits {
 #[derive(Clone, Copy, Default)]
 struct Matter<'p> {
     shopper: Shopper<'p>,
+    /// The user's events in another order.
+    events: Option<&'p [u32]>,
     /// Times of the history, as long as that.
     times: &'p [i64],
     /// When it is asked.
@@ -95,8 +101,14 @@ pub struct Tasks<'a> {
     /// Tokens of the longest surface.
     longest: usize,
     habits: Habits,
+    /// What training may see.
+    parts: Parts,
     /// Made when somebody asks about one.
     records: OnceLock<Records>,
+    /// Who says what else might come next.
+    tutor: Option<Tutor>,
+    /// Made when it decides among what something is learnt.
+    legal: OnceLock<Legal<'a>>,
 }
 
 impl<'a> Tasks<'a> {
@@ -133,8 +145,16 @@ impl<'a> Tasks<'a> {
             others: Vec::new(),
             longest,
             habits,
+            parts: Parts::Train,
             records: OnceLock::new(),
+            tutor: None,
+            legal: OnceLock::new(),
         })
+    }
+
+    /// With other events to learn from.
+    pub fn learning_from(self, parts: Parts) -> Tasks<'a> {
+        Tasks { parts, ..self }
     }
 
     /// With `templates` as well, for questions that name one: those of them that the tokenizer has
@@ -264,7 +284,7 @@ impl<'a> Tasks<'a> {
         let reference = record.times.get(shown.end).or(last).copied().unwrap_or(NO_TIME);
         let attributes = self.dataset.user_attributes(user);
         let profile = self.profile(form, &attributes, self.limit(form) / 2)?;
-        let history = &record.items[shown.clone()];
+        let history = &matter.events.unwrap_or(record.items)[shown.clone()];
         let ratings = match form.asks(Field::Ratings) {
             true => self.ratings(user, shown.clone(), matter.record)?,
             false => Vec::new(),

@@ -2,12 +2,14 @@
 //! a time.
 
 use super::norm::Normed;
+use super::order::Order;
 use crate::base::{Dtype, Shape};
 use crate::data::Batch;
 use crate::device::{Epilogue, Form, Tensor, View, Write};
 use crate::model::model::Model;
 use crate::model::parameters::Flat;
 use anyhow::Result;
+use std::ops::Range;
 
 /// Bytes of f32 logits that may exist at once.
 const CHUNK_BYTES: usize = 16 << 20;
@@ -76,65 +78,39 @@ impl Model {
         gradients: Option<&mut Flat>,
     ) -> Result<(f64, Option<Tensor>)> {
         let device = &self.device;
-        let (final_norm, output) = (&self.weights.final_norm, self.weights.output());
+        let final_norm = &self.weights.final_norm;
         let targets = batch.target_rows.len();
         if targets == 0 {
             let dx = gradients.map(|_| device.zeros(x.shape(), x.dtype())).transpose()?;
             return Ok((0.0, dx));
         }
-        let rows = device.upload_u32(&batch.target_rows)?;
-        let ids = device.upload_u32(&batch.target_ids)?;
-        let scaled: Vec<f32> =
-            batch.target_weights.iter().map(|&w| (f64::from(w) / divisor) as f32).collect();
+        let Order { targets: order, whole, wide, narrow } = Order::of(&batch.choices, targets);
+        let in_order = |values: &[u32]| order.iter().map(|&t| values[t as usize]).collect();
+        let target_rows: Vec<u32> = in_order(&batch.target_rows);
+        let target_ids: Vec<u32> = in_order(&batch.target_ids);
+        let rows = device.upload_u32(&target_rows)?;
+        let ids = device.upload_u32(&target_ids)?;
+        let weight = |&target: &u32| f64::from(batch.target_weights[target as usize]);
+        let scaled: Vec<f32> = order.iter().map(|t| (weight(t) / divisor) as f32).collect();
         let weights = device.upload_f32(&scaled, Shape::vector(targets), Dtype::F32)?;
         let mut gathered = device.unwritten(Shape::matrix(targets, x.cols()), x.dtype())?;
         device.embed(gathered.view_mut(), &[(x, rows.view())], Write::Set)?;
         let (normed, statistics) = self.norm(gathered.view(), final_norm)?;
-        let mut losses = device.unwritten(Shape::vector(targets), Dtype::F32)?;
-        let chunk = chunk_rows(self.config.vocabulary);
-        let mut gradients = gradients;
-        let mut d_normed = match gradients {
+        let losses = device.unwritten(Shape::vector(targets), Dtype::F32)?;
+        let d_normed = match gradients {
             Some(_) => Some(device.unwritten(normed.shape(), normed.dtype())?),
             None => None,
         };
-        for start in (0..targets).step_by(chunk) {
-            let range = start..(start + chunk).min(targets);
-            let part = Shape::vector(range.len());
-            let y = normed.view().row_range(range.clone());
-            let mut logits = self.logits(y)?;
-            device.cross_entropy(
-                losses.view_mut().part(start, part),
-                logits.view_mut(),
-                ids.view().part(start, part),
-                weights.view().part(start, part),
-            )?;
-            let (Some(gradients), Some(d_normed)) = (gradients.as_deref_mut(), d_normed.as_mut())
-            else {
-                continue;
-            };
-            // `logits` is its own gradient now; the product wants it as the head is stored.
-            let narrow = match x.dtype() {
-                Dtype::F32 => None,
-                dtype => {
-                    let mut narrow = device.unwritten(logits.shape(), dtype)?;
-                    device.cast(narrow.view_mut(), logits.view())?;
-                    Some(narrow)
-                }
-            };
-            let d_logits = narrow.as_ref().map_or(logits.view(), Tensor::view);
-            let d = d_normed.view_mut().row_range(range);
-            device.matmul(d, d_logits, self.view(output), Form::Nn, Epilogue::default())?;
-            if let Some(slot) = output.slot() {
-                let add = Epilogue { write: Write::Add, ..Epilogue::default() };
-                device.matmul(gradients.view_mut(slot), logits.view(), y, Form::Tn, add)?;
-            }
+        let (model, order) = (self, order.as_slice());
+        let mut head = HeadLoss { model, order, normed, weights, losses, d_normed, gradients };
+        head.whole(whole, &ids)?;
+        for (set, places) in wide {
+            head.wide(batch, set, places)?;
         }
+        head.narrow(batch, narrow)?;
+        let HeadLoss { losses, d_normed, gradients, .. } = head;
         let losses = device.download_f32(losses.view())?;
-        let loss = losses
-            .iter()
-            .zip(&batch.target_weights)
-            .map(|(&l, &w)| f64::from(l) * f64::from(w))
-            .sum::<f64>();
+        let loss = losses.iter().zip(order).map(|(&l, t)| f64::from(l) * weight(t)).sum::<f64>();
         let (Some(gradients), Some(d_normed)) = (gradients, d_normed) else {
             return Ok((loss / divisor, None));
         };
@@ -150,12 +126,109 @@ impl Model {
             Write::Set,
         )?;
         let mut sources = vec![targets as u32; x.rows()];
-        for (target, &row) in batch.target_rows.iter().enumerate() {
+        for (target, &row) in target_rows.iter().enumerate() {
             sources[row as usize] = target as u32;
         }
         let sources = device.upload_u32(&sources)?;
         let mut dx = device.unwritten(x.shape(), x.dtype())?;
         device.embed(dx.view_mut(), &[(d_gathered.view(), sources.view())], Write::Set)?;
         Ok((loss / divisor, Some(dx)))
+    }
+}
+
+/// The loss of a batch's targets while it is computed, in the head's order of them.
+pub(super) struct HeadLoss<'a> {
+    pub model: &'a Model,
+    /// Numbers of targets.
+    pub order: &'a [u32],
+    /// `[targets, h]`
+    pub normed: Tensor,
+    /// `[targets]` weights over the divisor.
+    pub weights: Tensor,
+    /// `[targets]`
+    pub losses: Tensor,
+    /// The gradient of `normed`, where one is wanted.
+    pub d_normed: Option<Tensor>,
+    pub gradients: Option<&'a mut Flat>,
+}
+
+impl HeadLoss<'_> {
+    /// Targets of the whole vocabulary, a chunk of logits at a time; `ids` `[targets]`.
+    fn whole(&mut self, places: Range<usize>, ids: &Tensor) -> Result<()> {
+        let (model, output) = (self.model, self.model.weights.output());
+        let device = &model.device;
+        let chunk = chunk_rows(model.config.vocabulary);
+        for start in places.clone().step_by(chunk) {
+            let range = start..(start + chunk).min(places.end);
+            let part = Shape::vector(range.len());
+            let y = self.rows(range.clone());
+            let mut logits = model.logits(y)?;
+            device.cross_entropy(
+                self.losses.view_mut().part(start, part),
+                logits.view_mut(),
+                ids.view().part(start, part),
+                self.weights.view().part(start, part),
+            )?;
+            if !self.has_gradients() {
+                continue;
+            }
+            // `logits` is its own gradient now.
+            self.d_rows(range.clone(), &logits, model.view(output))?;
+            if let (Some(slot), Some(gradients)) = (output.slot(), self.gradients.as_deref_mut()) {
+                let y = self.normed.view().row_range(range);
+                let add = Epilogue { write: Write::Add, ..Epilogue::default() };
+                device.matmul(gradients.view_mut(slot), logits.view(), y, Form::Tn, add)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Normed rows.
+    pub(super) fn rows(&self, places: Range<usize>) -> View<'_> {
+        self.normed.view().row_range(places)
+    }
+
+    /// Whether gradients are wanted.
+    pub(super) fn has_gradients(&self) -> bool {
+        self.d_normed.is_some()
+    }
+
+    /// Whether the output matrix is trained.
+    pub(super) fn trains_output(&self) -> bool {
+        self.gradients.is_some() && self.model.weights.output().slot().is_some()
+    }
+
+    /// The gradient of normed rows at `places` from that of logits, `head` being what these are
+    /// products with.
+    pub(super) fn d_rows(
+        &mut self,
+        places: Range<usize>,
+        d_logits: &Tensor,
+        head: View,
+    ) -> Result<()> {
+        let device = &self.model.device;
+        let Some(d_normed) = self.d_normed.as_mut() else { return Ok(()) };
+        // The product wants it as the head is stored.
+        let narrow = match d_normed.dtype() {
+            Dtype::F32 => None,
+            dtype => {
+                let mut narrow = device.unwritten(d_logits.shape(), dtype)?;
+                device.cast(narrow.view_mut(), d_logits.view())?;
+                Some(narrow)
+            }
+        };
+        let d_logits = narrow.as_ref().map_or(d_logits.view(), Tensor::view);
+        let d = d_normed.view_mut().row_range(places);
+        device.matmul(d, d_logits, head, Form::Nn, Epilogue::default())
+    }
+
+    /// Adds to the gradient of the output matrix's rows `ids`.
+    pub(super) fn add_to_output(&mut self, d_rows: &Tensor, ids: &Tensor) -> Result<()> {
+        let output = self.model.weights.output();
+        let (Some(slot), Some(gradients)) = (output.slot(), self.gradients.as_deref_mut()) else {
+            return Ok(());
+        };
+        let d_output = gradients.view_mut(slot);
+        self.model.device.embed_backward(d_output, d_rows.view(), ids.view())
     }
 }

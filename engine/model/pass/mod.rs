@@ -1,6 +1,7 @@
 //! The passes over a batch: answers, losses, gradients. They read the types of
 //! [`super::model`] and [`super::config`]; nothing there knows of them.
 
+mod among;
 pub(super) mod cache;
 pub(super) mod choose;
 mod embed;
@@ -8,6 +9,7 @@ pub(super) mod head;
 pub(super) mod layer;
 mod linear;
 mod norm;
+mod order;
 mod rotary;
 pub(super) mod rows;
 

@@ -21,6 +21,9 @@ pub struct Decoding {
     pub passes: Vec<Produced>,
     /// Tokens that are asked about behind a row, or whose logits are changed there, at most.
     pub choices: usize,
+    /// Rows of the head that are gathered for a product, at most; 0 where the whole vocabulary
+    /// decides.
+    pub gathered: usize,
 }
 
 /// Rows that are read once, without a cache.
@@ -55,11 +58,13 @@ struct Cache {
 pub(super) fn walk(setup: &Setup, decoding: &Decoding, tally: &Tally) {
     tally.at("prompts");
     let (mut cache, _ends) = prefill(setup, decoding, tally);
+    let _rows = gather(setup, decoding.gathered, tally);
     log_probs(setup, decoding.prompts, decoding.choices, tally);
     tally.at("produced tokens");
     for pass in &decoding.passes {
         cache.reserve(setup, pass.used, tally);
         let _hidden = extend(setup, pass, tally);
+        let _rows = gather(setup, decoding.gathered, tally);
         log_probs(setup, pass.rows, decoding.choices, tally);
     }
 }
@@ -150,7 +155,7 @@ fn extend(setup: &Setup, produced: &Produced, tally: &Tally) -> Block {
     pass.norm().0
 }
 
-/// `Model::log_probs_at`, and `Model::choose`, which has one of its parts at a time: the first
+/// `Model::log_probs_at` and `Model::log_probs_among`, and `Model::choose`, which has one of its parts at a time: the first
 /// chunk is the largest.
 fn log_probs(setup: &Setup, rows: usize, choices: usize, tally: &Tally) {
     let vocabulary = setup.config.vocabulary;
@@ -158,4 +163,9 @@ fn log_probs(setup: &Setup, rows: usize, choices: usize, tally: &Tally) {
     let _logits = tally.hold(Part::Logits, 4 * rows * vocabulary);
     let _places = tally.hold(Part::Inputs, 4 * (rows + 1));
     let _ids_and_values = tally.hold(Part::Work, 8 * rows * choices);
+}
+
+/// `Model::gathered`, beside logits that are no wider than the vocabulary's.
+fn gather(setup: &Setup, rows: usize, tally: &Tally) -> Block {
+    tally.hold(Part::Work, rows * setup.config.hidden * setup.dtype.size())
 }

@@ -6,6 +6,7 @@ use super::setup::Setup;
 use super::tally::{Block, Part, Tally};
 use crate::base::Dtype;
 use crate::model::config::{LinearName, Rates};
+use crate::model::parameters::Role;
 use crate::model::pass::head::chunk_rows;
 use crate::model::pass::layer::{Keep, LowRanks, Purpose, Saved};
 
@@ -20,6 +21,9 @@ pub struct Training {
     pub sequences: usize,
     /// Rows that carry loss.
     pub targets: usize,
+    /// Tokens of the widest set among which a target is decided; 0 where the whole vocabulary
+    /// decides each.
+    pub widest: usize,
     /// Dropout of the model itself; only whether each is zero matters.
     pub rates: Rates,
     /// Dropout of the adapters' inputs; only whether it is zero matters.
@@ -47,7 +51,7 @@ pub(super) fn walk(setup: &Setup, training: &Training, tally: &Tally) -> u64 {
     }
     let kept = tally.now().of(Part::Saved);
     tally.at("loss");
-    let dx = pass.head_loss(training.targets);
+    let dx = pass.head_loss(training.targets, training.widest);
     drop(x);
     tally.at("backward");
     while let Some(mut this) = saved.pop() {
@@ -110,7 +114,7 @@ impl Pass<'_> {
     }
 
     /// `Model::head_loss` with gradients
-    fn head_loss(&self, targets: usize) -> Block {
+    fn head_loss(&self, targets: usize, widest: usize) -> Block {
         if targets == 0 {
             return self.hidden();
         }
@@ -127,7 +131,11 @@ impl Pass<'_> {
         let wide = self.tally.hold(Part::Logits, 4 * logits);
         let narrow = (self.setup.dtype != Dtype::F32)
             .then(|| self.tally.hold(Part::Logits, self.setup.dtype.size() * logits));
-        drop((wide, narrow));
+        // Rows of the head that stand together, and their gradient.
+        let rows = Pass { rows: widest, ..*self };
+        let trained = self.setup.tune.trains(Role::Embedding);
+        let own = if trained { self.setup.config.hidden } else { 0 };
+        drop((wide, narrow, rows.hidden(), rows.floats(own)));
         let _d_gathered = Pass { rows: targets + 1, ..*self }.hidden();
         let _sources = self.tally.hold(Part::Inputs, 4 * self.rows);
         self.hidden()

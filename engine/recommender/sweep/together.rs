@@ -41,7 +41,7 @@ fn planned(step: &Step, config: &Config, place: Place) -> Result<u64> {
     let mapped = place.reads_maps();
     let config = config.clone();
     let setup = Setup { config, tune, dtype, stored: dtype, mapped, own_head: false };
-    let step = training(Keep::All, rows, rates, learning.lora_dropout);
+    let step = training(Keep::All, rows, 0, rates, learning.lora_dropout);
     Ok(training_plan(&setup, &step, None).peak().usage.total())
 }
 

@@ -92,7 +92,8 @@ fn every_user_becomes_sound_rows_that_pack_well() {
 
         let text =
             behaviour_text(&encoder, &[], history, &Choice::recent(), masking.longest_text(1024))
-                .unwrap();
+                .unwrap()
+                .text;
         let (level, spans) =
             masking.draw(&text.units, |i| ends[text.tokens[i] as usize], 0, u64::from(u));
         levels[level as usize] += 1;

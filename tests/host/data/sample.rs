@@ -7,7 +7,7 @@ use engine::data::sample::{Cut, PartAEos, Prompt, SampleBuilder, SampleOptions};
 use engine::data::span::{
     cut, is_sentence_end, segment, Level, MaskUnits, Masking, SpanOrder, Unit,
 };
-use engine::data::{batch, Batch, Sample, Special, Trie};
+use engine::data::{batch, Batch, Sample, Special, Target, Trie};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -87,7 +87,7 @@ fn golden_samples() {
             "{name}: context"
         );
         let mut targets = vec![None; sample.rows()];
-        sample.targets.iter().for_each(|&(row, token, weight)| {
+        sample.targets.iter().for_each(|&Target { row, token, weight, .. }| {
             assert_eq!(weight, 1.0);
             targets[row as usize] = Some(token);
         });
@@ -126,7 +126,7 @@ fn figure_one_has_six_targets_and_ends_part_a_with_end_of_text() {
     );
     let sample = builder.infilling(0, &tokens, &units, &[0..3, 4..5], Level::Entity).unwrap();
     assert_eq!(
-        sample.targets.iter().map(|t| t.1).collect::<Vec<_>>(),
+        sample.targets.iter().map(|t| t.token).collect::<Vec<_>>(),
         [1, 2, 3, SPECIAL.end, 5, SPECIAL.end]
     );
     assert_eq!(sample.context, 7);
@@ -135,7 +135,7 @@ fn figure_one_has_six_targets_and_ends_part_a_with_end_of_text() {
     assert!(sample.cut.is_nothing());
     // [END] is never an input, [START] never a target (R18).
     assert!(!sample.tokens.contains(&SPECIAL.end));
-    assert!(sample.targets.iter().all(|t| t.1 != SPECIAL.start));
+    assert!(sample.targets.iter().all(|t| t.token != SPECIAL.start));
 }
 
 #[test]
@@ -418,7 +418,7 @@ proptest! {
         let masked: usize = spans.iter().map(|s| s.len()).sum();
         prop_assert_eq!(sample.targets.len(), masked + spans.len());
         prop_assert_eq!(sample.rows(), tokens.len() + 2 * spans.len() + 2);
-        prop_assert!(sample.targets.windows(2).all(|w| w[0].0 < w[1].0));
+        prop_assert!(sample.targets.windows(2).all(|w| w[0].row < w[1].row));
         prop_assert_eq!(sample.targets.len(), sample.rows() - sample.context);
 
         let mut at = sample.context;
@@ -498,7 +498,10 @@ proptest! {
             let rows = context + tail;
             let ids = |k: usize| (0..rows).map(|r| (r * k + i) as u32).collect::<Vec<_>>();
             let targets =
-                (context..rows).map(|r| (r as u32, r as u32 + 1, 0.5 + i as f32)).collect();
+                (context..rows).map(|r| Target {
+                    weight: 0.5 + i as f32,
+                    ..Target::of(r as u32, r as u32 + 1)
+                }).collect();
             let positions = [ids(2), ids(3)];
             let cut = Cut { history: i as u64, ..Cut::default() }.counted();
             Sample { example: i as u64, tokens: ids(1), positions, context, targets, cut }
@@ -522,7 +525,8 @@ proptest! {
                 let first = own.start as u32;
                 let of = |t: usize| (first..own.end as u32).contains(&batch.target_rows[t]);
                 let targets = (0..batch.target_rows.len()).filter(|&t| of(t)).map(|t| {
-                    (batch.target_rows[t] - first, batch.target_ids[t], batch.target_weights[t])
+                    let (row, token) = (batch.target_rows[t] - first, batch.target_ids[t]);
+                    Target { weight: batch.target_weights[t], ..Target::of(row, token) }
                 }).collect();
                 prop_assert_eq!(&samples[i], &Sample {
                     example: batch.examples[s],

@@ -8,7 +8,8 @@ use engine::data::span::segment;
 use engine::data::span::Level;
 use engine::data::template::{Answer, Field, Part, Template, Templates};
 use engine::data::text::{
-    attributes_text, behaviour_text, display_name, Choice, Encoder, Piece, Sampling, Windows,
+    attributes_text, behaviour_text, display_name, Behaviours, Choice, Encoder, Piece, Sampling,
+    Windows,
 };
 use engine::data::Family;
 use engine::data::Trie;
@@ -74,21 +75,25 @@ fn behaviours_follow_the_attributes_and_the_oldest_go_first() {
     let items: Vec<&[u32]> = items.iter().map(Vec::as_slice).collect();
     let whole =
         behaviour_text(&bytes(), &[("city", "Paris")], &items, &Choice::recent(), 1000).unwrap();
+    let Behaviours { text: whole, begin, kept } = whole;
+    assert!(whole.tokens[begin..].starts_with(items[0]) && kept == [0, 1, 2]);
     assert_eq!(read(&whole), "city : Paris , Gloom , Carcassonne, Basic , 7 Wonders");
     let limit = whole.tokens.len();
     assert_eq!(
         behaviour_text(&bytes(), &[("city", "Paris")], &items, &Choice::recent(), limit).unwrap(),
-        whole
+        Behaviours { text: whole, begin, kept }
     );
     let shorter =
         behaviour_text(&bytes(), &[("city", "Paris")], &items, &Choice::recent(), limit - 1)
             .unwrap();
+    assert_eq!(shorter.kept, [1, 2]);
+    let shorter = shorter.text;
     assert_eq!(
         (read(&shorter).as_str(), shorter.left_out.history),
         ("city : Paris , Carcassonne, Basic , 7 Wonders", 1)
     );
     assert_eq!(
-        read(&behaviour_text(&bytes(), &[], &items[..1], &Choice::recent(), 100).unwrap()),
+        read(&behaviour_text(&bytes(), &[], &items[..1], &Choice::recent(), 100).unwrap().text),
         " Gloom"
     );
     for (attributes, items, limit) in
@@ -256,7 +261,7 @@ fn prompts_and_blanks_show_what_was_chosen() {
     let rng = Philox::new(3, Stream::History, 9);
     let choice = Choice { sampling: Sampling::Windows, times: &times, reference: 0, most: 0, rng };
     let shown = |prompt: &Prompt| entities(prompt);
-    let text = behaviour_text(&bytes(), &[], &items, &choice, 100).unwrap();
+    let text = behaviour_text(&bytes(), &[], &items, &choice, 100).unwrap().text;
     let kept: Vec<String> =
         choice.within(&items, 2, 100).iter().map(|&i| format!(" item{i:02}")).collect();
     assert_eq!((shown(&text), text.left_out.history), (kept.clone(), 40 - kept.len() as u64));

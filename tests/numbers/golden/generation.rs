@@ -4,7 +4,7 @@
 use super::{device, with_adapter};
 use crate::golden_sets::{distance, sets, Rows, Set};
 use engine::base::{Dtype, Shape};
-use engine::data::Batch;
+use engine::data::{Batch, Target};
 use engine::model::{Extension, Family, KvCache, Model, Tune};
 
 /// Prompts of batch `tag` without padding, each ending with the row whose answer begins; and the
@@ -526,9 +526,9 @@ fn rows_of_blank_infilling() {
             assert_eq!(sample.positions, [numbers("position_ids"), numbers("block_position_ids")]);
             assert_eq!(sample.context as u64, case["sep"].as_u64().unwrap());
             let (targets, kept) = (numbers("targets"), numbers("loss_mask"));
-            let expected: Vec<(u32, u32, f32)> = (0..targets.len())
+            let expected: Vec<Target> = (0..targets.len())
                 .filter(|&i| kept[i] == 1)
-                .map(|i| (i as u32, targets[i], 1.0))
+                .map(|i| Target::of(i as u32, targets[i]))
                 .collect();
             assert_eq!(sample.targets, expected);
         }

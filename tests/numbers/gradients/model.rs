@@ -4,12 +4,13 @@
 use super::device;
 use crate::oracle;
 use engine::base::{Dtype, Philox, Stream};
-use engine::data::Batch;
+use engine::data::{Batch, Choices};
 use engine::model::{
     Checkpoint, Config, Family, Flat, Keep, LinearName, LoraConfig, Model, Noise, Rates, Slot,
     SlotRole, Tune,
 };
 use std::path::Path;
+use std::sync::Arc;
 
 fn model(family: Family, tune: &Tune) -> Model {
     let name = if family == Family::Glm { "glm-tiny" } else { "chatglm-tiny" };
@@ -50,6 +51,37 @@ fn batch(model: &Model) -> Batch {
         batch.starts.push(batch.tokens.len() as u32);
         batch.contexts.push(context as u32);
         batch.examples.push(example as u64 | 7 << 33);
+    }
+    batch
+}
+
+/// The same, in which most targets are decided among few tokens: of a wide set, which two of them
+/// share, of narrow ones, and of narrow ones of which a target is several.
+fn among(mut batch: Batch, words: usize) -> Batch {
+    let mut rng = Philox::new(4, Stream::Synthetic, 3);
+    batch.choices.temperature = 0.7;
+    let wide: Arc<[u32]> = (0..words as u32).filter(|token| token % 3 > 0).collect();
+    assert!(wide.len() >= Choices::WIDE);
+    for target in 0..batch.target_ids.len() {
+        let id = &mut batch.target_ids[target];
+        match target % 4 {
+            0 => batch.choices.push(None, None),
+            1 => {
+                *id = wide[rng.below(wide.len())];
+                batch.choices.push(Some(&wide), None);
+            }
+            kind => {
+                // Some tokens are many targets' choices.
+                let others = (0..1 + rng.below(5)).map(|_| rng.below(20) as u32);
+                let mut tokens: Vec<u32> = others.chain([*id]).collect();
+                tokens.sort_unstable();
+                tokens.dedup();
+                let weights: Vec<f32> = tokens.iter().map(|_| rng.uniform() as f32).collect();
+                let sum: f32 = weights.iter().sum();
+                let shares = weights.iter().map(|weight| weight / sum).collect();
+                batch.choices.push(Some(&tokens.into()), (kind == 3).then_some(shares));
+            }
+        }
     }
     batch
 }
@@ -107,6 +139,10 @@ const ENOUGH: f64 = 1e-3;
 fn check(family: Family, tune: &Tune, noise: Option<Noise>) {
     let model = model(family, tune);
     let batch = batch(&model);
+    check_batch(model, batch, family, tune, noise);
+}
+
+fn check_batch(model: Model, batch: Batch, family: Family, tune: &Tune, noise: Option<Noise>) {
     let mut case = Case { model, batch, noise };
     let label = format!(
         "{family:?} {} dropout {}",
@@ -191,4 +227,49 @@ fn glm_adapters_and_position_tables() {
 fn chatglm_adapters() {
     check(Family::ChatGlm, &lora(Family::ChatGlm), None);
     check(Family::ChatGlm, &lora(Family::ChatGlm), Some(NOISE));
+}
+
+#[test]
+fn targets_among_few_tokens() {
+    for (family, tune) in
+        [(Family::Glm, Tune::Full), (Family::ChatGlm, Tune::Full), (Family::Glm, lora(Family::Glm))]
+    {
+        let model = model(family, &tune);
+        let batch = among(batch(&model), model.config.vocabulary);
+        check_batch(model, batch, family, &tune, Some(NOISE));
+    }
+}
+
+/// A target's own loss is the softmax over its choices, in f64 from all logits.
+#[test]
+fn the_loss_among_few_tokens_is_brute_force() {
+    let model = model(Family::Glm, &Tune::Nothing);
+    let batch = among(batch(&model), model.config.vocabulary);
+    let last = model.hidden(&batch, |_, _| Ok(())).unwrap();
+    let normed = model.finish(&last).unwrap();
+    let temperature = f64::from(batch.choices.temperature);
+    let mut expected = 0.0;
+    for (target, &row) in batch.target_rows.iter().enumerate() {
+        let row = row as usize;
+        let logits = model.logits(normed.view().row_range(row..row + 1)).unwrap();
+        let logits = oracle::to_f64(&model.device.download_f32(logits.view()).unwrap());
+        let id = batch.target_ids[target];
+        let loss = match batch.choices.of(target as u32) {
+            None => logits.iter().map(|x| x.exp()).sum::<f64>().ln() - logits[id as usize],
+            Some(set) => {
+                let tokens = &batch.choices.sets[set as usize];
+                let of = |token: &u32| logits[*token as usize] / temperature;
+                let sum = tokens.iter().map(|token| of(token).exp()).sum::<f64>().ln();
+                let share = |at: usize| match batch.choices.shares(target as u32) {
+                    Some(shares) => f64::from(shares[at]),
+                    None => f64::from(u8::from(tokens[at] == id)),
+                };
+                let one = |at: usize| share(at) * (sum - of(&tokens[at]));
+                temperature * (0..tokens.len()).map(one).sum::<f64>()
+            }
+        };
+        expected += loss * f64::from(batch.target_weights[target]);
+    }
+    let loss = model.loss(&batch, 1.0).unwrap();
+    assert!((loss - expected).abs() < 1e-4 * expected, "{loss} {expected}");
 }

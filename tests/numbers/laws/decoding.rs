@@ -6,7 +6,7 @@ use engine::data::intra::{Ids, START_ID};
 use engine::data::sample::{Prompt as Text, SampleOptions};
 use engine::data::text::Piece;
 use engine::data::{Batch, EncIntra, Intra, IntraMode, Sample, SampleBuilder, Special, Trie};
-use engine::decode::{recommend, Rules, Search};
+use engine::decode::{recommend, Rules, Scoring, Search};
 use engine::model::{Extension, KvCache, Model, Tune};
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ fn forced(model: &Model, rows: &SampleBuilder, text: &Text, answer: &[u32]) -> V
     let from = sample.tokens.len() - answer.len() - 1;
     let last = model.hidden(&Batch::of([&sample]), |_, _| Ok(())).unwrap();
     let normed = model.finish(&last).unwrap();
-    let asked: Vec<u32> = sample.targets.iter().map(|target| target.1).collect();
+    let asked: Vec<u32> = sample.targets.iter().map(|target| target.token).collect();
     let first: Vec<u32> = (0..=asked.len() as u32).collect();
     model.log_probs_at(normed.view().row_range(from..sample.tokens.len()), &first, &asked).unwrap()
 }
@@ -72,6 +72,8 @@ fn a_wide_beam_is_brute_force_in_both_families() {
             let width = trie.nodes();
             let rules = Rules {
                 trie: &trie,
+                scoring: Scoring::Full,
+                exact: false,
                 intra: &intra,
                 end: special.end,
                 width,
@@ -232,6 +234,8 @@ proptest! {
         let rows = SampleBuilder::new(special, intra.clone(), options);
         let mut search = Search::new(Rules {
             trie: &trie,
+            scoring: Scoring::Full,
+            exact: false,
             intra: &intra,
             end: special.end,
             width,

@@ -4,7 +4,7 @@
 use super::{model, MODELS};
 use crate::oracle;
 use engine::base::{Philox, Stream};
-use engine::data::{Batch, Sample};
+use engine::data::{Batch, Sample, Target};
 use engine::model::{Flat, Keep, LinearName, LoraConfig, Model, Noise, Rates, SlotRole, Tune};
 use engine::train::{train, Hooks, Hyper, Schedule, Settings};
 use serde_json::{json, Value};
@@ -36,11 +36,8 @@ fn samples(model: &Model, count: usize) -> Vec<Sample> {
                 sample.positions[1].push((i + 1).saturating_sub(context) as u32);
                 if i >= context {
                     let weight = if example % 4 == 1 { 0.5 } else { 1.0 };
-                    sample.targets.push((
-                        i as u32,
-                        rng.below(model.config.vocabulary) as u32,
-                        weight,
-                    ));
+                    let token = rng.below(model.config.vocabulary) as u32;
+                    sample.targets.push(Target { weight, ..Target::of(i as u32, token) });
                 }
             }
             sample

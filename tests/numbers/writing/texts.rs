@@ -2,7 +2,7 @@
 
 use super::*;
 use engine::data::sample::Prompt as Text;
-use engine::decode::{greedy, recommend_each, write_each, Answer, Blanks, Request, Rules};
+use engine::decode::{greedy, recommend_each, write_each, Answer, Blanks, Request, Rules, Scoring};
 
 fn blanks(rows: &SampleBuilder, text: &Text) -> Blanks {
     let (part_a, masks) = rows.part_a(0, text).unwrap();
@@ -171,6 +171,8 @@ fn items_are_those_of_the_search_over_the_trie() {
         for (width, length_penalty) in [(1, 1.0), (3, 0.0), (7, 1.0), (200, 0.5)] {
             let rules = Rules {
                 trie: &trie,
+                scoring: Scoring::Full,
+                exact: false,
                 intra: &intra,
                 end: SPECIAL.end,
                 width,

@@ -1,0 +1,282 @@
+//! What rows make of few tokens: logits of the step's choices and of no others, for the loss (R41)
+//! and for answers (E30). A set that is wide is one dense product over its gathered rows of the
+//! head, for all rows that have it; of a narrow one each row has its own few products. The set
+//! alone decides which, so that a row's numbers have the same bits whoever stands beside it.
+
+use super::head::{chunk_rows, HeadLoss};
+use super::order::Order;
+use crate::base::{Dtype, Shape};
+use crate::data::{Batch, Choices};
+use crate::device::{Aim, Epilogue, Form, Tensor, View, Write};
+use crate::model::model::Model;
+use anyhow::Result;
+use std::ops::Range;
+use std::sync::Arc;
+
+impl HeadLoss<'_> {
+    /// Targets of one wide set.
+    pub(super) fn wide(&mut self, batch: &Batch, set: u32, places: Range<usize>) -> Result<()> {
+        let Model { device, config, .. } = self.model;
+        let tokens = &batch.choices.sets[set as usize];
+        let (width, hidden) = (tokens.len(), config.hidden);
+        let ids = device.upload_u32(tokens)?;
+        let rows = self.model.gathered(&ids)?;
+        let mut d_rows = match self.trains_output() {
+            true => Some(device.unwritten(Shape::matrix(width, hidden), Dtype::F32)?),
+            false => None,
+        };
+        let mut write = Write::Set;
+        for part in parts(places, chunk_rows(width)) {
+            let shape = Shape::matrix(part.len(), width);
+            let mut logits = device.unwritten(shape, Dtype::F32)?;
+            let (y, plain) = (self.rows(part.clone()), Epilogue::default());
+            device.matmul(logits.view_mut(), y, rows.view(), Form::Nt, plain)?;
+            let first: Vec<u32> = (0..=part.len()).map(|t| (t * width) as u32).collect();
+            self.choose(batch, part.clone(), &mut logits, &first)?;
+            if !self.has_gradients() {
+                continue;
+            }
+            // The logits are their own gradient now.
+            self.d_rows(part.clone(), &logits, rows.view())?;
+            if let Some(d_rows) = &mut d_rows {
+                let y = self.rows(part);
+                let add = Epilogue { write, ..Epilogue::default() };
+                device.matmul(d_rows.view_mut(), logits.view(), y, Form::Tn, add)?;
+                write = Write::Add;
+            }
+        }
+        match d_rows {
+            Some(d_rows) => self.add_to_output(&d_rows, &ids),
+            None => Ok(()),
+        }
+    }
+
+    /// Targets of narrow sets.
+    pub(super) fn narrow(&mut self, batch: &Batch, places: Range<usize>) -> Result<()> {
+        if places.is_empty() {
+            return Ok(());
+        }
+        let Model { device, config, .. } = self.model;
+        let few = Few::of(&batch.choices, &self.order[places.clone()]);
+        let ids = device.upload_u32(&few.tokens)?;
+        let table = self.model.gathered(&ids)?;
+        let first = device.upload_u32(&few.first)?;
+        let columns = device.upload_u32(&few.columns)?;
+        let mut logits = device.unwritten(columns.shape(), Dtype::F32)?;
+        let y = self.rows(places.clone());
+        let (to, table) = (logits.view_mut(), table.view());
+        device.sampled_product(to, y, table, first.view(), columns.view())?;
+        self.choose(batch, places.clone(), &mut logits, &few.first)?;
+        let Some(d_normed) = self.d_normed.as_mut() else { return Ok(()) };
+        let in_order: Vec<u32> = (0..few.columns.len() as u32).collect();
+        let own = device.upload_u32(&in_order)?;
+        let d = d_normed.view_mut().row_range(places.clone());
+        let (first, columns) = (first.view(), columns.view());
+        device.sparse_product(d, table, first, columns, own.view(), logits.view())?;
+        if !self.trains_output() {
+            return Ok(());
+        }
+        // The same sums by token: which rows had it, and where its gradient stands.
+        let (first, rows, own) = few.by_token();
+        let first = device.upload_u32(&first)?;
+        let rows = device.upload_u32(&rows)?;
+        let own = device.upload_u32(&own)?;
+        let shape = Shape::matrix(few.tokens.len(), config.hidden);
+        let mut d_rows = device.unwritten(shape, Dtype::F32)?;
+        let (d, y) = (d_rows.view_mut(), self.rows(places));
+        device.sparse_product(d, y, first.view(), rows.view(), own.view(), logits.view())?;
+        self.add_to_output(&d_rows, &ids)
+    }
+
+    /// Losses of targets whose logits stand one behind another; these become their own gradient.
+    fn choose(
+        &mut self,
+        batch: &Batch,
+        places: Range<usize>,
+        logits: &mut Tensor,
+        first: &[u32],
+    ) -> Result<()> {
+        let device = &self.model.device;
+        let targets = &self.order[places.clone()];
+        let mut at = Vec::with_capacity(targets.len());
+        let mut shares: Vec<f32> = Vec::new();
+        let soft = targets.iter().any(|&target| batch.choices.shares(target).is_some());
+        for &target in targets {
+            let set = batch.choices.of(target).expect("a target among few has a set");
+            let tokens = &batch.choices.sets[set as usize];
+            let place = tokens.binary_search(&batch.target_ids[target as usize]);
+            let place = place.expect("a target is among its choices");
+            at.push(place as u32);
+            if soft {
+                let from = shares.len();
+                match batch.choices.shares(target) {
+                    Some(own) => shares.extend_from_slice(own),
+                    None => {
+                        shares.resize(from + tokens.len(), 0.0);
+                        shares[from + place] = 1.0;
+                    }
+                }
+            }
+        }
+        let part = Shape::vector(places.len());
+        let loss = self.losses.view_mut().part(places.start, part);
+        let weights = self.weights.view().part(places.start, part);
+        let first = device.upload_u32(first)?;
+        let all = Shape::vector(logits.shape().count());
+        let logits = logits.view_mut().part(0, all);
+        let temperature = batch.choices.temperature;
+        if soft {
+            let shares = device.upload_f32(&shares, all, Dtype::F32)?;
+            let aim = Aim::Shares(shares.view());
+            return device.choice_loss(loss, logits, first.view(), aim, weights, temperature);
+        }
+        let at = device.upload_u32(&at)?;
+        let aim = Aim::Place(at.view());
+        device.choice_loss(loss, logits, first.view(), aim, weights, temperature)
+    }
+}
+
+/// The narrow sets of some targets over the tokens that occur in them.
+struct Few {
+    /// Tokens that occur, ascending.
+    tokens: Vec<u32>,
+    /// `[targets + 1]` where each one's choices begin.
+    first: Vec<u32>,
+    /// Choices, as places among `tokens`.
+    columns: Vec<u32>,
+}
+
+impl Few {
+    fn of(choices: &Choices, targets: &[u32]) -> Few {
+        let (mut first, mut columns) = (vec![0], Vec::new());
+        for &target in targets {
+            let set = choices.of(target).expect("a target among few has a set");
+            columns.extend_from_slice(&choices.sets[set as usize]);
+            first.push(columns.len() as u32);
+        }
+        let mut tokens = columns.clone();
+        tokens.sort_unstable();
+        tokens.dedup();
+        for column in &mut columns {
+            let place = tokens.binary_search(column);
+            *column = place.expect("it was taken from there") as u32;
+        }
+        Few { tokens, first, columns }
+    }
+
+    /// By token: where its entries begin, the rows of the entries, and where these stand by row.
+    fn by_token(&self) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
+        let mut first = vec![0; self.tokens.len() + 1];
+        for &column in &self.columns {
+            first[column as usize + 1] += 1;
+        }
+        for token in 0..self.tokens.len() {
+            first[token + 1] += first[token];
+        }
+        let mut free = first.clone();
+        let (mut rows, mut places) = (vec![0; self.columns.len()], vec![0; self.columns.len()]);
+        for (row, ends) in self.first.windows(2).enumerate() {
+            for place in ends[0]..ends[1] {
+                let at = &mut free[self.columns[place as usize] as usize];
+                rows[*at as usize] = row as u32;
+                places[*at as usize] = place;
+                *at += 1;
+            }
+        }
+        (first, rows, places)
+    }
+}
+
+/// A range in parts of at most `most`.
+fn parts(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+    range.clone().step_by(most).map(move |start| start..(start + most).min(range.end))
+}
+
+impl Model {
+    /// Rows of the output matrix.
+    fn gathered(&self, ids: &Tensor) -> Result<Tensor> {
+        let shape = Shape::matrix(ids.shape().count(), self.config.hidden);
+        let mut rows = self.device.unwritten(shape, self.dtype)?;
+        let output = self.view(self.weights.output());
+        self.device.embed(rows.view_mut(), &[(output, ids.view())], Write::Set)?;
+        Ok(rows)
+    }
+
+    /// Log-softmax of the logits, divided by `temperature`, of `ids[first[r]..first[r + 1]]` of
+    /// each of the normed rows `[R, h]` among themselves: `[ids.len()]`, natural logarithms.
+    pub fn log_probs_among(
+        &self,
+        y: View,
+        first: &[u32],
+        ids: &[u32],
+        temperature: f32,
+    ) -> Result<Vec<f32>> {
+        let mut choices = Choices::default();
+        let asked: Vec<u32> = (0..y.rows() as u32).filter(|&r| width(first, r) > 0).collect();
+        for &r in &asked {
+            let own = &ids[first[r as usize] as usize..first[r as usize + 1] as usize];
+            choices.push(Some(&Arc::from(own)), None);
+        }
+        let order = Order::of(&choices, asked.len());
+        let mut values = vec![0.0; ids.len()];
+        let mut put = |places: Range<usize>, logits: Vec<f32>| {
+            let mut logits = logits.as_slice();
+            for &target in &order.targets[places] {
+                let r = asked[target as usize];
+                let (own, rest) = logits.split_at(width(first, r));
+                logits = rest;
+                let to = &mut values[first[r as usize] as usize..first[r as usize + 1] as usize];
+                log_softmax(to, own, temperature);
+            }
+        };
+        for (set, places) in &order.wide {
+            let ids = self.device.upload_u32(&choices.sets[*set as usize])?;
+            let rows = self.gathered(&ids)?;
+            for part in parts(places.clone(), chunk_rows(ids.shape().count())) {
+                let y = self.rows_at(y, &asked, &order.targets[part.clone()])?;
+                let shape = Shape::matrix(part.len(), ids.shape().count());
+                let mut logits = self.device.unwritten(shape, Dtype::F32)?;
+                let plain = Epilogue::default();
+                self.device.matmul(logits.view_mut(), y.view(), rows.view(), Form::Nt, plain)?;
+                put(part, self.device.download_f32(logits.view())?);
+            }
+        }
+        if order.narrow.is_empty() {
+            return Ok(values);
+        }
+        let few = Few::of(&choices, &order.targets[order.narrow.clone()]);
+        let y = self.rows_at(y, &asked, &order.targets[order.narrow.clone()])?;
+        let table = self.gathered(&self.device.upload_u32(&few.tokens)?)?;
+        let starts = self.device.upload_u32(&few.first)?;
+        let columns = self.device.upload_u32(&few.columns)?;
+        let mut logits = self.device.unwritten(columns.shape(), Dtype::F32)?;
+        let (to, starts) = (logits.view_mut(), starts.view());
+        self.device.sampled_product(to, y.view(), table.view(), starts, columns.view())?;
+        put(order.narrow.clone(), self.device.download_f32(logits.view())?);
+        Ok(values)
+    }
+
+    /// The rows of y whose numbers stand in `asked` at `places`.
+    fn rows_at(&self, y: View, asked: &[u32], places: &[u32]) -> Result<Tensor> {
+        let numbers: Vec<u32> = places.iter().map(|&place| asked[place as usize]).collect();
+        let ids = self.device.upload_u32(&numbers)?;
+        let shape = Shape::matrix(numbers.len(), y.cols());
+        let mut rows = self.device.unwritten(shape, y.dtype())?;
+        self.device.embed(rows.view_mut(), &[(y, ids.view())], Write::Set)?;
+        Ok(rows)
+    }
+}
+
+fn width(first: &[u32], row: u32) -> usize {
+    (first[row as usize + 1] - first[row as usize]) as usize
+}
+
+/// log_softmax(logits / temperature), summed in f64.
+fn log_softmax(to: &mut [f32], logits: &[f32], temperature: f32) {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let scaled = |x: f32| f64::from(x - max) / f64::from(temperature);
+    let log_sum = logits.iter().map(|&x| scaled(x).exp()).sum::<f64>().ln();
+    for (to, &x) in to.iter_mut().zip(logits) {
+        *to = (scaled(x) - log_sum) as f32;
+    }
+}
