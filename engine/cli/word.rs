@@ -34,6 +34,7 @@ mod listed {
     use crate::recommender::families::EpochsBy;
     use crate::recommender::learning::{MaskUnits, Order, TrainIds, Tuned};
     use crate::recommender::prepare::Allowance;
+    use crate::recommender::prior::Fusion;
     use crate::recommender::report::{Rivals, Set};
     use crate::recommender::rules::{Frame, Match, PartA, PartB, PlainRun, Sampling};
     use crate::recommender::settings::{Constrain, Mode, Segment};
@@ -42,7 +43,7 @@ mod listed {
 
     words!(Family Constrain Mode Segment Keeps Order Tuned Curve Storage);
     words!(Match PartA PartB PlainRun Sampling MaskUnits TrainIds Split Allowance);
-    words!(Rivals Set EpochsBy Frame Listing RatingTargets SplitPolicy);
+    words!(Fusion Rivals Set EpochsBy Frame Listing RatingTargets SplitPolicy);
 }
 
 /// A family and its weight.

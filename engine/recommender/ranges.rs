@@ -62,6 +62,7 @@ const RANGES: &[(&str, Range)] = &[
     ("min-rating", Range::real(-1e9, 1e9)),
     ("mix", SHARE),
     ("patience", Range::whole(0, COUNTED)),
+    ("prior-top", Range::whole(1, TOGETHER)),
     ("rank", Range::whole(1, 1 << 12)),
     ("repetition-penalty", Range::above(0.0, 1e3)),
     ("resamples", Range::whole(1, 1_000_000)),
