@@ -40,6 +40,10 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
     for difference in &rules.differences {
         global.note(&format!("rules: {difference}, as asked"));
     }
+    if let Some(companion) = recommender.companion() {
+        global.note(&format!("prior: {}", companion.words()));
+        companion.said.iter().for_each(|words| global.note(&format!("prior: {words}")));
+    }
     global.note_rows(args.rows.max_row, recommender.longest_row());
     recommender.origin().other_base.iter().for_each(say::warning);
     interrupt::asks();

@@ -5,6 +5,7 @@ use super::say;
 use super::settings::of_flags;
 use super::word::word;
 use crate::base::Outputs;
+use crate::recommender::prior::PRIOR;
 use crate::recommender::report::{judge, ItemRepr, Judging, Policy, Rivals, Set, Split, Users};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -37,9 +38,14 @@ pub struct Eval {
     #[command(flatten)]
     #[serde(skip)]
     pub overwriting: Overwriting,
-    /// The run whose metrics.jsonl the HTML report draws
+    /// The run whose metrics.jsonl the HTML report draws, and whose prior.json --fit-prior writes
     #[arg(long, value_name = "RUN")]
     pub run: Option<PathBuf>,
+    /// Find how much model and prior count: of answers that `engine decode --split validation
+    /// --prior P --top N` made, with every candidate of both in its lists
+    #[arg(long)]
+    #[serde(default)]
+    pub fit_prior: bool,
     /// What becomes of invalid and repeated outputs
     #[arg(long, value_enum, default_value_t)]
     pub policy: Policy,
@@ -98,7 +104,13 @@ pub fn run(args: &Eval, outputs: Outputs) -> Result<()> {
     let judged = judge(&of_flags::<Judging>(args), outputs)?;
     say::result(&judged.tables());
     judged.report.warnings.iter().for_each(say::warning);
+    if let Some(fit) = &judged.fit {
+        say::result(&fit.table());
+    }
     judged.save()?;
+    if let Some(fit) = &judged.fit {
+        say::remark(&format!("prior: {}", fit.run.join(PRIOR).display()));
+    }
     if let Some(folder) = &args.report {
         say::remark(&format!("report: {}", folder.join("report.html").display()));
     }

@@ -5,6 +5,7 @@ use super::word::{share, size, word};
 use crate::recommender::budget::Keeps;
 use crate::recommender::families::{EpochsBy, Share};
 use crate::recommender::learning::{MaskUnits, Objective, Order, Parts, TrainIds, Tuned};
+use crate::recommender::prior::{Fusion, Prior};
 use crate::recommender::rules::{Frame, Match, PartA, PartB, PlainRun, Sampling, Score};
 use crate::recommender::settings::{Constrain, Mode, Segment, Way};
 use crate::recommender::source::{Curve, Storage};
@@ -328,6 +329,25 @@ pub struct Decode {
     /// Items written a user
     #[arg(long, default_value_t = 10)]
     pub top: usize,
+    /// A ranker without a language model that is asked beside the model, and whose best join the
+    /// model's list: what follows the last item, items of the same users, nearest titles, all of
+    /// these; or a FILE of JSON lines {"item": id, "next": [{"item": id, "score": x}, …]}
+    #[arg(
+        long,
+        value_name = "none|markov|knn|tfidf|blend|FILE",
+        default_value_t,
+        value_parser = |word: &str| word.parse::<Prior>()
+    )]
+    pub prior: Prior,
+    /// How the model's score and the prior's become one: the weighted sum of both, standardised; a
+    /// mixture of both probabilities; the sum, with a weight by the prior's confidence [default:
+    /// what `engine eval --fit-prior` found best, otherwise sum]
+    #[arg(long, value_parser = word::<Fusion>())]
+    pub fusion: Option<Fusion>,
+    /// How many of the prior's best are candidates beside the model's list [default: the run's,
+    /// otherwise 100]
+    #[arg(long, value_name = "N")]
+    pub prior_top: Option<usize>,
     /// alpha of sum of log-probabilities / length^alpha [default: that of the run's validations,
     /// otherwise 1, and 0 with --score legal]
     #[arg(long)]
@@ -487,8 +507,8 @@ mod tests {
             mask-units train-ids span-order validate-every \
             validate-users validate-beams patience checkpoint-every keep-checkpoints max-minutes";
         /// What is asked, and how much of the answer is wanted.
-        const ASKS: &str =
-            "adapter prompts task split mode search beams top filter-history constrain \
+        const ASKS: &str = "adapter prompts task split mode search beams top prior fusion \
+            prior-top filter-history constrain \
             segment-free-text max-new-tokens min-new-tokens text-beams groups diversity \
             repetition-penalty users batch max-wait max-line max-memory strict out \
             trace";

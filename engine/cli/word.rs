@@ -35,6 +35,7 @@ mod listed {
     use crate::recommender::families::EpochsBy;
     use crate::recommender::learning::{MaskUnits, Objective, Order, Parts, TrainIds, Tuned};
     use crate::recommender::prepare::Allowance;
+    use crate::recommender::prior::Fusion;
     use crate::recommender::report::{Rivals, Set};
     use crate::recommender::rules::{Frame, Match, PartA, PartB, PlainRun, Sampling, Score};
     use crate::recommender::settings::{Constrain, Mode, Segment, Way};
@@ -43,7 +44,7 @@ mod listed {
 
     words!(Family Constrain Mode Segment Keeps Order Tuned Curve Storage);
     words!(Match PartA PartB PlainRun Sampling MaskUnits TrainIds Split Allowance);
-    words!(Rivals Set EpochsBy Frame Listing RatingTargets SplitPolicy);
+    words!(Fusion Rivals Set EpochsBy Frame Listing RatingTargets SplitPolicy);
     words!(Objective Score Parts Embeddings Way);
 }
 

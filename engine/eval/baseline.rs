@@ -5,12 +5,13 @@
 //! the validation events; the whole catalogue is ranked, the history included; the target loses
 //! every tie, so no order of items matters.
 
-use super::truth::{Case, Truth};
+use super::truth::{Case, Item, Truth};
 use crate::base::{Philox, Stream};
 pub use crate::data::catalogue::ItemRepr;
 use crate::data::rank::{
     place, tune, Asked, Blend, Case as Tried, Ease, EaseSettings, FactorSettings, Factors,
-    LeakProbe, Markov, Neighbours, Popularity, Ranker, Sequences, Text, Titles, Tuned, MOST_ITEMS,
+    LeakProbe, Markov, Neighbours, Popularity, Ranker, Sequences, Text, Titles, Tuned, ALPHA,
+    MOST_ITEMS,
 };
 use crate::data::task::Split;
 use rayon::prelude::*;
@@ -48,9 +49,6 @@ pub struct Chosen {
     pub factors: Option<FactorSettings>,
 }
 
-/// α of the Markov baseline.
-const ALPHA: f64 = 1.0;
-
 /// Users that choose settings at most.
 const CHOOSING: usize = 4000;
 /// Scores that a ranker makes for all of them at most; a larger catalogue asks fewer users.
@@ -79,11 +77,7 @@ impl Baselines {
     fn fit(truth: &Truth<'_>, wishes: Wishes) -> Baselines {
         let users: Vec<&[u32]> = truth.users.iter().map(|user| user.training()).collect();
         let seen = Sequences { users: &users, items: truth.items.len() };
-        let texts: Vec<Text<'_>> = truth
-            .items
-            .iter()
-            .map(|item| Text { title: item.title, categories: item.categories.clone() })
-            .collect();
+        let texts = texts(truth);
         let cases = choosing(truth, wishes.seed);
         let mut tuned = tune(seen, &texts, &cases);
         let own = |wish: Option<f64>, value: &mut f64| *value = wish.unwrap_or(*value);
@@ -192,6 +186,20 @@ impl Beside {
         };
         self.rows.iter().all(asked)
     }
+}
+
+/// What rankers read of the catalogue.
+pub fn texts<'a>(truth: &Truth<'a>) -> Vec<Text<'a>> {
+    let text = |item: &Item<'a>| Text { title: item.title, categories: item.categories.clone() };
+    truth.items.iter().map(text).collect()
+}
+
+/// The settings of rankers as a report's baselines have them: fitted on training parts, chosen on
+/// validation events of users drawn by `seed`; those that Toys chose where there are too few.
+pub fn chosen(truth: &Truth<'_>, seed: u64) -> Tuned {
+    let users: Vec<&[u32]> = truth.users.iter().map(|user| user.training()).collect();
+    let seen = Sequences { users: &users, items: truth.items.len() };
+    tune(seen, &texts(truth), &choosing(truth, seed))
 }
 
 /// Validation events that choose settings, of users drawn by `seed`; none where there would be too

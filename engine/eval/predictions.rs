@@ -29,6 +29,9 @@ pub struct Prediction {
     pub scores: Vec<f32>,
     /// The outputs' tokens, as many as `slots`; 0 where the line gives none.
     pub lengths: Vec<u32>,
+    /// What fused scores were made of, the model's and the prior's, as many as `slots` (E29); none
+    /// where any output lacks them.
+    pub parts: Vec<[f64; 2]>,
     /// What was generated as text, empty where nothing was.
     pub text: String,
     /// The text that it is compared with, empty where none is.
@@ -82,6 +85,8 @@ struct Output {
     valid: Option<bool>,
     #[serde(default)]
     length: u32,
+    model: Option<f64>,
+    prior: Option<f64>,
 }
 
 /// A field that is there, be it null.
@@ -307,6 +312,8 @@ impl<'a> Reader<'a> {
         let scores =
             outputs.iter().map(|output| output.score.flatten().unwrap_or(f32::NAN)).collect();
         let lengths = outputs.iter().map(|output| output.length).collect();
+        let both = outputs.iter().map(|output| Some([output.model?, output.prior?]));
+        let parts = both.collect::<Option<_>>().unwrap_or_default();
         let slots = outputs.into_iter().map(|output| self.slot(output)).collect::<Result<_, _>>();
         Ok(Prediction {
             user,
@@ -314,6 +321,7 @@ impl<'a> Reader<'a> {
             slots: slots.map_err(|problem| ("item", problem))?,
             scores,
             lengths,
+            parts,
             text: line.text.unwrap_or_default(),
             reference,
             feature: line.feature.or(known).unwrap_or_default(),

@@ -17,8 +17,8 @@ use std::time::Instant;
 pub struct Scored {
     /// Number of the item in the data set.
     pub item: u32,
-    /// Sum of log-probabilities / length^alpha; of what everybody takes, the logarithm of its
-    /// share.
+    /// Sum of log-probabilities / length^alpha; what a fusion made of that and a ranker's score; of
+    /// what everybody takes, the logarithm of its share.
     pub score: f64,
     /// The produced tokens, `[END]` included; none of what everybody takes.
     pub tokens: Vec<u32>,
@@ -26,6 +26,31 @@ pub struct Scored {
     pub positions: [Vec<u32>; 2],
     /// One a token.
     pub log_probs: Vec<f32>,
+    /// What the score was made of, where a ranker was asked beside the model (E29).
+    pub parts: Option<Parts>,
+}
+
+/// What a fused score was made of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Parts {
+    /// The model's own score, as it is without a ranker.
+    pub model: f64,
+    /// The ranker's, not negative.
+    pub prior: f64,
+}
+
+impl Scored {
+    /// An item with what the model found behind a prompt.
+    pub(super) fn found(item: u32, found: &Finished, prompt: &Sample) -> Scored {
+        Scored {
+            item,
+            score: found.score,
+            tokens: found.tokens.clone(),
+            positions: fed_back(prompt.mask_inter(), &found.ids),
+            log_probs: found.log_probs.clone(),
+            parts: None,
+        }
+    }
 }
 
 /// The text that fills one mask.
@@ -84,6 +109,8 @@ pub struct Answered {
 /// What the model made of a question.
 pub(super) enum Outcome {
     Items(Vec<Finished>),
+    /// The list of model and ranker.
+    Fused(Vec<Scored>),
     /// Answers to each mask.
     Text(Vec<Vec<decode::Answer>>),
     /// By item of a yes/no question: the log-odds of yes.
@@ -110,27 +137,22 @@ impl Recommender {
     ) -> Result<Vec<Answered>> {
         let begun = Instant::now();
         let answers = &self.settings.answers;
-        let learnt = &self.decided.asked;
         let exact = answers.search == Way::Exact;
-        let scoring = Scoring::of(learnt.rules.score, learnt.rules.temperature, catalogue);
-        let rules = |trie, width| Rules {
-            scoring,
-            exact,
-            trie,
-            intra: tasks.builder().intra(),
-            end: tasks.builder().special().end,
-            width,
-            length_penalty: learnt.length_penalty,
-            look_ahead: true,
-        };
+        let rules = |trie, width| self.search_rules(tasks, catalogue, trie, width);
         let (mut searched, mut scored) = (Vec::new(), Vec::new());
         let (mut search_at, mut score_at) = (Vec::new(), Vec::new());
         let mut outcomes: Vec<Outcome> = asked.iter().map(|_| Outcome::Refused).collect();
         for (at, asked) in asked.iter().enumerate() {
-            let Rows::Items { prompt, within, left_out } = &asked.rows else { continue };
+            let Rows::Items { prompt, within, left_out, .. } = &asked.rows else { continue };
             let trie = within.as_ref().unwrap_or(catalogue);
-            let top = asked.top.unwrap_or(answers.top);
-            let beams = if exact { top } else { answers.beams.max(top) };
+            let wanted = asked.top.unwrap_or(answers.top);
+            let top = match (self.is_fused(asked), within) {
+                // Both score all candidates.
+                (true, Some(within)) => within.members.len(),
+                (true, None) => answers.beams.max(wanted),
+                (false, _) => wanted,
+            };
+            let beams = if exact { wanted } else { answers.beams.max(wanted) };
             if self.scores_all(within.as_ref()) {
                 score_at.push(at);
                 scored.push((rules(trie, top + left_out.len()), prompt));
@@ -146,6 +168,7 @@ impl Recommender {
         };
         put(&search_at, self.search(&searched)?);
         put(&score_at, score_each(&self.model, &scored)?);
+        self.fuse(tasks, catalogue, asked, &mut outcomes)?;
         self.judge(tasks, asked, &mut outcomes)?;
         self.write(tasks, catalogue, asked, &mut outcomes)?;
         let seconds = begun.elapsed().as_secs_f64() / asked.len().max(1) as f64;
@@ -160,8 +183,38 @@ impl Recommender {
         answers.collect()
     }
 
+    /// The rules of a search or a scoring of this recommender.
+    pub(super) fn search_rules<'a>(
+        &self,
+        tasks: &'a Tasks,
+        catalogue: &'a Trie,
+        trie: &'a Trie,
+        width: usize,
+    ) -> Rules<'a> {
+        let learnt = &self.decided.asked;
+        Rules {
+            trie,
+            scoring: Scoring::of(learnt.rules.score, learnt.rules.temperature, catalogue),
+            exact: self.settings.answers.search == Way::Exact,
+            intra: tasks.builder().intra(),
+            end: tasks.builder().special().end,
+            width,
+            length_penalty: self.decided.asked.length_penalty,
+            look_ahead: true,
+        }
+    }
+
     /// What [`recommend_each`] finds, in groups that there is memory for.
-    fn search(&self, mut asked: &[(Rules, &Sample)]) -> Result<Vec<Found<Vec<Finished>>>> {
+    fn search(&self, asked: &[(Rules, &Sample)]) -> Result<Vec<Found<Vec<Finished>>>> {
+        self.in_groups(asked, |group| Ok(recommend_each(&self.model, group)?.0))
+    }
+
+    /// What `find` finds, in groups that there is memory for.
+    pub(super) fn in_groups(
+        &self,
+        mut asked: &[(Rules, &Sample)],
+        find: impl Fn(&[(Rules, &Sample)]) -> Result<Vec<Found<Vec<Finished>>>>,
+    ) -> Result<Vec<Found<Vec<Finished>>>> {
         let mut found = Vec::with_capacity(asked.len());
         while !asked.is_empty() {
             let rows: Vec<usize> = asked.iter().map(|(_, prompt)| prompt.rows()).collect();
@@ -169,7 +222,7 @@ impl Recommender {
             let score = self.decided.asked.rules.score;
             let beams = Beams::items(self.dataset(), beams, score);
             let (group, later) = asked.split_at(self.budget.together(&rows, beams));
-            found.extend(recommend_each(&self.model, group)?.0);
+            found.extend(find(group)?);
             asked = later;
         }
         Ok(found)
@@ -178,20 +231,15 @@ impl Recommender {
     /// Sequences as items, tokens as words.
     fn read(&self, catalogue: &Trie, asked: &Asked, outcome: Outcome) -> Result<Answer> {
         Ok(match (&asked.rows, outcome) {
-            (Rows::Items { prompt, within, left_out }, Outcome::Items(found)) => {
+            (Rows::Items { .. }, Outcome::Fused(items)) => Answer::Items(items),
+            (Rows::Items { prompt, within, left_out, .. }, Outcome::Items(found)) => {
                 let trie = within.as_ref().unwrap_or(catalogue);
                 let all =
                     found.iter().flat_map(|f| trie.members(f.node).iter().map(move |&i| (i, f)));
                 let shown = all.filter(|(item, _)| left_out.binary_search(item).is_err());
-                let scored = shown.take(asked.top.unwrap_or(self.settings.answers.top)).map(
-                    |(item, found)| Scored {
-                        item,
-                        score: found.score,
-                        tokens: found.tokens.clone(),
-                        positions: fed_back(prompt.mask_inter(), &found.ids),
-                        log_probs: found.log_probs.clone(),
-                    },
-                );
+                let top = asked.top.unwrap_or(self.settings.answers.top);
+                let scored =
+                    shown.take(top).map(|(item, found)| Scored::found(item, found, prompt));
                 Answer::Items(scored.collect())
             }
             (Rows::Text { blanks, .. }, Outcome::Text(answers)) => {
@@ -229,7 +277,8 @@ impl Recommender {
 /// An item and its score, with nothing that was produced.
 pub(super) fn bare((item, score): (u32, f64)) -> Scored {
     let (tokens, log_probs) = (Vec::new(), Vec::new());
-    Scored { item, score, tokens, positions: [Vec::new(), Vec::new()], log_probs }
+    let positions = [Vec::new(), Vec::new()];
+    Scored { item, score, tokens, positions, log_probs, parts: None }
 }
 
 /// Positions with which produced tokens are fed back: the mask's, and each its own intra id.

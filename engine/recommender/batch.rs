@@ -11,6 +11,7 @@ use super::predictions::{Output, Side};
 use super::question::{Asked, Question, Rows, Wishes};
 use super::queue::{Limits, Queue};
 use crate::base::{Fault, Held};
+use crate::data::task::Split;
 use crate::data::{Cut, Family};
 use anyhow::Result;
 use std::io::ErrorKind;
@@ -80,6 +81,7 @@ fn source_of(job: &Job, recommender: &Recommender, resume: bool) -> Result<Sourc
 fn of_data(job: &Job, recommender: &Recommender) -> Result<Vec<(String, u32)>> {
     let mut asked = Vec::new();
     for id in recommender.wordings(job.task)? {
+        recommender.check_prior(job.task, &id)?;
         let subjects =
             recommender.tasks(|tasks| tasks.subjects(job.task, &id, job.split, job.users))?;
         asked.extend(subjects.into_iter().map(|subject| (id.clone(), subject)));
@@ -131,6 +133,11 @@ pub fn run(
         Source::File(path) => Box::new(line::ids(path, job.max_line as usize)?),
         Source::Stream(_) => Box::new(std::iter::empty()),
     };
+    // Fitted before the first question comes, which would wait for it.
+    if let Some(companion) = recommender.companion() {
+        let split = if job.prompts.is_some() { Split::Test } else { job.split };
+        companion.knowing(dataset, split);
+    }
     let (mut output, done) = Output::open(&side, resume, ids)?;
     watch.begun(total, done);
     let mut next = groups(recommender, job, &source, done, stop)?;

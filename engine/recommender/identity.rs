@@ -23,7 +23,7 @@ use std::path::Path;
 /// Settings that count by what they stand for: contents of files, words of a config, the kind of a
 /// device.
 pub const BY_CONTENTS: &[&str] =
-    &["weights", "adapter", "gelu", "data", "template", "templates", "prompts", "device"];
+    &["weights", "adapter", "gelu", "data", "template", "templates", "prompts", "prior", "device"];
 
 /// Settings of a training that no number depends on: where it writes, what it keeps, when it
 /// pauses.
@@ -109,6 +109,9 @@ impl Identity {
         let mut own = numbers(&job, NOTHING_TO_ANSWERS)?;
         // An answer is whole when its trace is there, wherever that is.
         own.insert("trace".into(), job.trace.is_some().into());
+        if let Some(companion) = recommender.companion() {
+            own.insert("prior".into(), companion.identity(recommender.dataset()));
+        }
         let (place, origin) = (settings.source.place(), recommender.origin());
         let of = |tasks: &Tasks| -> Result<Identity> {
             let ids = match job.prompts {

@@ -1,6 +1,7 @@
 //! What a batch is told: what is asked, of which model, and where the answers go.
 
 use super::line::LONGEST_LINE;
+use super::prior::Prior;
 use super::ranges::within_ranges;
 use super::settings::Settings;
 use crate::base::Fault;
@@ -77,6 +78,16 @@ impl Job {
                 standard \
                  output; name the file",
             );
+        }
+        let prior = &self.settings.answers.prior;
+        if *prior != Prior::None && !self.task.is_of_users() {
+            return refuse(&format!(
+                "setting `prior`: expected setting `task` of {} or {}, whose answers are lists of \
+                items, got {}; leave one of them out",
+                Family::Sequential,
+                Family::Direct,
+                self.task
+            ));
         }
         let all = self.settings.rules.template.as_deref() == Some(&[ALL.to_owned()]);
         if self.prompts.is_some() && all {

@@ -2,7 +2,7 @@
 //! `{"id", "task"?, "user", "candidates"?}` or `{"id", "task"?, "text", "candidates"?}`, each with
 //! `"top"?`, `"exclude"?` and `"template"?`.
 
-use super::answer::{Answer, Answered, Output, Scored, Written};
+use super::answer::{Answer, Answered, Output, Parts, Scored, Written};
 use super::id::{of_source, Id};
 use super::open::Recommender;
 use super::question::{Asked, Question, Rows, Wishes};
@@ -384,6 +384,9 @@ pub fn answer(dataset: &Dataset, question: &Labelled, answered: &Answered) -> St
                 // What was produced has a length, by which another penalty would rank (E13).
                 if !found.tokens.is_empty() {
                     shown["length"] = json!(found.tokens.len());
+                }
+                if let Some(Parts { model, prior }) = found.parts {
+                    (shown["model"], shown["prior"]) = (json!(model), json!(prior));
                 }
                 shown
             });

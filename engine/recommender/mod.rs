@@ -24,6 +24,7 @@ pub mod parity;
 mod popular;
 pub mod predictions;
 pub mod prepare;
+pub mod prior;
 pub mod question;
 pub mod queue;
 pub mod ranges;

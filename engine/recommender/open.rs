@@ -3,6 +3,7 @@
 use super::budget::Budget;
 use super::decided::Decided;
 use super::popular::ranked;
+use super::prior::Companion;
 use super::settings::Settings;
 use super::source::{frame_of, Loaded, Origin};
 use crate::base::Fault;
@@ -59,6 +60,8 @@ pub struct Recommender {
     /// Made when somebody without a history asks.
     popular: OnceLock<Vec<(u32, f64)>>,
     grounding: OnceLock<(Grounding, Vec<u32>)>,
+    /// Asked beside the model.
+    pub(super) companion: Option<Companion>,
     shop: Shop,
 }
 
@@ -74,6 +77,13 @@ impl Recommender {
         let settings = decided.within(&settings);
         let dataset = Dataset::open(&settings.data)?;
         settings.source.check(&model, &dataset)?;
+        let folders = settings.source.folders()?;
+        let folders = folders.iter().map(|folder| folder.as_path());
+        let companion = Companion::open(&settings, &dataset, folders, &origin)?;
+        let settings = match &companion {
+            Some(companion) => companion.within(settings),
+            None => settings,
+        };
         let (positions, seed) = (model.config.max_positions, settings.source.seed);
         let rules = &decided.asked.rules;
         let shop = Shop::try_new(dataset, |dataset| -> Result<Parts> {
@@ -92,6 +102,7 @@ impl Recommender {
             budget,
             popular,
             grounding,
+            companion,
             shop,
         })
     }
@@ -105,6 +116,11 @@ impl Recommender {
     /// The rules by which it asks, and where they come from.
     pub fn rules(&self) -> &Decided {
         &self.decided
+    }
+
+    /// What is asked beside the model.
+    pub fn companion(&self) -> Option<&Companion> {
+        self.companion.as_ref()
     }
 
     /// Items, users and tokenizer.

@@ -7,6 +7,7 @@ use super::identity::Identity;
 use super::job::Job;
 use super::learnt::{length_penalty, Learnt};
 use super::line::{self, Labelled};
+use super::prior::{Prior, PRIOR_TOP};
 use super::settings::Settings;
 use crate::base::outputs::{append, is_kept};
 use crate::base::text::visible_json;
@@ -113,8 +114,18 @@ impl Side {
             length_penalty: answers.length_penalty.unwrap_or(usual),
             gelu: source.gelu,
         };
+        let prior = match &answers.prior {
+            Prior::None => String::new(),
+            prior => format!(
+                ", fused with the best {} of {prior} by {}, weights {}",
+                answers.prior_top.unwrap_or(PRIOR_TOP),
+                answers.fusion.unwrap_or_default(),
+                self.identity.settings["prior"]["weights"]
+            ),
+        };
         format!(
-            "engine {}, weights {}{adapter}, {asked}, data {:08x}, {} {} beams, rules: {rules}",
+            "engine {}, weights {}{adapter}, {asked}, data {:08x}, {} {} beams{prior}, rules: \
+            {rules}",
             self.identity.engine,
             source.weights.display(),
             self.identity.data_hash,

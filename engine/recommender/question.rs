@@ -105,6 +105,8 @@ pub(super) enum Rows {
         within: Option<Trie<'static>>,
         /// Items that no list shows, ascending, each once.
         left_out: Vec<u32>,
+        /// Whose next item it is, for who is asked beside the model; of a free text nobody's.
+        past: Option<Past>,
     },
     /// Items, each with the row that asks for yes or no.
     YesNo {
@@ -123,6 +125,15 @@ pub(super) enum Rows {
     /// What everybody takes, and how often: the answer to a history of nothing.
     Popular(Vec<(u32, f64)>),
     Refused(String),
+}
+
+/// What somebody took before.
+#[derive(Clone, Debug)]
+pub(super) struct Past {
+    /// Items, oldest first.
+    pub items: Vec<u32>,
+    /// What others took that may be known beside it: what this split shows.
+    pub split: Split,
 }
 
 impl Asked {
@@ -213,7 +224,7 @@ impl Recommender {
                 record.items.len()
             ))
         })?;
-        let asked = self.of_user(user, shown, None, wishes)?;
+        let asked = self.of_user(user, (shown, split), None, wishes)?;
         Ok(Asked { target: Some(record.items[shown]), ..asked })
     }
 
@@ -228,22 +239,24 @@ impl Recommender {
         let (items, within) = self.candidates(candidates)?;
         match self.dataset().user(user).items.len() {
             0 => self.popular_of(&items, within.is_some(), wishes),
-            events => self.of_user(user, events, within, wishes),
+            events => self.of_user(user, (events, Split::Test), within, wishes),
         }
     }
 
-    /// What comes after the first `shown` events of a user of the data set.
+    /// What comes after the first `shown` events of a user of the data set, as a split asks it.
     fn of_user(
         &self,
         user: u32,
-        shown: usize,
+        (shown, split): (usize, Split),
         within: Option<Trie<'static>>,
         wishes: &Wishes,
     ) -> Result<Asked> {
         let id = wishes.template.as_deref();
         let prompt = self.tasks(|tasks| tasks.prompt(id, user, shown))?;
-        let left_out = self.left_out(&self.dataset().user(user).items[..shown], wishes)?;
-        let rows = Rows::Items { prompt, within, left_out };
+        let items = &self.dataset().user(user).items[..shown];
+        let left_out = self.left_out(items, wishes)?;
+        let past = Some(Past { items: items.to_vec(), split });
+        let rows = Rows::Items { prompt, within, left_out, past };
         Ok(Asked { template: self.template(wishes), ..Asked::of(rows) })
     }
 
@@ -270,7 +283,9 @@ impl Recommender {
             profile.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         let shopper = Shopper { history: &known, attributes: &attributes, candidates: &candidates };
         let prompt = self.tasks(|tasks| tasks.ask(shopper, id))?;
-        let rows = Rows::Items { prompt, within, left_out: self.left_out(&known, wishes)? };
+        let left_out = self.left_out(&known, wishes)?;
+        let past = Some(Past { items: known, split: Split::Test });
+        let rows = Rows::Items { prompt, within, left_out, past };
         Ok(Asked { template: self.template(wishes), unknown, ..Asked::of(rows) })
     }
 
@@ -294,6 +309,20 @@ impl Recommender {
         }
     }
 
+    /// Refuses a ranker beside questions whose answer is no list of ranked items.
+    pub(super) fn check_prior(&self, family: Family, id: &str) -> Result<()> {
+        let Some(companion) = self.companion() else { return Ok(()) };
+        let ranks = self.tasks(|tasks| tasks.asks_item(family, id))?;
+        match ranks {
+            true => Ok(()),
+            false => Err(Fault::Usage.error(format!(
+                "setting `prior`: template {id}: expected one that asks for an item, got one that \
+                asks for another answer; {} has nothing to say to it: leave one of the two out",
+                companion.prior
+            ))),
+        }
+    }
+
     /// What the template `id` asks of a user or a record of the data.
     fn of(
         &self,
@@ -303,19 +332,21 @@ impl Recommender {
         split: Split,
         wishes: &Wishes,
     ) -> Result<Asked> {
+        self.check_prior(family, id)?;
         let put = self.tasks(|tasks| tasks.put(family, id, subject, split))?;
         let shown = |user: u32| {
             let events = self.dataset().user(user).items;
             &events[..split.shown(events.len()).unwrap_or(0)]
         };
+        let past = || Some(Past { items: shown(subject).to_vec(), split });
         let (rows, target) = match put {
             Put::Item { prompt, target } => {
                 let left_out = self.left_out(shown(subject), wishes)?;
-                (Rows::Items { prompt, within: None, left_out }, target)
+                (Rows::Items { prompt, within: None, left_out, past: past() }, target)
             }
             Put::Among { prompt, candidates, target } => {
                 let within = Some(self.dataset().catalogue_of(&candidates));
-                (Rows::Items { prompt, within, left_out: Vec::new() }, target)
+                (Rows::Items { prompt, within, left_out: Vec::new(), past: past() }, target)
             }
             Put::YesNo { prompts, candidates: items, target, words } => {
                 (Rows::YesNo { prompts, items, words }, target)
@@ -348,7 +379,7 @@ impl Recommender {
             if masks == 1 && (within.is_some() || answers.constrain == Constrain::Trie) {
                 tasks.check_room(&prompt, tasks.longest_item())?;
                 let prompt = builder.prompt(0, &prompt)?;
-                return Ok(Rows::Items { prompt, within, left_out: Vec::new() });
+                return Ok(Rows::Items { prompt, within, left_out: Vec::new(), past: None });
             }
             if within.is_some() {
                 return Err(Fault::Data.error(format!(

@@ -66,6 +66,7 @@ const RANGES: &[(&str, Range)] = &[
     ("mix", SHARE),
     ("pairs", SHARE),
     ("patience", Range::whole(0, COUNTED)),
+    ("prior-top", Range::whole(1, TOGETHER)),
     ("rank", Range::whole(1, 1 << 12)),
     ("repetition-penalty", Range::above(0.0, 1e3)),
     ("resamples", Range::whole(1, 1_000_000)),

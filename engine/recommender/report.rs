@@ -2,6 +2,7 @@
 
 use super::fitted::Kept;
 use super::predictions::Side;
+use super::prior::{self, Balanced, Fit, PRIOR};
 use super::ranges::within_ranges;
 use super::sheet::{names, Made};
 use crate::base::map::settled;
@@ -44,8 +45,11 @@ pub struct Judging {
     pub data: PathBuf,
     /// Where report.json, report.md, report.tex and report.html go.
     pub report: Option<PathBuf>,
-    /// The run whose metrics.jsonl the HTML report draws.
+    /// The run whose metrics.jsonl the HTML report draws, and whose prior is fitted.
     pub run: Option<PathBuf>,
+    /// Find how much model and prior count, on these answers for validation users, and write it
+    /// down in the run (E29).
+    pub fit_prior: bool,
     /// What becomes of invalid and repeated outputs (E7).
     pub policy: Policy,
     /// Which event was to be predicted; `None` = the one that the predictions' settings name,
@@ -84,6 +88,7 @@ impl Default for Judging {
             data: PathBuf::new(),
             report: None,
             run: None,
+            fit_prior: false,
             policy: Policy::default(),
             split: None,
             users: None,
@@ -111,6 +116,18 @@ impl Judging {
                 alone; give both or none"
             )));
         }
+        if self.fit_prior && self.run.is_none() {
+            bail!(Fault::Usage.error(
+                "setting `fit-prior`: expected setting `run` beside it, got it alone; name the run \
+                that is to know the weights"
+            ));
+        }
+        if self.fit_prior && self.predictions.len() != 1 {
+            bail!(Fault::Usage.error(format!(
+                "setting `fit-prior`: expected one file of predictions, got {}; fit by one of them",
+                self.predictions.len()
+            )));
+        }
         let streams = self.predictions.iter().filter(|path| *path == Path::new("-")).count();
         if streams > 1 {
             bail!(Fault::Usage.error(format!(
@@ -125,8 +142,11 @@ impl Judging {
 pub struct Judged {
     /// The tables and what they were made of.
     pub report: Report,
+    /// What was found of model and prior, where that was asked for.
+    pub fit: Option<Fit>,
     curve: Option<Curve>,
-    folder: Option<Held>,
+    has_folder: bool,
+    held: Held,
 }
 
 /// What is written in the folder of a report.
@@ -162,6 +182,10 @@ pub fn judge(settings: &Judging, mut outputs: Outputs) -> Result<Judged> {
     outputs.reads("setting `data`", &settings.data);
     if let Some(run) = &settings.run {
         outputs.reads_in("setting `run`", run, |name| name == "metrics.jsonl");
+        if settings.fit_prior {
+            let place = run.join(PRIOR);
+            outputs.file("setting `fit-prior`", &place, Standing::Ours(Balanced::is_at));
+        }
     }
     if let Some(folder) = &settings.report {
         outputs.folder("setting `report`", folder, WRITTEN, Standing::Ours(is_ours));
@@ -172,8 +196,9 @@ pub fn judge(settings: &Judging, mut outputs: Outputs) -> Result<Judged> {
     let curve = settings.run.as_deref().map(Curve::read).transpose()?;
     let made = settings.predictions.iter().map(|path| Made::read(path, &dataset));
     let made = made.collect::<Result<Vec<Made>>>()?;
-    let report = settled([dataset.map()], || report_of(settings, &dataset, &made, &thresholds))?;
-    Ok(Judged { report, curve, folder: settings.report.is_some().then_some(held) })
+    let (report, fit) =
+        settled([dataset.map()], || report_of(settings, &dataset, &made, &thresholds))?;
+    Ok(Judged { report, fit, curve, has_folder: settings.report.is_some(), held })
 }
 
 /// The split that is judged: the one that is given, otherwise that for which all files were made.
@@ -197,7 +222,7 @@ fn report_of(
     dataset: &Dataset,
     made: &[Made],
     thresholds: &[Threshold],
-) -> Result<Report> {
+) -> Result<(Report, Option<Fit>)> {
     let start = Instant::now();
     let truth = &Truth::of(dataset);
     let split = split_of(args, made)?;
@@ -210,7 +235,10 @@ fn report_of(
         unfinished.extend(made.unfinished(&groups).map(|words| format!("{name}: {words}")));
         let users = args.users.unwrap_or_else(|| made.users());
         let (asked, templates) = (made.asked(users)?, made.templates());
-        let called = if several { name.clone() } else { "predictions".to_owned() };
+        let mut called = if several { name.clone() } else { "predictions".to_owned() };
+        if let Some(fused) = made.fused() {
+            called = format!("{called}, {fused}");
+        }
         let length_penalty = made.length_penalty();
         sheets.push(Sheet { name: called, groups, users, asked, templates, length_penalty });
         files.push(Source {
@@ -225,6 +253,11 @@ fn report_of(
     let Some(first) = files.first().cloned() else {
         bail!(Fault::Usage.error("predictions: expected a file, got none; name one"))
     };
+    let mut fit = None;
+    if let (Some(run), true) = (&args.run, args.fit_prior) {
+        let balanced = prior::find(&made[0], &sheets[0].groups, truth, dataset)?;
+        fit = Some(Fit { run: run.clone(), balanced });
+    }
     let groups = || sheets.iter().flat_map(|sheet| &sheet.groups);
     let options = Options {
         policy: args.policy,
@@ -261,7 +294,7 @@ fn report_of(
     findings.warnings.extend(reader.passed_over());
     findings.warnings.extend(rivals.as_ref().and_then(|rivals| other_data(rivals, truth)));
     let verdicts = verdicts(&findings.groups, thresholds)?;
-    Ok(Report {
+    let report = Report {
         generator: GENERATOR,
         engine: env!("CARGO_PKG_VERSION"),
         predictions: first.predictions,
@@ -290,7 +323,8 @@ fn report_of(
         broken: findings.broken,
         thresholds: verdicts,
         seconds: start.elapsed().as_secs_f64(),
-    })
+    };
+    Ok((report, fit))
 }
 
 /// How large the data are, as tables of data sets count.
@@ -395,9 +429,12 @@ impl Judged {
     }
 
     /// Writes report.json, report.md, report.tex and report.html, each whole or not at all, where a
-    /// folder for them was given.
+    /// folder for them was given; and what was found of model and prior.
     pub fn save(&self) -> Result<()> {
-        let Some(held) = &self.folder else { return Ok(()) };
+        self.fit.iter().try_for_each(Fit::save)?;
+        if !self.has_folder {
+            return Ok(());
+        }
         let report = &self.report;
         let json = serde_json::to_string_pretty(report).context("report.json")? + "\n";
         let json = visible_json(&json).into_owned();
@@ -408,7 +445,7 @@ impl Judged {
             ("report.html", html::page(report, self.curve.as_ref())),
         ];
         for (name, text) in texts {
-            let path = held.folder().join(name);
+            let path = self.held.folder().join(name);
             write_whole(&path, text).context("report")?;
         }
         Ok(())

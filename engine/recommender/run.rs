@@ -8,12 +8,14 @@
 //! published.json      which step the model files are of, and why that one
 //! adapter_config.json, adapter_model.safetensors             the adapter, or with all weights
 //! config.json, model.safetensors, tokenizer.json             a checkpoint folder
+//! prior.json          how it is asked beside a ranker: see `prior`
 //! metrics.jsonl, checkpoints/                                floor 3's: see `train`
 //! ```
 
 use super::identity::Identity;
 use super::learning::Learning;
 use super::learnt::{Learnt, RULES, TEMPLATES};
+use super::prior::PRIOR;
 use super::weights::find_weights;
 use crate::base::outputs::remove;
 use crate::base::{write_whole, Dtype, Fault, Written};
@@ -44,6 +46,7 @@ pub const WRITTEN: Written = Written {
         "config.json",
         "tokenizer.json",
         SETTINGS,
+        PRIOR,
         PUBLISHED,
     ],
     folders: &["checkpoints"],

@@ -1,9 +1,11 @@
 //! What a recommender is opened with: which model, which data, which rules, which answers.
 
+use super::prior::Prior;
 use super::ranges::within_ranges;
 use super::source::Source;
 use crate::base::named::named;
 use crate::base::{Fault, Outputs};
+use crate::data::rank::Fusion;
 use crate::data::rules::Wanted;
 use crate::decode::Writing;
 use anyhow::Result;
@@ -68,6 +70,12 @@ pub struct Answers {
     pub beams: usize,
     /// Items of an answer.
     pub top: usize,
+    /// Which ranker is asked beside the model (E29).
+    pub prior: Prior,
+    /// How the two scores become one; `None` = as the run found best, otherwise by sum.
+    pub fusion: Option<Fusion>,
+    /// How many of the ranker's best are candidates; `None` = the run's, otherwise 100.
+    pub prior_top: Option<usize>,
     /// alpha of sum of log-probabilities / length^alpha; `None` = the run's, otherwise 1.
     pub length_penalty: Option<f64>,
     /// Leave the history's items out of the lists, a repeated target too (E15).
@@ -93,6 +101,51 @@ pub struct Answers {
 }
 
 impl Answers {
+    /// Refuses an exact search of what has no masses.
+    fn check_search(&self) -> Result<()> {
+        let refuse = |expected: &str, got: &str| {
+            Err(Fault::Usage.error(format!(
+                "setting `search`: exact: expected {expected}, got {got}; change it, or search by \
+                beams"
+            )))
+        };
+        let Answers { search, mode, length_penalty, prior, .. } = self;
+        match (mode, length_penalty, prior) {
+            _ if *search == Way::Beam => Ok(()),
+            (Mode::Trie, Some(alpha), _) if *alpha != 0.0 => {
+                refuse("setting `length-penalty = 0`", &alpha.to_string())
+            }
+            (Mode::Trie, _, Prior::None) => Ok(()),
+            (Mode::Trie, _, prior) => refuse("no setting `prior`", &prior.to_string()),
+            (mode, ..) => refuse("setting `mode = trie`", mode.name()),
+        }
+    }
+
+    /// Refuses a ranker where no list of items is ranked, and its settings without one.
+    fn check_prior(&self) -> Result<()> {
+        let refuse = |words: String| Err(Fault::Usage.error(words));
+        let Answers { prior, fusion, prior_top, mode, .. } = self;
+        let given = [("fusion", fusion.is_some()), ("prior-top", prior_top.is_some())];
+        if *prior == Prior::None {
+            return match given.into_iter().find(|(_, given)| *given) {
+                None => Ok(()),
+                Some((name, _)) => refuse(format!(
+                    "setting `{name}`: expected setting `prior` beside it, got it alone; name a \
+                    ranker, or leave it out"
+                )),
+            };
+        }
+        match mode {
+            Mode::Trie | Mode::ScoreAll => prior.check(),
+            mode => refuse(format!(
+                "setting `prior`: expected setting `mode` of {} or {}, whose lists have scores of \
+                all items, got {mode}; leave one of them out",
+                Mode::Trie,
+                Mode::ScoreAll
+            )),
+        }
+    }
+
     /// How a free text is written that has at most `tokens` tokens.
     pub(super) fn texts(&self, tokens: usize, length_penalty: f64) -> Writing {
         Writing {
@@ -120,6 +173,9 @@ impl Default for Answers {
             search: Way::Beam,
             beams: 20,
             top: 10,
+            prior: Prior::None,
+            fusion: None,
+            prior_top: None,
             length_penalty: None,
             filter_history: false,
             strict: false,
@@ -161,8 +217,8 @@ impl Settings {
 
     /// Refuses numbers out of range.
     pub fn check(&self) -> Result<()> {
-        within_ranges!(&self.answers, beams top length_penalty max_new_tokens min_new_tokens);
-        within_ranges!(&self.answers, text_beams groups diversity repetition_penalty);
+        within_ranges!(&self.answers, beams top prior_top length_penalty max_new_tokens);
+        within_ranges!(&self.answers, min_new_tokens text_beams groups diversity repetition_penalty);
         let Answers { max_new_tokens, min_new_tokens, .. } = self.answers;
         if min_new_tokens > max_new_tokens {
             return Err(Fault::Usage.error(format!(
@@ -171,22 +227,8 @@ impl Settings {
             )));
         }
         self.answers.texts(max_new_tokens, 0.0).check(max_new_tokens)?;
-        let Answers { mode, search, length_penalty, .. } = self.answers;
-        let refuse = |expected: &str, got: &str| {
-            Err(Fault::Usage.error(format!(
-                "setting `search`: exact: expected {expected}, got {got}; change it, or search by \
-                beams"
-            )))
-        };
-        match (search, mode, length_penalty) {
-            (Way::Exact, Mode::Trie, Some(alpha)) if alpha != 0.0 => {
-                return refuse("setting `length-penalty = 0`", &alpha.to_string());
-            }
-            (Way::Exact, mode, _) if mode != Mode::Trie => {
-                return refuse("setting `mode = trie`", mode.name());
-            }
-            _ => {}
-        }
+        self.answers.check_prior()?;
+        self.answers.check_search()?;
         within_ranges!(&self.rules, behaviours max_row restart temperature);
         within_ranges!(&self.source, seed threads);
         Ok(())
@@ -197,6 +239,9 @@ impl Settings {
         self.source.tell(outputs);
         self.rules.tell(outputs);
         outputs.reads("setting `data`", &self.data);
+        if let Some(table) = self.answers.prior.file() {
+            outputs.reads("setting `prior`", table);
+        }
     }
 
     /// With an adapter on the weights: a PEFT folder or a run folder.

@@ -1,6 +1,7 @@
 //! A file of predictions, and what is known of how they were made.
 
 use super::predictions::Side;
+use super::prior::Prior;
 use super::settings::Mode;
 use crate::base::{open_stream, unreadable, Fault};
 use crate::data::template::Templates;
@@ -40,6 +41,18 @@ impl Made {
         self.path.display().to_string()
     }
 
+    /// What stands beside it, where we wrote it.
+    pub fn side(&self) -> Option<&Side> {
+        self.side.as_ref()
+    }
+
+    /// The ranker that was asked beside the model, and how the two became one.
+    pub fn fused(&self) -> Option<String> {
+        let answers = &self.side.as_ref()?.decode.settings.answers;
+        let fusion = answers.fusion.unwrap_or_default();
+        (answers.prior != Prior::None).then(|| format!("fused with {} by {fusion}", answers.prior))
+    }
+
     /// The lines, by template.
     pub fn groups(&self, reader: &Reader) -> Result<Vec<Group>> {
         if self.path == Path::new("-") {
@@ -72,7 +85,9 @@ impl Made {
     /// alpha by which the lists were ranked, where they hold all that the beams found (E13).
     pub fn length_penalty(&self) -> Option<f64> {
         let answers = &self.side.as_ref()?.decode.settings.answers;
-        let whole = answers.mode == Mode::Trie && answers.top >= answers.beams;
+        let whole = answers.mode == Mode::Trie
+            && answers.top >= answers.beams
+            && answers.prior == Prior::None;
         answers.length_penalty.filter(|_| whole)
     }
 

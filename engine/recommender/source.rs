@@ -167,11 +167,16 @@ impl Source {
         }
     }
 
+    /// The folders that a model is made of, the adapter's first: both may be runs.
+    pub fn folders(&self) -> Result<Vec<PathBuf>> {
+        Ok(self.adapter.iter().cloned().chain([find_weights(&self.weights)?]).collect())
+    }
+
     /// What the adapter learnt by, or else the weights, and the folder that says so.
     pub fn learnt(&self) -> Result<Option<(PathBuf, Learnt)>> {
-        for folder in self.adapter.iter().chain([&find_weights(&self.weights)?]) {
-            if let Some(learnt) = Learnt::beside(folder)? {
-                return Ok(Some((folder.clone(), learnt)));
+        for folder in self.folders()? {
+            if let Some(learnt) = Learnt::beside(&folder)? {
+                return Ok(Some((folder, learnt)));
             }
         }
         Ok(None)

@@ -1,6 +1,7 @@
 //! Where weights lie: a path, or a name in one of the folders that hold them.
 
 use super::learnt::{RULES, TEMPLATES};
+use super::prior::PRIOR;
 use crate::base::{meant, unreadable, Fault, Written};
 use anyhow::Result;
 use serde_json::Value;
@@ -33,7 +34,7 @@ pub const WRITTEN: Written = Written {
 
 /// Whether a file of this name in a checkpoint or adapter folder is read.
 pub fn is_read(name: &str) -> bool {
-    let named = ["config.json", "tokenizer.json", "adapter_config.json", RULES, TEMPLATES];
+    let named = ["config.json", "tokenizer.json", ADAPTER_CONFIG, RULES, TEMPLATES, PRIOR];
     named.contains(&name) || name.ends_with(".safetensors") || name.ends_with(".index.json")
 }
 

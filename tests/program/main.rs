@@ -13,6 +13,7 @@ mod maps;
 mod mistakes;
 mod numbers;
 mod outputs;
+mod prior;
 mod prompts;
 mod resume;
 mod rules;

@@ -2,6 +2,9 @@
 
 use super::{Asked, Lists, Ranker, Sequences};
 
+/// α of [`Markov`] where it is to be beaten, or asked beside a model.
+pub const ALPHA: f64 = 1.0;
+
 /// count(last → j) + α · share(j): the last item's successors, then what is popular.
 pub struct Markov {
     /// α · share.

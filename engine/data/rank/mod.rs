@@ -4,25 +4,33 @@
 //! A ranker is fitted on [`Sequences`], the part of the data that it may see, and knows items by
 //! their numbers as names alone: no score depends on their order.
 
+mod balance;
 mod blend;
 mod ease;
 mod factors;
+mod fitted;
+mod fuse;
 mod leak;
 mod markov;
 mod neighbours;
 mod popularity;
 pub mod ratings;
+mod table;
 mod teacher;
 mod titles;
 mod tune;
 
+pub use balance::{balanced, Fused, Worth};
 pub use blend::{Blend, BlendWeights, COMPONENTS};
 pub use ease::{Ease, EaseSettings, MOST_ITEMS};
 pub use factors::{FactorSettings, Factors};
+pub use fitted::Fitted;
+pub use fuse::{Balance, Candidate, Fusion, Shortlist};
 pub use leak::LeakProbe;
-pub use markov::Markov;
+pub use markov::{Markov, ALPHA};
 pub use neighbours::{NeighbourSettings, Neighbours};
 pub use popularity::Popularity;
+pub use table::Table;
 pub use teacher::{Shares, Teacher, TeacherSettings};
 pub use titles::{Text, TitleSettings, Titles};
 pub use tune::{tune, Case, Tuned};

@@ -3,7 +3,7 @@
 use super::blend::{Blend, BlendWeights, COMPONENTS};
 use super::{
     ndcg, place, Asked, Markov, NeighbourSettings, Neighbours, Ranker, Sequences, Text,
-    TitleSettings, Titles,
+    TitleSettings, Titles, ALPHA,
 };
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,7 @@ pub fn tune(seen: Sequences<'_>, catalogue: &[Text<'_>], cases: &[Case<'_>]) -> 
     let (titles, fitted) = best(aged, |(_, fitted)| mean(fitted, cases, seen.items));
     let blend = Blend::of(
         seen,
-        Arc::new(Markov::fit(seen, 1.0)),
+        Arc::new(Markov::fit(seen, ALPHA)),
         Arc::new(Neighbours::fit(seen, neighbours)),
         fitted,
         titles.gamma,

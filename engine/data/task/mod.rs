@@ -231,6 +231,11 @@ impl<'a> Tasks<'a> {
         families
     }
 
+    /// Whether the answer to the template `id` of a family is an item.
+    pub fn asks_item(&self, family: Family, id: &str) -> Result<bool> {
+        Ok(self.form(family, Some(id))?.answer() == Answer::Item)
+    }
+
     /// Whether the template `id` (the first one without) shows a history.
     pub fn shows_history(&self, id: Option<&str>) -> Result<bool> {
         Ok(self.next_form(id)?.asks(Field::History))
