@@ -1,6 +1,6 @@
 //! What stands behind the door: memory, and the ops of every family (`ops/`).
 
-use super::ops::{Activation, Attention, Embed, Loss, Matmul, Norm, Optim, Select};
+use super::ops::{Activation, Attention, Embed, Loss, Matmul, Norm, Optim, Select, Sparse};
 use super::place::Place;
 use super::tensor::{View, ViewMut};
 use anyhow::Result;
@@ -42,7 +42,7 @@ pub struct Ceilings {
 
 /// A device from within. Arguments arrive checked: shapes, dtypes and residence agree.
 pub(super) trait Backend:
-    Embed + Norm + Matmul + Attention + Activation + Loss + Select + Optim + Send + Sync
+    Embed + Norm + Matmul + Attention + Activation + Loss + Select + Sparse + Optim + Send + Sync
 {
     /// "cpu", "cuda:0", "emu".
     fn name(&self) -> &str;

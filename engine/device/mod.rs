@@ -11,8 +11,8 @@ pub use backend::{Ceilings, MemoryUse};
 pub use cpu::MOST_THREADS;
 pub use cuda::{gpus, Found};
 pub use ops::{
-    AdamW, Attend, AttendCache, CacheRows, Dropout, Epilogue, Form, Gelu, Heads, LowRank, Normed,
-    Qkv, Rotary, Segments, Turn, Write,
+    AdamW, Aim, Attend, AttendCache, CacheRows, Dropout, Epilogue, Form, Gelu, Heads, LowRank,
+    Normed, Qkv, Rotary, Segments, Turn, Write,
 };
 pub use place::Place;
 pub use tensor::{Tensor, View, ViewMut};

@@ -10,6 +10,7 @@ mod cases;
 mod judge;
 mod logits;
 mod matmul;
+mod sparse;
 
 use engine::device::Device;
 
@@ -73,6 +74,11 @@ fn ops_on_logits() {
 }
 
 #[test]
+fn products_of_few_columns() {
+    run(sparse::CASES);
+}
+
+#[test]
 fn rows_at_any_address() {
     run(addresses::CASES);
 }
@@ -125,7 +131,7 @@ fn every_op_has_a_case() {
         .collect();
     assert!(ops.len() >= 20, "the traits were not understood: {ops:?}");
     let cases: Vec<&str> =
-        [cases::CASES, logits::CASES, matmul::CASES, attention::CASES, cache::CASES]
+        [cases::CASES, logits::CASES, sparse::CASES, matmul::CASES, attention::CASES, cache::CASES]
             .concat()
             .iter()
             .map(|c| c.0)

@@ -2,7 +2,7 @@
 //! its own, or shows what another tensor held.
 
 use engine::base::{Dtype, Fault, Shape};
-use engine::device::{AttendCache, CacheRows, Device, Heads, Qkv, Rotary, Turn};
+use engine::device::{Aim, AttendCache, CacheRows, Device, Heads, Qkv, Rotary, Turn};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 const HALF: usize = 1 << 63;
@@ -82,6 +82,68 @@ fn a_fresh_tensor_shows_nothing_of_another() {
         let fresh = device.alloc(Shape::vector(count), Dtype::F32).unwrap();
         assert!(device.download_f32(fresh.view()).unwrap().iter().all(|&x| x == 0.0), "{count}");
     }
+}
+
+/// Bounds that do not ascend to the end would let two threads write one place; a loss has no
+/// temperature of nothing.
+#[test]
+fn ops_refuse_lists_that_are_none() {
+    let device = cpu();
+    let zeros = |rows, cols, dtype| device.zeros(Shape::matrix(rows, cols), dtype).unwrap();
+    let words = |words: &[u32]| device.upload_u32(words).unwrap();
+    let (x, table) = (zeros(3, 4, Dtype::F32), zeros(5, 4, Dtype::F32));
+    let (ids, weights) = (words(&[0, 4, 1, 2, 3]), zeros(1, 3, Dtype::F32));
+    let right = [0, 2, 2, 5];
+    for (first, temperature) in [
+        (vec![0, 4, 2, 5], 1.0),
+        (vec![1, 2, 2, 5], 1.0),
+        (vec![0, 2, 2, 4], 1.0),
+        (vec![0, 2, 2, 6], 1.0),
+        (vec![0, 2, 5], 1.0),
+        (vec![0, 2, 2, 5, 5], 1.0),
+        (right.to_vec(), 0.0),
+        (right.to_vec(), -1.0),
+        (right.to_vec(), f32::NAN),
+        (right.to_vec(), f32::INFINITY),
+        (right.to_vec(), 1.0),
+    ] {
+        let (list, mut loss) = (words(&first), zeros(1, 3, Dtype::F32));
+        let (mut some, mut rows) = (zeros(1, 5, Dtype::F32), zeros(3, 4, Dtype::F32));
+        let places = words(&[0, 0, 0]);
+        let aim = Aim::Place(places.view());
+        let to = (loss.view_mut(), some.view_mut());
+        let lost = device.choice_loss(to.0, to.1, list.view(), aim, weights.view(), temperature);
+        assert_eq!(lost.is_ok(), first == right && temperature == 1.0, "{first:?} {temperature}");
+        let (to, ids) = (some.view_mut(), ids.view());
+        let asked = device.sampled_product(to, x.view(), table.view(), list.view(), ids);
+        assert_eq!(asked.is_ok(), first == right, "{first:?}");
+        let (to, from) = (rows.view_mut(), some.view());
+        let summed = device.sparse_product(to, table.view(), list.view(), ids, ids, from);
+        assert_eq!(summed.is_ok(), first == right, "{first:?}");
+    }
+    // Of another number, dtype or width than the others.
+    let (first, mut some) = (words(&right), zeros(1, 5, Dtype::F32));
+    let narrow = zeros(5, 4, Dtype::Bf16);
+    let to = some.view_mut();
+    assert!(device.sampled_product(to, x.view(), narrow.view(), first.view(), ids.view()).is_err());
+    let (few, mut loss) = (zeros(1, 4, Dtype::F32), zeros(1, 3, Dtype::F32));
+    for aim in [Aim::Shares(few.view()), Aim::Shares(ids.view()), Aim::Place(ids.view())] {
+        let to = (loss.view_mut(), some.view_mut());
+        let lost = device.choice_loss(to.0, to.1, first.view(), aim, weights.view(), 1.0);
+        assert!(lost.unwrap_err().to_string().starts_with("choice_loss: aim: expected"));
+    }
+    let mut wide = zeros(3, 5, Dtype::F32);
+    let (to, list) = (wide.view_mut(), ids.view());
+    assert!(device
+        .sparse_product(to, table.view(), first.view(), list, list, weights.view())
+        .is_err());
+    // As many rows as no list has a bound for.
+    let (many, none) = (zeros(usize::MAX, 0, Dtype::F32), zeros(1, 0, Dtype::F32));
+    let nothing = words(&[]);
+    let mut to = zeros(1, 0, Dtype::F32);
+    assert!(device
+        .sampled_product(to.view_mut(), many.view(), none.view(), nothing.view(), nothing.view())
+        .is_err());
 }
 
 #[test]

@@ -155,6 +155,79 @@ pub fn cross_entropy(logits: &[f64], targets: &[u32], weights: &[f64]) -> (Vec<f
     (losses, gradient)
 }
 
+/// Row by row the products with the rows of `table` that are asked for.
+pub fn sampled_product(
+    x: &[f64],
+    table: &[f64],
+    cols: usize,
+    first: &[u32],
+    ids: &[u32],
+) -> Vec<f64> {
+    let mut y = Vec::new();
+    for (r, ends) in first.windows(2).enumerate() {
+        for j in ends[0] as usize..ends[1] as usize {
+            y.push(dot(&x[r * cols..][..cols], &table[ids[j] as usize * cols..][..cols]));
+        }
+    }
+    y
+}
+
+/// Row by row the sum of rows of `table`, each with the weight at its place.
+pub fn sparse_product(
+    table: &[f64],
+    cols: usize,
+    first: &[u32],
+    ids: &[u32],
+    places: &[u32],
+    weights: &[f64],
+) -> Vec<f64> {
+    let mut y = vec![0.0; (first.len() - 1) * cols];
+    for (r, ends) in first.windows(2).enumerate() {
+        for j in ends[0] as usize..ends[1] as usize {
+            for c in 0..cols {
+                let x = table[ids[j] as usize * cols + c];
+                y[r * cols + c] += weights[places[j] as usize] * x;
+            }
+        }
+    }
+    y
+}
+
+/// All of a share at one place of each part.
+pub fn one_hot(first: &[u32], places: &[u32]) -> Vec<f64> {
+    let mut shares = vec![0.0; first[first.len() - 1] as usize];
+    for (ends, place) in first.windows(2).zip(places) {
+        if ends[0] < ends[1] {
+            shares[(ends[0] + place) as usize] = 1.0;
+        }
+    }
+    shares
+}
+
+/// Loss of each part, -temperature·Σ share·ln p with p = softmax(part/temperature), and
+/// weight·(p - share).
+pub fn choice_loss(
+    logits: &[f64],
+    first: &[u32],
+    shares: &[f64],
+    weights: &[f64],
+    temperature: f64,
+) -> (Vec<f64>, Vec<f64>) {
+    let (mut losses, mut gradient) = (Vec::new(), Vec::new());
+    for (ends, weight) in first.windows(2).zip(weights) {
+        let part = ends[0] as usize..ends[1] as usize;
+        let cooled: Vec<f64> = logits[part.clone()].iter().map(|z| z / temperature).collect();
+        let mut loss = 0.0;
+        for (log_prob, share) in log_softmax(&cooled).iter().zip(&shares[part]) {
+            // Nothing of what cannot be is nothing.
+            loss -= if *share == 0.0 { 0.0 } else { temperature * share * log_prob };
+            gradient.push(weight * (log_prob.exp() - share));
+        }
+        losses.push(loss);
+    }
+    (losses, gradient)
+}
+
 /// Columns of the k largest, descending, ties by smaller column.
 pub fn top_k(row: &[f64], k: usize) -> Vec<u32> {
     let mut columns: Vec<u32> = (0..row.len() as u32).collect();

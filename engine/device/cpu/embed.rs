@@ -2,9 +2,9 @@
 
 use super::super::*;
 use super::element::{by_float, floats, floats_mut, words, Element};
+use super::indices::below;
 use super::threads::Scatter;
 use super::{Cpu, Threads};
-use crate::base::Fault;
 use crate::device::ops::Embed;
 use anyhow::Result;
 
@@ -12,7 +12,7 @@ impl Embed for Cpu {
     fn embed(&self, mut y: ViewMut, tables: &[(View, View)], write: Write) -> Result<()> {
         let pool = &self.threads;
         for &(table, ids) in tables {
-            check("embed", words(ids), table.rows())?;
+            below("embed", "ids", words(ids), table.rows(), "an id")?;
         }
         let mut write = write;
         for &(table, ids) in tables {
@@ -25,7 +25,7 @@ impl Embed for Cpu {
     fn embed_backward(&self, d_table: ViewMut, dy: View, ids: View) -> Result<()> {
         let pool = &self.threads;
         let ids = words(ids);
-        check("embed_backward", ids, d_table.rows())?;
+        below("embed_backward", "ids", ids, d_table.rows(), "an id")?;
         let cols = dy.cols();
         // Threads own columns, so each element's sum runs over the rows in ascending order whatever
         // their number.
@@ -75,13 +75,4 @@ fn add(pool: &Threads, y: ViewMut, table: View, ids: &[u32], write: Write) {
             },
         ));
     });
-}
-
-/// Refuses ids that are not rows of the table.
-fn check(op: &str, ids: &[u32], rows: usize) -> Result<()> {
-    match ids.iter().position(|&id| id as usize >= rows) {
-        None => Ok(()),
-        Some(r) => Err(Fault::Data
-            .error(format!("{op}: ids: row {r}: expected an id below {rows}, got {}", ids[r]))),
-    }
 }

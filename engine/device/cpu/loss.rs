@@ -1,14 +1,15 @@
-//! Softmax against targets: cross-entropy with its gradient, log-probabilities at given columns.
+//! Softmax against targets: cross-entropy with its gradient, over all columns or among few of
+//! them, log-probabilities at given columns.
 
 use super::super::*;
 use super::element::{by_float, floats, floats_mut, words, Element};
+use super::indices::{ascending, below, beyond};
 use super::math::exp;
 use super::reduce;
 use super::threads::Scatter;
 use super::Cpu;
-use crate::base::Fault;
 use crate::device::ops::Loss;
-use anyhow::{ensure, Result};
+use anyhow::Result;
 
 impl Loss for Cpu {
     fn cross_entropy(
@@ -21,12 +22,7 @@ impl Loss for Cpu {
         let pool = &self.threads;
         let (rows, cols) = (logits.rows(), logits.cols());
         let (targets, weights) = (words(targets), floats::<f32>(weights));
-        if let Some(t) = targets.iter().position(|&target| target as usize >= cols) {
-            return Err(Fault::Data.error(format!(
-                "cross_entropy: targets: row {t}: expected a column below {cols}, got {}",
-                targets[t]
-            )));
-        }
+        below("cross_entropy", "targets", targets, cols, "a column")?;
         let loss = Scatter::new(floats_mut::<f32>(loss));
         by_float!(logits.dtype(), T => {
             let logits = Scatter::new(floats_mut::<T>(logits));
@@ -39,12 +35,12 @@ impl Loss for Cpu {
                     let loss = unsafe { loss.range(r..r + 1) };
                     // SAFETY: as above.
                     let row = unsafe { logits.range(r * cols..(r + 1) * cols) };
-                    let (target, weight) = (targets[r] as usize, weights[r]);
+                    let (target, weight) = (Target::Place(targets[r] as usize), weights[r]);
                     loss[0] = T::as_f32(
                         row,
                         scratch,
                         #[inline(always)]
-                        |row| softmax_gradient(row, target, weight),
+                        |row| softmax_gradient(row, target, weight, 1.0),
                     );
                 },
             );
@@ -52,22 +48,64 @@ impl Loss for Cpu {
         Ok(())
     }
 
+    fn choice_loss(
+        &self,
+        loss: ViewMut,
+        logits: ViewMut,
+        first: View,
+        aim: Aim,
+        weights: View,
+        temperature: f32,
+    ) -> Result<()> {
+        let pool = &self.threads;
+        let (loss, logits) = (floats_mut::<f32>(loss), floats_mut::<f32>(logits));
+        let (first, weights) = (words(first), floats::<f32>(weights));
+        ascending("choice_loss", first, logits.len())?;
+        let (places, shares) = match aim {
+            Aim::Place(places) => (words(places), None),
+            Aim::Shares(shares) => (&[][..], Some(floats::<f32>(shares))),
+        };
+        for (t, (ends, &place)) in first.windows(2).zip(places).enumerate() {
+            let choices = ends[1] - ends[0];
+            if place >= choices && choices > 0 {
+                let choices = choices as usize;
+                return Err(beyond("choice_loss", "aim", t, place, choices, "a place"));
+            }
+        }
+        let (rows, choices) = (loss.len(), logits.len() / loss.len());
+        let (loss, logits) = (Scatter::new(loss), Scatter::new(logits));
+        pool.rows(
+            rows,
+            choices,
+            #[inline(always)]
+            |range| {
+                for t in range {
+                    let part = first[t] as usize..first[t + 1] as usize;
+                    // SAFETY: `rows` hands out each row once.
+                    let loss = unsafe { loss.range(t..t + 1) };
+                    // SAFETY: the parts ascend and do not overlap, as checked above.
+                    let row = unsafe { logits.range(part.clone()) };
+                    loss[0] = if row.is_empty() {
+                        0.0
+                    } else {
+                        let target = match shares {
+                            None => Target::Place(places[t] as usize),
+                            Some(shares) => Target::Shares(&shares[part]),
+                        };
+                        softmax_gradient(row, target, weights[t], temperature)
+                    };
+                }
+            },
+        );
+        Ok(())
+    }
+
     fn log_probs_at(&self, y: ViewMut, logits: View, first: View, ids: View) -> Result<()> {
         let pool = &self.threads;
         let (rows, cols) = (logits.rows(), logits.cols());
         let (first, ids) = (words(first), words(ids));
-        let ascending = first.windows(2).all(|ends| ends[0] <= ends[1]);
-        ensure!(
-            ascending && first[0] == 0 && first[rows] as usize == ids.len(),
-            "log_probs_at: first: expected 0 to {} ascending, got {} to {}",
-            ids.len(),
-            first[0],
-            first[rows]
-        );
-        if let Some(&id) = ids.iter().find(|&&id| id as usize >= cols) {
-            return Err(Fault::Data
-                .error(format!("log_probs_at: ids: expected columns below {cols}, got {id}")));
-        }
+        ascending("log_probs_at", first, ids.len())?;
+        below("log_probs_at", "ids", ids, cols, "a column")?;
         let y = Scatter::new(floats_mut::<f32>(y));
         by_float!(logits.dtype(), T => {
             let logits = floats::<T>(logits);
@@ -94,19 +132,44 @@ impl Loss for Cpu {
     }
 }
 
-/// Returns log Σ exp(row) - row\[target\]; the row becomes weight·(softmax - one-hot).
+/// What a row is to be: all of one column, or a share of each.
+#[derive(Clone, Copy)]
+enum Target<'a> {
+    Place(usize),
+    Shares(&'a [f32]),
+}
+
+/// Returns -temperature·Σ q·ln p with p = softmax(row/temperature) and q the target; the row becomes
+/// weight·(p - q).
 #[inline(always)]
-fn softmax_gradient(row: &mut [f32], target: usize, weight: f32) -> f32 {
+fn softmax_gradient(row: &mut [f32], target: Target, weight: f32, temperature: f32) -> f32 {
     let max = reduce::max(row);
-    let logit = row[target] - max;
-    for x in row.iter_mut() {
-        *x = exp(*x - max);
+    // -temperature·ln p is how far a logit is below the largest, and the logarithm of the sum.
+    let (below, whole) = match target {
+        Target::Place(place) => (max - row[place], 1.0),
+        Target::Shares(shares) => {
+            // A share of nothing may be asked of a logit of -∞.
+            let add = |sum: f32, z: f32, q: f32| sum + if q == 0.0 { 0.0 } else { q * (max - z) };
+            (reduce::fold(row, shares, add), reduce::sum(shares, |q| q))
+        }
+    };
+    for z in row.iter_mut() {
+        *z = exp((*z - max) / temperature);
     }
-    let sum = reduce::sum(row, |x| x);
+    let sum = reduce::sum(row, |z| z);
     let scale = weight / sum;
-    for x in row.iter_mut() {
-        *x *= scale;
+    match target {
+        Target::Place(place) => {
+            for z in row.iter_mut() {
+                *z *= scale;
+            }
+            row[place] -= weight;
+        }
+        Target::Shares(shares) => {
+            for (z, q) in row.iter_mut().zip(shares) {
+                *z = z.mul_add(scale, -weight * q);
+            }
+        }
     }
-    row[target] -= weight;
-    sum.ln() - logit
+    (temperature * whole).mul_add(sum.ln(), below)
 }

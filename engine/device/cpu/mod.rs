@@ -5,6 +5,7 @@ mod activation;
 mod attention;
 mod element;
 mod embed;
+mod indices;
 mod loss;
 mod math;
 mod matmul;
@@ -14,6 +15,7 @@ mod optim;
 mod panel;
 mod reduce;
 mod select;
+mod sparse;
 mod threads;
 mod vector;
 

@@ -21,6 +21,23 @@ pub(super) fn sum<T: Element>(x: &[T], f: impl Fn(f32) -> f32) -> f32 {
     tree(&mut lanes, |a, b| a + b)
 }
 
+/// The sum over pairs, each added to a running value by `add(value, x, y)`.
+#[inline(always)]
+pub(super) fn fold<T: Element>(x: &[f32], y: &[T], add: impl Fn(f32, f32, f32) -> f32) -> f32 {
+    assert_eq!(x.len(), y.len());
+    let mut lanes = [0.0f32; LANES];
+    let (mut x, mut y) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
+    for (x, y) in (&mut x).zip(&mut y) {
+        for ((lane, x), y) in lanes.iter_mut().zip(x).zip(y) {
+            *lane = add(*lane, *x, y.wide());
+        }
+    }
+    for ((lane, x), y) in lanes.iter_mut().zip(x.remainder()).zip(y.remainder()) {
+        *lane = add(*lane, *x, y.wide());
+    }
+    tree(&mut lanes, |a, b| a + b)
+}
+
 /// The largest element; not a number is passed over, and nothing at all gives -∞.
 #[inline(always)]
 pub(super) fn max<T: Element>(x: &[T]) -> f32 {

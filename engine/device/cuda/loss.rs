@@ -25,6 +25,10 @@ impl Loss for Cuda {
         self.launch(entry, Grid::of(rows).shared(interface::REDUCE_SHARED), parameters)
     }
 
+    fn choice_loss(&self, _: ViewMut, _: ViewMut, _: View, _: Aim, _: View, _: f32) -> Result<()> {
+        anyhow::bail!("choice_loss: {}: expected a device with this op", self.name())
+    }
+
     fn log_probs_at(&self, y: ViewMut, logits: View, first: View, ids: View) -> Result<()> {
         let (rows, cols) = (logits.rows(), logits.cols());
         let parameters = interface::LogProbsAt {

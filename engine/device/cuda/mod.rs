@@ -17,6 +17,7 @@ mod matmul;
 mod norm;
 mod optim;
 mod select;
+mod sparse;
 
 use super::*;
 use anyhow::Result;

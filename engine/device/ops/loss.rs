@@ -1,6 +1,17 @@
-//! Softmax against targets: cross-entropy with its gradient, log-probabilities at given columns.
+//! Softmax against targets: cross-entropy with its gradient, over all columns or among few of
+//! them, log-probabilities at given columns.
 
 use super::*;
+
+/// What the rows of [`Loss::choice_loss`] are to choose of their choices.
+#[derive(Clone, Copy, Debug)]
+pub enum Aim<'a> {
+    /// `[T]` u32: the place of the right one among them, 0 the first.
+    Place(View<'a>),
+    /// `[N]` f32: a share for each of them, 1 together for each row; zero of a choice of
+    /// probability zero costs nothing.
+    Shares(View<'a>),
+}
 
 /// What a backend does with logits.
 pub trait Loss {
@@ -15,6 +26,23 @@ pub trait Loss {
         logits: ViewMut,
         targets: View,
         weights: View,
+    ) -> Result<()>;
+
+    /// Cross-entropy among few. Of row t the logits are z = logits\[j\] for j in
+    /// `first[t]..first[t + 1]`, p = softmax(z/temperature), and q is its aim: loss\[t\] =
+    /// -temperature·Σ q·ln p in nats; the logits become weights\[t\]·(p - q), their own gradient
+    /// whatever the temperature. A row without choices loses 0, whatever its aim.
+    ///
+    /// shapes: loss and weights `[T]` f32, logits `[N]` f32, first `[T + 1]` u32 from 0 to N.
+    /// refuses: bounds that descend and places beyond the choices, where the backend sees them.
+    fn choice_loss(
+        &self,
+        loss: ViewMut,
+        logits: ViewMut,
+        first: View,
+        aim: Aim,
+        weights: View,
+        temperature: f32,
     ) -> Result<()>;
 
     /// y\[j\] = log_softmax(logits\[r\])\[ids\[j\]\] in nats, for j in `first[r]..first[r + 1]`.
@@ -46,12 +74,41 @@ impl Device {
         }
     }
 
+    /// [`Loss::choice_loss`], checked. Refuses a temperature that is not above 0 and finite.
+    pub fn choice_loss(
+        &self,
+        loss: ViewMut,
+        logits: ViewMut,
+        first: View,
+        aim: Aim,
+        weights: View,
+        temperature: f32,
+    ) -> Result<()> {
+        let (op, rows, count) = ("choice_loss", loss.shape().count(), logits.shape().count());
+        self.expect_count(op, "loss", loss.as_view(), rows, F32)?;
+        self.expect_count(op, "logits", logits.as_view(), count, F32)?;
+        self.expect_first(op, first, rows)?;
+        match aim {
+            Aim::Place(places) => self.expect_count(op, "aim", places, rows, U32)?,
+            Aim::Shares(shares) => self.expect_count(op, "aim", shares, count, F32)?,
+        }
+        self.expect_count(op, "weights", weights, rows, F32)?;
+        ensure!(
+            temperature > 0.0 && temperature.is_finite(),
+            "{op}: temperature: expected a finite number above 0, got {temperature}"
+        );
+        match rows {
+            0 => Ok(()),
+            _ => self.0.choice_loss(loss, logits, first, aim, weights, temperature),
+        }
+    }
+
     /// [`Loss::log_probs_at`], checked.
     pub fn log_probs_at(&self, y: ViewMut, logits: View, first: View, ids: View) -> Result<()> {
         let (op, count) = ("log_probs_at", ids.shape().count());
         self.expect(op, "logits", logits, logits.rows(), logits.cols(), Float)?;
         self.expect_count(op, "y", y.as_view(), count, F32)?;
-        self.expect_count(op, "first", first, logits.rows() + 1, U32)?;
+        self.expect_first(op, first, logits.rows())?;
         self.expect_count(op, "ids", ids, count, U32)?;
         match count {
             0 => Ok(()),

@@ -21,17 +21,19 @@ mod matmul;
 mod norm;
 mod optim;
 mod select;
+mod sparse;
 
 pub use activation::{Activation, Dropout, Gelu};
 pub use attention::{
     Attend, AttendCache, Attention, CacheRows, Heads, Qkv, Rotary, Segments, Turn,
 };
 pub use embed::Embed;
-pub use loss::Loss;
+pub use loss::{Aim, Loss};
 pub use matmul::{Epilogue, Form, LowRank, Matmul};
 pub use norm::{Norm, Normed};
 pub use optim::{AdamW, AdamWFactors, Optim};
 pub use select::Select;
+pub use sparse::Sparse;
 
 use super::{Device, View, ViewMut};
 use crate::base::{Dtype, Shape};
@@ -103,6 +105,11 @@ impl Device {
             true => self.expect(op, name, x, x.rows(), x.cols(), kind),
             false => self.expect(op, name, x, 1, n, kind),
         }
+    }
+
+    /// `first` says where the part of each of `rows` rows begins, and where the last one ends.
+    fn expect_first(&self, op: &str, first: View, rows: usize) -> Result<()> {
+        self.expect_count(op, "first", first, rows.saturating_add(1), U32)
     }
 
     /// `name` has the shape and float dtype of x.

@@ -2,15 +2,20 @@
 
 use super::cases::{EXACT, SHAPES};
 use super::judge::{judge, results, whole_results, Bound, Given, FLOATS};
+use super::sparse::{bounds, refused, spoiled};
 use super::Case;
 use crate::oracle::{self, indices};
 use engine::base::{Dtype, Shape};
-use engine::device::Device;
+use engine::device::{Aim, Device};
 
 pub const CASES: &[Case] = &[
     ("cross_entropy", cross_entropy),
     ("cross_entropy", target_beyond),
     ("cross_entropy", logits_that_are_no_numbers),
+    ("choice_loss", choice_loss),
+    ("choice_loss", choices_of_a_catalogue),
+    ("choice_loss", place_beyond),
+    ("choice_loss", choices_that_are_no_numbers),
     ("log_probs_at", log_probs_at),
     ("top_k", top_k),
     ("top_k", top_k_of_awkward_rows),
@@ -107,6 +112,106 @@ fn logits_that_are_no_numbers(device: &Device) {
             rows[3 * COLS..].iter().chain(&rows[COLS..2 * COLS]).all(|x| x.is_nan()),
             "{rows:?}"
         );
+    }
+}
+
+/// Loss and gradient of `choices` in parts, by places and by shares of each part, against the
+/// oracle; a share is of what noise gives, zero of every third.
+fn check_choices(device: &Device, first: &[u32], spread: f64, temperature: f32) {
+    let (rows, count) = (first.len() - 1, first[first.len() - 1] as usize);
+    let values: Vec<f64> = oracle::noise(count, 1).iter().map(|x| spread * x).collect();
+    let weights = Given::noise(device, 1, rows, Dtype::F32, 2);
+    let (mut places, mut some) = (indices(rows, 1 << 20, 3), oracle::noise(count, 4));
+    for (place, ends) in places.iter_mut().zip(first.windows(2)) {
+        // Where there is no choice, no place is wrong.
+        *place = if ends[0] < ends[1] { *place % (ends[1] - ends[0]) } else { 7 };
+        let part = &mut some[ends[0] as usize..ends[1] as usize];
+        part.iter_mut().enumerate().for_each(|(i, x)| *x = if i % 3 == 1 { 0.0 } else { x.abs() });
+        let sum: f64 = part.iter().sum();
+        part.iter_mut().for_each(|x| *x /= sum);
+    }
+    let shares = Given::new(device, &some, 1, count, Dtype::F32);
+    let on_device = (device.upload_u32(first).unwrap(), device.upload_u32(&places).unwrap());
+    for (aim, wanted) in [
+        (Aim::Place(on_device.1.view()), &oracle::one_hot(first, &places)),
+        (Aim::Shares(shares.view()), &shares.values),
+    ] {
+        let mut logits = Given::new(device, &values, 1, count, Dtype::F32);
+        let mut loss = Given::noise(device, 1, rows, Dtype::F32, 5);
+        let cold = f64::from(temperature);
+        let (losses, gradient) =
+            oracle::choice_loss(&logits.values, first, wanted, &weights.values, cold);
+        let to = (loss.tensor.view_mut(), logits.tensor.view_mut());
+        device
+            .choice_loss(to.0, to.1, on_device.0.view(), aim, weights.view(), temperature)
+            .unwrap();
+        let terms = first.windows(2).map(|ends| ends[1] - ends[0]).max().unwrap() as usize;
+        // As in cross_entropy, with the argument of exp divided by the temperature.
+        let scale = 2.0 * spread / cold.min(1.0);
+        judge("choice_loss", device, loss.view(), &losses, Bound { terms, scale });
+        judge("choice_loss gradient", device, logits.view(), &gradient, Bound { terms, scale });
+    }
+}
+
+fn choice_loss(device: &Device) {
+    for rows in [1, 2, 5, 70] {
+        for temperature in [1.0, 0.25, 4.0] {
+            check_choices(device, &bounds(rows), 10.0, temperature);
+        }
+    }
+}
+
+/// Few rows of very different lengths, one choice and a whole catalogue among them.
+fn choices_of_a_catalogue(device: &Device) {
+    let mut first = vec![0];
+    for choices in [1, 2, 100_000, 0, 512, 2049] {
+        first.push(first[first.len() - 1] + choices);
+    }
+    check_choices(device, &first, 3.0, 1.0);
+}
+
+/// As [`target_beyond`].
+fn place_beyond(device: &Device) {
+    let mut logits = Given::noise(device, 1, 5, Dtype::F32, 1);
+    let (mut loss, weights) =
+        (Given::noise(device, 1, 3, Dtype::F32, 2), Given::noise(device, 1, 3, Dtype::F32, 3));
+    let first = device.upload_u32(&[0, 3, 3, 5]).unwrap();
+    let places = device.upload_u32(&[2, 2, 2]).unwrap();
+    let to = (loss.tensor.view_mut(), logits.tensor.view_mut());
+    let aim = Aim::Place(places.view());
+    match device.choice_loss(to.0, to.1, first.view(), aim, weights.view(), 1.0) {
+        Err(error) => refused(device, error, "number 2: expected a place below 2, got 2"),
+        Ok(()) => {
+            spoiled(device, &results("place beyond", device, loss.view()), [2]);
+            spoiled(device, &results("place beyond", device, logits.view()), [3, 4]);
+        }
+    }
+}
+
+/// A choice that cannot be costs nothing where nothing of it is asked, and everything where
+/// something is; what is not a number spoils its row and no other.
+fn choices_that_are_no_numbers(device: &Device) {
+    const NEVER: f64 = f64::NEG_INFINITY;
+    let values =
+        [1.0, NEVER, 1.0, NEVER, f64::NAN, 1.0, NEVER, NEVER, 1.0, f64::INFINITY, 1.0, 2.0];
+    let shares = [1.0, 0.0, 0.5, 0.5, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0];
+    let shares = Given::new(device, &shares, 1, 12, Dtype::F32);
+    let first = device.upload_u32(&[0, 2, 4, 6, 8, 10, 12]).unwrap();
+    let places = device.upload_u32(&[0, 1, 1, 0, 0, 1]).unwrap();
+    let weights = Given::new(device, &[1.0; 6], 1, 6, Dtype::F32);
+    for (aim, never) in
+        [(Aim::Place(places.view()), [1.0, -1.0]), (Aim::Shares(shares.view()), [0.5, -0.5])]
+    {
+        let mut logits = Given::new(device, &values, 1, 12, Dtype::F32);
+        let mut loss = Given::noise(device, 1, 6, Dtype::F32, 1);
+        let to = (loss.tensor.view_mut(), logits.tensor.view_mut());
+        device.choice_loss(to.0, to.1, first.view(), aim, weights.view(), 1.0).unwrap();
+        let loss = results("choice_loss of no numbers", device, loss.view());
+        let rows = results("choice_loss gradient of no numbers", device, logits.view());
+        assert_eq!((loss[0], loss[1], &rows[..2]), (0.0, f32::INFINITY, &[0.0, 0.0][..]));
+        assert_eq!(rows[2..4], never);
+        assert!(loss[2..5].iter().chain(&rows[4..10]).all(|x| x.is_nan()), "{loss:?} {rows:?}");
+        assert!(loss[5].is_finite() && rows[10..].iter().all(|x| x.is_finite()), "{loss:?}");
     }
 }
 

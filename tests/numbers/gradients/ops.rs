@@ -3,7 +3,7 @@
 use super::{agree, device, sum, Given};
 use crate::oracle::{self, dot, indices, slope};
 use engine::base::{Dtype, Shape};
-use engine::device::{Dropout, Gelu, Normed, Write};
+use engine::device::{Aim, Dropout, Gelu, Normed, Write};
 
 const ROWS: usize = 7;
 const COLS: usize = 9;
@@ -153,4 +153,64 @@ fn cross_entropy() {
         device.cross_entropy(to, from, ids.view(), weights.view()).unwrap();
         agree("cross entropy", &device, logits.view(), &expected);
     }
+}
+
+/// Whatever the temperature, and whatever is to be chosen: one of them, or some of each.
+#[test]
+fn choice_loss() {
+    let device = device();
+    let first = [0, 2, 2, 9, 10];
+    let values: Vec<f64> = oracle::noise(10, 1).iter().map(|x| 4.0 * x).collect();
+    let weights = Given::noise(&device, 1, 4, 2);
+    let places = [1, 0, 4, 0];
+    let shares = [0.75, 0.25, 0.0, 0.125, 0.5, 0.125, 0.0, 0.0, 0.25, 1.0];
+    let given = Given::new(&device, &shares, 1, 10);
+    let [starts, on_device] = [&first[..], &places].map(|x| device.upload_u32(x).unwrap());
+    for temperature in [1.0, 0.5, 3.0] {
+        for (aim, shares) in [
+            (Aim::Place(on_device.view()), &oracle::one_hot(&first, &places)[..]),
+            (Aim::Shares(given.view()), &shares),
+        ] {
+            let mut logits = Given::new(&device, &values, 1, 10);
+            let mut loss = Given::noise(&device, 1, 4, 3);
+            let total = |logits: &[f64]| {
+                let losses =
+                    oracle::choice_loss(logits, &first, shares, &weights.values, temperature).0;
+                dot(&weights.values, &losses)
+            };
+            let expected = slope(&logits.values, total);
+            let (to, from) = (loss.tensor.view_mut(), logits.tensor.view_mut());
+            device
+                .choice_loss(to, from, starts.view(), aim, weights.view(), temperature as f32)
+                .unwrap();
+            agree(&format!("choice loss at {temperature}"), &device, logits.view(), &expected);
+        }
+    }
+}
+
+/// y = x·tableᵀ at few places: the gradient of x is a sparse product by rows, that of the table one
+/// by columns.
+#[test]
+fn products_of_few_columns() {
+    let device = device();
+    let (x, table) = (Given::noise(&device, 3, COLS, 1), Given::noise(&device, 5, COLS, 2));
+    let (first, ids) = ([0, 3, 3, 7], [4, 0, 4, 1, 0, 3, 0]);
+    let dy = Given::noise(&device, 1, ids.len(), 3);
+    let loss = |x: &[f64], table: &[f64]| {
+        dot(&dy.values, &oracle::sampled_product(x, table, COLS, &first, &ids))
+    };
+    let run = |rows: usize, table: &Given, lists: [&[u32]; 3], expected: &[f64], what: &str| {
+        let mut y = Given::noise(&device, rows, COLS, 4);
+        let [first, ids, places] = lists.map(|words| device.upload_u32(words).unwrap());
+        let (to, at) = (y.tensor.view_mut(), places.view());
+        let lists = (first.view(), ids.view());
+        device.sparse_product(to, table.view(), lists.0, lists.1, at, dy.view()).unwrap();
+        agree(what, &device, y.view(), expected);
+    };
+    let d_x = slope(&x.values, |x| loss(x, &table.values));
+    run(3, &table, [&first, &ids, &[0, 1, 2, 3, 4, 5, 6]], &d_x, "sampled product, x");
+    let d_table = slope(&table.values, |table| loss(&x.values, table));
+    // Of each row of the table the rows of x that asked for it, and where.
+    let (rows, places) = ([0, 2, 2, 2, 2, 0, 0], [1, 4, 6, 3, 5, 0, 2]);
+    run(5, &x, [&[0, 3, 4, 4, 5, 7], &rows, &places], &d_table, "sampled product, table");
 }

@@ -3,7 +3,7 @@
 use super::{bits, devices, same, upload, values};
 use engine::base::{Dtype, Shape};
 use engine::device::{
-    Attend, AttendCache, CacheRows, Device, Dropout, Gelu, Heads, Normed, Qkv, Tensor, Write,
+    Aim, Attend, AttendCache, CacheRows, Device, Dropout, Gelu, Heads, Normed, Qkv, Tensor, Write,
 };
 
 const ROWS: usize = 130;
@@ -76,6 +76,48 @@ fn cross_entropy_and_log_probabilities() {
             let (to, from) = (loss.view_mut(), logits.view_mut());
             device.cross_entropy(to, from, targets.view(), weights.view()).unwrap();
             [loss, logits, log_probs].iter().map(|t| bits(device, t.view())).collect()
+        });
+    }
+}
+
+#[test]
+fn products_of_few_columns_and_the_loss_among_them() {
+    for (cols, dtype) in [(33, Dtype::F32), (700, Dtype::Bf16), (100, Dtype::F16)] {
+        let (x, table) = (values(ROWS * cols, 1), values(20 * cols, 2));
+        let ids = crate::oracle::indices(3 * ROWS, 20, 3);
+        let shares: Vec<f32> = [0.5, 0.0, 0.5].repeat(ROWS);
+        let weights = values(ROWS, 4);
+        check(&format!("few columns {cols} {dtype}"), &[3, cols, 1, 3], |device, from, m| {
+            let x = upload(device, &x[from * cols..][..m * cols], m, cols, dtype);
+            let table = upload(device, &table, 20, cols, dtype);
+            let first: Vec<u32> = (0..=m as u32).map(|r| 3 * r).collect();
+            let first = device.upload_u32(&first).unwrap();
+            let ids = device.upload_u32(&ids[3 * from..3 * (from + m)]).unwrap();
+            let mut logits = stale(device, 1, 3 * m, Dtype::F32);
+            let to = logits.view_mut();
+            device.sampled_product(to, x.view(), table.view(), first.view(), ids.view()).unwrap();
+            let places: Vec<u32> = (0..3 * m as u32).collect();
+            let places = device.upload_u32(&places).unwrap();
+            let mut y = stale(device, m, cols, dtype);
+            let lists = (first.view(), ids.view(), places.view());
+            device
+                .sparse_product(
+                    y.view_mut(),
+                    table.view(),
+                    lists.0,
+                    lists.1,
+                    lists.2,
+                    logits.view(),
+                )
+                .unwrap();
+            let products = bits(device, logits.view());
+            let shares = upload(device, &shares[..3 * m], 1, 3 * m, Dtype::F32);
+            let weights = upload(device, &weights[from..from + m], 1, m, Dtype::F32);
+            let mut loss = stale(device, 1, m, Dtype::F32);
+            let (to, aim) = ((loss.view_mut(), logits.view_mut()), Aim::Shares(shares.view()));
+            device.choice_loss(to.0, to.1, first.view(), aim, weights.view(), 0.7).unwrap();
+            let rest = [y, loss, logits].map(|t| bits(device, t.view()));
+            std::iter::once(products).chain(rest).collect()
         });
     }
 }
