@@ -3,17 +3,12 @@
 #include "reduce.cuh"
 #include "vector.cuh"
 
-/// sum += the columns from c on of one of up to three tables; an id that it does not have reads as
-/// NaN, never as memory beside it.
+/// sum += the columns from c on of one of up to three tables.
 template <int V>
 static __device__ __forceinline__ void add_row(float (&sum)[V], const Table &table, uint64_t r,
                                                uint32_t cols, uint32_t c) {
-  const uint32_t id = table.ids[r];
   float a[V];
-#pragma unroll
-  for (int v = 0; v < V; ++v) a[v] = bits_to_float(0x7fc00000u);
-  const uint64_t at = uint64_t(id) * cols + c;
-  if (id < table.rows) load_part_any<(V > 1)>(a, table.table, at, at + V, table.dtype, 0.0f);
+  load_row(a, table, r, cols, c);
 #pragma unroll
   for (int v = 0; v < V; ++v) sum[v] += a[v];
 }

@@ -129,6 +129,16 @@ struct CrossEntropy {
 };
 static_assert(sizeof(CrossEntropy<float>) == 40, "");
 
+/// The place of the right choice of each row, or, where that is null, a share of each choice.
+struct ChoiceLoss {
+  float *loss, *logits;
+  const uint32_t *first, *places;
+  const float *shares, *weights;
+  uint32_t rows;
+  float temperature;
+};
+static_assert(sizeof(ChoiceLoss) == 56, "");
+
 template <class T>
 struct LogProbsAt {
   float *y;
@@ -237,6 +247,31 @@ struct TopK {
   uint32_t rows, cols, k, unused;
 };
 static_assert(sizeof(TopK<float>) == 40, "");
+
+// sparse.cu
+
+/// Threads of a block of `sparse_product`: few, so that a row with many terms has many blocks.
+constexpr uint32_t SPARSE_THREADS = 64;
+
+template <class T>
+struct SampledProduct {
+  float *y;
+  const T *x, *table;
+  const uint32_t *first, *ids;
+  uint32_t rows, table_rows, count, cols;
+};
+static_assert(sizeof(SampledProduct<float>) == 56, "");
+
+/// `places`: where in `weights`, which has so many, the weight of each id is.
+template <class T>
+struct SparseProduct {
+  T *y;
+  Table table;
+  const uint32_t *first, *places;
+  const float *weights;
+  uint32_t rows, cols, many, unused;
+};
+static_assert(sizeof(SparseProduct<float>) == 72, "");
 
 // attention*.cu
 

@@ -104,3 +104,15 @@ static __device__ __forceinline__ void load_part_any(float (&x)[V], const void *
     return load_part<WIDE>(x, static_cast<const f16 *>(from), c, cols, beyond);
   load_part<WIDE>(x, static_cast<const bf16 *>(from), c, cols, beyond);
 }
+
+/// x = the columns from c on of the row of the table that id number i names; an id that it does not
+/// have reads as NaN, never as memory beside it.
+template <int V>
+static __device__ __forceinline__ void load_row(float (&x)[V], const Table &table, uint64_t i,
+                                                uint32_t cols, uint32_t c) {
+  const uint32_t id = table.ids[i];
+#pragma unroll
+  for (int v = 0; v < V; ++v) x[v] = bits_to_float(0x7fc00000u);
+  const uint64_t at = uint64_t(id) * cols + c;
+  if (id < table.rows) load_part_any<(V > 1)>(x, table.table, at, at + V, table.dtype, 0.0f);
+}

@@ -48,10 +48,16 @@ fn op(
 }
 
 pub fn ops(sizes: Sizes) -> Vec<Op> {
-    [around_the_layers(sizes), in_a_layer(sizes), at_the_head(sizes), of_the_optimiser(sizes)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        around_the_layers(sizes),
+        in_a_layer(sizes),
+        at_the_head(sizes),
+        among_few(sizes),
+        of_the_optimiser(sizes),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Ids that walk through a table.
@@ -215,6 +221,53 @@ fn at_the_head(sizes: Sizes) -> Vec<Op> {
             let mut columns = device.alloc(Shape::matrix(targets, 20), Dtype::U32)?;
             Ok(Box::new(move |device| {
                 device.top_k(values.view_mut(), columns.view_mut(), x.view())
+            }))
+        }),
+    ]
+}
+
+/// A loss over few columns: `choices` of each row, and the rows of the table behind them.
+fn among_few(sizes: Sizes) -> Vec<Op> {
+    let Sizes { hidden: h, vocabulary, targets, choices, .. } = sizes;
+    let count = targets * choices;
+    let first = move || (0..=targets).map(|r| (r * choices) as u32).collect::<Vec<u32>>();
+    // Of the table each row that is asked for, at least once.
+    let read = 2 * h * (targets + count.min(vocabulary)) + 4 * (count + targets);
+    vec![
+        op(sizes, &format!("sampled_product {count}"), read + 4 * count, move |device| {
+            let (x, table) =
+                (random(device, targets, h, BF16)?, random(device, vocabulary, h, BF16)?);
+            let first = device.upload_u32(&first())?;
+            let ids = device.upload_u32(&walk(count, vocabulary))?;
+            let mut y = device.alloc(Shape::vector(count), F32)?;
+            Ok(Box::new(move |device| {
+                let (table, first) = (table.view(), first.view());
+                device.sampled_product(y.view_mut(), x.view(), table, first, ids.view())
+            }))
+        }),
+        op(sizes, &format!("sparse_product {count}"), read + 8 * count, move |device| {
+            let table = random(device, vocabulary, h, BF16)?;
+            let weights = random(device, 1, count, F32)?;
+            let first = device.upload_u32(&first())?;
+            let ids = device.upload_u32(&walk(count, vocabulary))?;
+            let places = device.upload_u32(&(0..count as u32).collect::<Vec<u32>>())?;
+            let mut y = device.alloc(Shape::matrix(targets, h), BF16)?;
+            Ok(Box::new(move |device| {
+                let (ids, places) = (ids.view(), places.view());
+                let (table, weights) = (table.view(), weights.view());
+                device.sparse_product(y.view_mut(), table, first.view(), ids, places, weights)
+            }))
+        }),
+        // Logits are read and become their gradient.
+        op(sizes, &format!("choice_loss {count}"), 2 * 4 * count + 16 * targets, move |device| {
+            let mut logits = random(device, 1, count, F32)?;
+            let first = device.upload_u32(&first())?;
+            let places = device.upload_u32(&vec![0; targets])?;
+            let weights = device.upload_f32(&vec![1e-3; targets], Shape::vector(targets), F32)?;
+            let mut loss = device.alloc(Shape::vector(targets), F32)?;
+            Ok(Box::new(move |device| {
+                let (to, aim) = ((loss.view_mut(), logits.view_mut()), Aim::Place(places.view()));
+                device.choice_loss(to.0, to.1, first.view(), aim, weights.view(), 1.0)
             }))
         }),
     ]

@@ -1,4 +1,5 @@
-//! Softmax against targets: cross-entropy with its gradient, log-probabilities at given columns.
+//! Softmax against targets: cross-entropy with its gradient, over all columns or among few of
+//! them, log-probabilities at given columns.
 
 use super::*;
 use crate::device::ops::Loss;
@@ -25,8 +26,32 @@ impl Loss for Cuda {
         self.launch(entry, Grid::of(rows).shared(interface::REDUCE_SHARED), parameters)
     }
 
-    fn choice_loss(&self, _: ViewMut, _: ViewMut, _: View, _: Aim, _: View, _: f32) -> Result<()> {
-        anyhow::bail!("choice_loss: {}: expected a device with this op", self.name())
+    fn choice_loss(
+        &self,
+        loss: ViewMut,
+        logits: ViewMut,
+        first: View,
+        aim: Aim,
+        weights: View,
+        temperature: f32,
+    ) -> Result<()> {
+        let rows = loss.shape().count();
+        let (places, shares) = match aim {
+            Aim::Place(places) => (places.into(), Address::default()),
+            Aim::Shares(shares) => (Address::default(), shares.into()),
+        };
+        let parameters = interface::ChoiceLoss {
+            loss: (&loss).into(),
+            logits: (&logits).into(),
+            first: first.into(),
+            places,
+            shares,
+            weights: weights.into(),
+            rows: count(rows),
+            temperature,
+        };
+        let grid = Grid::of(rows).shared(interface::REDUCE_SHARED);
+        self.launch(self.entries.choice_loss, grid, parameters)
     }
 
     fn log_probs_at(&self, y: ViewMut, logits: View, first: View, ids: View) -> Result<()> {

@@ -12,6 +12,8 @@ pub const CASES: &[Case] = &[
     ("layernorm_backward", layernorm_backward),
     ("cross_entropy", cross_entropy),
     ("log_probs_at", log_probs_at),
+    ("sampled_product", sampled_product),
+    ("sparse_product", sparse_product),
     ("embed", embed),
     ("embed_backward", embed_backward),
     ("dropout", dropout),
@@ -128,6 +130,36 @@ fn log_probs_at(device: &Device) {
         device.log_probs_at(y.view_mut(), logits.view(), first.view(), ids.view()).unwrap();
         vec![y.bits("log_probs_at at an address", device)]
     });
+}
+
+fn sampled_product(device: &Device) {
+    check("sampled_product", |shift, cols, dtype| {
+        let x = Shifted::new(device, shift, (ROWS, cols), dtype, 1, 1.0);
+        let table = Shifted::new(device, shift, (5, cols), dtype, 2, 1.0);
+        let first = device.upload_u32(&[0, 1, 3]).unwrap();
+        let ids = device.upload_u32(&[4, 1, 4]).unwrap();
+        let mut y = Shifted::new(device, shift, (1, 3), Dtype::F32, 3, 1.0);
+        let to = y.view_mut();
+        device.sampled_product(to, x.view(), table.view(), first.view(), ids.view()).unwrap();
+        vec![y.bits("sampled_product at an address", device)]
+    });
+}
+
+fn sparse_product(device: &Device) {
+    for stored in FLOATS {
+        check("sparse_product", |shift, cols, dtype| {
+            let table = Shifted::new(device, shift, (5, cols), stored, 1, 1.0);
+            let [first, ids, places] = [&[0, 1, 3][..], &[4, 1, 4], &[1, 1, 0]]
+                .map(|words| device.upload_u32(words).unwrap());
+            let weights = Shifted::new(device, shift, (1, 2), Dtype::F32, 2, 1.0);
+            let mut y = Shifted::new(device, shift, (ROWS, cols), dtype, 3, 1.0);
+            let (to, lists) = (y.view_mut(), (first.view(), ids.view(), places.view()));
+            device
+                .sparse_product(to, table.view(), lists.0, lists.1, lists.2, weights.view())
+                .unwrap();
+            vec![y.bits("sparse_product at an address", device)]
+        });
+    }
 }
 
 fn embed(device: &Device) {
