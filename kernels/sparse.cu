@@ -18,8 +18,8 @@ static __device__ __forceinline__ uint32_t row_of(const uint32_t *first, uint32_
   return row;
 }
 
-/// y[j] = x[r]·table[ids[j]] for j in first[r]..first[r + 1], a warp each. WIDE says how the columns
-/// are read, not which lane has them. An id that the table does not have makes NaN.
+/// y[j] = x[r]·table[ids[j]] for j in first[r]..first[r + 1], a warp each. WIDE says how the
+/// columns are read, not which lane has them. An id that the table does not have makes NaN.
 template <class T, bool WIDE>
 static __device__ void sampled_product(const SampledProduct<T> args) {
   constexpr int V = PerVector<T>::COUNT;

@@ -202,6 +202,15 @@ pub struct Train {
     /// Share of examples that ask what the teacher would have after one item alone, any item
     #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
     pub contexts: f64,
+    /// A ranker without a language model that says what else might come next, as for `decode
+    /// --prior`: fitted on the events that are learnt from, each left out of its own counts
+    #[arg(
+        long,
+        value_name = "none|markov|knn|tfidf|blend|FILE",
+        default_value_t,
+        value_parser = |word: &str| word.parse::<Prior>()
+    )]
+    pub teacher: Prior,
     /// Weight of what the teacher says beside what happened
     #[arg(long, default_value_t = 0.6, value_name = "L")]
     pub teacher_weight: f32,
@@ -502,7 +511,7 @@ mod tests {
         const TRAINS: &str = "out tune rank alpha lora-dropout targets train-positions families \
             epochs-by epochs rating-targets split-policy batch batch-rows learning-rate warmup \
             beta1 beta2 weight-decay clip dropout attention-dropout keep objective \
-            decision-weights parts pairs crops shuffle-days contexts teacher-weight \
+            decision-weights parts pairs crops shuffle-days contexts teacher teacher-weight \
             teacher-samples teacher-temperature mix windows levels document-min document-suffix mask-ratio \
             mask-units train-ids span-order validate-every \
             validate-users validate-beams patience checkpoint-every keep-checkpoints max-minutes";

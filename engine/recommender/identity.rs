@@ -65,15 +65,19 @@ const SHOWN: usize = 3;
 const LONGEST: usize = 300;
 
 impl Identity {
-    /// Of a training with these settings, whose dropout is `rates`.
+    /// Of a training with these settings, whose dropout is `rates`, and what its teacher is.
     pub fn of_training(
         settings: &Learning,
-        rates: Rates,
+        (rates, taught_by): (Rates, Option<String>),
         origin: &Origin,
         dataset: &Dataset,
         tasks: &Tasks,
     ) -> Result<Identity> {
         let mut own = numbers(settings, NOTHING_TO_TRAINING)?;
+        if let Some(what) = taught_by {
+            // Of a table its contents count, not its name.
+            own.insert("teacher".into(), what.into());
+        }
         let mut weights = origin.weights.clone();
         // What nobody chose counts as if it had been: by what it comes to.
         own.insert("attention-dropout".into(), shortest(rates.attention));

@@ -7,6 +7,7 @@ use super::learning::Learning;
 use super::learnt::Learnt;
 use super::run::{Run, WRITTEN};
 use super::source::{frame_of, Curve, Loaded};
+use super::teaching::teaching;
 use super::validation::Validation;
 use crate::base::map::settled;
 use crate::base::{Fault, Held, Outputs, Standing};
@@ -16,6 +17,7 @@ use crate::data::{batch, Batch, Dataset, Sample};
 use crate::model::{Keep, Model, Rates};
 use crate::train::{self, Hooks, State};
 use anyhow::Result;
+use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 
 pub use crate::train::{End, Report};
@@ -114,6 +116,12 @@ pub fn learn(
     let (positions, seed) = (model.config.max_positions, settings.seed);
     let tasks = rules.tasks(&dataset, positions, Purpose::Training, seed)?;
     let tasks = tasks.learning_from(settings.parts);
+    let taught = teaching(settings, &dataset)?;
+    let taught_by = taught.as_ref().map(|taught| taught.what.clone());
+    let tasks = match taught {
+        Some(taught) => tasks.taught_by(taught.teacher),
+        None => tasks,
+    };
     let mix = settings.mix()?;
     let (mut course, families) = course(settings, &tasks, &mix)?;
     let budget = Budget::of(&model, &tune)?;
@@ -122,7 +130,7 @@ pub fn learn(
     let rows = settings.batch_rows.min(settings.batch * tasks.builder().options().max_row);
     let widest = widest(settings.objective, &dataset);
     let step_of = |keep: Keep| training(keep, rows, widest, rates, settings.lora_dropout);
-    let identity = Identity::of_training(settings, rates, &origin, &dataset, &tasks)?;
+    let identity = Identity::of_training(settings, (rates, taught_by), &origin, &dataset, &tasks)?;
     let held = held.or_else(|outputs| {
         let out = Some(Run::begun_as(&identity, Path::new(RUNS))?);
         claim(&Learning { out, ..settings.clone() }, outputs, resume)
@@ -201,6 +209,9 @@ fn claim(settings: &Learning, mut outputs: Outputs, resume: bool) -> Result<Held
     settings.source().tell(&mut outputs);
     settings.rules.tell(&mut outputs);
     outputs.reads("setting `data`", &settings.data);
+    if let Some(table) = settings.teacher.file() {
+        outputs.reads("setting `teacher`", table);
+    }
     match &settings.out {
         Some(folder) if resume && !folder.is_dir() => {
             return Err(Fault::Usage.error(format!(
@@ -231,7 +242,7 @@ fn step_batches(
     mix: &Mix,
     step: u64,
 ) -> Result<Vec<Batch>> {
-    let examples = course.step(settings.batch, step).into_iter();
+    let examples = course.step(settings.batch, step).into_par_iter();
     let samples = examples.map(|example| tasks.training(example, mix));
     let samples: Vec<Sample> = samples.collect::<Result<_>>()?;
     let lengths: Vec<usize> = samples.iter().map(|s| s.tokens.len()).collect();

@@ -3,6 +3,7 @@
 use super::budget::Keeps;
 use super::families::{EpochsBy, Share};
 use super::learnt::length_penalty;
+use super::prior::Prior;
 use super::ranges::within_ranges;
 use super::source::{Curve, Source, Storage};
 use crate::base::named::named;
@@ -113,6 +114,8 @@ pub struct Learning {
     pub shuffle_days: bool,
     /// Share of examples that ask what a teacher would have after one item alone, any item (R43).
     pub contexts: f64,
+    /// Which ranker says what else might come next (R44).
+    pub teacher: Prior,
     /// Weight of what a teacher says beside what happened (R44).
     pub teacher_weight: f32,
     /// Share of prompts whose answer is drawn from what a teacher says (R44).
@@ -213,6 +216,7 @@ impl Default for Learning {
             crops: 0.0,
             shuffle_days: false,
             contexts: 0.0,
+            teacher: Prior::None,
             teacher_weight: 0.6,
             teacher_samples: 0.0,
             teacher_temperature: 0.6,
@@ -290,6 +294,24 @@ impl Learning {
                 self.parts, self.validate_every
             )));
         }
+        let asks_teacher = [("contexts", self.contexts), ("teacher-samples", self.teacher_samples)];
+        let in_vain = asks_teacher.iter().find(|(_, share)| *share > 0.0);
+        match (&self.teacher, self.objective, in_vain) {
+            (Prior::None, _, Some((name, _))) => {
+                return Err(Fault::Usage.error(format!(
+                    "setting `{name}`: expected setting `teacher` beside it, got none; name one, \
+                    or leave it out"
+                )))
+            }
+            (Prior::None, ..) | (_, Objective::Legal, _) => {}
+            (_, Objective::Full, _) => {
+                return Err(Fault::Usage.error(
+                    "setting `teacher`: expected setting `objective = legal`, whose choices a \
+                    teacher weighs, got full; change one of them",
+                ))
+            }
+        }
+        self.teacher.check("teacher")?;
         self.mix()?;
         self.tune().map(|_| ())
     }

@@ -36,6 +36,7 @@ pub mod shop;
 pub mod source;
 pub mod specimen;
 pub mod sweep;
+mod teaching;
 mod validation;
 pub mod weights;
 mod written;

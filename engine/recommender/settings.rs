@@ -136,7 +136,7 @@ impl Answers {
             };
         }
         match mode {
-            Mode::Trie | Mode::ScoreAll => prior.check(),
+            Mode::Trie | Mode::ScoreAll => prior.check("prior"),
             mode => refuse(format!(
                 "setting `prior`: expected setting `mode` of {} or {}, whose lists have scores of \
                 all items, got {mode}; leave one of them out",

@@ -139,8 +139,8 @@ enum Target<'a> {
     Shares(&'a [f32]),
 }
 
-/// Returns -temperature·Σ q·ln p with p = softmax(row/temperature) and q the target; the row becomes
-/// weight·(p - q).
+/// Returns -temperature·Σ q·ln p with p = softmax(row/temperature) and q the target; the row
+/// becomes weight·(p - q).
 #[inline(always)]
 fn softmax_gradient(row: &mut [f32], target: Target, weight: f32, temperature: f32) -> f32 {
     let max = reduce::max(row);

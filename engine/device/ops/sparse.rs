@@ -5,8 +5,8 @@ use super::*;
 
 /// What a backend does with matrices of which each row has few columns.
 pub trait Sparse {
-    /// y\[j\] = x\[r\]·table\[ids\[j\]\] for j in `first[r]..first[r + 1]` (a sampled product of dense
-    /// matrices, SDDMM). The order of the sum depends on h alone.
+    /// y\[j\] = x\[r\]·table\[ids\[j\]\] for j in `first[r]..first[r + 1]` (a sampled product of
+    /// dense matrices, SDDMM). The order of the sum depends on h alone.
     ///
     /// shapes: y `[N]` f32, x `[R, h]`, table `[V, h]` of x's dtype, first `[R + 1]` u32 from 0 to
     /// N, ids `[N]` u32 below V.
@@ -20,8 +20,8 @@ pub trait Sparse {
         ids: View,
     ) -> Result<()>;
 
-    /// y\[r\] = Σ weights\[places\[j\]\]·table\[ids\[j\]\] over j in `first[r]..first[r + 1]`, in that
-    /// order (a product of a sparse and a dense matrix, SpMM); 0 where there is no j.
+    /// y\[r\] = Σ weights\[places\[j\]\]·table\[ids\[j\]\] over j in `first[r]..first[r + 1]`, in
+    /// that order (a product of a sparse and a dense matrix, SpMM); 0 where there is no j.
     ///
     /// shapes: y `[R, h]`, table `[V, h]` of a float dtype of its own, first `[R + 1]` u32 from 0
     /// to N, ids `[N]` u32 below V, places `[N]` u32 below M, weights `[M]` f32.

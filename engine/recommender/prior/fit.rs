@@ -147,7 +147,7 @@ fn counts(side: &Side, dataset: &Dataset) -> Result<Vec<f64>> {
     let users = shown(dataset, Split::Validation);
     let counted = Sequences { users: &users, items: dataset.items() }.counts();
     let Some(path) = side.decode.settings.answers.prior.file() else { return Ok(counted) };
-    let read = table::Read::of(path, dataset)?;
+    let read = table::Read::of("prior", path, dataset)?;
     match side.identity.settings["prior"]["file"].as_str() == Some(&*read.hash) {
         true => Ok(read.ranker(counted).1),
         false => Err(Fault::Data.error(format!(

@@ -15,6 +15,7 @@ pub use wish::Prior;
 pub use crate::data::rank::Fusion;
 
 pub(super) use fit::find;
+pub(super) use table::Read as Table;
 
 use super::settings::Settings;
 use super::source::Origin;
@@ -48,7 +49,7 @@ pub struct Companion {
     /// What somebody should know of the choice: a sentence each.
     pub said: Vec<String>,
     seed: u64,
-    table: Option<table::Read>,
+    table: Option<Table>,
     tuned: OnceLock<Tuned>,
     /// Fitted on what each split shows, when it is first asked.
     fitted: [OnceLock<Knowing>; 2],
@@ -75,8 +76,8 @@ impl Companion {
         if *prior == Prior::None {
             return Ok(None);
         }
-        prior.check()?;
-        let table = prior.file().map(|path| table::Read::of(path, dataset)).transpose()?;
+        prior.check("prior")?;
+        let table = prior.file().map(|path| Table::of("prior", path, dataset)).transpose()?;
         let hash = table.as_ref().map(|table| table.hash.as_str());
         let mut said = Vec::new();
         let mut known = None;

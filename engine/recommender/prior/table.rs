@@ -33,7 +33,7 @@ struct Count {
 }
 
 /// What a file of a table holds.
-pub(super) struct Read {
+pub(in crate::recommender) struct Read {
     /// The hash of its bytes.
     pub hash: String,
     /// (item, (what may follow it, its score)), in the order of the file.
@@ -45,9 +45,10 @@ pub(super) struct Read {
 impl Read {
     /// Reads a table about the items of `dataset`. Refuses, with the line, what is none, an item
     /// that the data lack, one that stands twice, and numbers below 0.
-    pub fn of(path: &Path, dataset: &Dataset) -> Result<Read> {
-        let bytes = read_file(path)
-            .map_err(|e| unreadable(Fault::Data, "setting `prior`", path, "a table", &e))?;
+    pub fn of(setting: &str, path: &Path, dataset: &Dataset) -> Result<Read> {
+        let setting = format!("setting `{setting}`");
+        let bytes =
+            read_file(path).map_err(|e| unreadable(Fault::Data, &setting, path, "a table", &e))?;
         let hash = format!("{:016x}", hashes(&[&bytes], 0)[0]);
         let mut read = Read { hash, rows: Vec::new(), counts: None };
         let mut seen = vec![false; dataset.items()];
@@ -58,13 +59,13 @@ impl Read {
             }
             read.line(line, dataset, &mut seen).map_err(|why: String| {
                 let place = path.display();
-                Fault::Data.error(format!("setting `prior`: {place}:{number}: {why}"))
+                Fault::Data.error(format!("{setting}: {place}:{number}: {why}"))
             })?;
         }
         match read.rows.is_empty() && read.counts.is_none() {
             false => Ok(read),
             true => Err(Fault::Data.error(format!(
-                "setting `prior`: {}: expected lines such as {{\"item\": 1, \"next\": [{{\"item\": \
+                "{setting}: {}: expected lines such as {{\"item\": 1, \"next\": [{{\"item\": \
                 2, \"score\": 0.5}}]}}, got none; give a ranker's table",
                 path.display()
             ))),

@@ -42,18 +42,24 @@ impl Prior {
         }
     }
 
-    /// Refuses a word that is no ranker and no file either.
-    pub fn check(&self) -> Result<()> {
+    /// Refuses a word that is no ranker and no file either, which `setting` has.
+    pub fn check(&self, setting: &str) -> Result<()> {
         let Some(path) = self.file() else { return Ok(()) };
         let Err(why) = path.metadata() else { return Ok(()) };
         let names = || Fitted::NAMES.iter().copied().chain([NONE]);
         // A path is one; a bare word may be a slip.
         if path.components().count() > 1 || path.extension().is_some() {
-            return Err(unreadable(Fault::Usage, "setting `prior`", path, "a table", &why));
+            return Err(unreadable(
+                Fault::Usage,
+                &format!("setting `{setting}`"),
+                path,
+                "a table",
+                &why,
+            ));
         }
         let (word, all) = (path.display().to_string(), names().collect::<Vec<_>>().join(", "));
         Err(Fault::Usage.error(format!(
-            "setting `prior`: expected {all} or a file, got {word:?}, which does not exist; {}",
+            "setting `{setting}`: expected {all} or a file, got {word:?}, which does not exist; {}",
             choose(&word, names())
         )))
     }
@@ -106,10 +112,10 @@ mod tests {
             let json = serde_json::to_string(&prior).unwrap();
             assert_eq!(serde_json::from_str::<Prior>(&json).unwrap(), prior);
         }
-        let refused = Prior::File("blnd".into()).check().unwrap_err();
+        let refused = Prior::File("blnd".into()).check("prior").unwrap_err();
         assert_eq!(Fault::of(&refused), Some(Fault::Usage));
         assert!(refused.to_string().ends_with("nearest is blend"), "{refused}");
-        let refused = Prior::File("no/where.jsonl".into()).check().unwrap_err().to_string();
+        let refused = Prior::File("no/where.jsonl".into()).check("prior").unwrap_err().to_string();
         assert!(refused.contains("no/where.jsonl") && refused.contains("not exist"), "{refused}");
     }
 }
