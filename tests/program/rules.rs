@@ -185,6 +185,60 @@ fn what_learnt_over_the_catalogue_is_asked_for_shares_of_it() {
     assert!(weights("run") != weights("last"));
 }
 
+/// A teacher changes what is learnt; what asks for one in vain is refused; and what a table says
+/// counts, not where it stands.
+#[test]
+fn a_teacher_is_asked_where_choices_are_few() {
+    let folder = shop();
+    let folder = folder.path();
+    let train = "train --weights w --data shop.bin --tune full --epochs 1 --batch 30 \
+                 --learning-rate 1e-3 --validate-every 0 --checkpoint-every 1 --objective legal";
+    let weights = |run: &str| fs::read(folder.join(run).join("model.safetensors")).unwrap();
+    let pairs = |item: usize| {
+        format!(
+            "{{\"item\": {item}, \"next\": [{{\"item\": {}, \
+         \"score\": 2}}]}}\n",
+            item % 40 + 1
+        )
+    };
+    let table: String = (1..=40).map(pairs).collect();
+    fs::write(folder.join("t.jsonl"), &table).unwrap();
+    let taught = "--teacher-temperature 0.3 --contexts 0.3 --teacher-samples 0.4";
+    for (name, more) in [
+        ("alone", String::new()),
+        ("blend", "--teacher blend".to_owned()),
+        ("again", "--teacher blend".to_owned()),
+        ("markov", format!("--teacher markov {taught}")),
+        ("table", format!("--teacher t.jsonl {taught}")),
+    ] {
+        done(folder, &format!("{train} {more} --out {name}"));
+    }
+    assert!(weights("blend") == weights("again"));
+    let all = ["alone", "blend", "markov", "table"].map(weights);
+    assert!((0..4).all(|a| (0..a).all(|b| all[a] != all[b])));
+    // A run goes on with the same table elsewhere, and not with another.
+    fs::rename(folder.join("t.jsonl"), folder.join("u.jsonl")).unwrap();
+    done(folder, &format!("{train} {taught} --teacher u.jsonl --out table --resume"));
+    fs::write(folder.join("u.jsonl"), table.replace("\"score\": 2", "\"score\": 3")).unwrap();
+    let again = format!("{train} {taught} --teacher u.jsonl --out table --resume");
+    let (code, _, said) = run(folder, &again);
+    assert!(code == 2 && said.contains("--teacher"), "{said}");
+    for (more, words) in [
+        ("--contexts 0.2", "--teacher"),
+        ("--teacher-samples 0.2", "--teacher"),
+        ("--teacher blnd", "nearest is blend"),
+        ("--teacher blend --objective full", "--objective=legal"),
+    ] {
+        let (code, _, said) = run(
+            folder,
+            &format!("{train} {more} --out no")
+                .replace("--objective legal --teacher blend", "--teacher blend"),
+        );
+        assert!(code == 2 && said.contains(words), "{more}: {said}");
+        assert!(!folder.join("no").exists());
+    }
+}
+
 #[test]
 fn embeddings_begin_from_the_data_the_same_each_time() {
     let folder = shop();
