@@ -7,6 +7,7 @@
 mod blend;
 mod ease;
 mod factors;
+mod head;
 mod leak;
 mod markov;
 mod neighbours;
@@ -18,6 +19,7 @@ mod tune;
 pub use blend::{Blend, BlendWeights, COMPONENTS};
 pub use ease::{Ease, EaseSettings, MOST_ITEMS};
 pub use factors::{FactorSettings, Factors};
+pub use head::head;
 pub use leak::LeakProbe;
 pub use markov::Markov;
 pub use neighbours::{NeighbourSettings, Neighbours};
