@@ -9,7 +9,7 @@ use super::truth::{Case, Item, Truth};
 use crate::base::{Philox, Stream};
 pub use crate::data::catalogue::ItemRepr;
 use crate::data::rank::{
-    place, tune, Asked, Blend, Case as Tried, Ease, EaseSettings, FactorSettings, Factors,
+    head, place, tune, Asked, Blend, Case as Tried, Ease, EaseSettings, FactorSettings, Factors,
     LeakProbe, Markov, Neighbours, Popularity, Ranker, Sequences, Text, Titles, Tuned, ALPHA,
     MOST_ITEMS,
 };
@@ -150,6 +150,48 @@ pub struct BesideRow {
     pub few: bool,
     /// Of each user; none of those who were not asked about.
     pub places: Vec<Option<Place>>,
+    /// What it puts first, of each user; nothing of a row that is no rival of the full catalogue.
+    pub heads: Heads,
+}
+
+/// Items of a list that are looked at.
+pub const FIRST: usize = 10;
+
+/// The [`head`] of each user's ranking, [`FIRST`] items of it new to the user.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Heads {
+    /// One behind another.
+    items: Vec<u32>,
+    /// Where each user's end in `items`; as many as users, or none.
+    ends: Vec<u32>,
+}
+
+impl Heads {
+    /// Of as many users as there are lists; empty for those who were not asked about.
+    fn of(lists: &[Vec<u32>]) -> Heads {
+        let ends = lists.iter().scan(0, |end, list| {
+            *end += list.len() as u32;
+            Some(*end)
+        });
+        Heads { items: lists.concat(), ends: ends.collect() }
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The first [`FIRST`] of a user's list, best first; with what is in `without` left out.
+    pub fn first<'a>(
+        &'a self,
+        user: u32,
+        without: &'a [u32],
+    ) -> impl Iterator<Item = u32> + use<'a> {
+        let user = user as usize;
+        let start = user.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let own = &self.items[start as usize..self.ends[user] as usize];
+        own.iter().copied().filter(|item| !without.contains(item)).take(FIRST)
+    }
 }
 
 impl Beside {
@@ -164,17 +206,25 @@ impl Beside {
             true => (0..users as u32).filter_map(case).collect(),
             false => asked.iter().copied().filter_map(case).collect(),
         };
-        let row = |ranker: &dyn Ranker| {
-            let mut of_user = vec![None; users];
-            for (case, place) in cases.iter().zip(places(ranker, &cases, items)) {
-                of_user[case.user as usize] = Some(place);
+        let ties: Vec<u64> = truth.items.iter().map(|item| item.tie).collect();
+        let row = |ranker: &dyn Ranker, is_rival: bool| {
+            let (mut of_user, mut lists) = (vec![None; users], vec![Vec::new(); users]);
+            let said = each(ranker, &cases, items, |scores, case| {
+                let list = is_rival.then(|| head(scores, &ties, case.history, FIRST));
+                (Place::of(scores, case), list.unwrap_or_default())
+            });
+            for (case, (place, list)) in cases.iter().zip(said) {
+                let user = case.user as usize;
+                (of_user[user], lists[user]) = (Some(place), list);
             }
+            let heads = if is_rival { Heads::of(&lists) } else { Heads::default() };
             let name = ranker.name().to_owned();
-            BesideRow { name, probe: false, few: false, places: of_user }
+            BesideRow { name, probe: false, few: false, places: of_user, heads }
         };
-        let mut rows: Vec<BesideRow> = baselines.rankers.iter().map(|r| row(r.as_ref())).collect();
-        rows.extend(baselines.probe.iter().map(|r| BesideRow { probe: true, ..row(r) }));
-        rows.extend(baselines.sampled.iter().map(|r| BesideRow { few: true, ..row(r) }));
+        let rivals = baselines.rankers.iter().map(|r| row(r.as_ref(), true));
+        let mut rows: Vec<BesideRow> = rivals.collect();
+        rows.extend(baselines.probe.iter().map(|r| BesideRow { probe: true, ..row(r, false) }));
+        rows.extend(baselines.sampled.iter().map(|r| BesideRow { few: true, ..row(r, false) }));
         Beside { chosen: baselines.chosen, missing: baselines.missing, rows }
     }
 
@@ -243,10 +293,18 @@ impl From<Place> for (u32, Option<u32>, u32) {
     }
 }
 
-/// Places of the targets of all cases.
-pub fn places(ranker: &dyn Ranker, cases: &[Case<'_>], items: usize) -> Vec<Place> {
-    let places = |scores: &mut Vec<f64>, case: &Case<'_>| {
-        ranker.score(Asked { user: Some(case.user), history: case.history }, scores);
+impl Place {
+    /// Among all items, or where `filter_history` with the history's left out.
+    pub fn in_full(self, filter_history: bool) -> Option<u32> {
+        if filter_history {
+            self.unseen
+        } else {
+            Some(self.all)
+        }
+    }
+
+    /// Of the target of a case by the scores of all items.
+    fn of(scores: &[f64], case: &Case<'_>) -> Place {
         let own = scores[case.target as usize];
         let all = place(scores, case.target);
         let at_least = |items: &[u32]| {
@@ -259,8 +317,26 @@ pub fn places(ranker: &dyn Ranker, cases: &[Case<'_>], items: usize) -> Vec<Plac
         let again = case.history.contains(&case.target);
         let unseen = (!again).then(|| all - at_least(case.history));
         Place { all, unseen, sampled: 1 + at_least(case.negatives) }
+    }
+}
+
+/// Places of the targets of all cases.
+pub fn places(ranker: &dyn Ranker, cases: &[Case<'_>], items: usize) -> Vec<Place> {
+    each(ranker, cases, items, Place::of)
+}
+
+/// What is read off the scores of each case.
+fn each<T: Send>(
+    ranker: &dyn Ranker,
+    cases: &[Case<'_>],
+    items: usize,
+    read: impl Fn(&[f64], &Case<'_>) -> T + Sync,
+) -> Vec<T> {
+    let one = |scores: &mut Vec<f64>, case: &Case<'_>| {
+        ranker.score(Asked { user: Some(case.user), history: case.history }, scores);
+        read(scores, case)
     };
-    cases.par_iter().map_init(|| vec![0.0; items], places).collect()
+    cases.par_iter().map_init(|| vec![0.0; items], one).collect()
 }
 
 #[cfg(test)]

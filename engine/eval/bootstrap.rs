@@ -35,10 +35,10 @@ impl Bootstrap {
         statistic: impl Fn(&[f64], usize) -> [f64; M] + Sync,
     ) -> [Interval; M] {
         assert_eq!(rows.len() % width, 0, "rows of {width}, got {} numbers", rows.len());
-        let n = rows.len() / width;
+        let (n, rows) = (rows.len() / width, Rows::of(rows, width));
         let resample = |r: usize| {
             let mut rng = Philox::new(self.seed, Stream::Bootstrap, r as u64);
-            statistic(&sums(rows, width, &mut rng), n)
+            statistic(&rows.sums(&mut rng), n)
         };
         let values: Vec<[f64; M]> = (0..self.resamples).into_par_iter().map(resample).collect();
         std::array::from_fn(|m| {
@@ -56,13 +56,14 @@ impl Bootstrap {
     /// resample is a function of (seed, r) and the counts, so that two methods measured on the same
     /// clusters and rows share their resamples.
     pub fn clustered(self, clusters: &[Vec<f64>], width: usize) -> Vec<Interval> {
+        let clusters: Vec<Rows<'_>> = clusters.iter().map(|rows| Rows::of(rows, width)).collect();
         let resample = |r: usize| {
             let mut rng = Philox::new(self.seed, Stream::Bootstrap, r as u64);
             let mut means = vec![0.0; width];
-            for _ in clusters {
+            for _ in &clusters {
                 let rows = &clusters[below(clusters.len(), &mut rng)];
-                let weight = (clusters.len() * (rows.len() / width)) as f64;
-                let sums = sums(rows, width, &mut rng);
+                let weight = (clusters.len() * rows.adds.len()) as f64;
+                let sums = rows.sums(&mut rng);
                 means.iter_mut().zip(sums).for_each(|(mean, sum)| *mean += sum / weight);
             }
             means
@@ -82,17 +83,33 @@ fn below(n: usize, rng: &mut Philox) -> usize {
     ((u64::from(rng.next_u32()) * n as u64) >> 32) as usize
 }
 
-/// The sums over as many rows as there are, drawn with replacement.
-fn sums(rows: &[f64], width: usize, rng: &mut Philox) -> Vec<f64> {
-    let n = rows.len() / width;
-    let mut sums = vec![0.0; width];
-    for _ in 0..n {
-        let row = below(n, rng) * width;
-        for (sum, value) in sums.iter_mut().zip(&rows[row..row + width]) {
-            *sum += value;
-        }
+/// Rows that are drawn from.
+struct Rows<'a> {
+    rows: &'a [f64],
+    width: usize,
+    /// Of each row, whether a sum changes by it. Most rows of a ranking are a miss, nothing but
+    /// zeros, and are not looked at.
+    adds: Vec<bool>,
+}
+
+impl Rows<'_> {
+    fn of(rows: &[f64], width: usize) -> Rows<'_> {
+        let adds = rows.chunks_exact(width).map(|row| row.iter().any(|&value| value != 0.0));
+        Rows { rows, width, adds: adds.collect() }
     }
-    sums
+
+    /// The sums over as many rows as there are, drawn with replacement.
+    fn sums(&self, rng: &mut Philox) -> Vec<f64> {
+        let mut sums = vec![0.0; self.width];
+        for _ in 0..self.adds.len() {
+            let row = below(self.adds.len(), rng);
+            if self.adds[row] {
+                let row = &self.rows[row * self.width..][..self.width];
+                sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+            }
+        }
+        sums
+    }
 }
 
 /// Linear between the neighbours; 0 for nothing.

@@ -3,12 +3,14 @@
 pub use super::baseline::ItemRepr;
 use super::baseline::{Beside, Place, Wishes};
 use super::bootstrap::Bootstrap;
-use super::grounding::normal;
+use super::lists::{by_penalty, first, items, title_classes, title_rank, yes_no};
+use super::overlap::{overlaps, Own};
 use super::paired::{differences, Measure, Measured};
+use super::part::{Part, Training};
 use super::predictions::{self, Asked, Prediction};
 pub use super::ranking::Users;
 use super::ranking::{hit, ndcg, without_history, Policy, Scores};
-use super::report::{means, Counts, Difference, Group, Kind, Metrics, Part, Placed, Row, Spread};
+use super::report::{means, Counts, Difference, Group, Kind, Metrics, Placed, Row, Spread};
 pub use super::sheet::Sheet;
 use super::truth::{Case, Day, Split, Truth};
 use super::yes_no::TiedRank;
@@ -62,11 +64,21 @@ pub fn evaluate(
     users.sort_unstable();
     users.dedup();
     let (beside, findings) = (known, Findings::default());
-    let (ranked, measured) = (Vec::new(), Vec::new());
+    let (ranked, measured, training) = (Vec::new(), Vec::new(), None);
     let Some(sheet) = sheets.first() else { return findings };
     let several = sheets.len() > 1;
-    let mut judge =
-        Judge { truth, options, sheet, several, users, beside, ranked, measured, findings };
+    let mut judge = Judge {
+        truth,
+        options,
+        sheet,
+        several,
+        users,
+        beside,
+        training,
+        ranked,
+        measured,
+        findings,
+    };
     for sheet in sheets {
         judge.sheet = sheet;
         for group in &sheet.groups {
@@ -99,6 +111,8 @@ pub(super) struct Judge<'a> {
     users: Vec<u32>,
     /// Found when the first ranking needs it.
     beside: Option<Beside>,
+    /// Found when the first ranking of the catalogue needs it.
+    training: Option<Training>,
     /// The baselines' rows, by whom they were asked about.
     ranked: Vec<Ranked>,
     /// The rows of predictions before they were summed up, where another file may be compared.
@@ -111,6 +125,9 @@ struct Ranked {
     asked: (Family, Asked, Vec<u32>),
     rows: Vec<Row>,
 }
+
+/// The users of a part, as places among the cases.
+type Covered = Vec<(Part, Vec<usize>)>;
 
 /// Ranks that become one row: as they are, and with the history left out where that is another
 /// question.
@@ -140,6 +157,7 @@ impl Judge<'_> {
             n,
             counts,
             rows: Vec::new(),
+            overlaps: Vec::new(),
             places: Vec::new(),
         }
     }
@@ -192,7 +210,8 @@ impl Judge<'_> {
         let main = by_policy(options.policy);
         let all = cases.iter().zip(&lines).zip(&main.ranks);
         result.places = all.map(|((case, line), &rank)| placed(case, *line, rank)).collect();
-        self.push(&mut result, name, Kind::Model, &main, &cases);
+        let covered = self.covered(&result, &cases);
+        self.push(&mut result, name, Kind::Model, &main, &covered);
         let questions = cases.iter().map(|case| (case.user, case.target)).collect();
         let rows = main.ranks.iter().flat_map(|rank| Scores::of_user(*rank)).collect();
         self.keep(Measured::new(&result, name, Measure::Ranking, questions, rows));
@@ -207,7 +226,7 @@ impl Judge<'_> {
                     &format!("{name}, policy {}", policy.name()),
                     &ranks,
                     &main,
-                    &cases,
+                    &covered,
                 );
             }
             let made = sheet.length_penalty.filter(|_| group.family == Asked::Full);
@@ -224,7 +243,7 @@ impl Judge<'_> {
                     }
                 });
                 let method = format!("{name}, length penalty {other}");
-                self.variant(&mut result, &method, &ranks, &main, &cases);
+                self.variant(&mut result, &method, &ranks, &main, &covered);
             }
             let shown = lines.iter().flatten().flat_map(|line| &line.slots).flatten();
             let asked = cases.iter().map(|case| case.target);
@@ -232,26 +251,54 @@ impl Judge<'_> {
             let by_title = ranks_of(&|line, case, _| title_rank(line, &classes, case.target));
             let by_title = Ranks { ranks: by_title.ranks, unseen: None };
             let method = format!("{name}, right title");
-            self.variant(&mut result, &method, &by_title, &main, &cases);
+            self.variant(&mut result, &method, &by_title, &main, &covered);
         }
-        self.beside(&mut result, &cases);
+        self.beside(&mut result, &cases, &covered);
+        if group.family == Asked::Full {
+            let (ranks, filter_history) = (&*main.ranks, options.filter_history);
+            let first = |(line, case): (&Option<&Prediction>, &Case<'_>)| {
+                let list = line.filter(|line| !line.failed).map(items).unwrap_or_default();
+                first(options.policy, &list, if filter_history { case.history } else { &[] })
+            };
+            let lists = lines.iter().zip(&cases).map(first).collect();
+            let own = Own { method: name, cases: &cases, lists, ranks, filter_history };
+            let beside = self.beside.iter().flat_map(|beside| &beside.rows);
+            result.overlaps = overlaps(&own, beside, options.bootstrap);
+        }
         self.remark(&result);
         result
     }
 
-    /// Adds rows for all users and, where days are known, for both kinds of days.
-    fn push(&self, group: &mut Group, method: &str, kind: Kind, ranks: &Ranks, cases: &[Case<'_>]) {
-        for (part, day) in [
-            (Part::All, None),
-            (Part::SameDay, Some(Day::Same)),
-            (Part::LaterDay, Some(Day::Later)),
-        ] {
-            let chosen: Vec<usize> =
-                (0..cases.len()).filter(|&i| day.is_none_or(|day| cases[i].day == day)).collect();
-            let apart = group.task == Family::Sequential
-                && cases.iter().any(|case| case.day != Day::Unknown);
-            if part == Part::All || (apart && !chosen.is_empty() && kind != Kind::Variant) {
-                group.rows.push(self.row(method, kind, part, ranks, &chosen));
+    /// All cases, and where the next item is asked for, those of each part that has any: by day
+    /// where days are known, and of the catalogue by what training may see of them.
+    fn covered(&mut self, group: &Group, cases: &[Case<'_>]) -> Covered {
+        let mut covered = vec![(Part::All, (0..cases.len()).collect())];
+        if group.task != Family::Sequential {
+            return covered;
+        }
+        let mut parts: Vec<Vec<Part>> = vec![Vec::new(); cases.len()];
+        if cases.iter().any(|case| case.day != Day::Unknown) {
+            parts.iter_mut().zip(cases).for_each(|(own, case)| own.push(Part::of_day(case.day)));
+        }
+        if group.family == Asked::Full {
+            let (truth, split, users) = (self.truth, self.options.split, &self.users);
+            let training = self.training.get_or_insert_with(|| Training::of(truth, split, users));
+            let known = parts.iter_mut().zip(cases);
+            known.for_each(|(own, case)| own.extend(training.parts(case)));
+        }
+        for part in Part::DIVISIONS.into_iter().flatten() {
+            let chosen = (0..cases.len()).filter(|&i| parts[i].contains(part));
+            let chosen: Vec<usize> = chosen.collect();
+            covered.extend((!chosen.is_empty()).then_some((*part, chosen)));
+        }
+        covered
+    }
+
+    /// Adds a row for all users and, but of a variant, one for each part of them.
+    fn push(&self, group: &mut Group, method: &str, kind: Kind, ranks: &Ranks, covered: &Covered) {
+        for (part, chosen) in covered {
+            if *part == Part::All || kind != Kind::Variant {
+                group.rows.push(self.row(method, kind, *part, ranks, chosen));
             }
         }
     }
@@ -263,10 +310,10 @@ impl Judge<'_> {
         method: &str,
         ranks: &Ranks,
         main: &Ranks,
-        cases: &[Case<'_>],
+        covered: &Covered,
     ) {
         if ranks.ranks != main.ranks {
-            self.push(group, method, Kind::Variant, ranks, cases);
+            self.push(group, method, Kind::Variant, ranks, covered);
         }
     }
 
@@ -274,6 +321,12 @@ impl Judge<'_> {
         const WIDTH: usize = 8;
         const NAMES: [&str; WIDTH] =
             ["hr@1", "hr@5", "ndcg@5", "hr@10", "ndcg@10", "mrr", "hr@10 f", "ndcg@10 f"];
+        if !part.has_all_metrics() {
+            let hits = |&i: &usize| [hit(ranks.ranks[i], 10), ndcg(ranks.ranks[i], 10)];
+            let rows: Vec<f64> = chosen.iter().flat_map(hits).collect();
+            let metrics = self.means(&rows, ["hr@10", "ndcg@10"]);
+            return Row { method: method.into(), kind, part, n: chosen.len(), metrics };
+        }
         let mut rows = Vec::with_capacity(chosen.len() * WIDTH);
         for &i in chosen {
             rows.extend(Scores::of_user(ranks.ranks[i]));
@@ -318,7 +371,7 @@ impl Judge<'_> {
     }
 
     /// The baselines' rows on the same cases.
-    fn beside(&mut self, group: &mut Group, cases: &[Case<'_>]) {
+    fn beside(&mut self, group: &mut Group, cases: &[Case<'_>], covered: &Covered) {
         let Some(wishes) = self.options.baselines else { return };
         let users = cases.iter().map(|case| case.user).collect();
         let asked = (group.task, group.family, users);
@@ -331,19 +384,20 @@ impl Judge<'_> {
         let beside = self.beside.take().unwrap_or_else(fit);
         let full = group.family == Asked::Full;
         for row in beside.rows.iter().filter(|row| !(full && row.few)) {
-            let of = |place: fn(&Place) -> Option<u32>| {
+            let of = |place: &dyn Fn(Place) -> Option<u32>| {
                 let places = cases.iter().map(|case| row.places[case.user as usize]);
-                places.map(|p| place(&p.expect("all were asked about"))).collect::<Vec<_>>()
+                places.map(|p| place(p.expect("all were asked about"))).collect::<Vec<_>>()
             };
-            let ranks = match (group.family, self.options.filter_history) {
-                (Asked::Full, false) => {
-                    Ranks { ranks: of(|p| Some(p.all)), unseen: Some(of(|p| p.unseen)) }
-                }
-                (Asked::Full, true) => Ranks { ranks: of(|p| p.unseen), unseen: None },
-                _ => Ranks { ranks: of(|p| Some(p.sampled)), unseen: None },
+            let filter_history = self.options.filter_history;
+            let ranks = match group.family {
+                Asked::Full => Ranks {
+                    ranks: of(&|p| p.in_full(filter_history)),
+                    unseen: (!filter_history).then(|| of(&|p| p.unseen)),
+                },
+                _ => Ranks { ranks: of(&|p| Some(p.sampled)), unseen: None },
             };
             let kind = if row.probe { Kind::Probe } else { Kind::Baseline };
-            self.push(group, &row.name, kind, &ranks, cases);
+            self.push(group, &row.name, kind, &ranks, covered);
         }
         self.ranked.push(Ranked { asked, rows: group.rows[own..].to_vec() });
         self.beside = Some(beside);
@@ -413,63 +467,6 @@ fn placed(case: &Case<'_>, line: Option<&Prediction>, rank: Option<u32>) -> Plac
     let slots = line.map_or(&[][..], |line| &line.slots);
     let valid = slots.iter().filter(|slot| !slot.is_empty()).count() as u32;
     Placed { user: case.user, rank, outputs: slots.len() as u32, valid }
-}
-
-/// The outputs as one list of items.
-fn items(line: &Prediction) -> Vec<Option<u32>> {
-    let mut list = Vec::with_capacity(line.slots.len());
-    for slot in &line.slots {
-        match slot.as_slice() {
-            [] => list.push(None),
-            items => list.extend(items.iter().copied().map(Some)),
-        }
-    }
-    list
-}
-
-/// The outputs as one list of items, by sum / length^`other` where they stand by
-/// sum / length^`made` (E13); equal ones keep their order, and so do those without a length.
-fn by_penalty(line: &Prediction, made: f64, other: f64) -> Vec<Option<u32>> {
-    let score = |at: usize| {
-        let length = f64::from(line.lengths[at].max(1));
-        f64::from(line.scores[at]) * length.powf(made - other)
-    };
-    let mut order: Vec<usize> = (0..line.slots.len()).collect();
-    if line.lengths.iter().all(|&length| length > 0) {
-        order.sort_by(|&a, &b| score(b).total_cmp(&score(a)));
-    }
-    let slots = order.into_iter().map(|at| line.slots[at].clone()).collect();
-    items(&Prediction { slots, ..line.clone() })
-}
-
-/// Where the target stands by score; `None` if it was not scored.
-fn yes_no(line: &Prediction, target: u32) -> Option<TiedRank> {
-    let positive = line.slots.iter().position(|slot| slot.contains(&target))?;
-    let scored = !line.scores[positive].is_nan();
-    scored.then(|| TiedRank::of(&line.scores, positive))
-}
-
-/// A number for the title of each of these items: equal for items that no title tells apart.
-fn title_classes(truth: &Truth<'_>, items: impl Iterator<Item = u32>) -> HashMap<u32, u32> {
-    let (mut classes, mut of_item) = (HashMap::<String, u32>::new(), HashMap::new());
-    for number in items {
-        let class = || {
-            let item = &truth.items[number as usize];
-            let title = if item.title.is_empty() { item.surface } else { item.title };
-            let next = classes.len() as u32;
-            *classes.entry(normal(title)).or_insert(next)
-        };
-        of_item.entry(number).or_insert_with(class);
-    }
-    of_item
-}
-
-/// Place of the first output that bears the target's title (E16), outputs of one title counted
-/// once.
-fn title_rank(line: &Prediction, classes: &HashMap<u32, u32>, target: u32) -> Option<u32> {
-    let class = |slot: &Vec<u32>| slot.first().map(|item| classes[item]);
-    let outputs: Vec<Option<u32>> = line.slots.iter().map(class).collect();
-    Policy::Strict.rank(&outputs, classes[&target])
 }
 
 fn counts(group: &predictions::Group, cases: &[Case<'_>], lines: &[Option<&Prediction>]) -> Counts {

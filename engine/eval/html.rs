@@ -100,14 +100,11 @@ fn section(report: &Report, group: &Group) -> String {
             dots("HR@10 by method, with 95 % intervals", &rows.filter_map(dot).collect::<Vec<_>>());
         text += &figure("HR@10 with 95 % bootstrap intervals over users", chart);
     }
-    for (table, number) in table::of_group(group).iter().zip(0..) {
+    for (table, number) in tables::of_question(report, group).iter().zip(0..) {
         if number > 0 {
-            let _ = write!(text, "<h3>{}</h3>", escaped("By the day of the target"));
+            let _ = write!(text, "<h3>{}</h3>", escaped(&table.title));
         }
         text += &markup(table);
-    }
-    if let Some(table) = table::of_differences(report, group) {
-        let _ = write!(text, "<h3>{}</h3>{}", escaped(&table.title), markup(&table));
     }
     text + "</section>"
 }

@@ -8,6 +8,7 @@
 //! [`bleu`], [`rouge`].
 
 pub mod answers;
+pub mod apart;
 pub mod asked;
 pub mod baseline;
 pub mod bleu;
@@ -20,9 +21,12 @@ pub mod grounding;
 pub mod html;
 pub mod ladder;
 pub mod law;
+mod lists;
 pub mod markdown;
+mod overlap;
 pub mod paired;
 pub mod paper;
+pub mod part;
 pub mod predictions;
 pub mod published;
 pub mod rank_chart;

@@ -2,6 +2,7 @@
 
 use super::baseline::Chosen;
 use super::bootstrap::{Bootstrap, Interval};
+pub use super::part::Part;
 use super::predictions::Asked;
 use super::published;
 use super::ranking::{Policy, Users};
@@ -9,6 +10,7 @@ use super::truth::Split;
 use crate::data::{Cut, Family};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use std::collections::HashSet;
 
 /// A mean over users with its 95 % bootstrap interval; no interval where none makes sense (counts,
 /// shares).
@@ -107,29 +109,6 @@ pub enum Kind {
     Published,
 }
 
-/// Which users a row covers (E4b).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Part {
-    /// Every user of the row.
-    All,
-    /// Users whose target bears the date of the last history item.
-    SameDay,
-    /// Users whose target bears a later date.
-    LaterDay,
-}
-
-impl Part {
-    /// The word for it in tables.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Part::All => "all",
-            Part::SameDay => "same day",
-            Part::LaterDay => "later day",
-        }
-    }
-}
-
 /// A line of a table.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
@@ -196,9 +175,31 @@ pub struct Group {
     pub counts: Counts,
     /// The predictions, their variants, the baselines.
     pub rows: Vec<Row>,
+    /// Of a ranking of the catalogue: the predictions against each baseline.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub overlaps: Vec<Overlap>,
     /// Of a ranking: what the main row is made of, by user.
     #[serde(skip)]
     pub places: Vec<Placed>,
+}
+
+/// What the first ten of the predictions and those of a baseline have in common (E29).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Overlap {
+    /// The row of the predictions.
+    pub method: String,
+    /// The row of the baseline.
+    pub baseline: String,
+    /// Number of users.
+    pub n: usize,
+    /// Items that stand in both lists, as a share of ten: the mean over users.
+    pub shared: Metric,
+    /// Users whose target is among the first ten of both.
+    pub both: usize,
+    /// Users whose target only the predictions have there.
+    pub only_model: usize,
+    /// Users whose target only the baseline has there; the rest of the n are hits of neither.
+    pub only_baseline: usize,
 }
 
 /// Where one user's target stands among the predictions.
@@ -412,17 +413,19 @@ impl Report {
             let (beside, own): (Vec<&Row>, Vec<&Row>) = group.rows.iter().partition(|r| rival(r));
             let place = question.rows.iter().position(rival).unwrap_or(question.rows.len());
             question.rows.splice(place..place, own.into_iter().cloned());
-            for row in beside {
-                let same = |other: &Row| {
-                    (&other.method, other.part, other.n) == (&row.method, row.part, row.n)
-                        && other.metrics == row.metrics
-                };
-                if !question.rows.iter().any(same) {
-                    let file = group.file.as_deref().unwrap_or_default();
-                    let method = format!("{}, users of {file}", row.method);
-                    question.rows.push(Row { method, ..row.clone() });
-                }
+            let same = |a: &Row, b: &Row| {
+                (&a.method, a.part, a.n) == (&b.method, b.part, b.n) && a.metrics == b.metrics
+            };
+            // A method is another one's in all parts or in none.
+            let new = |row: &&Row| !question.rows.iter().any(|other| same(other, row));
+            let others: HashSet<&str> =
+                beside.iter().copied().filter(new).map(|row| &*row.method).collect();
+            for row in beside.into_iter().filter(|row| others.contains(&*row.method)) {
+                let file = group.file.as_deref().unwrap_or_default();
+                let method = format!("{}, users of {file}", row.method);
+                question.rows.push(Row { method, ..row.clone() });
             }
+            question.overlaps.extend_from_slice(&group.overlaps);
         }
         questions
     }

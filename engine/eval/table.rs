@@ -151,8 +151,8 @@ fn metrics(group: &Group) -> Vec<&'static str> {
     wanted.into_iter().filter(present).collect()
 }
 
-/// The tables of one template: all users, then same-day and later-day targets apart.
-pub fn of_group(group: &Group) -> Vec<Table> {
+/// The table of one template, all users.
+pub fn of_group(group: &Group) -> Table {
     let names = metrics(group);
     let heads: Vec<_> = names.iter().map(|name| column(name)).collect();
     let mut columns = vec![("Methods".to_string(), Best::Neither)];
@@ -168,48 +168,12 @@ pub fn of_group(group: &Group) -> Vec<Table> {
         cells.push(Cell::Text(row.n.to_string()));
         (row.kind, cells)
     };
-    let mut tables = vec![Table {
+    Table {
         title: group.title(),
         columns,
         rows: group.part(Part::All).map(row).collect(),
         notes: Vec::new(),
-    }];
-    tables.extend(by_day(group));
-    tables
-}
-
-fn by_day(group: &Group) -> Option<Table> {
-    const NAMES: [&str; 2] = ["hr@10", "ndcg@10"];
-    let parts = [Part::All, Part::SameDay, Part::LaterDay];
-    let size = |part| group.part(part).next().map(|row| row.n);
-    let sizes = [size(parts[0])?, size(parts[1]).unwrap_or(0), size(parts[2]).unwrap_or(0)];
-    if sizes[1] + sizes[2] == 0 {
-        return None;
     }
-    let mut columns = vec![("Methods".to_string(), Best::Neither)];
-    for (part, n) in parts.iter().zip(sizes) {
-        // Of several files each may count its own users.
-        let size = match group.part(*part).all(|row| row.n == n) {
-            true => format!(" (n\u{a0}{n})"),
-            false => String::new(),
-        };
-        columns.extend(
-            NAMES.map(|name| (format!("{} {}{size}", column(name).0, part.name()), Best::Highest)),
-        );
-    }
-    let of_method = |method: &Row| {
-        let mut cells = vec![Cell::Text(method.method.clone())];
-        for part in parts {
-            let row =
-                group.part(part).find(|row| row.method == method.method && row.kind == method.kind);
-            cells.extend(NAMES.map(|name| cell(row.and_then(|row| row.metrics.get(name)), 4)));
-        }
-        (method.kind, cells)
-    };
-    let rows =
-        group.part(Part::All).filter(|row| row.kind != Kind::Variant).map(of_method).collect();
-    let title = format!("{}, by the day of the target", group.title());
-    Some(Table { title, columns, rows, notes: Vec::new() })
 }
 
 /// What the other files have over the first that answers this, where there are several.

@@ -2,11 +2,12 @@
 
 use super::report::{Group, Report};
 use super::table::{self, Table};
-use super::{paper, table::of_group};
+use super::{apart, paper};
 
-/// The tables of a question: its rows, by day, and what other files have over the first.
+/// The tables of a question: its rows, its users apart, and what other files have over the first.
 pub fn of_question(report: &Report, question: &Group) -> Vec<Table> {
-    let mut tables = of_group(question);
+    let mut tables = vec![table::of_group(question)];
+    tables.extend(apart::of_group(question));
     tables.extend(table::of_differences(report, question));
     tables
 }

@@ -1,5 +1,6 @@
 //! What needs no device: data and where they come from, the `.bin`, metrics, bad input.
 
+mod apart;
 mod bad_input;
 mod data;
 mod dataset;

@@ -167,13 +167,15 @@ fn one_file_has_the_tables_of_before() {
     run(&Eval { no_baselines: true, resamples: 20, ..eval }).unwrap();
     let markdown = read(&shop, "report.md");
     let tables: Vec<&str> = markdown.split("\n## ").skip(1).collect();
-    assert_eq!(tables.len(), 3, "{markdown}");
+    // The day, where it is good by two metrics, and warnings: without baselines nothing beside it.
+    assert_eq!(tables.len(), 5, "{markdown}");
     assert_eq!(tables[0], ONE_FILE, "{markdown}");
     let report = shop.report();
     for absent in ["files", "differences", "by_seen", "rivals"] {
         assert!(report.get(absent).is_none(), "{absent}");
     }
-    assert!(report["groups"][0].get("file").is_none());
+    let absent = ["file", "overlaps"].map(|name| report["groups"][0].get(name));
+    assert_eq!(absent, [None, None]);
 }
 
 const ONE_FILE: &str = "\
@@ -287,8 +289,42 @@ fn several_files_are_rows_and_compared_over_the_same_users() {
     assert_eq!(cells(&markdown, "sequential 2-3\n", "eight")[0], "1.0000");
     let over = cells(&markdown, "sequential 2-3, difference to four", "eight");
     assert!(over[0].starts_with("+0.5000 (+0."), "{over:?}");
+    // Where they are good: each file has its column, and each baseline one.
+    let good = "sequential 2-3, where it is good: HR@10";
+    let table = markdown.split("\n## ").find(|part| part.starts_with(good)).unwrap();
+    let head = table.lines().nth(2).unwrap();
+    let names: Vec<&str> = head.trim_matches('|').split('|').map(str::trim).collect();
+    assert_eq!(names[..5], ["Users", "n", "four\\_\\<b>", "eight", "popularity"], "{head}");
+    assert_eq!(head.matches("popularity").count(), 1, "{head}");
+    // What a user's last two items are stands next to one another in the first three of another.
+    let step = |user: usize, place: usize| (item(user, place), item(user, place + 1));
+    let seen = |user: &usize| {
+        let mut steps = (0..USERS).flat_map(|other| [step(other, 0), step(other, 1)]);
+        steps.any(|other| other == step(*user, EVENTS - 2))
+    };
+    let seen = (0..USERS).filter(seen).count();
+    assert!(seen > 0 && seen < USERS, "{seen}");
+    assert_eq!(cells(&markdown, good, "transition seen")[..2], [seen.to_string(), "1.0000".into()]);
+    assert_eq!(cells(&markdown, good, "same day")[0], "15");
+    assert_eq!(cells(&markdown, good, "history of 4–6 items")[0], USERS.to_string());
+    let found = row(&report, "eight", "seen_transition");
+    assert_eq!((&found["n"], value(found, "ndcg@10")), (&json!(seen), 1.0));
+    let overlaps = report["groups"][1]["overlaps"].as_array().unwrap();
+    let beside = overlaps.iter().find(|one| one["baseline"] == "popularity").unwrap();
+    let baseline = value(row(&report, "popularity", "all"), "hr@10") * USERS as f64;
+    assert_eq!((&beside["method"], &beside["n"]), (&json!("eight"), &json!(USERS)));
+    let count = |name: &str| beside[name].as_f64().unwrap();
+    assert_eq!((count("both"), count("only_baseline")), (baseline.round(), 0.0));
+    assert_eq!(count("only_model"), USERS as f64 - baseline.round());
+    let shared = cells(&markdown, "sequential 2-3, first ten beside", "popularity");
+    let counts = [beside["both"].to_string(), beside["only_model"].to_string()];
+    assert_eq!((shared.len(), &shared[6..8]), (10, &counts[..]), "{shared:?}");
     let page = read(&shop, "report.html");
     well_formed(&page);
+    for title in [good, "sequential 2-3, first ten beside those of the baselines"] {
+        assert!(page.contains(&format!("<h3>{title}</h3>")), "{page}");
+        assert!(read(&shop, "report.tex").contains(&format!("\\caption{{{title}}}")));
+    }
     // The dots of all methods, the ladder of the files, and ranks 4 and 8.
     assert_eq!(page.matches("<svg").count(), 3);
     assert!(page.contains("rank 4, four_&lt;b&gt;: 0.5000, 95 % interval"), "{page}");
@@ -308,6 +344,7 @@ fn several_files_are_rows_and_compared_over_the_same_users() {
     assert_eq!(value(&report["differences"][1], "hr@1"), 0.0);
     let page = read(&shop, "report.html");
     assert!(page.contains("popularity, users of few"), "{page}");
+    assert_eq!(cells(&read(&shop, "report.md"), good, "all")[0], "30, 10");
 }
 
 #[test]

@@ -1,0 +1,79 @@
+//! The outputs of a line as one list, and where the target stands in it.
+
+use super::baseline::FIRST;
+use super::grounding::normal;
+use super::predictions::Prediction;
+use super::ranking::{without_history, Policy};
+use super::truth::Truth;
+use super::yes_no::TiedRank;
+use std::collections::HashMap;
+
+/// The outputs as one list of items.
+pub(super) fn items(line: &Prediction) -> Vec<Option<u32>> {
+    let mut list = Vec::with_capacity(line.slots.len());
+    for slot in &line.slots {
+        match slot.as_slice() {
+            [] => list.push(None),
+            items => list.extend(items.iter().copied().map(Some)),
+        }
+    }
+    list
+}
+
+/// The outputs as one list of items, by sum / length^`other` where they stand by
+/// sum / length^`made` (E13); equal ones keep their order, and so do those without a length.
+pub(super) fn by_penalty(line: &Prediction, made: f64, other: f64) -> Vec<Option<u32>> {
+    let score = |at: usize| {
+        let length = f64::from(line.lengths[at].max(1));
+        f64::from(line.scores[at]) * length.powf(made - other)
+    };
+    let mut order: Vec<usize> = (0..line.slots.len()).collect();
+    if line.lengths.iter().all(|&length| length > 0) {
+        order.sort_by(|&a, &b| score(b).total_cmp(&score(a)));
+    }
+    let slots = order.into_iter().map(|at| line.slots[at].clone()).collect();
+    items(&Prediction { slots, ..line.clone() })
+}
+
+/// The items among the first ten of a list, as a policy counts them and with those of `without`
+/// left out.
+pub(super) fn first(policy: Policy, list: &[Option<u32>], without: &[u32]) -> Vec<u32> {
+    policy.apply(&without_history(list, without)).into_iter().take(FIRST).flatten().collect()
+}
+
+/// Where the target stands by score; `None` if it was not scored.
+pub(super) fn yes_no(line: &Prediction, target: u32) -> Option<TiedRank> {
+    let positive = line.slots.iter().position(|slot| slot.contains(&target))?;
+    let scored = !line.scores[positive].is_nan();
+    scored.then(|| TiedRank::of(&line.scores, positive))
+}
+
+/// A number for the title of each of these items: equal for items that no title tells apart.
+pub(super) fn title_classes(
+    truth: &Truth<'_>,
+    items: impl Iterator<Item = u32>,
+) -> HashMap<u32, u32> {
+    let (mut classes, mut of_item) = (HashMap::<String, u32>::new(), HashMap::new());
+    for number in items {
+        let class = || {
+            let item = &truth.items[number as usize];
+            let title = if item.title.is_empty() { item.surface } else { item.title };
+            let next = classes.len() as u32;
+            *classes.entry(normal(title)).or_insert(next)
+        };
+        of_item.entry(number).or_insert_with(class);
+    }
+    of_item
+}
+
+/// Place of the first output that bears the target's title (E16), outputs of one title counted
+/// once.
+pub(super) fn title_rank(
+    line: &Prediction,
+    classes: &HashMap<u32, u32>,
+    target: u32,
+) -> Option<u32> {
+    let class = |slot: &Vec<u32>| slot.first().map(|item| classes[item]);
+    let outputs: Vec<Option<u32>> = line.slots.iter().map(class).collect();
+    Policy::Strict.rank(&outputs, classes[&target])
+}
