@@ -255,6 +255,8 @@ fn weigh(decisions: &mut [Target], weights: &[f32]) {
 }
 
 #[cfg(test)]
+// A list of one part is meant where it stands.
+#[allow(clippy::single_range_in_vec_init)]
 mod tests {
     use super::super::rank::{Asked, Ranker, Teacher, TeacherSettings};
     use super::*;

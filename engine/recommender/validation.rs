@@ -3,7 +3,7 @@
 
 use super::budget::{Beams, Budget, VALIDATION_GROUP};
 use super::learning::Learning;
-use crate::data::rules::{Frame, Rules};
+use crate::data::rules::Frame;
 use crate::data::task::{sampled_users, Lessons, Split, Tasks};
 use crate::data::{batch, Batch, Dataset, Sample, Trie};
 use crate::decode::{self, Scoring};
@@ -26,7 +26,6 @@ pub enum Validation<'a> {
 /// The users that are asked about, in groups whose prompts have room to be answered together.
 pub struct Ranking<'a> {
     settings: &'a Learning,
-    rules: Rules,
     users: Vec<u32>,
     /// Users of each group, in the order of `users`.
     groups: Vec<usize>,
@@ -152,7 +151,7 @@ impl<'a> Ranking<'a> {
             rest = &rest[together..];
         }
         let catalogue = dataset.catalogue();
-        Ok(Ranking { settings, rules, users, groups, catalogue, beams, most })
+        Ok(Ranking { settings, users, groups, catalogue, beams, most })
     }
 
     /// NDCG@10.
@@ -163,14 +162,15 @@ impl<'a> Ranking<'a> {
         dataset: &Dataset,
         stop: &dyn Fn() -> bool,
     ) -> Result<Score> {
+        let rules = self.settings.rules.over(None, Frame::default());
         let rules = decode::Rules {
             trie: &self.catalogue,
             intra: tasks.builder().intra(),
             end: tasks.builder().special().end,
             exact: false,
             width: self.settings.validate_beams,
-            scoring: Scoring::of(self.rules.score, self.rules.temperature, &self.catalogue),
-            length_penalty: self.settings.length_penalty(&self.rules),
+            scoring: Scoring::of(rules.score, rules.temperature, &self.catalogue),
+            length_penalty: self.settings.length_penalty(&rules),
             look_ahead: true,
         };
         let (mut hits, mut gain) = (0usize, 0f64);

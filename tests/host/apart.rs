@@ -156,6 +156,7 @@ fn sheet(data: &Data, split: Split, name: &str, salt: usize) -> Sheet {
             item: data.question(user, split).1,
             scores: vec![f32::NAN; slots.len()],
             lengths: vec![0; slots.len()],
+            parts: Vec::new(),
             slots,
             text: String::new(),
             reference: String::new(),

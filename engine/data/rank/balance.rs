@@ -109,12 +109,12 @@ mod tests {
             // One side is right of some users, the other one of the others.
             let truth = |at: usize| {
                 let one = &list.candidates[at];
-                let own = if seed % 3 == 0 { one.model } else { 4.0 * one.prior };
+                let own = if seed.is_multiple_of(3) { one.model } else { 4.0 * one.prior };
                 own + 0.4 * rng.normal()
             };
             let scores: Vec<f64> = (0..40).map(truth).collect();
             let best = (0..40).max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
-            Fused { target: best.filter(|_| seed % 7 > 0), list }
+            Fused { target: best.filter(|_| !seed.is_multiple_of(7)), list }
         };
         (0..count).map(user).collect()
     }
