@@ -54,6 +54,14 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
     if let Some(bar) = watch.bar {
         bar.finish();
     }
+    if done.cost.prompt_rows > 0 {
+        let each = |rows: usize| rows as f64 / done.questions as f64;
+        let (rows, prompts) = (each(done.cost.rows), each(done.cost.prompt_rows));
+        let passes = done.cost.passes;
+        global.note(&format!(
+            "search: {rows:.1} rows each behind prompts of {prompts:.1}, in {passes} passes"
+        ));
+    }
     if done.refused > 0 {
         let refused = done.refused;
         global

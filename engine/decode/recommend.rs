@@ -6,6 +6,7 @@ use super::search::{Finished, Rules, Search, Wanted};
 use crate::data::{Batch, Sample};
 use crate::model::{Extension, KvCache, Model};
 use anyhow::Result;
+use std::ops::AddAssign;
 
 /// What a group of requests cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +17,14 @@ pub struct Cost {
     pub rows: usize,
     /// Rows of the prompts.
     pub prompt_rows: usize,
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, other: Cost) {
+        self.passes += other.passes;
+        self.rows += other.rows;
+        self.prompt_rows += other.prompt_rows;
+    }
 }
 
 /// The finished sequences of every prompt, a row that ends with `[START]`, best first, by

@@ -206,7 +206,11 @@ impl Recommender {
 
     /// What [`recommend_each`] finds, in groups that there is memory for.
     fn search(&self, asked: &[(Rules, &Sample)]) -> Result<Vec<Found<Vec<Finished>>>> {
-        self.in_groups(asked, |group| Ok(recommend_each(&self.model, group)?.0))
+        self.in_groups(asked, |group| {
+            let (found, cost) = recommend_each(&self.model, group)?;
+            self.spend(cost);
+            Ok(found)
+        })
     }
 
     /// What `find` finds, in groups that there is memory for.

@@ -13,6 +13,7 @@ use super::queue::{Limits, Queue};
 use crate::base::{Fault, Held};
 use crate::data::task::Split;
 use crate::data::{Cut, Family};
+use crate::decode::Cost;
 use anyhow::Result;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,8 @@ pub struct Done {
     pub refused: usize,
     /// What the prompts of the others do not say.
     pub cut: Cut,
+    /// What searches for items cost.
+    pub cost: Cost,
 }
 
 /// Told how a batch goes on.
@@ -162,6 +165,7 @@ pub fn run(
         watch.answered(questions.len());
     }
     output.settle()?;
+    told.cost = recommender.cost();
     Ok(told)
 }
 

@@ -10,11 +10,11 @@ use crate::base::Fault;
 use crate::data::rules::Purpose;
 use crate::data::task::Tasks;
 use crate::data::{Dataset, Family, Names, Sample, Trie};
-use crate::decode::Grounding;
+use crate::decode::{Cost, Grounding};
 use crate::model::{LoraConfig, Model, Tune};
 use anyhow::Result;
 use self_cell::self_cell;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// What is derived from the data set and read for every question.
 struct Parts<'a> {
@@ -62,6 +62,8 @@ pub struct Recommender {
     grounding: OnceLock<(Grounding, Vec<u32>)>,
     /// Asked beside the model.
     pub(super) companion: Option<Companion>,
+    /// What searches have cost so far.
+    cost: Mutex<Cost>,
     shop: Shop,
 }
 
@@ -103,8 +105,18 @@ impl Recommender {
             popular,
             grounding,
             companion,
+            cost: Mutex::default(),
             shop,
         })
+    }
+
+    /// What searches for items have cost since it was opened.
+    pub fn cost(&self) -> Cost {
+        *self.cost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn spend(&self, cost: Cost) {
+        *self.cost.lock().unwrap_or_else(PoisonError::into_inner) += cost;
     }
 
     /// What it was opened with; what was left open there is decided here: the storage of weights

@@ -1,7 +1,7 @@
 //! Laws of decoding on a tiny model: cached = teacher-forced, wide beam = brute force, batch of N =
 //! N batches of 1.
 
-use engine::base::{Dtype, Philox, Stream};
+use engine::base::{Dtype, Philox, Shape, Stream};
 use engine::data::sample::SampleOptions;
 use engine::data::text::Piece;
 use engine::data::{Batch, Intra, IntraMode, Sample, SampleBuilder, Special, Trie};
@@ -319,6 +319,27 @@ fn shares_do_not_depend_on_who_asks_or_on_what_may_be_written() {
             scored.iter().map(|one| (&one.tokens[..], one.score)).collect();
         assert_eq!(got, expected);
     }
+}
+
+/// Where few tokens decide, no logits of the whole vocabulary are made.
+#[test]
+fn logits_of_few_are_all_that_is_made() {
+    let model = model();
+    let (rows, hidden, words) = (400, model.config.hidden, model.config.vocabulary);
+    let values: Vec<f32> = (0..rows * hidden).map(|i| (i % 7) as f32 - 3.0).collect();
+    let y = model.device.upload_f32(&values, Shape::matrix(rows, hidden), Dtype::F32).unwrap();
+    let first: Vec<u32> = (0..=rows as u32).map(|row| 3 * row).collect();
+    let ids: Vec<u32> = (0..rows as u32).flat_map(|row| [row % 5, 7 + row % 3, 20]).collect();
+    let most = |work: &dyn Fn()| {
+        let before = model.device.memory().now;
+        model.device.reset_peak();
+        work();
+        model.device.memory().peak - before
+    };
+    let few = most(&|| drop(model.log_probs_among(y.view(), &first, &ids, 1.0).unwrap()));
+    let whole = most(&|| drop(model.log_probs_at(y.view(), &first, &ids).unwrap()));
+    assert!(whole >= 4 * rows * words, "{whole}");
+    assert!(few < whole / 4, "{few} bytes of {whole}");
 }
 
 /// The best K items one by one, each with its score, equal ones in the order of their titles.
