@@ -41,8 +41,8 @@ pub struct Eval {
     /// The run whose metrics.jsonl the HTML report draws, and whose prior.json --fit-prior writes
     #[arg(long, value_name = "RUN")]
     pub run: Option<PathBuf>,
-    /// Find how much model and prior count: of answers that `engine decode --split validation
-    /// --prior P --top N` made, with every candidate of both in its lists
+    /// Find how much model and prior count: of answers that `engine decode` made with a prior for
+    /// --split validation, every candidate of both in its lists
     #[arg(long)]
     #[serde(default)]
     pub fit_prior: bool,

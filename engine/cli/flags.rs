@@ -350,7 +350,7 @@ pub struct Decode {
     pub prior: Prior,
     /// How the model's score and the prior's become one: the weighted sum of both, standardised; a
     /// mixture of both probabilities; the sum, with a weight by the prior's confidence [default:
-    /// what `engine eval --fit-prior` found best, otherwise sum]
+    /// what the run was found best with, otherwise sum]
     #[arg(long, value_parser = word::<Fusion>())]
     pub fusion: Option<Fusion>,
     /// How many of the prior's best are candidates beside the model's list [default: the run's,
@@ -512,15 +512,14 @@ mod tests {
             epochs-by epochs rating-targets split-policy batch batch-rows learning-rate warmup \
             beta1 beta2 weight-decay clip dropout attention-dropout keep objective \
             decision-weights parts pairs crops shuffle-days contexts teacher teacher-weight \
-            teacher-samples teacher-temperature mix windows levels document-min document-suffix mask-ratio \
-            mask-units train-ids span-order validate-every \
-            validate-users validate-beams patience checkpoint-every keep-checkpoints max-minutes";
+            teacher-samples teacher-temperature mix windows levels document-min document-suffix \
+            mask-ratio mask-units train-ids span-order validate-every validate-users \
+            validate-beams patience checkpoint-every keep-checkpoints max-minutes";
         /// What is asked, and how much of the answer is wanted.
         const ASKS: &str = "adapter prompts task split mode search beams top prior fusion \
-            prior-top filter-history constrain \
-            segment-free-text max-new-tokens min-new-tokens text-beams groups diversity \
-            repetition-penalty users batch max-wait max-line max-memory strict out \
-            trace";
+            prior-top filter-history constrain segment-free-text max-new-tokens min-new-tokens text-beams \
+            groups diversity repetition-penalty users batch max-wait max-line max-memory strict \
+            out trace";
         /// What both are told anew each time: which files, on what, from which seed.
         const BOTH: &str = "weights data seed dtype device threads resume force config quiet \
             verbose";

@@ -218,7 +218,8 @@ impl Settings {
     /// Refuses numbers out of range.
     pub fn check(&self) -> Result<()> {
         within_ranges!(&self.answers, beams top prior_top length_penalty max_new_tokens);
-        within_ranges!(&self.answers, min_new_tokens text_beams groups diversity repetition_penalty);
+        within_ranges!(&self.answers, min_new_tokens text_beams groups diversity);
+        within_ranges!(&self.answers, repetition_penalty);
         let Answers { max_new_tokens, min_new_tokens, .. } = self.answers;
         if min_new_tokens > max_new_tokens {
             return Err(Fault::Usage.error(format!(

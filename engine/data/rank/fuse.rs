@@ -12,7 +12,7 @@ named! {
         Sum = "sum",
         /// The logarithm of a mixture of both probabilities.
         Or = "or",
-        /// As the sum, the ranker's weight a logistic function of its largest probability.
+        /// As the sum, the ranker's share of it a logistic function of its largest probability.
         Confident = "confident",
     }
 }
@@ -25,8 +25,8 @@ pub struct Balance {
     pub model: f64,
     /// Of the ranker's, not negative; not 0 where the model's is.
     pub prior: f64,
-    /// a of σ(a + b·q), which a confident ranker's weight is multiplied by; q is the largest of its
-    /// probabilities.
+    /// a of w = σ(a + b·q), by which the weight of a confident ranker is multiplied, and the
+    /// model's by 1 − w; q is the largest of the ranker's probabilities.
     pub intercept: f64,
     /// b of it.
     pub slope: f64,
@@ -92,8 +92,8 @@ impl Shortlist {
             Fusion::Sum => self.sum(model, prior),
             Fusion::Confident => {
                 let largest = self.log_share(self.best[0], self.log_all(temperature), temperature);
-                let weight = 1.0 / (1.0 + (-(intercept + slope * largest.exp())).exp());
-                self.sum(model, prior * weight)
+                let odds = (intercept + slope * largest.exp()).exp();
+                self.sum(model / (1.0 + odds), prior * odds / (1.0 + odds))
             }
             Fusion::Or => {
                 let (own, other) = ((model / (model + prior)).ln(), (prior / (model + prior)).ln());
@@ -262,10 +262,10 @@ pub(super) mod tests {
         let log = |one: &Candidate| one.prior.max(1e-3 * list.best[0]).ln();
         let model = |one: &Candidate| one.model;
         let confidence = 0.95 * (list.best[0] / 0.2).exp() / mass;
-        let weight = 1.9 / (1.0 + (-(0.3 - 2.0 * confidence)).exp());
+        let weight = 1.0 / (1.0 + (-(0.3 - 2.0 * confidence)).exp());
         for (at, one) in list.candidates.iter().enumerate() {
             let sum = 0.7 * z(&model, one) + 1.9 * z(&log, one);
-            let confident = 0.7 * z(&model, one) + weight * z(&log, one);
+            let confident = 0.7 * (1.0 - weight) * z(&model, one) + 1.9 * weight * z(&log, one);
             let or = ((0.7 * one.model.exp() + 1.9 * share(one)) / 2.6).ln();
             for (fusion, slow) in
                 [(Fusion::Sum, sum), (Fusion::Confident, confident), (Fusion::Or, or)]

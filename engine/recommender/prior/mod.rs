@@ -160,7 +160,7 @@ impl Companion {
             Fusion::Sum => String::new(),
             Fusion::Or => format!(", temperature {temperature}"),
             Fusion::Confident => {
-                format!(" · σ({intercept} + {slope} q), temperature {temperature}")
+                format!(", σ({intercept} + {slope} q) of it, temperature {temperature}")
             }
         };
         format!("{prior}, its best {top}, fused by {fusion}: model {model}, prior {own}{more}")
