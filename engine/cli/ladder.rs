@@ -14,7 +14,7 @@ use crate::recommender::job::Job;
 use crate::recommender::learning::{Learning, Tuned};
 use crate::recommender::prepare::Preparing;
 use crate::recommender::report::Judging;
-use crate::recommender::sweep::{Base, Data, Ladder, Score, Step, WRITTEN};
+use crate::recommender::sweep::{check_judging, Base, Data, Ladder, Score, Step, WRITTEN};
 use anyhow::Result;
 use clap::Args;
 use std::collections::HashSet;
@@ -341,7 +341,9 @@ impl Reader<'_> {
         let flags: Eval = self.file.flags("eval", &given, &settings)?;
         let (predictions, data) = (Vec::new(), PathBuf::new());
         let judging = Judging { predictions, data, ..of_flags(&flags) };
-        self.checked(1, "eval", judging.check())?;
+        let rivals = settings.iter().find(|setting| setting.id.starts_with("rivals"));
+        let line = rivals.map_or(1, |setting| setting.line);
+        self.checked(line, "eval", check_judging(&judging))?;
         Ok(judging)
     }
 
@@ -396,7 +398,10 @@ impl Reader<'_> {
         settings.extend(own_decode.iter().map(|setting| shown("decode", setting)));
         let learning = self.learning(line, &of_train, &over(train, own_train))?;
         let job = self.job(line, &of_decode, &over(decode, own_decode))?;
-        Ok(Step { name, from, against: None, settings, learning, job })
+        let within = format!("step {name}");
+        let step = Step { name, from, against: None, settings, learning, job };
+        self.checked(line, &within, step.check())?;
+        Ok(step)
     }
 
     /// A step's own keys: its names of steps, and its sections `train` and `decode`.

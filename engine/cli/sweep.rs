@@ -15,7 +15,8 @@ use std::path::PathBuf;
 /// steps share in [train], [decode] and [eval], and the steps: [[step]] with a `name` and its own
 /// `train` and `decode`; `from` asks another step's training in another way. Each step is compared
 /// with the one before it, or with that of `compare`, or of [compare] with = "NAME"; by `metrics`:
-/// hr@1, hr@5, ndcg@5, hr@10, ndcg@10, mrr, validity. Paths are seen from where the engine runs.
+/// hr@1, hr@5, ndcg@5, hr@10, ndcg@10, mrr@10, validity. Paths are seen from where the engine
+/// runs.
 ///
 /// The comparison goes to standard output, and with charts to DIR: ladder.json, .md, .html. After
 /// SIGINT or SIGTERM, or however it ended, --resume goes on; what is done is not done again.

@@ -41,11 +41,21 @@ impl Bootstrap {
             statistic(&rows.sums(&mut rng), n)
         };
         let values: Vec<[f64; M]> = (0..self.resamples).into_par_iter().map(resample).collect();
-        std::array::from_fn(|m| {
-            let mut values: Vec<f64> = values.iter().map(|v| v[m]).collect();
-            values.sort_by(f64::total_cmp);
-            Interval { low: quantile(&values, 0.025), high: quantile(&values, 0.975) }
-        })
+        std::array::from_fn(|m| interval(values.iter().map(|v| v[m])))
+    }
+
+    /// Intervals of the means of all columns: those that [`Bootstrap::intervals`] has of each of
+    /// them, bit for bit, for one drawing.
+    ///
+    /// shapes: `rows` holds rows of `width` numbers.
+    pub fn of_means(self, rows: &[f64], width: usize) -> Vec<Interval> {
+        let (n, rows) = (rows.len() / width.max(1), Rows::of(rows, width.max(1)));
+        let resample = |r: usize| {
+            let mut rng = Philox::new(self.seed, Stream::Bootstrap, r as u64);
+            rows.sums(&mut rng).into_iter().map(|sum| sum / n.max(1) as f64).collect()
+        };
+        let values: Vec<Vec<f64>> = (0..self.resamples).into_par_iter().map(resample).collect();
+        (0..width).map(|m| interval(values.iter().map(|v| v[m]))).collect()
     }
 
     /// Intervals of the mean over clusters of the mean over each one's rows: clusters are drawn
@@ -69,12 +79,7 @@ impl Bootstrap {
             means
         };
         let values: Vec<Vec<f64>> = (0..self.resamples).into_par_iter().map(resample).collect();
-        let interval = |m: usize| {
-            let mut values: Vec<f64> = values.iter().map(|v| v[m]).collect();
-            values.sort_by(f64::total_cmp);
-            Interval { low: quantile(&values, 0.025), high: quantile(&values, 0.975) }
-        };
-        (0..width).map(interval).collect()
+        (0..width).map(|m| interval(values.iter().map(|v| v[m]))).collect()
     }
 }
 
@@ -110,6 +115,13 @@ impl Rows<'_> {
         }
         sums
     }
+}
+
+/// The middle 95 % of the values of all resamples.
+fn interval(values: impl Iterator<Item = f64>) -> Interval {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    Interval { low: quantile(&values, 0.025), high: quantile(&values, 0.975) }
 }
 
 /// Linear between the neighbours; 0 for nothing.
@@ -172,6 +184,29 @@ mod tests {
         let twice: Vec<f64> = rows(30).iter().flat_map(|&x| [x, x]).collect();
         let both = bootstrap.clustered(&[twice.clone(), twice], 2);
         assert_eq!(both[0], both[1]);
+    }
+
+    /// Rows of zeros, which are passed over, among them.
+    #[test]
+    fn columns_drawn_together_have_the_intervals_of_each_alone() {
+        let value = |row: usize, c: usize| match (row + c) % 3 {
+            0 => 0.1 * ((row * 7 + c) % 11) as f64,
+            _ => 0.0,
+        };
+        let rows: Vec<f64> = (0..90).flat_map(|row| (0..4).map(move |c| value(row, c))).collect();
+        let bootstrap = Bootstrap { resamples: 150, seed: 2 };
+        let together = bootstrap.of_means(&rows, 4);
+        for (c, together) in together.into_iter().enumerate() {
+            let column: Vec<f64> = rows.iter().copied().skip(c).step_by(4).collect();
+            assert_eq!(bootstrap.intervals(&column, 1, mean), [together], "{c}");
+            // Every drawing anew, row by row.
+            let naive = (0..150).map(|r| {
+                let mut rng = Philox::new(2, Stream::Bootstrap, r);
+                let drawn = (0..90).map(|_| column[below(90, &mut rng)]);
+                drawn.sum::<f64>() / 90.0
+            });
+            assert_eq!(interval(naive), together, "{c}");
+        }
     }
 
     #[test]

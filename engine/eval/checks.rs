@@ -13,8 +13,8 @@ pub fn broken(row: &Row) -> Vec<String> {
     let value = |name: &str| row.metrics.value(name);
     let mut broken = Vec::new();
     if row.metrics.get("hr@1").is_some() {
-        let [hr1, hr5, ndcg5, hr10, ndcg10, mrr] = Scores::NAMES.map(value);
-        let scores = Scores { hr1, hr5, hr10, ndcg5, ndcg10, mrr, n: row.n };
+        let [hr1, hr5, ndcg5, hr10, ndcg10, mrr10] = Scores::NAMES.map(value);
+        let scores = Scores { hr1, hr5, hr10, ndcg5, ndcg10, mrr10, n: row.n };
         broken.extend(law::of_ranking(&scores, TOLERANCE));
     }
     if row.metrics.get("rmse").is_some() {

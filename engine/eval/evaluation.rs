@@ -3,20 +3,20 @@
 pub use super::baseline::ItemRepr;
 use super::baseline::{Beside, Place, Wishes};
 use super::bootstrap::Bootstrap;
-use super::lists::{by_penalty, first, items, title_classes, title_rank, yes_no};
+use super::lists::{by_penalty, counts, first, items, placed, title_classes, title_rank, yes_no};
 use super::overlap::{overlaps, Own};
 use super::paired::{differences, Measure, Measured};
 use super::part::{Part, Training};
 use super::predictions::{self, Asked, Prediction};
 pub use super::ranking::Users;
 use super::ranking::{hit, ndcg, without_history, Policy, Scores};
-use super::report::{means, Counts, Difference, Group, Kind, Metrics, Placed, Row, Spread};
+use super::report::{means, Counts, Difference, Group, Kind, Metric, Metrics, Row, Spread};
 pub use super::sheet::Sheet;
 use super::truth::{Case, Day, Split, Truth};
 use super::yes_no::TiedRank;
 use super::{checks, spread};
 use crate::data::Family;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// How to judge.
 #[derive(Clone, Debug)]
@@ -136,6 +136,13 @@ struct Ranks {
     unseen: Option<Vec<Option<u32>>>,
 }
 
+/// What becomes a row, or one for each part.
+struct Method<'a> {
+    name: &'a str,
+    kind: Kind,
+    ranks: &'a Ranks,
+}
+
 impl Judge<'_> {
     pub(super) fn warn(&mut self, group: &Group, words: String) {
         self.findings.warnings.push(format!("{}: {words}", group.place()));
@@ -211,7 +218,7 @@ impl Judge<'_> {
         let all = cases.iter().zip(&lines).zip(&main.ranks);
         result.places = all.map(|((case, line), &rank)| placed(case, *line, rank)).collect();
         let covered = self.covered(&result, &cases);
-        self.push(&mut result, name, Kind::Model, &main, &covered);
+        self.push(&mut result, &[Method { name, kind: Kind::Model, ranks: &main }], &covered);
         let questions = cases.iter().map(|case| (case.user, case.target)).collect();
         let rows = main.ranks.iter().flat_map(|rank| Scores::of_user(*rank)).collect();
         self.keep(Measured::new(&result, name, Measure::Ranking, questions, rows));
@@ -294,13 +301,31 @@ impl Judge<'_> {
         covered
     }
 
-    /// Adds a row for all users and, but of a variant, one for each part of them.
-    fn push(&self, group: &mut Group, method: &str, kind: Kind, ranks: &Ranks, covered: &Covered) {
+    /// Adds the rows of methods for all users and, but of variants, for each part of them.
+    fn push(&self, group: &mut Group, methods: &[Method<'_>], covered: &Covered) {
         for (part, chosen) in covered {
-            if *part == Part::All || kind != Kind::Variant {
-                group.rows.push(self.row(method, kind, *part, ranks, chosen));
+            let takes = |method: &&Method<'_>| *part == Part::All || method.kind != Kind::Variant;
+            let methods: Vec<&Method<'_>> = methods.iter().filter(takes).collect();
+            match part.has_all_metrics() {
+                true => group.rows.extend(methods.iter().map(|one| self.row(one, *part, chosen))),
+                false => group.rows.extend(self.hits(&methods, *part, chosen)),
             }
         }
+    }
+
+    /// The rows of a part that has hits alone; intervals are drawn once for all methods.
+    fn hits(&self, methods: &[&Method<'_>], part: Part, chosen: &[usize]) -> Vec<Row> {
+        const NAMES: [&str; 2] = ["hr@10", "ndcg@10"];
+        let of_rank = |rank: Option<u32>| [hit(rank, 10), ndcg(rank, 10)];
+        let of_case = |&i: &usize| methods.iter().flat_map(move |m| of_rank(m.ranks.ranks[i]));
+        let rows: Vec<f64> = chosen.iter().flat_map(of_case).collect();
+        let width = NAMES.len() * methods.len();
+        let metrics = Metrics::of_columns(&rows, width, self.options.bootstrap);
+        let row = |(method, own): (&&Method<'_>, &[Metric])| {
+            let metrics = Metrics(NAMES.into_iter().zip(own.iter().cloned()).collect());
+            Row { method: method.name.into(), kind: method.kind, part, n: chosen.len(), metrics }
+        };
+        methods.iter().zip(metrics.chunks(NAMES.len())).map(row).collect()
     }
 
     /// Adds the row of another way of counting, if it counts differently.
@@ -313,20 +338,15 @@ impl Judge<'_> {
         covered: &Covered,
     ) {
         if ranks.ranks != main.ranks {
-            self.push(group, method, Kind::Variant, ranks, covered);
+            self.push(group, &[Method { name: method, kind: Kind::Variant, ranks }], covered);
         }
     }
 
-    fn row(&self, method: &str, kind: Kind, part: Part, ranks: &Ranks, chosen: &[usize]) -> Row {
+    fn row(&self, method: &Method<'_>, part: Part, chosen: &[usize]) -> Row {
         const WIDTH: usize = 8;
         const NAMES: [&str; WIDTH] =
-            ["hr@1", "hr@5", "ndcg@5", "hr@10", "ndcg@10", "mrr", "hr@10 f", "ndcg@10 f"];
-        if !part.has_all_metrics() {
-            let hits = |&i: &usize| [hit(ranks.ranks[i], 10), ndcg(ranks.ranks[i], 10)];
-            let rows: Vec<f64> = chosen.iter().flat_map(hits).collect();
-            let metrics = self.means(&rows, ["hr@10", "ndcg@10"]);
-            return Row { method: method.into(), kind, part, n: chosen.len(), metrics };
-        }
+            ["hr@1", "hr@5", "ndcg@5", "hr@10", "ndcg@10", "mrr@10", "hr@10 f", "ndcg@10 f"];
+        let Method { name, kind, ranks } = *method;
         let mut rows = Vec::with_capacity(chosen.len() * WIDTH);
         for &i in chosen {
             rows.extend(Scores::of_user(ranks.ranks[i]));
@@ -337,7 +357,7 @@ impl Judge<'_> {
         if ranks.unseen.is_none() {
             metrics.0.truncate(Scores::NAMES.len());
         }
-        Row { method: method.into(), kind, part, n: chosen.len(), metrics }
+        Row { method: name.into(), kind, part, n: chosen.len(), metrics }
     }
 
     /// Means of the columns of `rows`, with intervals.
@@ -383,22 +403,27 @@ impl Judge<'_> {
         let fit = || Beside::fit(self.truth, wishes, self.options.split, &self.users);
         let beside = self.beside.take().unwrap_or_else(fit);
         let full = group.family == Asked::Full;
-        for row in beside.rows.iter().filter(|row| !(full && row.few)) {
+        let rows = beside.rows.iter().filter(|row| !(full && row.few));
+        let ranks = rows.clone().map(|row| {
             let of = |place: &dyn Fn(Place) -> Option<u32>| {
                 let places = cases.iter().map(|case| row.places[case.user as usize]);
                 places.map(|p| place(p.expect("all were asked about"))).collect::<Vec<_>>()
             };
             let filter_history = self.options.filter_history;
-            let ranks = match group.family {
+            match group.family {
                 Asked::Full => Ranks {
                     ranks: of(&|p| p.in_full(filter_history)),
                     unseen: (!filter_history).then(|| of(&|p| p.unseen)),
                 },
                 _ => Ranks { ranks: of(&|p| Some(p.sampled)), unseen: None },
-            };
+            }
+        });
+        let ranks: Vec<Ranks> = ranks.collect();
+        let methods = rows.zip(&ranks).map(|(row, ranks)| {
             let kind = if row.probe { Kind::Probe } else { Kind::Baseline };
-            self.push(group, &row.name, kind, &ranks, covered);
-        }
+            Method { name: &row.name, kind, ranks }
+        });
+        self.push(group, &methods.collect::<Vec<_>>(), covered);
         self.ranked.push(Ranked { asked, rows: group.rows[own..].to_vec() });
         self.beside = Some(beside);
     }
@@ -461,35 +486,4 @@ impl Judge<'_> {
             self.findings.broken.extend(broken);
         }
     }
-}
-
-fn placed(case: &Case<'_>, line: Option<&Prediction>, rank: Option<u32>) -> Placed {
-    let slots = line.map_or(&[][..], |line| &line.slots);
-    let valid = slots.iter().filter(|slot| !slot.is_empty()).count() as u32;
-    Placed { user: case.user, rank, outputs: slots.len() as u32, valid }
-}
-
-fn counts(group: &predictions::Group, cases: &[Case<'_>], lines: &[Option<&Prediction>]) -> Counts {
-    let mut counts = Counts { lines: group.predictions.len(), ..Counts::default() };
-    for (line, case) in lines.iter().zip(cases) {
-        counts.again += usize::from(case.history.contains(&case.target));
-        let Some(line) = line else {
-            counts.missing += 1;
-            continue;
-        };
-        counts.seconds += line.seconds;
-        counts.cut += line.cut;
-        counts.failed += usize::from(line.failed);
-        counts.outputs += line.slots.len();
-        counts.invalid += line.slots.iter().filter(|slot| slot.is_empty()).count();
-        let mut seen = HashSet::new();
-        counts.repeated +=
-            line.slots.iter().filter(|slot| !slot.is_empty() && !seen.insert(*slot)).count();
-        counts.short += usize::from(!line.failed && line.slots.len() < 10);
-        if group.family != Asked::Full {
-            let candidate = |item: &u32| *item == case.target || case.negatives.contains(item);
-            counts.outside += line.slots.iter().flatten().filter(|item| !candidate(item)).count();
-        }
-    }
-    counts
 }

@@ -143,7 +143,7 @@ fn steps(report: &Report, group: &Group) -> String {
 fn tiles(group: &Group) -> String {
     let Some(main) = group.main() else { return String::new() };
     let names: &[&str] = if group.family.ranks() {
-        &["hr@10", "ndcg@10", "hr@1", "mrr"]
+        &["hr@10", "ndcg@10", "hr@1", "mrr@10"]
     } else if group.family.has_stars() {
         &["rmse", "mae", "coverage"]
     } else {

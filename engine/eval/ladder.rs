@@ -27,8 +27,8 @@ named! {
         Hr10 = "hr@10",
         /// 1 / log₂(rank + 1) among the first ten.
         Ndcg10 = "ndcg@10",
-        /// 1 / rank.
-        Mrr = "mrr",
+        /// 1 / rank among the first ten.
+        Mrr10 = "mrr@10",
         /// Share of the outputs that are an item.
         Validity = "validity",
     }
@@ -330,7 +330,7 @@ mod tests {
     fn ladder(steps: &[Measured]) -> Ladder {
         let data = Data { name: "shop".into(), hash: "0".into(), items: 9, users: 4 };
         let about = About { name: "small".into(), data, seeds: vec![0, 1], warnings: vec![] };
-        let scores = [Score::Hr1, Score::Mrr, Score::Validity];
+        let scores = [Score::Hr1, Score::Mrr10, Score::Validity];
         compare(about, steps, &scores, Bootstrap { resamples: 200, seed: 0 })
     }
 

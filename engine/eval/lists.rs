@@ -1,12 +1,14 @@
-//! The outputs of a line as one list, and where the target stands in it.
+//! The outputs of a line as one list, where the target stands in it, and what lines look like
+//! before they are judged.
 
 use super::baseline::FIRST;
 use super::grounding::normal;
-use super::predictions::Prediction;
+use super::predictions::{self, Asked, Prediction};
 use super::ranking::{without_history, Policy};
-use super::truth::Truth;
+use super::report::{Counts, Placed};
+use super::truth::{Case, Truth};
 use super::yes_no::TiedRank;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The outputs as one list of items.
 pub(super) fn items(line: &Prediction) -> Vec<Option<u32>> {
@@ -76,4 +78,41 @@ pub(super) fn title_rank(
     let class = |slot: &Vec<u32>| slot.first().map(|item| classes[item]);
     let outputs: Vec<Option<u32>> = line.slots.iter().map(class).collect();
     Policy::Strict.rank(&outputs, classes[&target])
+}
+
+/// Where the target stands, and how many outputs are an item.
+pub(super) fn placed(case: &Case<'_>, line: Option<&Prediction>, rank: Option<u32>) -> Placed {
+    let slots = line.map_or(&[][..], |line| &line.slots);
+    let valid = slots.iter().filter(|slot| !slot.is_empty()).count() as u32;
+    Placed { user: case.user, rank, outputs: slots.len() as u32, valid }
+}
+
+/// What the lines of a ranking look like before they are judged.
+pub(super) fn counts(
+    group: &predictions::Group,
+    cases: &[Case<'_>],
+    lines: &[Option<&Prediction>],
+) -> Counts {
+    let mut counts = Counts { lines: group.predictions.len(), ..Counts::default() };
+    for (line, case) in lines.iter().zip(cases) {
+        counts.again += usize::from(case.history.contains(&case.target));
+        let Some(line) = line else {
+            counts.missing += 1;
+            continue;
+        };
+        counts.seconds += line.seconds;
+        counts.cut += line.cut;
+        counts.failed += usize::from(line.failed);
+        counts.outputs += line.slots.len();
+        counts.invalid += line.slots.iter().filter(|slot| slot.is_empty()).count();
+        let mut seen = HashSet::new();
+        counts.repeated +=
+            line.slots.iter().filter(|slot| !slot.is_empty() && !seen.insert(*slot)).count();
+        counts.short += usize::from(!line.failed && line.slots.len() < 10);
+        if group.family != Asked::Full {
+            let candidate = |item: &u32| *item == case.target || case.negatives.contains(item);
+            counts.outside += line.slots.iter().flatten().filter(|item| !candidate(item)).count();
+        }
+    }
+    counts
 }

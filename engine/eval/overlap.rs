@@ -3,7 +3,7 @@
 use super::baseline::{BesideRow, FIRST};
 use super::bootstrap::Bootstrap;
 use super::ranking::hit;
-use super::report::{means, Metrics, Overlap};
+use super::report::{Metric, Metrics, Overlap};
 use super::truth::Case;
 
 /// The predictions of a ranking of the catalogue.
@@ -26,32 +26,35 @@ pub(super) fn overlaps<'a>(
     beside: impl Iterator<Item = &'a BesideRow>,
     bootstrap: Bootstrap,
 ) -> Vec<Overlap> {
-    beside.filter(|row| !row.heads.is_empty()).map(|row| overlap(own, row, bootstrap)).collect()
+    let rivals: Vec<&BesideRow> = beside.filter(|row| !row.heads.is_empty()).collect();
+    let shares = own.cases.iter().zip(&own.lists).flat_map(|(case, list)| {
+        let without = if own.filter_history { case.history } else { &[] };
+        let shared = move |row: &&BesideRow| {
+            let both = row.heads.first(case.user, without).filter(|item| list.contains(item));
+            both.count() as f64 / FIRST as f64
+        };
+        rivals.iter().map(shared)
+    });
+    let shared = Metrics::of_columns(&shares.collect::<Vec<f64>>(), rivals.len(), bootstrap);
+    rivals.iter().zip(shared).map(|(row, shared)| overlap(own, row, shared)).collect()
 }
 
-fn overlap(own: &Own<'_>, row: &BesideRow, bootstrap: Bootstrap) -> Overlap {
-    let (mut shares, mut both, mut only_model, mut only_baseline) = (Vec::new(), 0, 0, 0);
-    for ((case, list), rank) in own.cases.iter().zip(&own.lists).zip(own.ranks) {
-        let without = if own.filter_history { case.history } else { &[] };
-        let theirs = row.heads.first(case.user, without);
-        shares.push(theirs.filter(|item| list.contains(item)).count() as f64 / FIRST as f64);
-        let place = row.places[case.user as usize];
-        let place = place.and_then(|place| place.in_full(own.filter_history));
-        match [*rank, place].map(|rank| hit(rank, FIRST as u32) > 0.0) {
-            [true, true] => both += 1,
-            [true, false] => only_model += 1,
-            [false, true] => only_baseline += 1,
-            [false, false] => {}
-        }
-    }
-    let mut shared = Metrics::of_rows(&shares, 1, ["shared"], bootstrap, means);
+fn overlap(own: &Own<'_>, row: &BesideRow, shared: Metric) -> Overlap {
+    let hits = |wanted: [bool; 2]| {
+        let pairs = own.cases.iter().zip(own.ranks).filter(|(case, rank)| {
+            let place = row.places[case.user as usize];
+            let place = place.and_then(|place| place.in_full(own.filter_history));
+            [**rank, place].map(|rank| hit(rank, FIRST as u32) > 0.0) == wanted
+        });
+        pairs.count()
+    };
     Overlap {
         method: own.method.to_owned(),
         baseline: row.name.clone(),
-        n: shares.len(),
-        shared: shared.0.remove(0).1,
-        both,
-        only_model,
-        only_baseline,
+        n: own.cases.len(),
+        shared,
+        both: hits([true, true]),
+        only_model: hits([true, false]),
+        only_baseline: hits([false, true]),
     }
 }

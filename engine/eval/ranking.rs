@@ -116,15 +116,15 @@ pub struct Scores {
     pub ndcg5: f64,
     /// Mean of [`ndcg`] at 10.
     pub ndcg10: f64,
-    /// Over the whole list, however long.
-    pub mrr: f64,
+    /// Mean of [`reciprocal`] at 10: a list of ten and a ranking of the catalogue are cut alike.
+    pub mrr10: f64,
     /// Number of users.
     pub n: usize,
 }
 
 impl Scores {
     /// Names in the order of [`Scores::values`].
-    pub const NAMES: [&'static str; 6] = ["hr@1", "hr@5", "ndcg@5", "hr@10", "ndcg@10", "mrr"];
+    pub const NAMES: [&'static str; 6] = ["hr@1", "hr@5", "ndcg@5", "hr@10", "ndcg@10", "mrr@10"];
 
     /// What one user adds, in the order of [`Scores::NAMES`].
     pub fn of_user(rank: Option<u32>) -> [f64; 6] {
@@ -134,7 +134,7 @@ impl Scores {
             ndcg(rank, 5),
             hit(rank, 10),
             ndcg(rank, 10),
-            reciprocal(rank, u32::MAX),
+            reciprocal(rank, 10),
         ]
     }
 
@@ -153,14 +153,14 @@ impl Scores {
             }
         }
         let n = ranks.len();
-        let [hr1, hr5, ndcg5, hr10, ndcg10, mrr] =
+        let [hr1, hr5, ndcg5, hr10, ndcg10, mrr10] =
             sums.map(|sum| if n == 0 { 0.0 } else { sum / n as f64 });
-        Scores { hr1, hr5, hr10, ndcg5, ndcg10, mrr, n }
+        Scores { hr1, hr5, hr10, ndcg5, ndcg10, mrr10, n }
     }
 
     /// The means in the order of [`Scores::NAMES`].
     pub fn values(&self) -> [f64; 6] {
-        [self.hr1, self.hr5, self.ndcg5, self.hr10, self.ndcg10, self.mrr]
+        [self.hr1, self.hr5, self.ndcg5, self.hr10, self.ndcg10, self.mrr10]
     }
 }
 

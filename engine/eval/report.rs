@@ -67,6 +67,14 @@ impl Metrics {
         Metrics(names.into_iter().zip(metrics).collect())
     }
 
+    /// The means of all columns of rows of `width` numbers, with intervals, drawn once.
+    pub(super) fn of_columns(rows: &[f64], width: usize, bootstrap: Bootstrap) -> Vec<Metric> {
+        let n = rows.len() / width.max(1);
+        let sum = |c| rows.iter().skip(c).step_by(width).fold(0.0, |sum, value| sum + value);
+        let intervals = bootstrap.of_means(rows, width).into_iter().enumerate();
+        intervals.map(|(c, interval)| Metric::new(sum(c) / n.max(1) as f64, interval)).collect()
+    }
+
     /// The metric of this name, if the row has it.
     pub fn get(&self, name: &str) -> Option<&Metric> {
         self.0.iter().find(|(other, _)| *other == name).map(|(_, metric)| metric)
@@ -270,12 +278,17 @@ pub struct Spread {
     pub metric: &'static str,
     /// Number of templates.
     pub templates: usize,
+    /// How many of them have the metric; the numbers are there where all do.
+    pub known: usize,
     /// Mean over the templates.
-    pub mean: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean: Option<f64>,
     /// Least over the templates.
-    pub min: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
     /// Greatest over the templates.
-    pub max: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
 }
 
 /// What one file of predictions has over another, question by question.

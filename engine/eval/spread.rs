@@ -42,22 +42,32 @@ fn kinds(groups: &[Group]) -> Vec<Vec<&Group>> {
     kinds
 }
 
-/// Of every metric of the main rows.
+/// Of every metric of the main rows. Numbers over some of the rows would be another thing than
+/// those over all, so where one lacks the metric there are none.
 fn spread(groups: &[&Group], seen: Option<bool>) -> Vec<Spread> {
     let rows: Vec<&Row> = groups.iter().filter_map(|group| group.main()).collect();
-    let Some(first) = rows.first() else { return Vec::new() };
     let of_metric = |metric: &'static str| {
-        let values: Vec<f64> = rows.iter().map(|row| row.metrics.value(metric)).collect();
+        let values = rows.iter().filter_map(|row| row.metrics.get(metric));
+        let values: Vec<f64> = values.map(|metric| metric.value).collect();
+        let over =
+            |statistic: fn(&[f64]) -> f64| (values.len() == rows.len()).then(|| statistic(&values));
         Spread {
             task: groups[0].task,
             seen,
             file: groups[0].file.clone(),
             metric,
-            templates: values.len(),
-            mean: values.iter().sum::<f64>() / values.len() as f64,
-            min: values.iter().copied().fold(f64::INFINITY, f64::min),
-            max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            templates: rows.len(),
+            known: values.len(),
+            mean: over(|values| values.iter().sum::<f64>() / values.len() as f64),
+            min: over(|values| values.iter().copied().fold(f64::INFINITY, f64::min)),
+            max: over(|values| values.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
         }
     };
-    first.metrics.0.iter().map(|(metric, _)| of_metric(metric)).collect()
+    let mut metrics: Vec<&'static str> = Vec::new();
+    for (metric, _) in rows.iter().flat_map(|row| &row.metrics.0) {
+        if !metrics.contains(metric) {
+            metrics.push(metric);
+        }
+    }
+    metrics.into_iter().map(of_metric).collect()
 }

@@ -119,7 +119,7 @@ pub fn cell(metric: Option<&Metric>, decimals: usize) -> Cell {
 }
 
 const RANKING: [&str; 8] =
-    ["hr@1", "hr@5", "ndcg@5", "hr@10", "ndcg@10", "mrr", "hr@10 f", "ndcg@10 f"];
+    ["hr@1", "hr@5", "ndcg@5", "hr@10", "ndcg@10", "mrr@10", "hr@10 f", "ndcg@10 f"];
 const STARS: [&str; 3] = ["rmse", "mae", "coverage"];
 
 /// Metrics of a group's main table, in the paper's order.
@@ -222,7 +222,11 @@ fn over(title: &str, spreads: &[Spread]) -> Option<Table> {
     let heads = ["Task", "Metric", "Templates", "Mean", "Least", "Greatest"];
     let rows = spreads.iter().map(|spread| {
         let (name, decimals, _) = column(spread.metric);
-        let number = |value| cell(Some(&Metric::bare(value)), decimals);
+        let number = |value: Option<f64>| cell(value.map(Metric::bare).as_ref(), decimals);
+        let known = match spread.known == spread.templates {
+            true => spread.templates.to_string(),
+            false => format!("{} of {}", spread.known, spread.templates),
+        };
         let file = spread.file.as_ref().map(|file| format!(", {file}")).unwrap_or_default();
         let kind = match spread.seen {
             None => "",
@@ -232,7 +236,7 @@ fn over(title: &str, spreads: &[Spread]) -> Option<Table> {
         let cells = vec![
             Cell::Text(format!("{}{file}", spread.task)),
             Cell::Text(name),
-            Cell::Text(format!("{}{kind}", spread.templates)),
+            Cell::Text(known + kind),
             number(spread.mean),
             number(spread.min),
             number(spread.max),
@@ -248,9 +252,7 @@ fn over(title: &str, spreads: &[Spread]) -> Option<Table> {
 /// What stands below the tables.
 pub const FOOTNOTE: &str = "Baselines are fitted on the training part (all but a user's last two \
     events) with settings chosen on validation events (report.json lists them), rank the same \
-    users, and lose every tie. ± is half of the 95 % bootstrap interval over users. MRR looks at \
-    the whole list: the \
-    outputs of the predictions, the catalogue of the baselines.";
+    users, and lose every tie. ± is half of the 95 % bootstrap interval over users.";
 
 /// (name, text) of what the numbers were measured on and how, for the lines around the tables.
 pub fn facts(report: &Report) -> Vec<(String, String)> {

@@ -9,8 +9,10 @@ use crate::base::{hashes, write_whole};
 use crate::data::Dataset;
 use crate::eval::baseline::{Beside, Wishes};
 use crate::eval::truth::{Split, Truth};
+use flate2::{read::GzDecoder, write::GzEncoder, Compression};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -37,13 +39,14 @@ impl Kept {
     pub fn of(dataset: &Dataset, wishes: Wishes, split: Split) -> Kept {
         let hash = format!("{:016x}", hashes(&[dataset.map()], 0)[0]);
         let key = json!([FORMAT, hash, wishes, split]).to_string();
-        let name = format!("baselines-{:016x}.json", hashes(&[key.as_bytes()], 1)[0]);
+        let name = format!("baselines-{:016x}.json.gz", hashes(&[key.as_bytes()], 1)[0]);
         Kept { path: folder().map(|folder| folder.join(name)), key }
     }
 
     /// What was said, where it is kept whole.
     pub fn read(&self, truth: &Truth<'_>, split: Split) -> Option<Beside> {
-        let text = std::fs::read(self.path.as_ref()?).ok()?;
+        let (packed, mut text) = (std::fs::read(self.path.as_ref()?).ok()?, Vec::new());
+        GzDecoder::new(&*packed).read_to_end(&mut text).ok()?;
         let file: File<Beside> = serde_json::from_slice(&text).ok()?;
         let same = file.key == self.key && file.beside.is_complete(truth, split);
         same.then_some(file.beside)
@@ -55,7 +58,9 @@ impl Kept {
         let file = File { key: self.key.clone(), beside };
         let write = || -> anyhow::Result<()> {
             make_folder(path.parent().expect("a file in a folder"))?;
-            write_whole(path, serde_json::to_vec(&file)?)
+            let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+            packed.write_all(&serde_json::to_vec(&file)?)?;
+            write_whole(path, packed.finish()?)
         };
         // Whoever asks next finds it out again.
         let _ = write();

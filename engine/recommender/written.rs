@@ -138,7 +138,7 @@ impl Recommender {
                     // Rank is the place in the list; what is named again has its place already.
                     if stays(item) && shown.iter().all(|other| other.item != item) {
                         shown.push(Scored {
-                            score: -(rank as f64),
+                            score: of_place(rank),
                             ..super::answer::bare((item, 0.0))
                         });
                     }
@@ -222,4 +222,21 @@ fn blanks_of(prompt: &Sample) -> Blanks {
     part_a.tokens.truncate(prompt.context);
     part_a.positions.iter_mut().for_each(|ids| ids.truncate(prompt.context));
     Blanks { part_a, masks }
+}
+
+/// The score of a place in a list, from 0: the less the later, and of the first 0 and not its
+/// negative, which would be written as -0.0.
+fn of_place(place: usize) -> f64 {
+    0.0 - place as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_a_list_scores_no_negative_zero() {
+        let written = |place| serde_json::json!(of_place(place)).to_string();
+        assert_eq!([0, 1, 2].map(written), ["0.0", "-1.0", "-2.0"]);
+    }
 }

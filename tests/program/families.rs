@@ -151,6 +151,11 @@ fn every_template_of_every_family_trains_decodes_and_is_judged() {
     ] {
         let out = lines(&done(folder, &format!("{decode} {more}")));
         assert!(out.len() == 3 && out.iter().all(|line| line.get("error").is_none()), "{more}");
+        // The place in a list is its score, of the first 0 and not its negative.
+        let firsts = out.iter().filter_map(|line| line["items"].get(0));
+        for first in firsts.filter(|_| more.contains("--mode list")) {
+            assert_eq!(first["score"].to_string(), "0.0", "{more}");
+        }
     }
     let train = train.replace("--epochs-by p5", "");
     for more in ["--epochs-by tokens", "--rating-targets int", "--split-policy strict"] {

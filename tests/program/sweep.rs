@@ -315,6 +315,26 @@ fn what_is_wrong_with_a_ladder_is_said_with_its_line_before_anything_is_done() {
             "expected previous, none or a step",
         ),
         ("seeds = 2", "seeds 2", "seeds 2", "expected TOML"),
+        (
+            "beams = 12",
+            "beams = 12\ntask = \"rating\"",
+            "name = \"glm\"",
+            "step glm: --task: expected sequential or direct, for a ladder compares \
+             rankings only, got rating",
+        ),
+        (
+            "batch = 16",
+            "batch = 16\nfamilies = [\"rating\", \"review\"]",
+            "name = \"glm\"",
+            "step glm: --families: expected sequential or direct, for a ladder compares \
+             rankings only, got rating, review",
+        ),
+        (
+            "resamples = 50",
+            "resamples = 50\nrivals = \"published\"",
+            "rivals",
+            "eval: --rivals: expected none, for a ladder compares its own steps alone",
+        ),
     ] {
         let text = LADDER.replacen(from, to, 1);
         let line = line_of(&text, at);

@@ -80,9 +80,8 @@ fn mean(ranker: &dyn Ranker, cases: &[Case<'_>], items: usize) -> f64 {
 /// Items of a component that may reach the head of a blended list.
 const HEAD: usize = 64;
 
-/// The weights with the best mean NDCG@10, by coordinate search from the default ones. Only items
-/// are looked at that stand at the head of some component: no other can be among the first ten of
-/// a sum but by a tie of tails.
+/// The weights with the best mean NDCG@10, by [`climb`]. Only items are looked at that stand at the
+/// head of some component: no other can be among the first ten of a sum but by a tie of tails.
 fn weigh(blend: &Blend, cases: &[Case<'_>], items: usize) -> BlendWeights {
     /// The components of the target, then those of what it stands against.
     type Few = Vec<[f32; COMPONENTS]>;
@@ -120,7 +119,31 @@ fn weigh(blend: &Blend, cases: &[Case<'_>], items: usize) -> BlendWeights {
         let all: Vec<f64> = cases.par_iter().map(one).collect();
         all.iter().sum::<f64>()
     };
-    let mut weights = BlendWeights::default().values();
+    BlendWeights::of(climb(score))
+}
+
+/// The weights that score best, by coordinate search from the default ones, and from each component
+/// alone or with a trace of popularity, which decides its ties as it does in the component's own
+/// ranking: a blend is no worse, by `score`, than what it is blended of.
+fn climb(score: impl Fn(&[f64; COMPONENTS]) -> f64) -> [f64; COMPONENTS] {
+    const TRACE: f64 = 0.001;
+    let alone = |own: usize, rest: f64| {
+        let weights = std::array::from_fn(|number| f64::from(number == own));
+        BlendWeights { popularity: rest, ..BlendWeights::of(weights) }.values()
+    };
+    let popularity = COMPONENTS - 1;
+    let single = (0..popularity).flat_map(|own| [alone(own, 0.0), alone(own, TRACE)]);
+    let starts = [BlendWeights::default().values(), alone(popularity, 1.0)];
+    let climbed = starts.into_iter().chain(single).map(|start| climb_from(start, &score));
+    best(climbed, |(_, reached)| *reached).0
+}
+
+/// One coordinate after the other, as long as that helps, and what it scores. A component that
+/// takes no part stays out.
+fn climb_from(
+    mut weights: [f64; COMPONENTS],
+    score: impl Fn(&[f64; COMPONENTS]) -> f64,
+) -> ([f64; COMPONENTS], f64) {
     let mut reached = score(&weights);
     for _round in 0..4 {
         let before = reached;
@@ -129,6 +152,9 @@ fn weigh(blend: &Blend, cases: &[Case<'_>], items: usize) -> BlendWeights {
             for factor in [0.0, 0.25, 0.5, 0.71, 1.41, 2.0, 4.0] {
                 let mut other = weights;
                 other[number] = now * factor;
+                if other == weights {
+                    continue;
+                }
                 let score = score(&other);
                 if score > reached {
                     (weights, reached) = (other, score);
@@ -139,5 +165,33 @@ fn weigh(blend: &Blend, cases: &[Case<'_>], items: usize) -> BlendWeights {
             break;
         }
     }
-    BlendWeights::of(weights)
+    (weights, reached)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One component is perfect by itself, or with its ties decided by what is popular, and spoilt
+    /// by any other: no single step from the default weights helps.
+    #[test]
+    fn a_blend_is_no_worse_than_what_it_is_blended_of() {
+        let popularity = COMPONENTS - 1;
+        for (perfect, ties) in (0..COMPONENTS).map(|own| (own, false)).chain([(0, true)]) {
+            let score = |weights: &[f64; COMPONENTS]| {
+                let others = weights.iter().enumerate().filter(|(at, _)| *at != perfect);
+                let rest: f64 = others.map(|(_, weight)| *weight).sum();
+                let trace = weights[popularity];
+                let right =
+                    if ties { rest == trace && 0.0 < trace && trace < 0.01 } else { rest == 0.0 };
+                if right && weights[perfect] > 0.0 {
+                    0.9
+                } else {
+                    0.3
+                }
+            };
+            let found = climb(score);
+            assert_eq!(score(&found), 0.9, "{perfect}: {found:?}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use crate::recommender::identity::{NOTHING_TO_ANSWERS, NOTHING_TO_TRAINING};
 use crate::recommender::job::Job;
 use crate::recommender::learning::Learning;
 use crate::recommender::prepare::Preparing;
-use crate::recommender::report::Judging;
+use crate::recommender::report::{Judging, Rivals};
 use crate::recommender::weights::find_weights;
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -72,7 +72,53 @@ pub struct Step {
     pub job: Job,
 }
 
+/// Refuses what a comparison of steps has no place for: it tells rankings from rankings, and
+/// nothing of others.
+pub fn check_judging(judging: &Judging) -> Result<()> {
+    judging.check()?;
+    match judging.rivals {
+        Rivals::None => Ok(()),
+        rivals => Err(Fault::Usage.error(format!(
+            "setting `rivals`: expected none, for a ladder compares its own steps alone, got \
+            {rivals}; take it away, and ask `eval` of a step's predictions"
+        ))),
+    }
+}
+
+impl Step {
+    /// Refuses numbers out of range, and what is learnt or asked without a ranking to compare.
+    pub fn check(&self) -> Result<()> {
+        self.learning.check()?;
+        self.job.check(false)?;
+        let families = if self.from.is_none() { &self.learning.families[..] } else { &[] };
+        if !families.is_empty() && !families.iter().any(|share| share.family.is_of_users()) {
+            let names: Vec<String> = families.iter().map(|one| one.family.to_string()).collect();
+            return Err(rankings_only("families", &names.join(", ")));
+        }
+        match self.job.task {
+            task if task.is_of_users() => Ok(()),
+            task => Err(rankings_only("task", &task.to_string())),
+        }
+    }
+}
+
+/// What a ladder is for.
+fn rankings_only(setting: &str, got: &str) -> anyhow::Error {
+    Fault::Usage.error(format!(
+        "setting `{setting}`: expected sequential or direct, for a ladder compares rankings only, \
+        got {got}; compare others by `train`, `decode` and `eval`"
+    ))
+}
+
 impl Ladder {
+    /// Refuses what [`Step::check`] and [`check_judging`] refuse.
+    pub fn check(&self) -> Result<()> {
+        check_judging(&self.judging)?;
+        self.steps
+            .iter()
+            .try_for_each(|step| step.check().with_context(|| format!("step {}", step.name)))
+    }
+
     /// Everything that decides the numbers, as data to write down and to compare.
     pub(super) fn identity(&self, device: &str, threads: usize) -> Result<Value> {
         let name = |at: Option<usize>| at.map(|at| &self.steps[at].name);

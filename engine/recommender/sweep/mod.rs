@@ -18,7 +18,7 @@ mod train;
 
 pub use crate::eval::ladder::{Ladder as Compared, Score};
 pub use how::{How, Watch};
-pub use ladder::{Base, Data, Ladder, Step};
+pub use ladder::{check_judging, Base, Data, Ladder, Step};
 
 use super::identity::compare;
 use crate::base::outputs::discard;
@@ -60,13 +60,10 @@ struct Task {
 /// gone on with, and what is done is not done again. `None` where somebody asked to stop: the state
 /// is saved.
 ///
-/// Refuses settings out of range, templates that cannot be trained on, a folder that holds
+/// Refuses what [`Ladder::check`] refuses, templates that cannot be trained on, a folder that holds
 /// something unless it goes on with it, and going on with another ladder.
 pub fn sweep(ladder: &Ladder, outputs: Outputs, how: &How) -> Result<Option<Compared>> {
-    for step in &ladder.steps {
-        step.learning.check()?;
-        step.job.check(false)?;
-    }
+    ladder.check()?;
     let _held = claim(ladder, outputs, how)?;
     let Some(ground) = lay(ladder, how)? else { return Ok(None) };
     check(ladder, &ground)?;
