@@ -5,9 +5,9 @@ use engine::base::{Philox, Stream};
 use engine::data::records::SplitPolicy;
 use engine::data::sample::SampleOptions;
 use engine::data::span::Masking;
-use engine::data::task::{Course, Habits, Lessons, Mix, RatingTargets, Tasks, TrainIds};
+use engine::data::task::{Course, Habits, Lessons, Mix, Tasks};
 use engine::data::template::Templates;
-use engine::data::{Dataset, Family, Intra, IntraMode, Sample, SampleBuilder};
+use engine::data::{Dataset, Family, Intra, IntraMode, Sample, SampleBuilder, Target};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -80,9 +80,7 @@ pub fn examples(dataset: Option<&Dataset>, limit: usize) -> Examples {
     let tasks = Tasks::new(dataset, builder, &[list], Habits::default());
     let tasks = tasks.expect("the recipe fits the data");
     let masking = Masking { mix: [0.0, 0.0, 1.0], doc_suffix: 1.0, ..Masking::default() };
-    let rating_targets = RatingTargets::Gauss;
-    let ids = TrainIds::Automaton;
-    let mix = Mix { ids, masking, blanks: 0.5, windows: 0.0, rating_targets };
+    let mix = Mix { masking, blanks: 0.5, ..Mix::default() };
     let family = Family::Sequential;
     let (subjects, _) = tasks.learners(family, SplitPolicy::P5).expect("Toys can be learnt from");
     let users = subjects.len();
@@ -110,7 +108,7 @@ fn drawn(example: u64) -> Sample {
         ],
         context,
         targets: (context..tokens.len())
-            .map(|row| (row as u32, random.below(8000) as u32, 1.0))
+            .map(|row| Target::of(row as u32, random.below(8000) as u32))
             .collect(),
         tokens,
         ..Sample::default()

@@ -1,11 +1,9 @@
 //! Templates as a person sees what is learnt by them: an example each, and its row token by token.
 
 use crate::base::Fault;
-use crate::data::legal::{self, Objective};
 use crate::data::records::SplitPolicy;
 use crate::data::rules::{Purpose, Rules};
-use crate::data::span::Masking;
-use crate::data::task::{Example, Mix, RatingTargets, TrainIds};
+use crate::data::task::{Example, Mix};
 use crate::data::template::{Template, Templates};
 use crate::data::{Dataset, Family, Sample};
 use anyhow::Result;
@@ -86,20 +84,7 @@ fn specimen(template: &Template, file: Option<&Path>, dataset: &Dataset) -> Resu
     };
     // Held-out ones are shown, too.
     let tasks = rules.tasks(dataset, POSITIONS, Purpose::Decoding, 0)?;
-    let mix = Mix {
-        ids: TrainIds::Automaton,
-        masking: Masking::default(),
-        blanks: 0.0,
-        windows: 0.0,
-        rating_targets: RatingTargets::Gauss,
-        objective: Objective::Full,
-        weights: legal::Weights::default(),
-        pairs: 0.0,
-        crops: 0.0,
-        shuffle_days: false,
-        contexts: 0.0,
-        teacher_samples: 0.0,
-    };
+    let mix = Mix::default();
     let (subjects, _) = tasks.learners(family, SplitPolicy::P5)?;
     let example = subjects.first().map(|&subject| -> Result<Shown> {
         let row = tasks.training(Example { family, subject, number: 0 }, &mix)?;

@@ -3,11 +3,9 @@
 use crate::families::{explanation, headline, source, usual, ITEMS};
 use crate::shop::{shared, Shop};
 use engine::base::Fault;
-use engine::data::legal::{self, Objective};
 use engine::data::records::{is_held_out, Part, Records, SplitPolicy};
 use engine::data::rules::{Frame, Purpose, Rules};
-use engine::data::span::Masking;
-use engine::data::task::{Example, Listing, Mix, Put, RatingTargets, Split, Tasks, TrainIds};
+use engine::data::task::{Example, Listing, Mix, Put, RatingTargets, Split, Tasks};
 use engine::data::template::{Answer, Field, Part as Piece, Template, Templates};
 use engine::data::{Dataset, Family, Sample};
 use std::collections::HashSet;
@@ -80,21 +78,7 @@ fn tasks<'a>(data: &'a Dataset, ids: &[&str], candidates: Listing) -> Tasks<'a> 
 }
 
 fn mix(rating_targets: RatingTargets) -> Mix {
-    let (ids, masking) = (TrainIds::Automaton, Masking::default());
-    Mix {
-        ids,
-        masking,
-        blanks: 0.0,
-        windows: 0.0,
-        rating_targets,
-        objective: Objective::Full,
-        weights: legal::Weights::default(),
-        pairs: 0.0,
-        crops: 0.0,
-        shuffle_days: false,
-        contexts: 0.0,
-        teacher_samples: 0.0,
-    }
+    Mix { rating_targets, ..Mix::default() }
 }
 
 /// Part A and the answer of a row, as people read them.

@@ -31,7 +31,8 @@ named! {
     }
 }
 
-/// Which training examples are drawn.
+/// Which training examples are drawn; by itself, prompts over whole histories.
+#[derive(Clone, Debug, Default)]
 pub struct Mix {
     /// What numbers their blanks.
     pub ids: TrainIds,
