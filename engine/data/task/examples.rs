@@ -2,10 +2,10 @@
 
 use super::choice::another;
 use super::course::Example;
+use super::mix::{Mix, TrainIds};
 use super::variant::Variant;
 use super::words::{count, told, RatingTargets, BETWEEN};
 use super::{sampled_users, Matter, Parts, Shopper, Split, Tasks};
-use crate::base::named::named;
 use crate::base::{Fault, Philox, Stream};
 use crate::data::family::Family;
 use crate::data::form::Form;
@@ -14,51 +14,12 @@ use crate::data::rank::Shares;
 use crate::data::record::NO_TIME;
 use crate::data::records::{is_held_out, Part, Record, SplitPolicy};
 use crate::data::sample::{Prompt, Sample};
-use crate::data::span::{cut, MaskUnits, Masking, Span, Unit};
+use crate::data::span::{cut, MaskUnits, Span, Unit};
 use crate::data::template::{Answer, Field};
 use crate::data::text::{behaviour_text, Behaviours, SEPARATOR};
 use anyhow::Result;
 use std::ops::Range;
 use std::sync::Arc;
-
-named! {
-    /// What numbers the tokens of part B in training (R24).
-    pub enum TrainIds: "train-ids" {
-        /// What numbers them in decoding.
-        Automaton = "automaton",
-        /// The entities that the text is known to have, which a decoder cannot know.
-        Annotated = "annotated",
-    }
-}
-
-/// Which training examples are drawn; by itself, prompts over whole histories.
-#[derive(Clone, Debug, Default)]
-pub struct Mix {
-    /// What numbers their blanks.
-    pub ids: TrainIds,
-    /// How blanks are drawn.
-    pub masking: Masking,
-    /// Share of blank infilling; the rest answers a prompt (R40).
-    pub blanks: f64,
-    /// Probability that a history begins at a random event instead of the user's first.
-    pub windows: f64,
-    /// What is answered where stars are asked for.
-    pub rating_targets: RatingTargets,
-    /// Among what a token of an item is decided.
-    pub objective: Objective,
-    /// How much of what is learnt there.
-    pub weights: legal::Weights,
-    /// Share of examples that ask for an event after the one before it alone (R43).
-    pub pairs: f64,
-    /// Share of examples that are made of a part of the history, of two events or more.
-    pub crops: f64,
-    /// Whether events of one day come in ever new orders.
-    pub shuffle_days: bool,
-    /// Share of examples that ask what a teacher would have after one item alone (R43).
-    pub contexts: f64,
-    /// Share of prompts whose answer is drawn from what a teacher says (R44).
-    pub teacher_samples: f64,
-}
 
 impl Tasks<'_> {
     /// Whom or what a family can be learnt from, ascending: users with two training events or more

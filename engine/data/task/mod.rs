@@ -4,6 +4,7 @@
 mod choice;
 mod course;
 mod examples;
+mod mix;
 mod put;
 mod tutor;
 mod variant;
@@ -12,7 +13,7 @@ mod words;
 pub use super::split::{Parts, Split, FEWEST};
 pub use choice::Listing;
 pub use course::{Course, Example, Lessons};
-pub use examples::{Mix, TrainIds};
+pub use mix::{Mix, TrainIds};
 pub use put::Put;
 pub use words::{RatingTargets, MOST_WRITTEN};
 

@@ -1,7 +1,8 @@
 //! A user's training events as an example has them: as they are, those of a day in another order, a
 //! part of them, two neighbours, or two items that no user need have (R43, R44).
 
-use super::{Mix, Tasks};
+use super::mix::Mix;
+use super::Tasks;
 use crate::base::{Philox, Stream};
 use crate::data::numeral::DAY;
 use crate::data::rank::Shares;

@@ -155,8 +155,8 @@ fn extend(setup: &Setup, produced: &Produced, tally: &Tally) -> Block {
     pass.norm().0
 }
 
-/// `Model::log_probs_at` and `Model::log_probs_among`, and `Model::choose`, which has one of its parts at a time: the first
-/// chunk is the largest.
+/// `Model::log_probs_at` and `Model::log_probs_among`, and `Model::choose`, which has one of its
+/// parts at a time: the first chunk is the largest.
 fn log_probs(setup: &Setup, rows: usize, choices: usize, tally: &Tally) {
     let vocabulary = setup.config.vocabulary;
     let rows = rows.min(chunk_rows(vocabulary));
