@@ -518,8 +518,8 @@ mod tests {
         /// What is asked, and how much of the answer is wanted.
         const ASKS: &str = "adapter prompts task split mode search beams top prior fusion \
             prior-top filter-history constrain segment-free-text max-new-tokens min-new-tokens \
-            text-beams groups diversity repetition-penalty users batch max-wait max-line max-memory strict \
-            out trace";
+            text-beams groups diversity repetition-penalty users batch max-wait max-line \
+            max-memory strict out trace";
         /// What both are told anew each time: which files, on what, from which seed.
         const BOTH: &str = "weights data seed dtype device threads resume force config quiet \
             verbose";
