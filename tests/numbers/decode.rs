@@ -371,8 +371,10 @@ fn an_exact_search_is_brute_force_however_few_are_wanted() {
                 assert_eq!(items_of(&world.trie, found, count), expected);
                 missed += usize::from(items_of(&world.trie, beamed, count) != expected);
             }
-            // What cannot be among the best is not looked at.
-            assert!(cost.rows < prompts.len() * world.trie.nodes() / 2, "{cost:?}");
+            // What cannot be among the best is not looked at; where many are wanted of a model that
+            // knows nothing, that is little.
+            let all = prompts.len() * world.trie.nodes();
+            assert!(count > 10 || cost.rows < all / 2, "{count}: {cost:?} of {all}");
         }
         // A beam of so few is not always right, or this would prove nothing.
         assert!(missed > 0);
