@@ -78,12 +78,12 @@ pub struct RowFlags {
     pub candidates: Option<Listing>,
     /// Over what the probability of an item's token is taken: the whole vocabulary, or what the
     /// catalogue lets follow, so that an item's score is its share [default: the run's, which is
-    /// its --objective; otherwise full]
+    /// what it learnt by; otherwise full]
     #[arg(long, value_parser = word::<Score>())]
     pub score: Option<Score>,
     /// What logits are divided by where the catalogue decides [default: the run's, otherwise 1]
     #[arg(long, value_name = "T")]
-    pub temperature: Option<f32>,
+    pub temperature: Option<f64>,
 }
 
 /// Trains an adapter, or all weights, to name the next item and to fill blanks in histories.
@@ -202,8 +202,9 @@ pub struct Train {
     /// Share of examples that ask what the teacher would have after one item alone, any item
     #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
     pub contexts: f64,
-    /// A ranker without a language model that says what else might come next, as for `decode
-    /// --prior`: fitted on the events that are learnt from, each left out of its own counts
+    /// A ranker without a language model that says what else might come next, one of those that
+    /// decoding may ask beside a model: fitted on the events that are learnt from, each left out of
+    /// its own counts
     #[arg(
         long,
         value_name = "none|markov|knn|tfidf|blend|FILE",

@@ -111,7 +111,7 @@ pub struct Rules {
     /// Over what the probability of an item's token is taken.
     pub score: Score,
     /// What logits are divided by before that, where the catalogue decides (R41).
-    pub temperature: f32,
+    pub temperature: f64,
 }
 
 impl Default for Rules {
@@ -168,7 +168,7 @@ pub struct Wanted {
     /// vocabulary.
     pub score: Option<Score>,
     /// What logits are divided by before that, where the catalogue decides.
-    pub temperature: Option<f32>,
+    pub temperature: Option<f64>,
 }
 
 impl From<Rules> for Wanted {

@@ -152,7 +152,7 @@ impl Recommender {
                 (true, None) => answers.beams.max(wanted),
                 (false, _) => wanted,
             };
-            let beams = if exact { wanted } else { answers.beams.max(wanted) };
+            let beams = if exact { wanted } else { answers.beams.max(asked.top.unwrap_or(0)) };
             if self.scores_all(within.as_ref()) {
                 score_at.push(at);
                 scored.push((rules(trie, top + left_out.len()), prompt));
@@ -194,7 +194,7 @@ impl Recommender {
         let learnt = &self.decided.asked;
         Rules {
             trie,
-            scoring: Scoring::of(learnt.rules.score, learnt.rules.temperature, catalogue),
+            scoring: Scoring::of(learnt.rules.score, learnt.rules.temperature as f32, catalogue),
             exact: self.settings.answers.search == Way::Exact,
             intra: tasks.builder().intra(),
             end: tasks.builder().special().end,

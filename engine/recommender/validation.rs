@@ -121,7 +121,7 @@ fn likelihood<'a>(
     }
     let lengths: Vec<usize> = samples.iter().map(Sample::rows).collect();
     let packs = batch::pack(&lengths, settings.batch_rows, settings.seed, 0)?;
-    let temperature = settings.rules.temperature.unwrap_or(1.0);
+    let temperature = settings.rules.temperature.unwrap_or(1.0) as f32;
     let batch = |pack: &Vec<usize>| Batch::of(pack.iter().map(|&at| &samples[at]));
     let batches = packs.iter().map(|pack| batch(pack).at_temperature(temperature));
     Ok(Validation::Likelihood(batches.collect(), samples.len()))
@@ -169,7 +169,7 @@ impl<'a> Ranking<'a> {
             end: tasks.builder().special().end,
             exact: false,
             width: self.settings.validate_beams,
-            scoring: Scoring::of(rules.score, rules.temperature, &self.catalogue),
+            scoring: Scoring::of(rules.score, rules.temperature as f32, &self.catalogue),
             length_penalty: self.settings.length_penalty(&rules),
             look_ahead: true,
         };

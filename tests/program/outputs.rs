@@ -52,8 +52,9 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         name: "init",
-        words: "",
+        words: "--embeddings from-data",
         inputs: &[
+            ("--data", "shop.bin", &["shop.bin"]),
             ("--model", "c/config.json", &["c/config.json"]),
             ("--tokenizer", "c/tokenizer.json", &["c/tokenizer.json"]),
         ],
@@ -62,8 +63,9 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         name: "train",
-        words: SMALL,
+        words: "--epochs 0.1 --batch 4 --rank 2 --validate-every 0 --objective legal",
         inputs: &[
+            ("--teacher", "n.jsonl", &["n.jsonl"]),
             ("--weights", "w", MODEL),
             ("--data", "shop.bin", &["shop.bin"]),
             ("--templates", "t.toml", &["t.toml"]),
@@ -79,6 +81,7 @@ const VERBS: &[Verb] = &[
             ("--adapter", "run", ADAPTER),
             ("--data", "shop.bin", &["shop.bin"]),
             ("--prompts", "prompts.jsonl", &["prompts.jsonl"]),
+            ("--prior", "n.jsonl", &["n.jsonl"]),
             ("--templates", "t.toml", &["t.toml"]),
         ],
         files: &["--out", "--trace"],
@@ -214,6 +217,8 @@ fn base() -> &'static Path {
             fs::copy(folder.join(name), folder.join("c").join(name)).unwrap();
         }
         fs::write(folder.join("t.toml"), "").unwrap();
+        let table = "{\"item\": 1, \"next\": [{\"item\": 2, \"score\": 1}]}\n";
+        fs::write(folder.join("n.jsonl"), table).unwrap();
         let ladder = "data = \"shop.bin\"\n[base]\nweights = \"w\"\n[train]\nepochs = 0.1\n\
             batch = 4\nvalidate-every = 0\n[eval]\nresamples = 5\n[[step]]\nname = \"one\"\n";
         fs::write(folder.join("ladder.toml"), ladder).unwrap();
