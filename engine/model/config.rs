@@ -422,7 +422,7 @@ mod tests {
             );
             read += 1;
         }
-        assert_eq!(read, 13);
+        assert_eq!(read, 14);
     }
 
     #[test]
