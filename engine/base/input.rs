@@ -25,6 +25,18 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What `read` finds at a path; `None` where nothing is there.
+pub fn if_there<'p, T>(
+    path: &'p Path,
+    read: impl FnOnce(&'p Path) -> Result<T>,
+) -> anyhow::Result<Option<T>> {
+    match read(path) {
+        Ok(found) => Ok(Some(found)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(anyhow::Error::new(e).context(path.display().to_string())),
+    }
+}
+
 /// Opens a file, or what streams such as a FIFO. Refuses a folder, which opens and is not read.
 pub fn open_stream(path: &Path) -> Result<File> {
     let file = File::open(path)?;

@@ -20,7 +20,7 @@ pub use contain::{contained, is_contained};
 pub use dtype::Dtype;
 pub use fault::Fault;
 pub use hash::{hashes, hashes_and_looks, Look};
-pub use input::{missing, open_file, open_stream, read_file, unreadable};
+pub use input::{if_there, missing, open_file, open_stream, read_file, unreadable};
 pub use map::Map;
 pub use nearest::{choose, meant, nearest};
 pub use outputs::{write_atomically, write_whole, Held, Outputs, Standing, Written};

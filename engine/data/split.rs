@@ -26,6 +26,16 @@ named! {
     }
 }
 
+impl From<Split> for Parts {
+    /// What may be known of everybody where a split is asked for.
+    fn from(split: Split) -> Parts {
+        match split {
+            Split::Validation => Parts::Train,
+            Split::Test => Parts::TrainAndValidation,
+        }
+    }
+}
+
 impl Parts {
     /// The events of a user that are learnt from; all of one who is too short to be split.
     pub fn of(self, events: &[u32]) -> &[u32] {

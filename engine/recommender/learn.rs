@@ -247,7 +247,7 @@ fn step_batches(
     let samples: Vec<Sample> = samples.collect::<Result<_>>()?;
     let lengths: Vec<usize> = samples.iter().map(|s| s.tokens.len()).collect();
     let packs = batch::pack(&lengths, settings.batch_rows, settings.seed, step)?;
-    let temperature = settings.rules.temperature.unwrap_or(1.0) as f32;
+    let temperature = settings.temperature();
     let batch = |pack: &Vec<usize>| Batch::of(pack.iter().map(|&i| &samples[i]));
     Ok(packs.iter().map(|pack| batch(pack).at_temperature(temperature)).collect())
 }

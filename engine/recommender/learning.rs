@@ -395,6 +395,11 @@ impl Learning {
         self.validate_length_penalty.unwrap_or(length_penalty(rules.score))
     }
 
+    /// What logits are divided by where the catalogue decides.
+    pub(super) fn temperature(&self) -> f32 {
+        self.rules.temperature.unwrap_or(1.0) as f32
+    }
+
     /// The learning rate of every step, for epochs of so many examples.
     pub fn schedule(&self, examples: u64) -> Schedule {
         let total = ((self.epochs * examples as f64) / self.batch as f64).ceil() as u64;

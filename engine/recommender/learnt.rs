@@ -8,7 +8,7 @@
 
 use crate::base::named::named;
 use crate::base::text::shortened;
-use crate::base::{write_whole, Fault};
+use crate::base::{if_there, write_whole, Fault};
 use crate::data::rules::{Frame, Rules, Sampling, Score};
 use crate::data::task::Listing;
 use crate::device::Gelu;
@@ -74,11 +74,7 @@ impl Learnt {
     /// this engine does not know, and rules that lack one that it does.
     pub fn beside(folder: &Path) -> Result<Option<Learnt>> {
         let path = folder.join(RULES);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e).with_context(|| path.display().to_string()),
-        };
+        let Some(text) = if_there(&path, std::fs::read_to_string)? else { return Ok(None) };
         let refuse = |got: String| {
             Fault::Model.error(format!(
                 "rules: {}: expected the rules of this engine's trainings, got {got}; use the \

@@ -1,15 +1,14 @@
 //! What is answered where nothing is known of somebody: what everybody takes.
 
 use crate::data::rank::Sequences;
-use crate::data::task::Split;
+use crate::data::task::Parts;
 use crate::data::Dataset;
 
 /// All items, the most popular first, with the logarithm of their share of what training may see:
 /// counts of the baseline of that name, each one more, so that every item has a share.
 pub(super) fn ranked(dataset: &Dataset) -> Vec<(u32, f64)> {
     let items = dataset.items();
-    let training = |user: u32| Split::training(dataset.user(user).items);
-    let sequences: Vec<&[u32]> = (0..dataset.users() as u32).map(training).collect();
+    let sequences = dataset.sequences(Parts::Train);
     let counts = Sequences { users: &sequences, items }.counts();
     let all = counts.iter().sum::<f64>() + items as f64;
     let share = |item: u32| ((counts[item as usize] + 1.0) / all).ln();

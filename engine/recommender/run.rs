@@ -18,7 +18,7 @@ use super::learnt::{Learnt, RULES, TEMPLATES};
 use super::prior::PRIOR;
 use super::weights::find_weights;
 use crate::base::outputs::remove;
-use crate::base::{write_whole, Dtype, Fault, Written};
+use crate::base::{if_there, write_whole, Dtype, Fault, Written};
 use crate::data::Dataset;
 use crate::model::{adapter_config, Contents, Model};
 use crate::train::{checkpoint, State};
@@ -206,11 +206,7 @@ impl Run {
     /// Which step the model files are of; `None` where nobody wrote it down.
     pub fn published(&self) -> Result<Option<Published>> {
         let path = self.0.join(PUBLISHED);
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e).with_context(|| path.display().to_string()),
-        };
+        let Some(bytes) = if_there(&path, std::fs::read)? else { return Ok(None) };
         serde_json::from_slice(&bytes).map(Some).map_err(|e| {
             let place = path.display();
             Fault::Data.error(format!("run: {place}: expected step and best, got {e}; remove it"))

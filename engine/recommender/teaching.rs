@@ -19,8 +19,7 @@ pub(super) struct Teaching {
 pub(super) fn teaching(settings: &Learning, dataset: &Dataset) -> Result<Option<Teaching>> {
     let Learning { teacher, parts, seed, teacher_temperature: temperature, .. } = settings;
     teacher.check("teacher")?;
-    let of = |user: u32| parts.of(dataset.user(user).items);
-    let users: Vec<&[u32]> = (0..dataset.users() as u32).map(of).collect();
+    let users = dataset.sequences(*parts);
     let seen = Sequences { users: &users, items: dataset.items() };
     let (ranker, counts, what): (Box<dyn Ranker>, _, _) = match teacher {
         Prior::None => return Ok(None),

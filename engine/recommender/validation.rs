@@ -121,7 +121,7 @@ fn likelihood<'a>(
     }
     let lengths: Vec<usize> = samples.iter().map(Sample::rows).collect();
     let packs = batch::pack(&lengths, settings.batch_rows, settings.seed, 0)?;
-    let temperature = settings.rules.temperature.unwrap_or(1.0) as f32;
+    let temperature = settings.temperature();
     let batch = |pack: &Vec<usize>| Batch::of(pack.iter().map(|&at| &samples[at]));
     let batches = packs.iter().map(|pack| batch(pack).at_temperature(temperature));
     Ok(Validation::Likelihood(batches.collect(), samples.len()))

@@ -12,6 +12,7 @@ pub use write::{write, Recipe};
 
 use super::catalogue;
 use super::record::{Item, Review, User};
+use super::split::Parts;
 use super::trie::Trie;
 use super::vocab::Vocab;
 use crate::base::{Fault, Map};
@@ -109,6 +110,11 @@ impl Dataset {
     /// Index of the item with this source id.
     pub fn find_item(&self, id: &str) -> Option<u32> {
         self.find(Section::ItemById, Section::ItemId, id)
+    }
+
+    /// These parts of every user's events, oldest first.
+    pub fn sequences(&self, parts: Parts) -> Vec<&[u32]> {
+        (0..self.users() as u32).map(|user| parts.of(self.user(user).items)).collect()
     }
 
     /// Number of users.

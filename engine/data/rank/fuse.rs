@@ -82,7 +82,7 @@ pub struct Shortlist {
 const FLOOR: f64 = 1e-3;
 
 /// What the items that are not among a ranker's best N have of its probability together, at most.
-const REST: f64 = 0.05;
+pub(super) const REST: f64 = 0.05;
 
 impl Shortlist {
     /// A score for each candidate, finite; higher is better. `balance` must be sound.

@@ -141,6 +141,19 @@ fn recent(history: &[u32], gamma: f64) -> impl Iterator<Item = (u32, f64)> + '_ 
     history.iter().rev().copied().zip(weights).take_while(|(_, weight)| *weight >= NEGLIGIBLE)
 }
 
+/// The `count` first of `items` in the order of `before`, in any order; all where there are fewer.
+pub fn best(
+    mut items: Vec<u32>,
+    count: usize,
+    before: impl FnMut(&u32, &u32) -> std::cmp::Ordering,
+) -> Vec<u32> {
+    if count < items.len() {
+        items.select_nth_unstable_by(count, before);
+        items.truncate(count);
+    }
+    items
+}
+
 /// Where an item stands, from 1: it loses every tie, so no order of items matters.
 pub fn place(scores: &[f64], item: u32) -> u32 {
     let own = scores[item as usize];

@@ -1,5 +1,6 @@
 //! What a ranker would have a model learn: of a history, a share for every item (R44).
 
+use super::fuse::REST;
 use super::{Asked, Ranker};
 
 /// How a teacher makes shares of its scores.
@@ -15,7 +16,7 @@ pub struct TeacherSettings {
 
 impl Default for TeacherSettings {
     fn default() -> TeacherSettings {
-        TeacherSettings { best: 64, temperature: 0.6, rest: 0.05 }
+        TeacherSettings { best: 64, temperature: 0.6, rest: REST }
     }
 }
 
@@ -56,13 +57,9 @@ impl Teacher {
             None => self.ranker.score(asked, &mut scores),
         }
         let TeacherSettings { best, temperature, rest } = self.settings;
-        let mut order: Vec<u32> = (0..scores.len() as u32).collect();
         let better =
             |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]).then(a.cmp(b));
-        if best < order.len() {
-            order.select_nth_unstable_by(best, better);
-            order.truncate(best);
-        }
+        let mut order = super::best((0..scores.len() as u32).collect(), best, better);
         order.sort_unstable();
         let top = order.iter().map(|&item| scores[item as usize]).fold(f64::MIN, f64::max);
         let raw = |&item: &u32| ((scores[item as usize] - top) / temperature).exp();

@@ -89,14 +89,9 @@ fn weigh(blend: &Blend, cases: &[Case<'_>], items: usize) -> BlendWeights {
         let mut chosen: Vec<u32> = Vec::new();
         for (number, scores) in own.iter_mut().enumerate() {
             blend.component(number, case.asked, None, scores);
-            let mut order: Vec<u32> =
-                (0..items as u32).filter(|&item| scores[item as usize] > 0.0).collect();
-            if order.len() > HEAD {
-                let by = |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]);
-                order.select_nth_unstable_by(HEAD, by);
-                order.truncate(HEAD);
-            }
-            chosen.extend(order);
+            let some = (0..items as u32).filter(|&item| scores[item as usize] > 0.0);
+            let by = |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]);
+            chosen.extend(super::best(some.collect(), HEAD, by));
         }
         chosen.sort_unstable();
         chosen.dedup();

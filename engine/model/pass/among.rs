@@ -3,7 +3,7 @@
 //! head, for all rows that have it; of a narrow one each row has its own few products. The set
 //! alone decides which, so that a row's numbers have the same bits whoever stands beside it.
 
-use super::head::{chunk_rows, HeadLoss};
+use super::head::{chunk_rows, parts, HeadLoss};
 use super::order::Order;
 use crate::base::{Dtype, Shape};
 use crate::data::{Batch, Choices};
@@ -187,19 +187,10 @@ impl Few {
     }
 }
 
-/// A range in parts of at most `most`.
-fn parts(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
-    range.clone().step_by(most).map(move |start| start..(start + most).min(range.end))
-}
-
 impl Model {
     /// Rows of the output matrix.
     fn gathered(&self, ids: &Tensor) -> Result<Tensor> {
-        let shape = Shape::matrix(ids.shape().count(), self.config.hidden);
-        let mut rows = self.device.unwritten(shape, self.dtype)?;
-        let output = self.view(self.weights.output());
-        self.device.embed(rows.view_mut(), &[(output, ids.view())], Write::Set)?;
-        Ok(rows)
+        self.gather(self.view(self.weights.output()), ids, self.dtype)
     }
 
     /// Log-softmax of the logits, divided by `temperature`, of `ids[first[r]..first[r + 1]]` of
@@ -259,11 +250,7 @@ impl Model {
     /// The rows of y whose numbers stand in `asked` at `places`.
     fn rows_at(&self, y: View, asked: &[u32], places: &[u32]) -> Result<Tensor> {
         let numbers: Vec<u32> = places.iter().map(|&place| asked[place as usize]).collect();
-        let ids = self.device.upload_u32(&numbers)?;
-        let shape = Shape::matrix(numbers.len(), y.cols());
-        let mut rows = self.device.unwritten(shape, y.dtype())?;
-        self.device.embed(rows.view_mut(), &[(y, ids.view())], Write::Set)?;
-        Ok(rows)
+        self.gather(y, &self.device.upload_u32(&numbers)?, y.dtype())
     }
 }
 

@@ -19,6 +19,11 @@ pub fn chunk_rows(vocabulary: usize) -> usize {
     (CHUNK_BYTES / (4 * vocabulary)).max(8)
 }
 
+/// A range in parts of at most `most`.
+pub(super) fn parts(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+    range.clone().step_by(most).map(move |start| start..(start + most).min(range.end))
+}
+
 impl Model {
     /// The final norm of every row of `x` `[R, h]`, the last layer's output: `[R, h]`.
     pub fn finish(&self, x: &Tensor) -> Result<Tensor> {
@@ -29,11 +34,15 @@ impl Model {
     /// layer's output: `[S, h]`.
     pub(super) fn finish_ends(&self, x: &Tensor, batch: &Batch) -> Result<Tensor> {
         let last: Vec<u32> = batch.starts.iter().skip(1).map(|end| end - 1).collect();
-        let last = self.device.upload_u32(&last)?;
-        let shape = Shape::matrix(last.shape().count(), self.config.hidden);
-        let mut ends = self.device.unwritten(shape, self.dtype)?;
-        self.device.embed(ends.view_mut(), &[(x.view(), last.view())], Write::Set)?;
-        self.finish(&ends)
+        self.finish(&self.gather(x.view(), &self.device.upload_u32(&last)?, self.dtype)?)
+    }
+
+    /// Rows of a table, `[ids, h]`.
+    pub(super) fn gather(&self, table: View, ids: &Tensor, dtype: Dtype) -> Result<Tensor> {
+        let shape = Shape::matrix(ids.shape().count(), table.cols());
+        let mut rows = self.device.unwritten(shape, dtype)?;
+        self.device.embed(rows.view_mut(), &[(table, ids.view())], Write::Set)?;
+        Ok(rows)
     }
 
     /// logits = y·Eᵀ, `[R, V]` f32, of normed rows `[R, h]`, E the output matrix; for few rows, or
@@ -93,8 +102,7 @@ impl Model {
         let weight = |&target: &u32| f64::from(batch.target_weights[target as usize]);
         let scaled: Vec<f32> = order.iter().map(|t| (weight(t) / divisor) as f32).collect();
         let weights = device.upload_f32(&scaled, Shape::vector(targets), Dtype::F32)?;
-        let mut gathered = device.unwritten(Shape::matrix(targets, x.cols()), x.dtype())?;
-        device.embed(gathered.view_mut(), &[(x, rows.view())], Write::Set)?;
+        let gathered = self.gather(x, &rows, x.dtype())?;
         let (normed, statistics) = self.norm(gathered.view(), final_norm)?;
         let losses = device.unwritten(Shape::vector(targets), Dtype::F32)?;
         let d_normed = match gradients {
@@ -130,8 +138,7 @@ impl Model {
             sources[row as usize] = target as u32;
         }
         let sources = device.upload_u32(&sources)?;
-        let mut dx = device.unwritten(x.shape(), x.dtype())?;
-        device.embed(dx.view_mut(), &[(d_gathered.view(), sources.view())], Write::Set)?;
+        let dx = self.gather(d_gathered.view(), &sources, x.dtype())?;
         Ok((loss / divisor, Some(dx)))
     }
 }
@@ -158,8 +165,8 @@ impl HeadLoss<'_> {
         let (model, output) = (self.model, self.model.weights.output());
         let device = &model.device;
         let chunk = chunk_rows(model.config.vocabulary);
-        for start in places.clone().step_by(chunk) {
-            let range = start..(start + chunk).min(places.end);
+        for range in parts(places, chunk) {
+            let start = range.start;
             let part = Shape::vector(range.len());
             let y = self.rows(range.clone());
             let mut logits = model.logits(y)?;

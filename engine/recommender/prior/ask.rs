@@ -2,7 +2,7 @@
 //! and one list of them.
 
 use super::Knowing;
-use crate::data::rank::{Asked as Shopper, Candidate, Shortlist};
+use crate::data::rank::{self, Asked as Shopper, Candidate, Shortlist};
 use crate::data::task::Tasks;
 use crate::data::{Dataset, Sample, Trie};
 use crate::decode::{score_each, Finished, Rules};
@@ -136,11 +136,7 @@ impl Knowing {
             let by_score = scores[*b as usize].total_cmp(&scores[*a as usize]);
             by_score.then_with(|| (dataset.tie(*a), *a).cmp(&(dataset.tie(*b), *b)))
         };
-        let mut order: Vec<u32> = (0..scores.len() as u32).collect();
-        if best < order.len() {
-            order.select_nth_unstable_by(best, before);
-            order.truncate(best);
-        }
+        let mut order = rank::best((0..scores.len() as u32).collect(), best, before);
         order.sort_unstable_by(before);
         let mass = |item: u32| self.counts[item as usize] + 1.0;
         let all: f64 = (0..scores.len() as u32).map(mass).sum();

@@ -208,11 +208,7 @@ impl Companion {
 /// The events that a split shows of every user, which those may see who answer for it: all before
 /// the one that is asked for, and all of users who have none.
 fn shown(dataset: &Dataset, split: Split) -> Vec<&[u32]> {
-    let of = |user: u32| {
-        let items = dataset.user(user).items;
-        &items[..split.shown(items.len()).unwrap_or(items.len())]
-    };
-    (0..dataset.users() as u32).map(of).collect()
+    dataset.sequences(split.into())
 }
 
 /// How model and ranker count where nobody found out.

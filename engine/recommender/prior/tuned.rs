@@ -1,9 +1,9 @@
 //! What was found on validation users about a model and a ranker together: `prior.json` of a run.
 //! Written and read here alone.
 
-use crate::base::{write_whole, Fault};
+use crate::base::{if_there, write_whole, Fault};
 use crate::data::rank::{Balance, Fusion, Tuned, Worth};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -88,11 +88,7 @@ impl Balanced {
     /// none of ours, and weights that make no list.
     pub fn beside(folder: &Path) -> Result<Option<Balanced>> {
         let path = folder.join(PRIOR);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e).with_context(|| path.display().to_string()),
-        };
+        let Some(text) = if_there(&path, std::fs::read_to_string)? else { return Ok(None) };
         let refuse = |got: String| {
             Fault::Model.error(format!(
                 "setting `prior`: {}: expected the weights of a model and a prior, got {got}; find \
