@@ -13,6 +13,8 @@ use std::sync::{Mutex, MutexGuard};
 const ALIGNMENT: usize = 64;
 /// From here on a buffer is a map of its own, in huge pages where the system has them.
 const MAPPED: usize = 4 << 20;
+/// A free buffer serves what needs at least one part in so many of it.
+const SPARE: usize = 2;
 /// Free buffers beyond the peak of used ones that are kept for reuse.
 const KEPT: usize = 256 << 20;
 
@@ -23,8 +25,8 @@ pub(super) struct Memory(Mutex<State>);
 struct State {
     /// Free buffers by size class.
     free: BTreeMap<usize, Vec<Buffer>>,
-    /// Maps in use by address.
-    maps: BTreeMap<u64, MmapMut>,
+    /// Buffers in use by address, with their size classes.
+    taken: BTreeMap<u64, (usize, Buffer)>,
     /// Bytes in `free`.
     cached: usize,
     /// Classes of buffers in use.
@@ -38,8 +40,7 @@ enum Buffer {
     Map(MmapMut),
 }
 
-/// The size that serves `bytes`: eight steps for each doubling, so that batches of changing length
-/// share buffers.
+/// The size that serves `bytes`: eight steps for each doubling.
 fn class(bytes: usize) -> usize {
     let bytes = bytes.max(ALIGNMENT);
     let step = (bytes.next_power_of_two() / 16).max(ALIGNMENT);
@@ -61,44 +62,36 @@ impl Memory {
         }
         let mut state = self.state();
         let class = class(bytes);
-        let buffer = match state.free.get_mut(&class).and_then(Vec::pop) {
-            Some(buffer) => {
-                state.cached -= class;
-                buffer
-            }
+        let (class, buffer) = match state.reuse(class) {
+            Some(found) => found,
             None => {
                 if state.cached + state.held + class > state.used.peak + state.used.peak / 4 + KEPT
                 {
                     state.release();
                 }
-                match new(class) {
+                let buffer = match new(class) {
                     Ok(buffer) => buffer,
                     Err(_) => {
                         state.release();
                         new(class).map_err(|why| refuse(bytes, why))?
                     }
-                }
+                };
+                (class, buffer)
             }
         };
         state.held += class;
         state.used.take(bytes);
-        Ok(match buffer {
-            Buffer::Heap(address) => address,
-            Buffer::Map(mut map) => {
-                let address = map.as_mut_ptr() as u64;
-                state.maps.insert(address, map);
-                address
-            }
-        })
+        let address = match &buffer {
+            Buffer::Heap(address) => *address,
+            Buffer::Map(map) => map.as_ptr() as u64,
+        };
+        state.taken.insert(address, (class, buffer));
+        Ok(address)
     }
 
     pub fn free(&self, address: u64, bytes: usize) {
         let mut state = self.state();
-        let class = class(bytes);
-        let buffer = match state.maps.remove(&address) {
-            Some(map) => Buffer::Map(map),
-            None => Buffer::Heap(address),
-        };
+        let (class, buffer) = state.taken.remove(&address).expect("a buffer is freed once");
         state.free.entry(class).or_default().push(buffer);
         state.cached += class;
         state.held -= class;
@@ -116,6 +109,15 @@ impl Memory {
 }
 
 impl State {
+    /// The smallest free buffer that serves a class without much to spare: batches of changing
+    /// length share the buffers of the longest.
+    fn reuse(&mut self, class: usize) -> Option<(usize, Buffer)> {
+        let fits = self.free.range_mut(class..=SPARE * class);
+        let (&class, buffers) = fits.filter(|(_, buffers)| !buffers.is_empty()).next()?;
+        self.cached -= class;
+        buffers.pop().map(|buffer| (class, buffer))
+    }
+
     /// Gives all free buffers back to the system.
     fn release(&mut self) {
         for (class, buffers) in std::mem::take(&mut self.free) {
@@ -181,6 +183,12 @@ mod tests {
             memory.free(address, bytes);
         }
         assert_eq!(memory.used(), MemoryUse { now: 0, peak: total });
+        // One that is a little larger serves as well, one that is far larger does not.
+        assert_eq!(memory.alloc(3 << 20).unwrap(), held[6].0);
+        memory.free(held[6].0, 3 << 20);
+        let other = memory.alloc(1 << 20).unwrap();
+        assert_ne!(other, held[6].0);
+        memory.free(other, 1 << 20);
         assert_eq!(memory.alloc(5 << 20).unwrap(), held[6].0);
         memory.reset_peak();
         assert_eq!(memory.used().peak, 5 << 20);
