@@ -1,5 +1,6 @@
 //! From predictions to a report.
 
+use super::alone::Alone;
 pub use super::baseline::ItemRepr;
 use super::baseline::{Beside, Place, Wishes};
 use super::bootstrap::Bootstrap;
@@ -38,7 +39,8 @@ pub struct Options {
 pub struct Findings {
     /// One for each template of each file.
     pub groups: Vec<Group>,
-    /// What the other files have over the first that answers the same.
+    /// What a model and a prior have over the prior alone, and the other files over the first that
+    /// answers the same.
     pub differences: Vec<Difference>,
     /// Over the templates of a task, where it has several.
     pub spreads: Vec<Spread>,
@@ -92,7 +94,7 @@ pub fn evaluate(
     findings.spreads = spread::over_all(&findings.groups);
     findings.by_seen = spread::by_seen(&findings.groups);
     if several {
-        findings.differences = differences(&judge.measured, options.bootstrap);
+        findings.differences.extend(differences(&judge.measured, options.bootstrap));
     }
     let missing = judge.beside.iter().flat_map(|beside| beside.missing.clone());
     findings.warnings.extend(missing);
@@ -221,7 +223,25 @@ impl Judge<'_> {
         self.push(&mut result, &[Method { name, kind: Kind::Model, ranks: &main }], &covered);
         let questions = cases.iter().map(|case| (case.user, case.target)).collect();
         let rows = main.ranks.iter().flat_map(|rank| Scores::of_user(*rank)).collect();
-        self.keep(Measured::new(&result, name, Measure::Ranking, questions, rows));
+        let own = Measured::new(&result, name, Measure::Ranking, questions, rows);
+        if sheet.both && group.family == Asked::Full {
+            for alone in Alone::BOTH {
+                let ranks = ranks_of(&|line, case, filter| {
+                    let list = alone.ranked(line, self.truth);
+                    let left_out = if filter { case.history } else { &[] };
+                    options.policy.rank(&without_history(&list, left_out), case.target)
+                });
+                let (method, kind) = match alone {
+                    Alone::Model => (format!("{name}, {}", alone.name()), Kind::Model),
+                    Alone::Prior => (format!("{name}, {}", alone.name()), Kind::Baseline),
+                };
+                self.push(&mut result, &[Method { name: &method, kind, ranks: &ranks }], &covered);
+                if matches!(alone, Alone::Prior) {
+                    self.over(&own, &method, &ranks, &covered);
+                }
+            }
+        }
+        self.keep(own);
         if group.family == Asked::YesNo {
             let row = self.expected(&lines, &cases);
             result.rows.push(row);
@@ -299,6 +319,23 @@ impl Judge<'_> {
             covered.extend((!chosen.is_empty()).then_some((*part, chosen)));
         }
         covered
+    }
+
+    /// What a row has over another of the same questions: of all, and apart by day.
+    fn over(&mut self, own: &Measured, method: &str, ranks: &Ranks, covered: &Covered) {
+        let by_day = |part: &Part| matches!(part, Part::All | Part::SameDay | Part::LaterDay);
+        for (part, chosen) in covered.iter().filter(|(part, _)| by_day(part)) {
+            let mut first = own.clone();
+            if *part != Part::All {
+                first.group = format!("{}, {}", own.group, part.name());
+            }
+            first.method = method.to_owned();
+            first.questions = chosen.iter().map(|&i| own.questions[i]).collect();
+            let of_rank = |&i: &usize| Scores::of_user(ranks.ranks[i]);
+            first.rows = chosen.iter().flat_map(of_rank).collect();
+            let own = Measured { group: first.group.clone(), ..own.clone() };
+            self.findings.differences.extend(own.over(&first, self.options.bootstrap));
+        }
     }
 
     /// Adds the rows of methods for all users and, but of variants, for each part of them.

@@ -7,7 +7,8 @@
 //! The metrics themselves stand alone: [`ranking`], [`yes_no`], [`grounding`], [`rating`],
 //! [`bleu`], [`rouge`].
 
-pub mod answers;
+pub mod alone;
+mod answers;
 pub mod apart;
 pub mod asked;
 pub mod baseline;

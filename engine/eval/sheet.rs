@@ -20,6 +20,8 @@ pub struct Sheet {
     pub templates: Templates,
     /// alpha of the scores of lists that hold all that was found: others can be ranked by, too.
     pub length_penalty: Option<f64>,
+    /// Whether its lists hold every candidate of a model and a prior, with both scores.
+    pub both: bool,
 }
 
 impl Sheet {

@@ -240,7 +240,8 @@ fn report_of(
             called = format!("{called}, {fused}");
         }
         let length_penalty = made.length_penalty();
-        sheets.push(Sheet { name: called, groups, users, asked, templates, length_penalty });
+        let both = made.both();
+        sheets.push(Sheet { name: called, groups, users, asked, templates, length_penalty, both });
         files.push(Source {
             name,
             predictions: made.name(),

@@ -1,7 +1,7 @@
 //! A file of predictions, and what is known of how they were made.
 
 use super::predictions::Side;
-use super::prior::Prior;
+use super::prior::{Prior, PRIOR_TOP};
 use super::settings::Mode;
 use crate::base::{open_stream, unreadable, Fault};
 use crate::data::template::Templates;
@@ -89,6 +89,15 @@ impl Made {
             && answers.top >= answers.beams
             && answers.prior == Prior::None;
         answers.length_penalty.filter(|_| whole)
+    }
+
+    /// Whether the lists hold every candidate of model and prior: by each alone they are as good as
+    /// its own.
+    pub fn both(&self) -> bool {
+        let Some(side) = &self.side else { return false };
+        let answers = &side.decode.settings.answers;
+        let all = answers.prior_top.unwrap_or(PRIOR_TOP) + answers.beams;
+        answers.prior != Prior::None && answers.top >= all && !answers.filter_history
     }
 
     /// Whom the denominator counts where nobody says. Another program's settings may name a limit:

@@ -177,6 +177,7 @@ fn sheet(data: &Data, split: Split, name: &str, salt: usize) -> Sheet {
         asked: Vec::new(),
         templates: Templates::builtin(),
         length_penalty: None,
+        both: false,
     }
 }
 

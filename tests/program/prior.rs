@@ -177,6 +177,23 @@ fn what_was_found_on_validation_users_is_what_decoding_makes() {
             let (said, made) = (&found["rules"][rule][name], &row["metrics"][metric]["value"]);
             let (said, made) = (said.as_f64().unwrap(), made.as_f64().unwrap());
             assert!((said - made).abs() < 1e-9, "{rule} {metric}: {said} {made}");
+            // All candidates stand there with both scores: what each is worth alone is known too,
+            // and what the two have over the prior.
+            let rows = report["groups"][0]["rows"].as_array().unwrap();
+            let of = |name: &str| {
+                let row = rows.iter().find(|row| row["method"] == name && row["part"] == "all");
+                row.unwrap()["metrics"][metric]["value"].as_f64().unwrap()
+            };
+            for alone in ["model", "prior"] {
+                let said = found[&format!("{alone}-alone")][name].as_f64().unwrap();
+                let made = of(&format!("{label}, {alone} alone"));
+                assert!((said - made).abs() < 1e-9, "{alone} {metric}: {said} {made}");
+            }
+            let over = &report["differences"][0];
+            assert_eq!(over["method"], json!(label));
+            assert_eq!(over["with"], json!(format!("{label}, prior alone")));
+            let gained = over["metrics"][metric]["value"].as_f64().unwrap();
+            assert!((gained - (of(&label) - of(&format!("{label}, prior alone")))).abs() < 1e-9);
         }
     }
     let side: Value =
