@@ -64,6 +64,7 @@ pub struct Form {
     family: Family,
     answer: Answer,
     by_name: bool,
+    continues: bool,
     words: String,
     parts: Vec<FormPart>,
     separator: Arc<[u32]>,
@@ -96,7 +97,11 @@ impl Template {
             family: self.family,
             answer: self.answer,
             by_name: self.by_name,
-            words: format!("{self} -> {}", self.answer.name()),
+            continues: self.continues,
+            words: {
+                let begun = if self.continues { "{history} , " } else { "" };
+                format!("{self} -> {begun}{}", self.answer.name())
+            },
             parts: parts.with_context(|| format!("template {}", self.id))?,
             separator: encoder.plain(SEPARATOR)?,
             anyone: encoder.plain(" the customer")?,
@@ -141,9 +146,23 @@ impl Form {
         self.answer
     }
 
+    /// Whether the answer begins with the history.
+    pub fn continues(&self) -> bool {
+        self.continues
+    }
+
     /// Whether the template takes in a field.
     pub fn asks(&self, field: Field) -> bool {
-        self.parts.iter().any(|part| matches!(part, FormPart::Field(asked) if *asked == field))
+        self.fields().any(|asked| asked == field)
+    }
+
+    /// The fields that it takes in: in the order of its text, then what its answer begins with.
+    fn fields(&self) -> impl Iterator<Item = Field> + '_ {
+        let shown = self.parts.iter().filter_map(|part| match part {
+            FormPart::Field(field) => Some(*field),
+            FormPart::Plain(_) | FormPart::Mask(_) => None,
+        });
+        shown.chain(self.continues.then_some(Field::History))
     }
 
     /// Whether the template begins with a field, rather than has a blank before it.
@@ -169,11 +188,10 @@ impl Form {
         let mut room = limit - fixed;
         // The history has what the others may leave: its newest was promised room.
         let mut kept = Vec::new();
-        for part in &self.parts {
-            let FormPart::Field(field) = part else { continue };
+        for field in self.fields() {
             let promised =
                 if kept.iter().any(|k| matches!(k, Shortened::History(_))) { 0 } else { newest };
-            let Some((shortened, used)) = self.shorten(*field, fields, room, promised) else {
+            let Some((shortened, used)) = self.shorten(field, fields, room, promised) else {
                 continue;
             };
             room -= used;
@@ -190,19 +208,17 @@ impl Form {
                 self.id
             ))
         };
-        let (mut fixed, mut newest) = (0, 0);
-        for part in &self.parts {
-            let field = match part {
-                FormPart::Plain(tokens) => {
-                    fixed += tokens.len();
-                    continue;
-                }
-                FormPart::Mask(_) => {
-                    fixed += 1;
-                    continue;
-                }
-                FormPart::Field(field) => *field,
-            };
+        let words = |part: &FormPart| match part {
+            FormPart::Plain(tokens) => tokens.len(),
+            FormPart::Mask(_) => 1,
+            FormPart::Field(_) => 0,
+        };
+        let mut fixed: usize = self.parts.iter().map(words).sum();
+        if self.continues {
+            fixed += self.separator.len();
+        }
+        let mut newest = 0;
+        for field in self.fields() {
             let of = |value: Option<&[u32]>, what: &str| {
                 value.map(<[u32]>::len).ok_or_else(|| missing(what))
             };
@@ -322,18 +338,32 @@ impl Form {
                 },
             }
         }
+        if self.continues {
+            let Some(Shortened::History(kept)) = kept.next() else {
+                unreachable!("it was the last to be shortened")
+            };
+            self.begin(&mut prompt, fields, kept);
+        }
         prompt
+    }
+
+    /// Begins the answer with what was kept of the history.
+    fn begin(&self, prompt: &mut Prompt, fields: &Fields, kept: &[usize]) {
+        prompt.left_out.history += unshown(fields, kept);
+        let begun = &mut prompt.begun;
+        for &at in kept {
+            let from = begun.tokens.len();
+            begun.tokens.extend_from_slice(fields.history[at]);
+            begun.items.push((at, from..begun.tokens.len()));
+            begun.tokens.extend_from_slice(&self.separator);
+        }
     }
 
     /// Appends what was kept of a field.
     fn push(&self, prompt: &mut Prompt, fields: &Fields, kept: &Shortened) {
         match *kept {
             Shortened::History(ref kept) => {
-                // What is more than somebody wants to be shown is not missed.
-                let most = fields.choice.map_or(0, |choice| choice.most);
-                let all = fields.history.len();
-                let wanted = if most == 0 { all } else { most.min(all) };
-                prompt.left_out.history += (wanted - kept.len()) as u64;
+                prompt.left_out.history += unshown(fields, kept);
                 let shown = kept.iter().map(|&at| Piece::entity(fields.history[at]));
                 prompt.push_list(shown, &self.separator);
             }
@@ -364,6 +394,14 @@ impl Form {
             }
         }
     }
+}
+
+/// Items of the history that are missed: what is more than somebody wants to be shown is not.
+fn unshown(fields: &Fields, kept: &[usize]) -> u64 {
+    let most = fields.choice.map_or(0, |choice| choice.most);
+    let all = fields.history.len();
+    let wanted = if most == 0 { all } else { most.min(all) };
+    (wanted - kept.len()) as u64
 }
 
 /// All texts but the one at `kept`, in order.

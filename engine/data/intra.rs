@@ -118,6 +118,11 @@ impl<'a> Intra<'a> {
         IntraState { node: Trie::ROOT, first: true, run: 0 }
     }
 
+    /// The state after `[START]` and these tokens of a span.
+    pub fn after(&self, tokens: &[u32]) -> IntraState {
+        tokens.iter().fold(self.start(), |state, &token| self.step(state, token).0)
+    }
+
     /// The id with which `token` is fed back, and the state after it (R28). Amortised `O(1)` trie
     /// look-ups.
     pub fn step(&self, state: IntraState, token: u32) -> (IntraState, u32) {

@@ -30,15 +30,28 @@ pub struct Answer {
     pub tokens: usize,
     /// What of them is items, ascending, apart.
     pub items: Vec<Part>,
-    /// Whether another item may follow behind a separator.
-    pub list: bool,
 }
+
+/// What may end an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// `[END]`: one item is asked for.
+    Answer,
+    /// Either, a separator or `[END]`: how long a list is, is up to who writes it.
+    List,
+    /// A separator: it is known that another item follows.
+    Behind,
+}
+
+const ENDS: [Ends; 3] = [Ends::Answer, Ends::List, Ends::Behind];
 
 /// An item in an answer, or the beginning of one.
 #[derive(Clone, Debug)]
 pub struct Part {
     /// Its tokens, from its first one.
     pub tokens: Range<usize>,
+    /// What may end it.
+    pub ends: Ends,
     /// What a teacher would have in its place.
     pub taught: Option<Arc<Shares>>,
 }
@@ -58,8 +71,8 @@ pub struct Legal<'a> {
     trie: Trie<'a>,
     end: u32,
     separator: Vec<u32>,
-    /// What may follow wide nodes: alone, and in a list.
-    held: HashMap<u32, [Arc<[u32]>; 2]>,
+    /// What may follow wide nodes, by what may end an item.
+    held: HashMap<u32, [Arc<[u32]>; 3]>,
     masses: Option<Masses>,
 }
 
@@ -101,8 +114,8 @@ impl<'a> Legal<'a> {
         let mut legal = Legal { trie, end, separator, held: HashMap::new(), masses: None };
         let wide = |&node: &u32| legal.trie.edges(node).len() >= HELD;
         let nodes: Vec<u32> = (0..legal.trie.nodes() as u32).filter(wide).collect();
-        let both = |node| (node, [false, true].map(|list| legal.follow(node, list)));
-        legal.held = nodes.into_iter().map(both).collect();
+        let all = |node| (node, ENDS.map(|ends| legal.follow(node, ends)));
+        legal.held = nodes.into_iter().map(all).collect();
         legal
     }
 
@@ -112,13 +125,16 @@ impl<'a> Legal<'a> {
         Legal { masses, ..self }
     }
 
-    /// What may follow a node, ascending: its children's tokens, `[END]` where an item ends, and in
-    /// a list the separator as well there.
-    fn follow(&self, node: u32, list: bool) -> Arc<[u32]> {
+    /// What may follow a node, ascending: its children's tokens and, where an item ends, what may
+    /// end it there.
+    fn follow(&self, node: u32, ends: Ends) -> Arc<[u32]> {
         let mut tokens = Vec::new();
         self.trie.legal(node, self.end, &mut tokens);
-        let goes_on = list && self.trie.is_terminal(node);
+        let goes_on = ends != Ends::Answer && self.trie.is_terminal(node);
         if let (true, Some(&first)) = (goes_on, self.separator.first()) {
+            if ends == Ends::Behind {
+                tokens.retain(|&token| token != self.end);
+            }
             if let Err(place) = tokens.binary_search(&first) {
                 tokens.insert(place, first);
             }
@@ -126,10 +142,10 @@ impl<'a> Legal<'a> {
         tokens.into()
     }
 
-    fn choices(&self, node: u32, list: bool) -> Arc<[u32]> {
+    fn choices(&self, node: u32, ends: Ends) -> Arc<[u32]> {
         match self.held.get(&node) {
-            Some(both) => both[usize::from(list)].clone(),
-            None => self.follow(node, list),
+            Some(all) => all[ends as usize].clone(),
+            None => self.follow(node, ends),
         }
     }
 
@@ -149,7 +165,7 @@ impl<'a> Legal<'a> {
             for item in &answer.items {
                 let begins = item.tokens.start;
                 sample.targets.extend_from_slice(&own[at.min(begins)..begins]);
-                at = self.item(own, item, answer.list, weights, &mut sample.targets);
+                at = self.item(own, item, weights, &mut sample.targets);
             }
             sample.targets.extend_from_slice(&own[at..]);
         }
@@ -163,7 +179,6 @@ impl<'a> Legal<'a> {
         &self,
         own: &[Target],
         item: &Part,
-        list: bool,
         weights: &Weights,
         targets: &mut Vec<Target>,
     ) -> usize {
@@ -178,7 +193,7 @@ impl<'a> Legal<'a> {
         });
         let mut node = Trie::ROOT;
         let mut decide = |node: u32, target: &Target| {
-            let tokens = self.choices(node, list);
+            let tokens = self.choices(node, item.ends);
             let Ok(place) = tokens.binary_search(&target.token) else { return false };
             if tokens.len() > 1 {
                 let shares = taught.as_ref().and_then(|(shares, masses, best)| {
@@ -285,8 +300,8 @@ mod tests {
         sample
     }
 
-    fn parts<const N: usize>(items: [Range<usize>; N]) -> Vec<Part> {
-        items.map(|tokens| Part { tokens, taught: None }).into()
+    fn parts<const N: usize>(ends: Ends, items: [Range<usize>; N]) -> Vec<Part> {
+        items.map(|tokens| Part { tokens, ends, taught: None }).into()
     }
 
     fn read(sample: &Sample) -> Vec<(u32, u32, Vec<u32>)> {
@@ -297,14 +312,14 @@ mod tests {
     #[test]
     fn an_item_is_decided_where_the_catalogue_leaves_a_choice() {
         let mut sample = row(&[&[1, 2, 3]]);
-        let answer = Answer { tokens: 3, items: parts([0..3]), list: false };
+        let answer = Answer { tokens: 3, items: parts(Ends::Answer, [0..3]) };
         legal().narrow(&mut sample, &[answer], &Weights::default());
         assert_eq!(read(&sample), [(1, 1, vec![1, 5]), (4, END, vec![4, END])]);
         assert_eq!(sample.rows(), 5);
 
         // Behind its first token nothing is left to decide: the tail is not even read.
         let mut sample = row(&[&[5, 6]]);
-        let answer = Answer { tokens: 2, items: parts([0..2]), list: false };
+        let answer = Answer { tokens: 2, items: parts(Ends::Answer, [0..2]) };
         legal().narrow(&mut sample, &[answer], &Weights::default());
         assert_eq!(read(&sample), [(1, 5, vec![1, 5])]);
         assert_eq!((sample.rows(), sample.positions[1].len()), (2, 2));
@@ -313,7 +328,7 @@ mod tests {
     #[test]
     fn a_list_may_go_on_where_an_item_ends() {
         let mut sample = row(&[&[5, 6, 7, 8, 1, 2, 3, 4]]);
-        let answer = Answer { tokens: 8, items: parts([0..2, 4..8]), list: true };
+        let answer = Answer { tokens: 8, items: parts(Ends::List, [0..2, 4..8]) };
         legal().narrow(&mut sample, &[answer], &Weights::default());
         let expected = [
             (1, 5, vec![1, 5]),
@@ -326,12 +341,25 @@ mod tests {
         assert_eq!(read(&sample), expected);
     }
 
+    /// Whoever gives an item and what follows it does not ask whether something does.
+    #[test]
+    fn what_is_known_to_follow_is_not_decided() {
+        let mut sample = row(&[&[5, 6, 7, 8, 1, 2, 3, 7, 8, 5, 6]]);
+        let mut items = parts(Ends::Behind, [0..2, 4..7, 9..11]);
+        items[2].ends = Ends::Answer;
+        legal().narrow(&mut sample, &[Answer { tokens: 11, items }], &Weights::default());
+        let expected =
+            [(1, 5, vec![1, 5]), (5, 1, vec![1, 5]), (8, 7, vec![4, 7]), (10, 5, vec![1, 5])];
+        assert_eq!(read(&sample), expected);
+        assert_eq!(sample.rows(), 11);
+    }
+
     #[test]
     fn what_is_no_item_keeps_the_whole_vocabulary() {
         // Words, an item, a word behind it that parts nothing, and half an item that is cut off.
         let mut sample = row(&[&[30, 5, 6, 31, 1, 2], &[40]]);
         let answers = [
-            Answer { tokens: 6, items: parts([1..3, 4..6]), list: true },
+            Answer { tokens: 6, items: parts(Ends::List, [1..3, 4..6]) },
             Answer { tokens: 1, ..Answer::default() },
         ];
         legal().narrow(&mut sample, &answers, &Weights::default());
@@ -350,7 +378,7 @@ mod tests {
     #[test]
     fn weights_keep_the_number_of_an_items_decisions() {
         let mut sample = row(&[&[5, 6, 7, 8, 1, 2, 3, 4]]);
-        let answer = Answer { tokens: 8, items: parts([0..2, 4..8]), list: true };
+        let answer = Answer { tokens: 8, items: parts(Ends::List, [0..2, 4..8]) };
         let weights = Weights { decisions: vec![3.0, 1.0], teacher: 0.0 };
         legal().narrow(&mut sample, &[answer], &weights);
         let weights: Vec<f32> = sample.targets.iter().map(|t| t.weight).collect();
@@ -379,8 +407,11 @@ mod tests {
                 (0..4).map(|item| shares.of(item, teacher.taken()[item as usize])).collect();
             assert!((all.iter().sum::<f64>() - 1.0).abs() < 1e-12);
             let mut sample = row(&[&[1, 2, 3, 7, 8, 5, 6]]);
-            let parts = [0..3, 5..7].map(|tokens| Part { tokens, taught: Some(shares.clone()) });
-            let answer = Answer { tokens: 7, items: parts.into(), list: true };
+            let parts = [0..3, 5..7].map(|tokens| {
+                let taught = Some(shares.clone());
+                Part { tokens, ends: Ends::List, taught }
+            });
+            let answer = Answer { tokens: 7, items: parts.into() };
             let weights = Weights { teacher: 0.75, ..Weights::default() };
             legal().taught(teacher.taken()).narrow(&mut sample, &[answer], &weights);
             let expected: [(u32, Vec<f64>); 4] = [
@@ -408,7 +439,8 @@ mod tests {
         let items: Vec<Vec<u32>> = (0..200).map(|i| vec![i + 100, 1]).collect();
         let values: Vec<u32> = (0..200).collect();
         let legal = Legal::new(Trie::build(&items, &values), END, &[7]);
-        let (a, b) = (legal.choices(Trie::ROOT, false), legal.choices(Trie::ROOT, false));
+        let (a, b) =
+            (legal.choices(Trie::ROOT, Ends::Answer), legal.choices(Trie::ROOT, Ends::Answer));
         assert!(Arc::ptr_eq(&a, &b));
         assert_eq!(a.len(), 200);
     }

@@ -7,14 +7,15 @@ use super::vocab::Special;
 use crate::base::Fault;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
-use std::ops::AddAssign;
+use std::ops::{AddAssign, Range};
 use std::sync::Arc;
 
 /// One training row or one prompt: the only maker of positions and masks.
 ///
 /// Part A is `tokens[..context]` (bidirectional), part B the rest (causal). A prompt ends with
-/// `[START]`.
+/// `[START]`, or with what its answer begins with behind that.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sample {
     /// Names the example for dropout: the same example draws the same masks wherever it is packed.
@@ -25,6 +26,8 @@ pub struct Sample {
     pub positions: [Vec<u32>; 2],
     /// Length of part A.
     pub context: usize,
+    /// How many tokens at the end of a prompt are the beginning of its answer.
+    pub begun: usize,
     /// What is to be predicted, ascending rows.
     pub targets: Vec<Target>,
     /// What it does not say.
@@ -124,6 +127,11 @@ impl Sample {
         self.tokens.len()
     }
 
+    /// The beginning of a prompt's answer, which is given.
+    pub fn begun(&self) -> &[u32] {
+        &self.tokens[self.tokens.len() - self.begun..]
+    }
+
     /// The inter id of the mask that the last span fills: produced tokens are fed back at
     /// `[mask_inter, intra id]`.
     pub fn mask_inter(&self) -> u32 {
@@ -143,6 +151,18 @@ pub struct Prompt {
     pub masks: Vec<usize>,
     /// What was left out so that the row fits (E26); neither samples nor ids are counted here.
     pub left_out: Cut,
+    /// What the answer to its one mask begins with.
+    pub begun: Begun,
+}
+
+/// The beginning of an answer, which is given and not asked for: items, each with what parts it
+/// from the next one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Begun {
+    /// Token ids.
+    pub tokens: Vec<u32>,
+    /// Of each item, its place in the history that was given, and its tokens.
+    pub items: Vec<(usize, Range<usize>)>,
 }
 
 /// Whether end-of-text stands at the end of part A (R20).
@@ -188,7 +208,7 @@ impl Default for SampleOptions {
 /// A mask, by its place among those of the text, and what fills it.
 struct Filled<'t> {
     mask: usize,
-    tokens: &'t [u32],
+    tokens: Cow<'t, [u32]>,
     /// The intra id of each.
     ids: Vec<u32>,
 }
@@ -285,14 +305,15 @@ impl<'a> SampleBuilder<'a> {
         let (prompt, order) = corrupt(tokens, units, spans, self.mask(level));
         let fill = |(&mask, span): (&usize, &Span)| Filled {
             mask,
-            tokens: &tokens[span.clone()],
+            tokens: Cow::from(&tokens[span.clone()]),
             ids: ids(span),
         };
         let filled: Vec<Filled> = order.iter().zip(spans).map(fill).collect();
         self.row(example, &prompt, &filled, None)
     }
 
-    /// A prompt that asks for the answer of its first mask: part A and `[START]`.
+    /// A prompt that asks for the answer of its first mask: part A, `[START]` and the beginning of
+    /// the answer, where it is given.
     pub fn prompt(&self, example: u64, prompt: &Prompt) -> Result<Sample> {
         self.prompt_after(example, prompt, &[])
     }
@@ -321,22 +342,28 @@ impl<'a> SampleBuilder<'a> {
         prompt: &Prompt,
         answers: &[&[u32]],
     ) -> Result<Sample> {
-        self.row(example, prompt, &self.numbered(answers), Some(answers.len()))
+        self.row(example, prompt, &self.numbered(prompt, answers), Some(answers.len()))
     }
 
-    /// The training row of a prompted task (R35): the prompt and an answer for each of its masks.
+    /// The training row of a prompted task (R35): the prompt and an answer for each of its masks,
+    /// the first one behind what it begins with.
     pub fn answered(&self, example: u64, prompt: &Prompt, answers: &[&[u32]]) -> Result<Sample> {
         let (masks, given) = (prompt.masks.len(), answers.len());
         assert_eq!(masks, given, "SampleBuilder::answered: {masks} masks, {given} answers");
-        self.row(example, prompt, &self.numbered(answers), None)
+        self.row(example, prompt, &self.numbered(prompt, answers), None)
     }
 
-    /// Answers of the first masks, numbered by the automaton.
-    fn numbered<'t>(&self, answers: &[&'t [u32]]) -> Vec<Filled<'t>> {
-        let answer = |(mask, &tokens): (usize, &&'t [u32])| Filled {
-            mask,
-            tokens,
-            ids: self.intra.ids(tokens).collect(),
+    /// Answers of the first masks, the first one behind what it begins with, numbered by the
+    /// automaton.
+    fn numbered<'t>(&self, prompt: &Prompt, answers: &[&'t [u32]]) -> Vec<Filled<'t>> {
+        let answer = |(mask, &own): (usize, &&'t [u32])| {
+            let begun = if mask == 0 { &prompt.begun.tokens[..] } else { &[] };
+            let tokens: Cow<[u32]> = match begun {
+                [] => own.into(),
+                begun => [begun, own].concat().into(),
+            };
+            let ids = self.intra.ids(&tokens).collect();
+            Filled { mask, tokens, ids }
         };
         answers.iter().enumerate().map(answer).collect()
     }
@@ -358,7 +385,8 @@ impl<'a> SampleBuilder<'a> {
         };
         let context = usize::from(self.options.cls) + text + usize::from(eos.is_some());
         let part_b: usize = filled.iter().map(|span| 1 + span.tokens.len()).sum();
-        let rows = context + part_b + usize::from(open.is_some());
+        let begun: &[u32] = if open == Some(0) { &prompt.begun.tokens } else { &[] };
+        let rows = context + part_b + usize::from(open.is_some()) + begun.len();
         if rows > self.options.max_row {
             return Err(Fault::Data.error(format!(
                 "row: example {example}: expected at most {} tokens, got {rows} ({context} of part \
@@ -374,6 +402,7 @@ impl<'a> SampleBuilder<'a> {
             tokens: Vec::with_capacity(rows),
             positions: [Vec::with_capacity(rows), Vec::with_capacity(rows)],
             context,
+            begun: 0,
             targets: Vec::with_capacity(part_b),
             cut: Cut::default(),
         };
@@ -412,7 +441,12 @@ impl<'a> SampleBuilder<'a> {
                 "SampleBuilder: no mask {mask} in a prompt of {}",
                 prompt.masks.len()
             );
-            self.push(&mut sample, start, self.inter(prompt.masks[mask]), START_ID);
+            let inter = self.inter(prompt.masks[mask]);
+            self.push(&mut sample, start, inter, START_ID);
+            for (&token, id) in begun.iter().zip(self.intra.ids(begun)) {
+                self.push(&mut sample, token, inter, id);
+            }
+            sample.begun = begun.len();
         }
         sample.cut = prompt.cut(sample.cut.clamped);
         Ok(sample)

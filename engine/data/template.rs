@@ -129,8 +129,19 @@ fn gives_away(field: Field, answer: Answer) -> bool {
 }
 
 /// Refuses parts that the family cannot fill in, or without what the answer is about.
-fn check(family: Family, answer: Answer, parts: &[Part]) -> Result<(), String> {
+fn check(family: Family, answer: Answer, continues: bool, parts: &[Part]) -> Result<(), String> {
     let (asks, fields) = abilities(family);
+    if continues && (family, answer) != (Family::Sequential, Answer::Item) {
+        return Err(format!(
+            "continues: expected an item of family sequential as the answer, got {} of {family}",
+            answer.name()
+        ));
+    }
+    if continues && parts.contains(&Part::Field(Field::History)) {
+        return Err(
+            "expected no {history} in the text where the answer continues it, got it".into()
+        );
+    }
     let Some((_, needed)) = asks.iter().find(|(able, _)| *able == answer) else {
         let able: Vec<&str> = asks.iter().map(|(able, _)| able.name()).collect();
         return Err(format!(
@@ -139,7 +150,8 @@ fn check(family: Family, answer: Answer, parts: &[Part]) -> Result<(), String> {
             answer.name()
         ));
     };
-    let shown = |field: &Field| parts.contains(&Part::Field(*field));
+    let begun = |field: &Field| continues && *field == Field::History;
+    let shown = |field: &Field| parts.contains(&Part::Field(*field)) || begun(field);
     if let Some(missing) = needed.iter().find(|field| !shown(field)) {
         return Err(format!(
             "expected {{{}}} where {} is asked of family {family}, got none",
@@ -187,6 +199,9 @@ pub struct Template {
     pub seen: bool,
     /// Taken only where it is named, and never as one of all.
     pub by_name: bool,
+    /// Whether the answer begins with the history, which it continues, instead of the text showing
+    /// it.
+    pub continues: bool,
     /// Text, fields and mask in order.
     pub parts: Vec<Part>,
 }
@@ -208,6 +223,8 @@ struct Entry {
     seen: bool,
     #[serde(default)]
     by_name: bool,
+    #[serde(default)]
+    continues: bool,
     text: String,
 }
 
@@ -238,10 +255,10 @@ impl Templates {
     }
 
     /// Reads TOML: a list of `[[template]]` with `id`, `family`, `answer` (`item`, `yes_no`,
-    /// `stars`, `like`, `text`, `stars_text`), `text`, `seen` (true unless given) and `by_name`
-    /// (false unless given). Refuses unknown keys, families and fields, a text without exactly one
-    /// mask, a field that does not stand behind a blank, that the family has no value for or that
-    /// is the answer, and an id given twice.
+    /// `stars`, `like`, `text`, `stars_text`), `text`, `seen` (true unless given), `by_name` and
+    /// `continues` (false unless given). Refuses unknown keys, families and fields, a text without
+    /// exactly one mask, a field that does not stand behind a blank, that the family has no value
+    /// for or that is the answer, and an id given twice.
     pub fn parse(text: &str, origin: &str) -> Result<Templates> {
         let line = |at: usize| 1 + text[..at.min(text.len())].matches('\n').count();
         let refuse = |at: usize, what: String| {
@@ -258,7 +275,7 @@ impl Templates {
         let mut templates: Vec<Template> = Vec::with_capacity(file.template.len());
         for entry in file.template {
             let at = entry.span().start;
-            let Entry { id, family, answer, seen, by_name, text } = entry.into_inner();
+            let Entry { id, family, answer, seen, by_name, continues, text } = entry.into_inner();
             if id.trim().is_empty() {
                 return Err(refuse(at, "id: expected a name, got an empty text".into()));
             }
@@ -275,8 +292,8 @@ impl Templates {
                 own(format!("family: {}", said.strip_prefix("task: ").unwrap_or(&said)))
             })?;
             let parts = parse_text(&text).map_err(own)?;
-            check(family, answer, &parts).map_err(own)?;
-            templates.push(Template { id, family, answer, seen, by_name, parts });
+            check(family, answer, continues, &parts).map_err(own)?;
+            templates.push(Template { id, family, answer, seen, by_name, continues, parts });
         }
         Ok(Templates(templates))
     }

@@ -50,7 +50,8 @@ pub fn recommend_each(
     let batch = Batch::of(asked.iter().map(|&(_, prompt)| prompt));
     cost.prompt_rows = batch.tokens.len();
     let (mut cache, ends) = KvCache::prefill(model, &batch, KvCache::SLOTS * asked.len())?;
-    let mut searches: Vec<Search> = asked.iter().map(|(rules, _)| Search::new(*rules)).collect();
+    let mut searches: Vec<Search> =
+        asked.iter().map(|(rules, prompt)| Search::new(*rules, prompt.begun())).collect();
     // The prompts' last rows answer for the roots.
     let (mut first, mut ids) = (vec![0], Vec::new());
     for search in &searches {

@@ -132,7 +132,8 @@ impl Scorer<'_> {
         }
         let chunk = &mut self.chunk;
         chunk.way.truncate(shared);
-        let mut state = chunk.way.last().map_or(rules.intra.start(), |step| step.state);
+        let begin = || rules.intra.after(prompt.begun());
+        let mut state = chunk.way.last().map_or_else(begin, |step| step.state);
         let mut at = chunk.way.last().map_or(Node::ROOT, |step| step.at);
         let mut slots: Vec<u32> = chunk.way.iter().map(|step| step.row).collect();
         for &node in &path[chunk.way.len()..] {

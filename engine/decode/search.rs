@@ -113,13 +113,13 @@ struct Candidate {
 }
 
 impl<'a> Search<'a> {
-    /// A search whose row 0, the prompt's last row, still needs its log-probabilities: see
-    /// [`Search::extensions`].
-    pub fn new(rules: Rules<'a>) -> Search<'a> {
+    /// A search behind `begun`, what is given of the answer. Its row 0, the prompt's last row,
+    /// still needs its log-probabilities: see [`Search::extensions`].
+    pub fn new(rules: Rules<'a>, begun: &[u32]) -> Search<'a> {
         let root = Known {
             at: Node::ROOT,
             parent: 0,
-            state: rules.intra.start(),
+            state: rules.intra.after(begun),
             id: 1,
             asked: true,
             log_probs: Vec::new(),

@@ -179,6 +179,14 @@ impl Recommender {
             return Err(Fault::Data.error(format!("top: expected {range}, got {top}")));
         }
         let asked = settled([self.dataset().map()], || self.rows_of(question, wishes))?;
+        if asked.rows.first().is_some_and(|row| row.begun > 0) && self.writes_items() {
+            return Err(Fault::Usage.error(format!(
+                "setting `mode`: template {}: expected mode trie or score-all, whose answers go on \
+                 behind what they begin with, got {}; change one of the two",
+                asked.template.as_deref().unwrap_or("none"),
+                self.settings.answers.mode
+            )));
+        }
         Ok(Asked { top: wishes.top, ..asked })
     }
 

@@ -3,11 +3,13 @@
 use crate::families::{explanation, headline, source, usual, ITEMS};
 use crate::shop::{shared, Shop};
 use engine::base::Fault;
+use engine::data::legal::Objective;
 use engine::data::records::{is_held_out, Part, Records, SplitPolicy};
 use engine::data::rules::{Frame, Purpose, Rules};
 use engine::data::task::{Example, Listing, Mix, Put, RatingTargets, Split, Tasks};
 use engine::data::template::{Answer, Field, Part as Piece, Template, Templates};
-use engine::data::{Dataset, Family, Sample};
+use engine::data::text::list_tokens;
+use engine::data::{Dataset, Family, Sample, Target};
 use std::collections::HashSet;
 
 fn dataset(files: [(&'static str, String); 4]) -> (Shop, Dataset) {
@@ -82,12 +84,16 @@ fn mix(rating_targets: RatingTargets) -> Mix {
 }
 
 /// Part A and the answer of a row, as people read them.
-fn read(data: &Dataset, row: &Sample) -> (String, String) {
+fn read(data: &Dataset, continues: bool, row: &Sample) -> (String, String) {
     let text = |tokens: &[u32]| data.vocab().decode(tokens).unwrap();
     let end = row.targets.len() - 1;
     let answer: Vec<u32> = row.targets[..end].iter().map(|target| target.token).collect();
+    // What begins it is learnt too; the last of a list is what was asked for.
+    let list = data.vocab().encode(" ,").unwrap();
+    let mut members = list_tokens(&answer, &list);
+    let answer = if continues { members.pop().unwrap() } else { &answer };
     assert_eq!(row.targets[end].token, data.vocab().special().end);
-    (text(&row.tokens[..row.context]), text(&answer).trim().to_owned())
+    (text(&row.tokens[..row.context]), text(answer).trim().to_owned())
 }
 
 /// Rows of every template that can be learnt from, with those that are held out asked instead:
@@ -105,7 +111,7 @@ fn rows_of_every_template_ask_and_answer_what_they_say() {
             let example = Example { family: template.family, subject, number };
             let row = tasks.training(example, &mix(RatingTargets::Int)).unwrap();
             assert_eq!(row, tasks.training(example, &mix(RatingTargets::Int)).unwrap());
-            let (prompt, answer) = read(&data, &row);
+            let (prompt, answer) = read(&data, template.continues, &row);
             check(&data, &tasks, template, subject, &prompt, &answer);
         }
         // What is asked is the beginning of what would be learnt of the same record.
@@ -114,6 +120,50 @@ fn rows_of_every_template_ask_and_answer_what_they_say() {
         for subject in asked {
             let put = tasks.put(template.family, &template.id, subject, Split::Test).unwrap();
             asks(&data, &tasks, template, subject, put);
+        }
+    }
+}
+
+/// A history that the answer begins with is learnt as it is asked: every item but the first is a
+/// target where a prompt of those before it ends, and [END] is a choice behind the last alone.
+#[test]
+fn a_history_that_goes_on_is_learnt_where_it_is_asked() {
+    let (_shop, data) = dataset(usual(30));
+    let tasks = tasks(&data, &["continued"], Listing::Score);
+    for objective in [Objective::Full, Objective::Legal] {
+        for user in 0..30 {
+            let example = Example { family: Family::Sequential, subject: user, number: 5 };
+            let row = tasks.training(example, &Mix { objective, ..Mix::default() }).unwrap();
+            let events = Split::training(data.user(user).items);
+            let mut first_of = Vec::new();
+            for shown in 1..events.len() {
+                let prompt = tasks.prompt(None, user, shown).unwrap();
+                let rows = prompt.rows();
+                assert_eq!(prompt.context, row.context);
+                assert_eq!(prompt.tokens, row.tokens[..rows]);
+                for kind in [0, 1] {
+                    assert_eq!(prompt.positions[kind], row.positions[kind][..rows]);
+                }
+                first_of.push((rows as u32 - 1, data.item(events[shown]).tokens[0]));
+            }
+            let found = |&(row, token): &(u32, u32)| {
+                move |target: &&Target| (target.row, target.token) == (row, token)
+            };
+            for first in &first_of {
+                assert_eq!(row.targets.iter().filter(found(first)).count(), 1, "{objective}");
+            }
+            assert_eq!(row.targets[0].row, first_of[0].0);
+            let ends = data.vocab().special().end;
+            let last = row.rows() as u32 - 1;
+            let asks_end = |target: &Target| {
+                target.among.as_ref().is_none_or(|among| among.tokens.contains(&ends))
+            };
+            let early = row.targets.iter().filter(|target| target.row + 1 < first_of[4 - 1].0);
+            if objective == Objective::Legal {
+                assert!(early.filter(|target| asks_end(target)).count() == 0);
+            } else {
+                assert_eq!(row.targets.last(), Some(&Target::of(last, ends)));
+            }
         }
     }
 }
@@ -150,7 +200,9 @@ fn check(
             _ => {
                 let target = events.iter().find(|&&item| surface(item) == answer).expect(&what);
                 let place = events.iter().position(|item| item == target).unwrap();
-                if shows(template, Field::History) {
+                if template.continues {
+                    assert!(place == events.len() - 1 && !prompt.contains(answer), "{what}");
+                } else if shows(template, Field::History) {
                     let history =
                         events[..place].iter().all(|&item| prompt.contains(surface(item)));
                     assert!(history && place > 0, "{what}");
@@ -201,6 +253,7 @@ fn asks(data: &Dataset, tasks: &Tasks, template: &Template, subject: u32, put: P
         Put::Item { prompt, target } => {
             assert_eq!(target, held(subject));
             assert!(!text(&prompt.tokens).contains(data.item(target).surface));
+            assert_eq!(prompt.begun > 0, template.continues);
             assert_eq!(prompt, tasks.prompt(Some(&template.id), subject, 6).unwrap());
         }
         Put::Among { prompt, candidates, target } => {
@@ -252,7 +305,7 @@ fn stars_are_noised_for_training_alone() {
     for (number, &subject) in (0..).zip(&subjects) {
         let example = Example { family: Family::Rating, subject, number };
         let (_, answer) =
-            read(&data, &tasks.training(example, &mix(RatingTargets::Gauss)).unwrap());
+            read(&data, false, &tasks.training(example, &mix(RatingTargets::Gauss)).unwrap());
         let stars = f64::from(tasks.records().all()[subject as usize].stars);
         let drawn: f64 = answer.parse().unwrap();
         assert!((drawn - stars).abs() < 1.0 && answer.len() == 3, "{answer}");
@@ -278,7 +331,7 @@ fn ratings_show_everything_but_the_answer() {
         let record = tasks.records().all()[subject as usize];
         let example = Example { family: Family::Rating, subject, number };
         let row = tasks.training(example, &mix(RatingTargets::Int)).unwrap();
-        let (prompt, answer) = read(&data, &row);
+        let (prompt, answer) = read(&data, false, &row);
         assert_eq!(answer, record.stars.to_string());
         for other in tasks.records().of_user(record.user) {
             let said = format!("{} : {}", data.item(other.item).surface, other.stars);

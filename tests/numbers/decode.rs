@@ -46,8 +46,14 @@ fn prompts(
         .map(|i| {
             let mut text = engine::data::sample::Prompt::default();
             for _ in 0..1 + rng.below(5) {
-                text.push(Piece::entity(&titles[rng.below(titles.len())]));
-                text.push(Piece::plain(&[44]));
+                let title = &titles[rng.below(titles.len())];
+                // Every other prompt's answer begins with the history.
+                if i % 2 == 0 {
+                    text.push(Piece::entity(title));
+                    text.push(Piece::plain(&[44]));
+                } else {
+                    text.begun.tokens.extend(title.iter().chain(&[44]));
+                }
             }
             text.push_mask(SPECIAL.mask);
             rows.prompt(i as u64, &text).unwrap()
@@ -95,11 +101,17 @@ impl World {
     }
 }
 
+/// The ids of an answer behind what a prompt begins it with.
+fn ids_behind(intra: &Intra, prompt: &Sample, tokens: &[u32]) -> Vec<u32> {
+    let whole = [prompt.begun(), tokens].concat();
+    intra.ids(&whole).skip(prompt.begun).collect()
+}
+
 /// Teacher-forced log-probabilities of an answer and its [END].
 fn forced(model: &Model, rows: &SampleBuilder, prompt: &Sample, tokens: &[u32]) -> Vec<f32> {
     let mut sample = prompt.clone();
     let from = sample.tokens.len() - 1;
-    for (&token, id) in tokens.iter().zip(rows.intra().ids(tokens)) {
+    for (&token, id) in tokens.iter().zip(ids_behind(rows.intra(), prompt, tokens)) {
         sample.tokens.push(token);
         sample.positions[0].push(prompt.mask_inter());
         sample.positions[1].push(id);
@@ -164,7 +176,7 @@ fn cached_decoding_is_a_teacher_forced_pass() {
             let tokens = &item.tokens[..item.tokens.len() - 1];
             assert_eq!(
                 item.ids,
-                rows.intra().ids(tokens).collect::<Vec<_>>(),
+                ids_behind(rows.intra(), prompt, tokens),
                 "training's ids are decoding's"
             );
             for (a, b) in item.log_probs.iter().zip(forced(&model, &rows, prompt, tokens)) {
@@ -225,7 +237,7 @@ fn scoring_all_is_a_beam_as_wide_as_the_catalogue_bit_for_bit() {
 fn forced_legal(model: &Model, world: &World, prompt: &Sample, tokens: &[u32]) -> Vec<f64> {
     let mut sample = prompt.clone();
     let from = sample.tokens.len() - 1;
-    for (&token, id) in tokens.iter().zip(world.intra.ids(tokens)) {
+    for (&token, id) in tokens.iter().zip(ids_behind(&world.intra, prompt, tokens)) {
         sample.tokens.push(token);
         sample.positions[0].push(prompt.mask_inter());
         sample.positions[1].push(id);
@@ -374,7 +386,7 @@ fn an_exact_search_is_brute_force_however_few_are_wanted() {
             // What cannot be among the best is not looked at; of a model that knows nothing that is
             // little where many are wanted.
             let all = prompts.len() * world.trie.nodes();
-            let most = if count > 3 { all } else { all / 2 };
+            let most = if count > 3 { all } else { all * 3 / 5 };
             assert!(cost.rows < most, "{count}: {cost:?} of {all}");
         }
         // A beam of so few is not always right, or this would prove nothing.
@@ -556,7 +568,7 @@ fn look_ahead_replays_the_rule_exactly() {
         let expected = literal(&world, width, penalty, seed);
         for look_ahead in [true, false] {
             let (found, passes) =
-                run(&mut Search::new(world.search(width, penalty, look_ahead)), &world, seed);
+                run(&mut Search::new(world.search(width, penalty, look_ahead), &[]), &world, seed);
             let found: Vec<(f64, Vec<u32>)> =
                 found.into_iter().map(|f| (f.score, f.tokens)).collect();
             assert_eq!(found, expected, "seed {seed} width {width} penalty {penalty}");

@@ -9,7 +9,7 @@ use super::{sampled_users, Matter, Parts, Shopper, Split, Tasks};
 use crate::base::{Fault, Philox, Stream};
 use crate::data::family::Family;
 use crate::data::form::Form;
-use crate::data::legal::{self, Legal, Objective};
+use crate::data::legal::{self, Ends, Legal, Objective};
 use crate::data::rank::Shares;
 use crate::data::record::NO_TIME;
 use crate::data::records::{is_held_out, Part, Record, SplitPolicy};
@@ -132,7 +132,10 @@ impl Tasks<'_> {
         }
         match family {
             Family::Sequential => {
-                let target = part.start + 1 + rng.below(part.len() - 1);
+                let drawn = part.start + 1 + rng.below(part.len() - 1);
+                // Where all that is shown is learnt as well, all of it is shown.
+                let all = self.own(family).all(Form::continues);
+                let target = if all { part.end - 1 } else { drawn };
                 let first = if window { rng.below(target - part.start) } else { 0 };
                 self.of_user(family, &variant, part.start + first..target, mix, &mut rng)
             }
@@ -214,8 +217,15 @@ impl Tasks<'_> {
         };
         let shopper = Shopper { candidates: &choices, ..Shopper::default() };
         let matter = Matter { shopper, kept: Some(target), ..matter };
-        let prompt = self.text(user, shown, form, matter)?;
-        self.item_row(number, &prompt, target, taught, mix)
+        let prompt = self.text(user, shown.clone(), form, matter)?;
+        let of = |place: Option<usize>| match place {
+            Some(place) if variant.taught.is_none() => {
+                self.taught(user, variant.event(shown.start + place))
+            }
+            Some(_) => None,
+            None => taught.clone(),
+        };
+        self.item_row(number, &prompt, target, of, mix)
     }
 
     /// An example about what a user said of an item.
@@ -302,21 +312,39 @@ impl Tasks<'_> {
         Ok(Sample { cut, ..sample })
     }
 
-    /// The row in which `item` answers a prompt.
+    /// The row in which `item` answers a prompt; of what the answer begins with, all but the first
+    /// item is learnt as it is, as nothing tells the first one. `taught` is what a teacher would
+    /// have in place of each item of the history, by its place, and of the answer.
     fn item_row(
         &self,
         number: u64,
         prompt: &Prompt,
         item: u32,
-        taught: Option<Arc<Shares>>,
+        taught: impl Fn(Option<usize>) -> Option<Arc<Shares>>,
         mix: &Mix,
     ) -> Result<Sample> {
-        let tokens = self.dataset.item(item).tokens;
-        let mut sample = self.builder.answered(number, prompt, &[tokens])?;
+        let (begun, own) = (&prompt.begun, self.dataset.item(item).tokens);
+        let tokens = begun.tokens.len() + own.len();
+        let mut sample = self.builder.answered(number, prompt, &[own])?;
         if mix.objective == Objective::Legal {
-            let whole = legal::Part { tokens: 0..tokens.len(), taught };
-            let answer = legal::Answer { tokens: tokens.len(), items: vec![whole], list: false };
+            let before = begun.items.iter().skip(1).map(|(place, tokens)| legal::Part {
+                tokens: tokens.clone(),
+                ends: Ends::Behind,
+                taught: taught(Some(*place)),
+            });
+            let answer = legal::Part {
+                tokens: begun.tokens.len()..tokens,
+                ends: Ends::Answer,
+                taught: taught(None),
+            };
+            let items = before.chain([answer]).collect();
+            let answer = legal::Answer { tokens, items };
             self.legal()?.narrow(&mut sample, &[answer], &mix.weights);
+        }
+        if !begun.items.is_empty() {
+            let second = begun.items.get(1).map_or(begun.tokens.len(), |(_, tokens)| tokens.start);
+            let first = (sample.context + second) as u32;
+            sample.targets.retain(|target| target.row >= first);
         }
         Ok(sample)
     }
@@ -348,11 +376,12 @@ fn written(
 ) -> legal::Answer {
     let items = behaviours.iter().filter(|unit| unit.entity).enumerate();
     let within = |unit: &Unit| span.contains(&(unit.start as usize));
+    let list = behaviours.iter().filter(|unit| within(unit)).nth(1).is_some();
+    let ends = if list { Ends::List } else { Ends::Answer };
     let items = items.filter(|(_, unit)| within(unit)).map(|(nth, unit)| {
         let Range { start, end } = unit.range();
         let tokens = start - span.start..end.min(span.end) - span.start;
-        legal::Part { tokens, taught: taught(nth) }
+        legal::Part { tokens, ends, taught: taught(nth) }
     });
-    let list = behaviours.iter().filter(|unit| within(unit)).nth(1).is_some();
-    legal::Answer { tokens: span.len(), items: items.collect(), list }
+    legal::Answer { tokens: span.len(), items: items.collect() }
 }

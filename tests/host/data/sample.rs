@@ -452,8 +452,10 @@ proptest! {
     fn a_prompt_is_the_beginning_of_its_training_row(
         (tokens, units) in texts(), pool in pools(),
         answers in prop::collection::vec(prop::collection::vec(0u32..6, 1..8), 1..4),
+        begun in prop::collection::vec(0u32..6, 0..9),
     ) {
         let mut prompt = Prompt { tokens, units, ..Prompt::default() };
+        prompt.begun.tokens.clone_from(&begun);
         for _ in &answers {
             let at = prompt.tokens.len();
             prompt.tokens.extend([SPECIAL.mask, 5]);
@@ -469,9 +471,11 @@ proptest! {
         let row = builder.answered(4, &prompt, &answers).unwrap();
         for filled in 0..answers.len() {
             let mut asked = builder.prompt_after(4, &prompt, &answers[..filled]).unwrap();
-            prop_assert_eq!(*asked.tokens.last().unwrap(), SPECIAL.start);
+            prop_assert_eq!(asked.begun(), if filled == 0 { &begun[..] } else { &[] });
+            let start = asked.tokens[asked.rows() - asked.begun - 1];
+            prop_assert_eq!(start, SPECIAL.start);
             prop_assert_eq!(asked.mask_inter() as usize, prompt.masks[filled] + 1);
-            let mut state = builder.intra().start();
+            let mut state = builder.intra().after(asked.begun());
             for &token in answers[filled] {
                 let (next, id) = builder.intra().step(state, token);
                 state = next;
@@ -504,7 +508,15 @@ proptest! {
                 }).collect();
             let positions = [ids(2), ids(3)];
             let cut = Cut { history: i as u64, ..Cut::default() }.counted();
-            Sample { example: i as u64, tokens: ids(1), positions, context, targets, cut }
+            Sample {
+                example: i as u64,
+                tokens: ids(1),
+                positions,
+                context,
+                targets,
+                cut,
+                ..Sample::default()
+            }
         }).collect();
         let rows: Vec<usize> = samples.iter().map(Sample::rows).collect();
         let packs = batch::pack(&rows, budget, seed, 3).unwrap();
@@ -535,6 +547,7 @@ proptest! {
                     context: batch.contexts[s] as usize,
                     targets,
                     cut: samples[i].cut,
+                    ..Sample::default()
                 });
             }
         }

@@ -363,9 +363,11 @@ fn a_template_that_no_row_can_be_made_of_is_refused_with_its_line() {
         ("{item} {review} [MASK]", "explanation", "text", "got {review}"),
         ("{item} no mask", "rating", "stars", "expected exactly one of [MASK]"),
         ("{item} {titel} [MASK]", "rating", "stars", "got {titel}"),
+        ("{history} [MASK]", "sequential", "item\"\ncontinues = true #\"", "expected no {history}"),
+        ("[MASK]", "direct", "item\"\ncontinues = true #\"", "got item of direct"),
     ] {
         let file = format!(
-            "# mine\n[[template]]\nid = \"x\"\nfamily = {family:?}\nanswer = {answer:?}\n\
+            "# mine\n[[template]]\nid = \"x\"\nfamily = {family:?}\nanswer = \"{answer}\"\n\
             text = {text:?}"
         );
         let error = Templates::parse(&file, "mine.toml").unwrap_err();
@@ -396,7 +398,8 @@ fn a_template_in_words_is_read_back_as_itself() {
         };
         let file = format!(
             "[[template]]\nid = {id:?}\nfamily = {family:?}\nanswer = {answer:?}\n\
-            text = {text:?}"
+            continues = {}\ntext = {text:?}",
+            template.continues
         );
         let again = Templates::parse(&file, "again.toml").unwrap();
         assert_eq!(again.get(id).unwrap().parts, template.parts, "{words}");

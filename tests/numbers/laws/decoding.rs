@@ -225,6 +225,7 @@ proptest! {
     #[test]
     fn the_trainers_ids_are_the_decoders(
         catalogue in pools(), pool in pools(), mode in modes(), width in 1usize..9,
+        begun in prop::collection::vec(0u32..6, 0..7),
         seed in any::<u64>(), look_ahead in any::<bool>(),
     ) {
         let trie = Trie::build(&catalogue, &(0..catalogue.len() as u32).collect::<Vec<_>>());
@@ -232,7 +233,7 @@ proptest! {
         let special = special(100);
         let options = SampleOptions { enc_intra: EncIntra::One, ..SampleOptions::default() };
         let rows = SampleBuilder::new(special, intra.clone(), options);
-        let mut search = Search::new(Rules {
+        let rules = Rules {
             trie: &trie,
             scoring: Scoring::Full,
             exact: false,
@@ -241,7 +242,8 @@ proptest! {
             width,
             length_penalty: 1.0,
             look_ahead,
-        });
+        };
+        let mut search = Search::new(rules, &begun);
         let mut rng = Philox::new(seed, Stream::Synthetic, 0);
         let mut fed: Vec<(Vec<u32>, Vec<u32>)> = vec![(Vec::new(), Vec::new())];
         let mut wanted = vec![];
@@ -270,11 +272,15 @@ proptest! {
         let mut question = Text::default();
         question.push(Piece::plain(&[50, 51]));
         question.push_mask(special.mask);
+        question.begun.tokens = begun;
         let check = |tokens: &[u32], ids: &[u32]| {
             let trained = rows.answered(0, &question, &[tokens]).unwrap();
             let from = trained.tokens.len() - tokens.len();
-            prop_assert_eq!(&trained.positions[1][from - 1..], &[&[START_ID], ids].concat()[..]);
+            prop_assert_eq!(&trained.positions[1][from..], ids);
             prop_assert_eq!(&trained.tokens[from..], tokens);
+            let start = from - question.begun.tokens.len() - 1;
+            prop_assert_eq!(trained.tokens[start], special.start);
+            prop_assert_eq!(trained.positions[1][start], START_ID);
             // Fed back at the mask, as trained.
             let prompt = rows.prompt(0, &question).unwrap();
             let inter = &trained.positions[0][from - 1..];
