@@ -3,6 +3,7 @@
 
 use super::word::{share, size, word};
 use crate::recommender::budget::Keeps;
+use crate::recommender::decision_weight::DecisionWeight;
 use crate::recommender::families::{EpochsBy, Share};
 use crate::recommender::learning::{MaskUnits, Objective, Order, Parts, TrainIds, Tuned};
 use crate::recommender::prior::{Fusion, Prior};
@@ -182,9 +183,11 @@ pub struct Train {
     #[arg(long, default_value = "full", value_parser = word::<Objective>())]
     pub objective: Objective,
     /// Weights of an item's first, second, … decision under --objective legal, the last one for all
-    /// later ones; an item's decisions together weigh as many as they are
-    #[arg(long, value_delimiter = ',', default_value = "1", value_name = "LIST")]
-    pub decision_weights: Vec<f32>,
+    /// later ones; an item's decisions together weigh as many as they are. adaptive: by what each
+    /// still costs
+    #[arg(long, value_delimiter = ',', default_value = "1", value_name = "LIST|adaptive",
+        value_parser = DecisionWeight::read)]
+    pub decision_weights: Vec<DecisionWeight>,
     /// Which events are learnt from: those that no split asks for, or, with --validate-every 0 and
     /// settings that were chosen before, those of validation as well
     #[arg(long, default_value = "train", value_parser = word::<Parts>())]

@@ -26,6 +26,8 @@ pub struct Batch {
     pub target_ids: Vec<u32>,
     /// `[targets]` what each weighs in the loss.
     pub target_weights: Vec<f32>,
+    /// `[targets]` which decision of its item each is, from 1; 0 = of none.
+    pub target_decisions: Vec<u32>,
     /// Among what the targets are decided.
     pub choices: Choices,
     /// What its samples do not say.
@@ -134,10 +136,11 @@ impl Batch {
         self.contexts.push(sample.context as u32);
         self.examples.push(sample.example);
         self.cut += sample.cut;
-        for Target { row, token, weight, among } in &sample.targets {
+        for Target { row, token, weight, among, decision } in &sample.targets {
             self.target_rows.push(first + row);
             self.target_ids.push(*token);
             self.target_weights.push(*weight);
+            self.target_decisions.push(*decision);
             let shares = among.as_ref().and_then(|among| among.shares.clone());
             self.choices.push(among.as_ref().map(|among| &among.tokens), shares);
         }
@@ -175,10 +178,13 @@ impl Batch {
             target_rows,
             target_ids,
             target_weights,
+            target_decisions,
             choices,
             cut,
         } = self;
-        [tokens, starts, contexts, target_rows, target_ids].into_iter().for_each(Vec::clear);
+        [tokens, starts, contexts, target_rows, target_ids, target_decisions]
+            .into_iter()
+            .for_each(Vec::clear);
         positions.iter_mut().for_each(Vec::clear);
         examples.clear();
         target_weights.clear();

@@ -191,7 +191,7 @@ impl<'a> Legal<'a> {
             best.sort_unstable_by_key(|(leaf, _)| *leaf);
             (shares, masses, best)
         });
-        let mut node = Trie::ROOT;
+        let (mut node, mut decisions) = (Trie::ROOT, 0);
         let mut decide = |node: u32, target: &Target| {
             let tokens = self.choices(node, item.ends);
             let Ok(place) = tokens.binary_search(&target.token) else { return false };
@@ -201,7 +201,9 @@ impl<'a> Legal<'a> {
                     self.soft(node, &tokens, ends.token, masses, share)
                 });
                 let shares = shares.map(|soft| mixed(soft, place, weights.teacher));
-                targets.push(Target { among: Some(Among { tokens, shares }), ..target.clone() });
+                decisions += 1;
+                let among = Some(Among { tokens, shares });
+                targets.push(Target { among, decision: decisions, ..target.clone() });
             }
             true
         };

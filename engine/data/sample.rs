@@ -45,12 +45,14 @@ pub struct Target {
     pub weight: f32,
     /// Among what it is decided; `None` = the whole vocabulary (R18).
     pub among: Option<Among>,
+    /// Which decision of its item it is, from 1; 0 = of none.
+    pub decision: u32,
 }
 
 impl Target {
     /// A token of the whole vocabulary that weighs 1.
     pub fn of(row: u32, token: u32) -> Target {
-        Target { row, token, weight: 1.0, among: None }
+        Target { row, token, weight: 1.0, among: None, decision: 0 }
     }
 }
 

@@ -153,6 +153,7 @@ pub fn learn(
         hyper: settings.hyper(),
         rates,
         lora_dropout: settings.lora_dropout,
+        adaptive: settings.is_adaptive(),
         keep: settings.keep.keep().unwrap_or_else(|| budget.keep(step_of)),
         validate_every: settings.validate_every,
         patience: settings.patience,

@@ -1,6 +1,7 @@
 //! What learning is told. Everything that decides the numbers of a run is here.
 
 use super::budget::Keeps;
+use super::decision_weight::DecisionWeight;
 use super::families::{EpochsBy, Share};
 use super::learnt::length_penalty;
 use super::prior::Prior;
@@ -102,8 +103,9 @@ pub struct Learning {
     /// Among what a token of an item is decided (R18, R41).
     pub objective: Objective,
     /// Weights of an item's first, second, … decision, the last one for all later ones; an item's
-    /// decisions together weigh as many as they are (R42).
-    pub decision_weights: Vec<f32>,
+    /// decisions together weigh as many as they are; or, alone, that they weigh by their cost
+    /// (R42).
+    pub decision_weights: Vec<DecisionWeight>,
     /// Which events are learnt from: a last fit takes those of validation as well.
     pub parts: Parts,
     /// Share of examples that ask for an event after the one before it alone (R43).
@@ -210,7 +212,7 @@ impl Default for Learning {
             rating_targets: RatingTargets::Gauss,
             split_policy: SplitPolicy::P5,
             objective: Objective::Full,
-            decision_weights: vec![1.0],
+            decision_weights: vec![DecisionWeight::Fixed(1.0)],
             parts: Parts::Train,
             pairs: 0.0,
             crops: 0.0,
@@ -312,6 +314,17 @@ impl Learning {
             }
         }
         self.teacher.check("teacher")?;
+        if self.is_adaptive()
+            && (self.decision_weights.len() > 1 || self.objective == Objective::Full)
+        {
+            let (expected, got) = match self.objective {
+                Objective::Full => ("setting `objective = legal`, which has decisions", "full"),
+                Objective::Legal => ("adaptive alone or numbers", "both"),
+            };
+            return Err(Fault::Usage.error(format!(
+                "setting `decision-weights`: adaptive: expected {expected}, got {got}; change it"
+            )));
+        }
         self.mix()?;
         self.tune().map(|_| ())
     }
@@ -361,7 +374,7 @@ impl Learning {
             rating_targets: self.rating_targets,
             objective: self.objective,
             weights: Weights {
-                decisions: self.decision_weights.clone(),
+                decisions: self.decision_weights.iter().filter_map(|one| one.fixed()).collect(),
                 teacher: self.teacher_weight,
             },
             contexts: self.contexts,
@@ -393,6 +406,11 @@ impl Learning {
     /// alpha of its validations, which score items by `rules`.
     pub fn length_penalty(&self, rules: &Rules) -> f64 {
         self.validate_length_penalty.unwrap_or(length_penalty(rules.score))
+    }
+
+    /// Whether decisions weigh by what they still cost.
+    pub(super) fn is_adaptive(&self) -> bool {
+        self.decision_weights.contains(&DecisionWeight::ADAPTIVE)
     }
 
     /// What logits are divided by where the catalogue decides.

@@ -9,6 +9,7 @@ pub mod check;
 mod course;
 pub mod create;
 pub mod decided;
+pub mod decision_weight;
 pub mod families;
 mod fitted;
 pub mod id;

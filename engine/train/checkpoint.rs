@@ -1,6 +1,7 @@
 //! A training run on disk: what it takes to go on as if nothing had happened.
 
 use super::adamw::Optimizer;
+use super::decisions::Costs;
 use super::scale::LossScale;
 use crate::base::outputs::{discard, write_folder_atomically};
 use crate::base::{write_whole, Dtype, Fault};
@@ -36,6 +37,9 @@ pub struct State {
     /// Of f16 runs: what losses are multiplied by, and the steps since it changed.
     #[serde(default)]
     pub loss_scale: LossScale,
+    /// What decisions cost, where they weigh by that.
+    #[serde(default)]
+    pub costs: Costs,
 }
 
 /// `checkpoints/step-N` folders of a run, newest last.

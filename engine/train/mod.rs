@@ -3,6 +3,7 @@
 
 pub mod adamw;
 pub mod checkpoint;
+mod decisions;
 mod scale;
 pub mod schedule;
 mod trainer;

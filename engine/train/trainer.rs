@@ -2,6 +2,7 @@
 
 use super::adamw::{Hyper, Optimizer};
 use super::checkpoint::{self, State};
+use super::decisions::{self, weigh};
 use super::scale::{LossScale, Verdict};
 use super::schedule::Schedule;
 use crate::base::map::Changed;
@@ -31,6 +32,8 @@ pub struct Settings {
     pub rates: Rates,
     /// Dropout of what an adapter reads.
     pub lora_dropout: f32,
+    /// Whether decisions weigh by what they still cost.
+    pub adaptive: bool,
     /// What a layer keeps for its backward.
     pub keep: Keep,
     /// Steps between validations; 0 = none.
@@ -216,8 +219,11 @@ impl Going<'_, '_> {
     fn step(&mut self) -> Result<Report> {
         let step = self.state.step + 1;
         let started = Instant::now();
-        let batches = (self.hooks.batches)(step)?;
-        let (loss, gradient_norm, learning_rate) = one_step(
+        let mut batches = (self.hooks.batches)(step)?;
+        if self.settings.adaptive {
+            batches.iter_mut().for_each(|batch| weigh(&self.state.costs, batch));
+        }
+        let taken = one_step(
             self.model,
             &mut self.optimizer,
             &mut self.gradients,
@@ -226,6 +232,10 @@ impl Going<'_, '_> {
             step,
             &batches,
         )?;
+        let Taken { loss, gradient_norm, learning_rate, costs } = taken;
+        if self.settings.adaptive {
+            costs.learn(&mut self.state.costs);
+        }
         let tokens: usize = batches.iter().map(|b| b.tokens.len()).sum();
         self.state.step = step;
         self.state.tokens += tokens as u64;
@@ -298,7 +308,15 @@ impl Going<'_, '_> {
     }
 }
 
-/// Loss, gradient norm and learning rate of one optimiser step. The divisor is the number of
+/// What a step took.
+struct Taken {
+    loss: f64,
+    gradient_norm: f64,
+    learning_rate: f64,
+    costs: decisions::Step,
+}
+
+/// One optimiser step. The divisor is the number of
 /// targets of all its batches. A step whose f16 gradients overflow is done again with a smaller
 /// scale: the randomness is that of the step, so nothing else differs.
 fn one_step(
@@ -309,7 +327,7 @@ fn one_step(
     scale: &mut LossScale,
     step: u64,
     batches: &[Batch],
-) -> Result<(f64, f64, f64)> {
+) -> Result<Taken> {
     let divisor: f64 = batches.iter().flat_map(|b| &b.target_weights).map(|&w| f64::from(w)).sum();
     if divisor <= 0.0 {
         return Err(Fault::Data
@@ -334,14 +352,16 @@ fn one_step(
         let factor = scale.factor;
         model.device.zero(gradients.all_mut())?;
         let (mut loss, mut broken) = (0.0, Vec::new());
+        let mut costs = decisions::Step::default();
         for batch in batches {
-            let scaled = model.loss_and_gradients(
+            let (scaled, losses) = model.losses_and_gradients(
                 batch,
                 divisor / factor,
                 Some(&noise),
                 settings.keep,
                 gradients,
             )?;
+            costs.add(batch, &losses);
             loss += scaled / factor;
             if !scaled.is_finite() {
                 broken.push(batch);
@@ -351,13 +371,13 @@ fn one_step(
             return Err(stop(model, "loss", loss, &broken));
         }
         model.unchanged()?;
-        let norm = optimizer.step(model, gradients, factor, learning_rate, step)?;
-        match scale.judge(model.dtype, norm) {
-            Verdict::Took => return Ok((loss, norm, learning_rate)),
+        let gradient_norm = optimizer.step(model, gradients, factor, learning_rate, step)?;
+        match scale.judge(model.dtype, gradient_norm) {
+            Verdict::Took => return Ok(Taken { loss, gradient_norm, learning_rate, costs }),
             Verdict::Again => {}
             Verdict::Hopeless => {
                 let all: Vec<&Batch> = batches.iter().collect();
-                return Err(stop(model, "gradient", norm, &all));
+                return Err(stop(model, "gradient", gradient_norm, &all));
             }
         }
     }

@@ -189,9 +189,7 @@ fn check(
         let events = Split::training(data.user(subject).items);
         match template.answer {
             Answer::YesNo => {
-                let is_own = |item: &u32| {
-                    data.user(subject).items.contains(item) && prompt.contains(surface(*item))
-                };
+                let is_own = |item: &u32| events.contains(item) && prompt.contains(surface(*item));
                 // The history is the user's own, so the item asked about is looked for behind it.
                 let shown = (0..ITEMS as u32).filter(|&i| prompt.contains(surface(i)));
                 let strange = shown.filter(|item| !is_own(item)).count();

@@ -50,14 +50,18 @@ fn shop() -> &'static Path {
 const STEPS: u64 = 60;
 
 /// A run with everything that draws: dropout, spans, windows; micro-batches, validation,
-/// checkpoints at odd moments.
+/// checkpoints at odd moments; of all weights one whose decisions weigh by what they cost so far.
 fn train(tune: &str, out: &str) -> Vec<String> {
+    let legal = match tune {
+        "full" => "--objective legal --decision-weights adaptive",
+        _ => "",
+    };
     let text = format!(
         "train --weights w --data shop.bin --tune {tune} --out {out} --epochs 8 --batch 8 \
         --batch-rows 160 \
          --learning-rate 3e-3 --rank 2 --lora-dropout 0.1 --dropout 0.1 --windows 0.5 \
          --validate-every 11 \
-         --validate-users 8 --validate-beams 3 --checkpoint-every 7"
+         --validate-users 8 --validate-beams 3 --checkpoint-every 7 {legal}"
     );
     text.split_whitespace().map(str::to_owned).collect()
 }

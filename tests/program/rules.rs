@@ -206,6 +206,7 @@ fn a_teacher_is_asked_where_choices_are_few() {
     let taught = "--teacher-temperature 0.3 --contexts 0.3 --teacher-samples 0.4";
     for (name, more) in [
         ("alone", String::new()),
+        ("adaptive", "--decision-weights adaptive".to_owned()),
         ("blend", "--teacher blend".to_owned()),
         ("again", "--teacher blend".to_owned()),
         ("markov", format!("--teacher markov {taught}")),
@@ -214,8 +215,8 @@ fn a_teacher_is_asked_where_choices_are_few() {
         done(folder, &format!("{train} {more} --out {name}"));
     }
     assert!(weights("blend") == weights("again"));
-    let all = ["alone", "blend", "markov", "table"].map(weights);
-    assert!((0..4).all(|a| (0..a).all(|b| all[a] != all[b])));
+    let all = ["alone", "adaptive", "blend", "markov", "table"].map(weights);
+    assert!((0..5).all(|a| (0..a).all(|b| all[a] != all[b])));
     // A run goes on with the same table elsewhere, and not with another.
     fs::rename(folder.join("t.jsonl"), folder.join("u.jsonl")).unwrap();
     done(folder, &format!("{train} {taught} --teacher u.jsonl --out table --resume"));
@@ -228,6 +229,8 @@ fn a_teacher_is_asked_where_choices_are_few() {
         ("--teacher-samples 0.2", "--teacher"),
         ("--teacher blnd", "nearest is blend"),
         ("--teacher blend --objective full", "--objective legal"),
+        ("--decision-weights 2,adaptive", "adaptive alone"),
+        ("--decision-weights adaptiv", "expected adaptive or a number above 0"),
     ] {
         let (code, _, said) = run(
             folder,

@@ -36,10 +36,12 @@ impl Tasks<'_> {
         all
     }
 
-    /// New candidates for an example of training: items that the user never took, and `target`,
-    /// shuffled.
+    /// New candidates for an example of training: items that the user did not take as far as
+    /// training may know, and `target`, shuffled. What is held out is among the others like any
+    /// item: if it never were, that would tell it.
     pub(super) fn new_choices(&self, user: u32, target: u32, rng: &mut Philox) -> Vec<u32> {
-        let taken: HashSet<u32> = self.dataset.user(user).items.iter().copied().collect();
+        let mut taken: HashSet<u32> = self.training_events(user).iter().copied().collect();
+        taken.insert(target);
         let mut all = others(self.dataset.items(), &taken, NEGATIVES, rng);
         all.push(target);
         rng.shuffle(&mut all);

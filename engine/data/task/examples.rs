@@ -203,9 +203,9 @@ impl Tasks<'_> {
         let form = forms[rng.below(forms.len())];
         let matter = Matter { example: number, events: Some(items), ..Matter::default() };
         if form.answer() == Answer::YesNo {
-            let taken = self.dataset.user(user).items;
+            let taken = [self.training_events(user), &[target]].concat();
             let wrong = rng.uniform() < 0.5;
-            let other = wrong.then(|| another(self.dataset.items(), taken, rng)).flatten();
+            let other = wrong.then(|| another(self.dataset.items(), &taken, rng)).flatten();
             let matter = Matter { item: Some(other.unwrap_or(target)), ..matter };
             let prompt = self.text(user, shown, form, matter)?;
             let word = if other.is_some() { &self.words.no } else { &self.words.yes };

@@ -85,13 +85,13 @@ impl Model {
         batch: &Batch,
         divisor: f64,
         gradients: Option<&mut Flat>,
-    ) -> Result<(f64, Option<Tensor>)> {
+    ) -> Result<Headed> {
         let device = &self.device;
         let final_norm = &self.weights.final_norm;
         let targets = batch.target_rows.len();
         if targets == 0 {
             let dx = gradients.map(|_| device.zeros(x.shape(), x.dtype())).transpose()?;
-            return Ok((0.0, dx));
+            return Ok(Headed { loss: 0.0, losses: Vec::new(), dx });
         }
         let Order { targets: order, whole, wide, narrow } = Order::of(&batch.choices, targets);
         let in_order = |values: &[u32]| order.iter().map(|&t| values[t as usize]).collect();
@@ -117,10 +117,13 @@ impl Model {
         }
         head.narrow(batch, narrow)?;
         let HeadLoss { losses, d_normed, gradients, .. } = head;
-        let losses = device.download_f32(losses.view())?;
-        let loss = losses.iter().zip(order).map(|(&l, t)| f64::from(l) * weight(t)).sum::<f64>();
+        let ordered = device.download_f32(losses.view())?;
+        let loss = ordered.iter().zip(order).map(|(&l, t)| f64::from(l) * weight(t)).sum::<f64>();
+        let loss = loss / divisor;
+        let mut losses = vec![0.0; targets];
+        order.iter().zip(ordered).for_each(|(&target, loss)| losses[target as usize] = loss);
         let (Some(gradients), Some(d_normed)) = (gradients, d_normed) else {
-            return Ok((loss / divisor, None));
+            return Ok(Headed { loss, losses, dx: None });
         };
         // One row more than targets: zeros, for all rows that are none. So the scatter is a gather,
         // in any dtype.
@@ -139,8 +142,18 @@ impl Model {
         }
         let sources = device.upload_u32(&sources)?;
         let dx = self.gather(d_gathered.view(), &sources, x.dtype())?;
-        Ok((loss / divisor, Some(dx)))
+        Ok(Headed { loss, losses, dx: Some(dx) })
     }
+}
+
+/// What the head makes of a batch.
+pub(super) struct Headed {
+    /// Σ weightₜ·lossₜ / divisor.
+    pub loss: f64,
+    /// `[targets]` the loss of each, in the batch's order.
+    pub losses: Vec<f32>,
+    /// The gradient of the last layer's output, where one is wanted.
+    pub dx: Option<Tensor>,
 }
 
 /// The loss of a batch's targets while it is computed, in the head's order of them.

@@ -18,6 +18,7 @@ use super::parameters::Flat;
 use crate::data::Batch;
 use crate::device::{Tensor, View};
 use anyhow::Result;
+use head::Headed;
 use layer::{Keep, Purpose, Saved};
 use rows::{Noise, Pass, Rows, Site};
 
@@ -51,7 +52,7 @@ impl Model {
     /// Refuses what [`Model::hidden`] refuses.
     pub fn loss(&self, batch: &Batch, divisor: f64) -> Result<f64> {
         let x = self.hidden(batch, |_, _| Ok(()))?;
-        self.head_loss(x.view(), batch, divisor, None).map(|(loss, _)| loss)
+        self.head_loss(x.view(), batch, divisor, None).map(|headed| headed.loss)
     }
 
     /// The loss as in [`Model::loss`], its gradient added to `gradients`, a range of the model's
@@ -65,6 +66,19 @@ impl Model {
         keep: Keep,
         gradients: &mut Flat,
     ) -> Result<f64> {
+        let losses = self.losses_and_gradients(batch, divisor, noise, keep, gradients);
+        losses.map(|(loss, _)| loss)
+    }
+
+    /// The same, with the loss of each target in the batch's order, unweighted.
+    pub fn losses_and_gradients(
+        &self,
+        batch: &Batch,
+        divisor: f64,
+        noise: Option<&Noise>,
+        keep: Keep,
+        gradients: &mut Flat,
+    ) -> Result<(f64, Vec<f32>)> {
         let rows = Rows::upload(self, batch, noise)?;
         let pass = Pass { model: self, rows: &rows, noise };
         let mut x = pass.embed()?;
@@ -79,7 +93,8 @@ impl Model {
             this.forget(keep);
             saved.push(this);
         }
-        let (loss, dx) = self.head_loss(x.view(), batch, divisor, Some(gradients))?;
+        let Headed { loss, losses, dx } =
+            self.head_loss(x.view(), batch, divisor, Some(gradients))?;
         drop(x);
         let mut dx = dx.expect("a gradient was asked for");
         for layer in layers.iter().rev() {
@@ -88,6 +103,6 @@ impl Model {
         }
         let d_embedding = pass.dropped(&dx, Site::Embedding)?;
         pass.embed_backward(gradients, d_embedding.as_ref().map_or(dx.view(), Tensor::view))?;
-        Ok(loss)
+        Ok((loss, losses))
     }
 }

@@ -136,6 +136,7 @@ fn run(
     shake(&mut model);
     let all = samples(&model, 40);
     let settings = Settings {
+        adaptive: false,
         run: folder.path().to_owned(),
         seed: 6,
         schedule: Schedule { peak: 1e-3, warmup: 2, total: 5, floor: 0.0 },
