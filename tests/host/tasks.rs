@@ -136,7 +136,7 @@ fn a_history_that_goes_on_is_learnt_where_it_is_asked() {
             let row = tasks.training(example, &Mix { objective, ..Mix::default() }).unwrap();
             let events = Split::training(data.user(user).items);
             let mut first_of = Vec::new();
-            for shown in 1..events.len() {
+            for (shown, &next) in events.iter().enumerate().skip(1) {
                 let prompt = tasks.prompt(None, user, shown).unwrap();
                 let rows = prompt.rows();
                 assert_eq!(prompt.context, row.context);
@@ -144,7 +144,7 @@ fn a_history_that_goes_on_is_learnt_where_it_is_asked() {
                 for kind in [0, 1] {
                     assert_eq!(prompt.positions[kind], row.positions[kind][..rows]);
                 }
-                first_of.push((rows as u32 - 1, data.item(events[shown]).tokens[0]));
+                first_of.push((rows as u32 - 1, data.item(next).tokens[0]));
             }
             let found = |&(row, token): &(u32, u32)| {
                 move |target: &&Target| (target.row, target.token) == (row, token)

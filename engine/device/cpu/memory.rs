@@ -112,8 +112,8 @@ impl State {
     /// The smallest free buffer that serves a class without much to spare: batches of changing
     /// length share the buffers of the longest.
     fn reuse(&mut self, class: usize) -> Option<(usize, Buffer)> {
-        let fits = self.free.range_mut(class..=SPARE * class);
-        let (&class, buffers) = fits.filter(|(_, buffers)| !buffers.is_empty()).next()?;
+        let mut fits = self.free.range_mut(class..=SPARE * class);
+        let (&class, buffers) = fits.find(|(_, buffers)| !buffers.is_empty())?;
         self.cached -= class;
         buffers.pop().map(|buffer| (class, buffer))
     }
