@@ -231,9 +231,10 @@ impl Judge<'_> {
                     let left_out = if filter { case.history } else { &[] };
                     options.policy.rank(&without_history(&list, left_out), case.target)
                 });
-                let (method, kind) = match alone {
-                    Alone::Model => (format!("{name}, {}", alone.name()), Kind::Model),
-                    Alone::Prior => (format!("{name}, {}", alone.name()), Kind::Baseline),
+                let method = format!("{name}, {}", alone.name());
+                let kind = match alone {
+                    Alone::Model => Kind::Model,
+                    Alone::Prior => Kind::Baseline,
                 };
                 self.push(&mut result, &[Method { name: &method, kind, ranks: &ranks }], &covered);
                 if matches!(alone, Alone::Prior) {
