@@ -7,8 +7,8 @@
 //! The metrics themselves stand alone: [`ranking`], [`yes_no`], [`grounding`], [`rating`],
 //! [`bleu`], [`rouge`].
 
-pub mod alone;
-mod answers;
+mod alone;
+pub mod answers;
 pub mod apart;
 pub mod asked;
 pub mod baseline;
