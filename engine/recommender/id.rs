@@ -6,7 +6,8 @@ use serde_json::{json, Map, Value};
 use std::fmt;
 
 /// The id of a question, any JSON, in the very letters in which it was sent: a number of any length
-/// stays that number, though no machine word holds it.
+/// stays that number, though no machine word holds it. What a terminal obeys goes out as JSON's own
+/// escape, in an id as in all that is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Id(String);
 

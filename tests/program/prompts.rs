@@ -2,7 +2,7 @@
 //! library.
 
 use crate::shop::{self, Shop};
-use engine::base::Dtype;
+use engine::base::{text::visible_json, Dtype};
 use engine::data::free::free_text;
 use engine::data::names::Name;
 use engine::data::sample::SampleOptions;
@@ -601,6 +601,8 @@ fn json_text() -> impl Strategy<Value = String> {
         any::<bool>().prop_map(|b| b.to_string()),
         "-?(0|[1-9][0-9]{0,40})(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,4})?",
         any::<String>().prop_map(|text| json!(text).to_string()),
+        // What a terminal obeys, which goes out as JSON's own escapes.
+        "[é\u{2028}\u{2029}\u{202e}\u{7f}]{1,4}".prop_map(|text| json!(text).to_string()),
         "\"(\\\\u[0-9a-cA-C][0-9a-fA-F]{3}|[a-z]|\\\\[\"/bfnrt\\\\])*\"",
     ];
     leaf.prop_recursive(3, 12, 3, |inner| {
@@ -638,6 +640,7 @@ proptest! {
         let answers = done(shop(), &format!("{DECODE} --beams 2 --top 1 --prompts random.jsonl"));
         prop_assert_eq!(answers.lines().count(), sent.len());
         for ((id, kind, _), answer) in sent.iter().zip(answers.lines()) {
+            let id = visible_json(id);
             prop_assert!(answer.starts_with(&format!("{{\"id\":{id},")), "{}: {}", id, answer);
             prop_assert_eq!(answer.contains("\"error\":"), *kind > 3, "{}", answer);
         }
