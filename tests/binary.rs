@@ -102,7 +102,7 @@ fn it_starts_within_20_milliseconds() {
 const VECTOR: [&str; 4] = [
     "engine::device::cpu::vector::vector::",
     "engine::device::cpu::attention::tile::tile",
-    "engine::device::cpu::activation::Row::draw",
+    "engine::device::cpu::dropout::Row::side_by_side",
     "engine::device::cpu::panel::transposed",
 ];
 

@@ -55,9 +55,18 @@ pub struct Philox {
     used: usize,
 }
 
-const ROUNDS: usize = 10;
-
 impl Philox {
+    /// Rounds of [`Philox::block`], for whoever takes them for many counters at once.
+    pub const ROUNDS: usize = 10;
+    /// What its first and third word are multiplied with in a round.
+    pub const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
+
+    /// The key of the round after that of `key`.
+    #[inline(always)]
+    pub fn next_key([first, second]: [u32; 2]) -> [u32; 2] {
+        [first.wrapping_add(0x9E37_79B9), second.wrapping_add(0xBB67_AE85)]
+    }
+
     /// The sequence numbered `index` of `stream` under `seed`.
     pub fn new(seed: u64, stream: Stream, index: u64) -> Philox {
         Philox {
@@ -71,17 +80,16 @@ impl Philox {
     /// The four words of one counter value: the bare function, twin of `kernels/philox.cuh`.
     #[inline(always)]
     pub fn block(mut key: [u32; 2], mut c: [u32; 4]) -> [u32; 4] {
-        for _ in 0..ROUNDS {
-            let p0 = u64::from(c[0]) * 0xD251_1F53;
-            let p1 = u64::from(c[2]) * 0xCD9E_8D57;
+        for _ in 0..Philox::ROUNDS {
+            let p0 = u64::from(c[0]) * u64::from(Philox::MULTIPLIERS[0]);
+            let p1 = u64::from(c[2]) * u64::from(Philox::MULTIPLIERS[1]);
             c = [
                 (p1 >> 32) as u32 ^ c[1] ^ key[0],
                 p1 as u32,
                 (p0 >> 32) as u32 ^ c[3] ^ key[1],
                 p0 as u32,
             ];
-            key[0] = key[0].wrapping_add(0x9E37_79B9);
-            key[1] = key[1].wrapping_add(0xBB67_AE85);
+            key = Philox::next_key(key);
         }
         c
     }

@@ -3,6 +3,7 @@
 
 mod activation;
 mod attention;
+mod dropout;
 mod element;
 mod embed;
 mod indices;

@@ -12,7 +12,7 @@ mod rotate;
 mod tile;
 
 use super::super::*;
-use super::activation::Row;
+use super::dropout::Row;
 use super::element::{by_float, floats, floats_mut, words};
 use super::threads::Scatter;
 use super::Cpu;
@@ -262,7 +262,7 @@ fn drop_out(probabilities: &mut [f32], row: &Row, head: usize) {
         probabilities.len()
     );
     for (i, p) in probabilities.chunks_mut(Row::WIDTH).enumerate() {
-        for (p, factor) in p.iter_mut().zip(row.factors(first + i * Row::WIDTH)) {
+        for (p, factor) in p.iter_mut().zip(row.factors(first + i * Row::WIDTH).0) {
             *p *= factor;
         }
     }
