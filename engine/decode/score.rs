@@ -42,6 +42,7 @@ pub fn score_each(model: &Model, asked: &[(Rules, &Sample)]) -> Result<Vec<Found
         model,
         asked,
         cache,
+        begun: asked.iter().map(|(rules, prompt)| rules.intra.after(prompt.begun())).collect(),
         roots,
         chunk: Chunk::new(),
         found: vec![Vec::new(); asked.len()],
@@ -77,6 +78,8 @@ struct Scorer<'a> {
     model: &'a Model,
     asked: &'a [(Rules<'a>, &'a Sample)],
     cache: KvCache,
+    /// Per request: where the automaton stands behind what is given of the answer.
+    begun: Vec<IntraState>,
     /// Per request: log-probabilities of what may follow the root.
     roots: Vec<Vec<f32>>,
     chunk: Chunk,
@@ -132,8 +135,7 @@ impl Scorer<'_> {
         }
         let chunk = &mut self.chunk;
         chunk.way.truncate(shared);
-        let begin = || rules.intra.after(prompt.begun());
-        let mut state = chunk.way.last().map_or_else(begin, |step| step.state);
+        let mut state = chunk.way.last().map_or(self.begun[request], |step| step.state);
         let mut at = chunk.way.last().map_or(Node::ROOT, |step| step.at);
         let mut slots: Vec<u32> = chunk.way.iter().map(|step| step.row).collect();
         for &node in &path[chunk.way.len()..] {

@@ -1,7 +1,7 @@
 //! What a model and a prior are worth alone where a file holds the scores of both for every
 //! candidate, and what the two have together over the prior (E29).
 
-use super::lists::items;
+use super::lists::in_order;
 use super::predictions::Prediction;
 use super::truth::Truth;
 
@@ -36,7 +36,6 @@ impl Alone {
         };
         let mut order: Vec<usize> = (0..line.slots.len()).collect();
         order.sort_by(|&a, &b| score(b).total_cmp(&score(a)).then_with(|| tie(a).cmp(&tie(b))));
-        let slots = order.into_iter().map(|at| line.slots[at].clone()).collect();
-        items(&Prediction { slots, ..line.clone() })
+        in_order(line, order)
     }
 }

@@ -326,15 +326,15 @@ impl Judge<'_> {
     fn over(&mut self, own: &Measured, method: &str, ranks: &Ranks, covered: &Covered) {
         let by_day = |part: &Part| matches!(part, Part::All | Part::SameDay | Part::LaterDay);
         for (part, chosen) in covered.iter().filter(|(part, _)| by_day(part)) {
-            let mut first = own.clone();
-            if *part != Part::All {
-                first.group = format!("{}, {}", own.group, part.name());
-            }
-            first.method = method.to_owned();
-            first.questions = chosen.iter().map(|&i| own.questions[i]).collect();
+            let group = match part {
+                Part::All => own.group.clone(),
+                part => format!("{}, {}", own.group, part.name()),
+            };
+            let (method, measure) = (method.to_owned(), own.measure);
+            let questions = chosen.iter().map(|&i| own.questions[i]).collect();
             let of_rank = |&i: &usize| Scores::of_user(ranks.ranks[i]);
-            first.rows = chosen.iter().flat_map(of_rank).collect();
-            let own = Measured { group: first.group.clone(), ..own.clone() };
+            let rows = chosen.iter().flat_map(of_rank).collect();
+            let first = Measured { group, method, measure, questions, rows };
             self.findings.differences.extend(own.over(&first, self.options.bootstrap));
         }
     }

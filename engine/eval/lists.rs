@@ -12,9 +12,17 @@ use std::collections::{HashMap, HashSet};
 
 /// The outputs as one list of items.
 pub(super) fn items(line: &Prediction) -> Vec<Option<u32>> {
+    in_order(line, 0..line.slots.len())
+}
+
+/// The same in another order of the outputs.
+pub(super) fn in_order(
+    line: &Prediction,
+    order: impl IntoIterator<Item = usize>,
+) -> Vec<Option<u32>> {
     let mut list = Vec::with_capacity(line.slots.len());
-    for slot in &line.slots {
-        match slot.as_slice() {
+    for at in order {
+        match line.slots[at].as_slice() {
             [] => list.push(None),
             items => list.extend(items.iter().copied().map(Some)),
         }
@@ -33,8 +41,7 @@ pub(super) fn by_penalty(line: &Prediction, made: f64, other: f64) -> Vec<Option
     if line.lengths.iter().all(|&length| length > 0) {
         order.sort_by(|&a, &b| score(b).total_cmp(&score(a)));
     }
-    let slots = order.into_iter().map(|at| line.slots[at].clone()).collect();
-    items(&Prediction { slots, ..line.clone() })
+    in_order(line, order)
 }
 
 /// The items among the first ten of a list, as a policy counts them and with those of `without`

@@ -59,7 +59,8 @@ impl Measured {
         Measured { group, method, measure, questions, rows }
     }
 
-    /// What this has over `first`, on the questions that both count; `None` where there are none.
+    /// What this has over `first`, in whose group, on the questions that both count; `None` where
+    /// there are none.
     pub fn over(&self, first: &Measured, bootstrap: Bootstrap) -> Option<Difference> {
         let width = self.measure.width();
         let of_first: HashMap<_, _> =
@@ -78,7 +79,7 @@ impl Measured {
             Measure::Prose => difference(&rows, width, text::NAMES, bootstrap, text::values),
         };
         (n > 0).then(|| Difference {
-            group: self.group.clone(),
+            group: first.group.clone(),
             method: self.method.clone(),
             with: first.method.clone(),
             n,

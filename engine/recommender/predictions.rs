@@ -7,7 +7,7 @@ use super::identity::Identity;
 use super::job::Job;
 use super::learnt::{length_penalty, Learnt};
 use super::line::{self, Labelled};
-use super::prior::{Prior, PRIOR_TOP};
+use super::prior::Prior;
 use super::settings::Settings;
 use crate::base::outputs::{append, is_kept};
 use crate::base::text::visible_json;
@@ -118,7 +118,7 @@ impl Side {
             Prior::None => String::new(),
             prior => format!(
                 ", fused with the best {} of {prior} by {}, weights {}",
-                answers.prior_top.unwrap_or(PRIOR_TOP),
+                answers.best_of_prior(),
                 answers.fusion.unwrap_or_default(),
                 self.identity.settings["prior"]["weights"]
             ),

@@ -1,6 +1,6 @@
 //! What a recommender is opened with: which model, which data, which rules, which answers.
 
-use super::prior::Prior;
+use super::prior::{Prior, PRIOR_TOP};
 use super::ranges::within_ranges;
 use super::source::Source;
 use crate::base::named::named;
@@ -101,6 +101,11 @@ pub struct Answers {
 }
 
 impl Answers {
+    /// How many of a prior's best are candidates.
+    pub fn best_of_prior(&self) -> usize {
+        self.prior_top.unwrap_or(PRIOR_TOP)
+    }
+
     /// Refuses an exact search of what has no masses.
     fn check_search(&self) -> Result<()> {
         let refuse = |expected: &str, got: &str| {

@@ -1,7 +1,7 @@
 //! A file of predictions, and what is known of how they were made.
 
 use super::predictions::Side;
-use super::prior::{Prior, PRIOR_TOP};
+use super::prior::Prior;
 use super::settings::Mode;
 use crate::base::{open_stream, unreadable, Fault};
 use crate::data::template::Templates;
@@ -96,7 +96,7 @@ impl Made {
     pub fn both(&self) -> bool {
         let Some(side) = &self.side else { return false };
         let answers = &side.decode.settings.answers;
-        let all = answers.prior_top.unwrap_or(PRIOR_TOP) + answers.beams;
+        let all = answers.best_of_prior() + answers.beams;
         answers.prior != Prior::None && answers.top >= all && !answers.filter_history
     }
 

@@ -316,9 +316,9 @@ struct Taken {
     costs: decisions::Step,
 }
 
-/// One optimiser step. The divisor is the number of
-/// targets of all its batches. A step whose f16 gradients overflow is done again with a smaller
-/// scale: the randomness is that of the step, so nothing else differs.
+/// One optimiser step. The divisor is the number of targets of all its batches. A step whose f16
+/// gradients overflow is done again with a smaller scale: the randomness is that of the step, so
+/// nothing else differs.
 fn one_step(
     model: &mut Model,
     optimizer: &mut Optimizer,

@@ -81,7 +81,7 @@ pub(in crate::recommender) fn find(
     if answers.filter_history {
         return usage("lists with the history's items", "setting `filter-history`".into());
     }
-    let top = answers.prior_top.unwrap_or(super::PRIOR_TOP);
+    let top = answers.best_of_prior();
     let all = top + answers.beams;
     if answers.top < all {
         let got = format!("setting `top = {}`", answers.top);

@@ -10,7 +10,7 @@ mod wish;
 
 pub use fit::Fit;
 pub use tuned::{Balanced, PRIOR};
-pub use wish::Prior;
+pub use wish::{Prior, PRIOR_TOP};
 
 pub use crate::data::rank::Fusion;
 
@@ -29,9 +29,6 @@ use anyhow::Result;
 use serde_json::{json, Value};
 use std::path::Path;
 use std::sync::OnceLock;
-
-/// N where nobody says: how many of the ranker's best are candidates.
-pub const PRIOR_TOP: usize = 100;
 
 /// What a table's scores are divided by before they become probabilities, where nobody tuned that.
 const TEMPERATURE: f64 = 1.0;

@@ -9,6 +9,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+/// N where nobody says: how many of the ranker's best are candidates.
+pub const PRIOR_TOP: usize = 100;
+
 /// Which ranker is asked beside the model (E29).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Prior {
