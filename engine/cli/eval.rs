@@ -14,7 +14,8 @@ use std::path::PathBuf;
 /// Metrics from predictions; needs no model and no GPU.
 ///
 /// Several files stand in one report: a question that they all answer is a table with a row for
-/// each, and what each has over the first is told with its interval, over the same users. Templates
+/// each, and what each has over the first is told with its interval, over the same users. Lines of
+/// other programs, which name no template, answer the only one that the other files name. Templates
 /// of one task are rows of the paper's table, and mean, least and greatest over them, over those
 /// that trainings may see, and over those held out.
 ///

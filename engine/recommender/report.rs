@@ -16,6 +16,7 @@ use crate::eval::evaluation::{evaluate, Options, Sheet};
 use crate::eval::predictions::{Asked, Reader};
 use crate::eval::published::{self, Published};
 use crate::eval::report::{Data, Group, Kind, Part, Row, Source, Verdict};
+use crate::eval::sheet::join;
 use crate::eval::threshold::Threshold;
 use crate::eval::truth::Truth;
 use crate::eval::{html, markdown, tex};
@@ -251,6 +252,7 @@ fn report_of(
             settings: made.settings(),
         });
     }
+    let joined = join(&mut sheets);
     let Some(first) = files.first().cloned() else {
         bail!(Fault::Usage.error("predictions: expected a file, got none; name one"))
     };
@@ -291,6 +293,7 @@ fn report_of(
             false => remark,
         }));
     }
+    findings.warnings.extend(joined);
     findings.warnings.extend(unfinished);
     findings.warnings.extend(reader.passed_over());
     findings.warnings.extend(rivals.as_ref().and_then(|rivals| other_data(rivals, truth)));
