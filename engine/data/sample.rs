@@ -392,8 +392,7 @@ impl<'a> SampleBuilder<'a> {
         if rows > self.options.max_row {
             return Err(Fault::Data.error(format!(
                 "row: example {example}: expected at most {} tokens, got {rows} ({context} of part \
-                A, {} of part B); \
-                 shorten the text or raise setting `max-row`",
+                A, {} of part B); shorten the text or raise setting `max-row`",
                 self.options.max_row,
                 rows - context
             )));

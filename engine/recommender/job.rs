@@ -3,7 +3,7 @@
 use super::line::LONGEST_LINE;
 use super::prior::Prior;
 use super::ranges::within_ranges;
-use super::settings::Settings;
+use super::settings::{Mode, Settings};
 use crate::base::Fault;
 use crate::data::task::Split;
 use crate::data::template::ALL;
@@ -75,8 +75,7 @@ impl Job {
         if resume && self.out == "-" {
             return refuse(
                 "setting `resume`: expected setting `out` to name a file to go on with, got \
-                standard \
-                 output; name the file",
+                standard output; name the file",
             );
         }
         let prior = &self.settings.answers.prior;
@@ -86,6 +85,20 @@ impl Job {
                 items, got {}; leave one of them out",
                 Family::Sequential,
                 Family::Direct,
+                self.task
+            ));
+        }
+        // Of the data's own questions those for the next item alone are answered out of the whole
+        // catalogue.
+        let answers = &self.settings.answers;
+        let of_catalogue =
+            [("mode", answers.mode != Mode::Trie), ("filter-history", answers.filter_history)];
+        let another = self.prompts.is_none() && self.task != Family::Sequential;
+        if let Some((name, _)) = of_catalogue.into_iter().find(|(_, given)| another && *given) {
+            return refuse(&format!(
+                "setting `{name}`: expected setting `task` of {}, whose answers are out of the \
+                whole catalogue, got {}; leave one of them out",
+                Family::Sequential,
                 self.task
             ));
         }

@@ -198,6 +198,8 @@ fn what_cannot_be_learnt_or_asked_is_refused_by_name() {
         ("silent.bin --task review", 3, "expected records of split test that family review"),
         ("shop.bin --template all --prompts -", 2, "expected one template for prompts"),
         ("shop.bin --task direct --groups 3", 2, "--groups"),
+        ("shop.bin --task direct --filter-history", 2, "got direct; leave one of them out"),
+        ("shop.bin --task rating --mode free", 2, "got rating; leave one of them out"),
         ("shop.bin --min-new-tokens 65", 2, "min"),
     ] {
         refused(folder, &format!("{decode} {words}"), code, expected);

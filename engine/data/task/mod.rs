@@ -493,8 +493,7 @@ impl<'a> Tasks<'a> {
         }
         Err(Fault::Data.error(format!(
             "text: expected at most {limit} tokens beside {} answers of {answer} tokens, got \
-            {tokens}; shorten it, ask for \
-             fewer tokens or raise setting `max-row`",
+            {tokens}; shorten it, ask for fewer tokens or raise setting `max-row`",
             prompt.masks.len()
         )))
     }

@@ -47,8 +47,8 @@ impl Row {
         factors
     }
 
-    /// Eight counters at a time. A word fills 64 bits whose upper half is never read: so the product
-    /// of two words is one instruction and its upper half a shift.
+    /// Eight counters at a time. A word fills 64 bits whose upper half is never read: so the
+    /// product of two words is one instruction and its upper half a shift.
     #[cfg(target_arch = "x86_64")]
     #[inline(never)]
     #[target_feature(enable = "avx2")]
