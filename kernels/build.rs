@@ -1,9 +1,9 @@
-//! nvcc: one fatbin a family, embedded. g++, with the feature `emulated`: the same sources for the
-//! host.
+//! CUDA's compiler: images of all families, embedded (`compile.rs`). g++, with the feature
+//! `emulated`: the same sources for the host.
 //!
 //! Both are cached under the target folder by the hash of everything that goes in, so that check,
 //! build and test do not each pay for them. Nothing is asked of a GPU, nothing is downloaded.
-//! Without nvcc the build goes on and says so.
+//! Without a compiler the build goes on and says so.
 
 use std::collections::hash_map::DefaultHasher;
 use std::env;
@@ -11,17 +11,14 @@ use std::fmt::Write as _;
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+#[path = "compile.rs"]
+mod compile;
 #[path = "interface.rs"]
 mod interface;
 
-/// What is compiled for: A100, H100/H200, and PTX for whatever comes later.
-const TARGETS: [&str; 3] = [
-    "-gencode=arch=compute_80,code=sm_80",
-    "-gencode=arch=compute_90a,code=sm_90a",
-    "-gencode=arch=compute_80,code=compute_80",
-];
+use compile::{Compiler, Images, Packed};
 
 fn main() {
     println!("cargo:rerun-if-changed=.");
@@ -57,36 +54,57 @@ fn main() {
         .expect("a string takes it");
     }
     table.push_str(
-        "];\n\n/// The images embedded in this build, by family; empty where no nvcc \
-        was found.\npub const IMAGES: &[(&str, &[u8])] = &[\n",
+        "];\n\n/// Every family by name, in the order of the images' parts.\n\
+        pub const FAMILIES: &[&str] = &[\n",
     );
-    let mut reports = String::new();
-    let nvcc = find_nvcc(&folder, &out);
-    let compiler = nvcc.as_deref().map_or_else(|| "no nvcc".to_owned(), version);
-    let images =
-        nvcc.as_deref().map_or_else(Vec::new, |nvcc| images(nvcc, &folder, &families, &cache));
-    match &nvcc {
-        Some(_) => {
-            for (family, image) in &images {
-                let report = image.with_extension("report");
-                writeln!(table, "    ({family:?}, &Aligned(*include_bytes!({image:?})).0),")
-                    .expect("a string takes it");
-                writeln!(reports, "    ({family:?}, include_str!({report:?})),")
-                    .expect("a string takes it");
-            }
-        }
-        None => println!(
-            "cargo:warning=no nvcc found (NVCC, CUDA_HOME/bin, PATH, target/nvcc): this build has \
-            no CUDA kernels; tools/get-nvcc installs one, see kernels/README.md"
-        ),
+    for family in &families {
+        writeln!(table, "    {family:?},").expect("a string takes it");
+    }
+    table.push_str(
+        "];\n\n/// The images embedded in this build, PTX last; empty where no compiler was \
+        found.\npub const IMAGES: &[Image] = &[\n",
+    );
+    let target = cache.parent().expect("the cache lies in the target folder").to_owned();
+    let compiler = Compiler::find(&[target, folder.join("../target")]);
+    let images = compiler.as_ref().map_or_else(Images::default, |compiler| {
+        compiler.images(&folder, &families, &cache, |words| fingerprint(&[&folder], words))
+    });
+    for Packed { target, bytes, file } in &images.packed {
+        writeln!(
+            table,
+            "    Image {{ target: {target:?}, bytes: &{bytes:?}, packed: include_bytes!({file:?}) \
+            }},"
+        )
+        .expect("a string takes it");
+    }
+    if compiler.is_none() {
+        println!(
+            "cargo:warning=no compiler of CUDA found (NVCC, CUDA_HOME/bin, target/cuda12, PATH): \
+            this build has no CUDA kernels; tools/get-nvcc installs one, see kernels/README.md"
+        );
     }
     table.push_str("];\n\n");
+    let mut reports = String::new();
+    for (family, files) in &images.reports {
+        for file in files {
+            writeln!(reports, "    ({family:?}, include_str!({file:?})),")
+                .expect("a string takes it");
+        }
+    }
     write!(
         table,
         "/// What ptxas says of each family's entry points: registers, shared memory, \
         spills.\npub const REPORTS: &[(&str, &str)] = &[\n{reports}];\n\n"
     )
     .expect("a string takes it");
+    let needs = compiler.as_ref().map_or((0, 0), |compiler| compiler.needs);
+    writeln!(
+        table,
+        "/// The CUDA, (major, minor), of the oldest driver that takes the images.\n\
+        pub const NEEDS: (u8, u8) = {needs:?};\n"
+    )
+    .expect("a string takes it");
+    let compiler = compiler.map_or_else(|| "no compiler".to_owned(), |compiler| compiler.name);
     writeln!(table, "/// What compiled the images.\npub const COMPILER: &str = {compiler:?};\n")
         .expect("a string takes it");
 
@@ -95,7 +113,8 @@ fn main() {
         None => None,
     };
     let emulated = objects.is_some();
-    let stand_in = objects.map(|objects| stand_in(&folder, &entries, &images, &objects, &cache));
+    let stand_in =
+        objects.map(|objects| stand_in(&folder, &entries, &images.parts, &objects, &cache));
     writeln!(
         table,
         "/// The folder of a `libcuda.so.1` that stands in for the driver in tests \
@@ -197,34 +216,6 @@ fn planted_in(folder: &Path, family: &str) -> Vec<String> {
     lines_of(folder, family, "PLANTED(").into_iter().map(|parts| parts[1].clone()).collect()
 }
 
-/// `$NVCC`, `$CUDA_HOME/bin`, `PATH`, then what `tools/get-nvcc` put under the target folder.
-fn find_nvcc(folder: &Path, out: &Path) -> Option<PathBuf> {
-    let mut places: Vec<PathBuf> = Vec::new();
-    places.extend(env::var_os("NVCC").map(PathBuf::from));
-    places.extend(env::var_os("CUDA_HOME").map(|home| PathBuf::from(home).join("bin/nvcc")));
-    places
-        .extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()).map(|p| p.join("nvcc")));
-    let target = cache_folder(out);
-    let target = target.parent().expect("the cache lies in the target folder");
-    for root in [target.to_owned(), folder.join("../target")] {
-        places.push(root.join("nvcc/bin/nvcc"));
-    }
-    places.into_iter().find(|p| p.is_file())
-}
-
-/// "CUDA 13.0", as nvcc says it.
-fn version(nvcc: &Path) -> String {
-    let said = Command::new(nvcc).arg("--version").output().map(|o| o.stdout).unwrap_or_default();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    let release = said.split("release ").nth(1).and_then(|rest| rest.split(',').next());
-    release.map_or_else(|| "an unknown nvcc".to_owned(), |release| format!("CUDA {release}"))
-}
-
-/// The major version in what nvcc says of itself.
-fn version_of(said: &str) -> Option<u32> {
-    said.split("release ").nth(1)?.split('.').next()?.parse().ok()
-}
-
 /// A hash over the headers that a compilation may read and how it is asked.
 fn fingerprint(folders: &[&Path], words: &[String]) -> String {
     let mut hasher = DefaultHasher::new();
@@ -241,66 +232,6 @@ fn fingerprint(folders: &[&Path], words: &[String]) -> String {
         fs::read(&file).expect("a header can be read").hash(&mut hasher);
     }
     format!("{:016x}", hasher.finish())
-}
-
-/// Compiles every family that is not in the cache. A source that does not compile ends the build
-/// with nvcc's words.
-fn images(nvcc: &Path, folder: &Path, families: &[String], cache: &Path) -> Vec<(String, PathBuf)> {
-    let release =
-        Command::new(nvcc).arg("--version").output().map(|o| o.stdout).unwrap_or_default();
-    let release = String::from_utf8_lossy(&release).into_owned();
-    // A driver that runs what CUDA 13 compiles unpacks what it packs tightest, a quarter of what
-    // every driver unpacks.
-    let compress = match version_of(&release).is_some_and(|major| major >= 13) {
-        true => "--compress-mode=size",
-        false => "-Xfatbin=-compress-all",
-    };
-    let flags = ["-fatbin", "-std=c++17", "-O3", "--resource-usage", compress];
-    let images: Vec<(String, PathBuf)> = families
-        .iter()
-        .map(|family| {
-            let text = fs::read_to_string(folder.join(format!("{family}.cu")))
-                .expect("a source can be read");
-            let words = [release.clone(), flags.concat(), TARGETS.concat(), text];
-            (
-                family.clone(),
-                cache.join(format!("{family}-{}.fatbin", fingerprint(&[folder], &words))),
-            )
-        })
-        .collect();
-    let missing: Vec<&(String, PathBuf)> = images
-        .iter()
-        .filter(|(_, image)| !image.is_file() || !image.with_extension("report").is_file())
-        .collect();
-    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
-    for together in missing.chunks(processors) {
-        let mut running = Vec::new();
-        for (family, image) in together {
-            let part = image.with_extension(format!("part-{}", std::process::id()));
-            let child = Command::new(nvcc)
-                .args(flags)
-                .args(TARGETS)
-                .arg("-o")
-                .args([&part, &folder.join(format!("{family}.cu"))])
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap_or_else(|e| panic!("{}: {e}", nvcc.display()));
-            running.push((child, part, image, family));
-        }
-        for (child, part, image, family) in running {
-            let output = child.wait_with_output().expect("a compiler ends");
-            let words = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{family}.cu:\n{words}");
-            // ptxas' report of registers and spills, which tests/chips/audit.rs reads, is kept
-            // beside the image.
-            let report = image.with_extension("report");
-            let report_part = part.with_extension(format!("report-{}", std::process::id()));
-            fs::write(&report_part, words.as_bytes()).expect("the cache can be written");
-            fs::rename(&report_part, &report).expect("the cache can be written");
-            fs::rename(&part, image).expect("the cache can be written");
-        }
-    }
-    images
 }
 
 /// What C++ is compiled by.
@@ -419,7 +350,7 @@ fn emulate(folder: &Path, families: &[String], cache: &Path, out: &Path) -> Opti
 fn stand_in(
     folder: &Path,
     entries: &[Entry],
-    images: &[(String, PathBuf)],
+    images: &[(String, &str, PathBuf)],
     objects: &[PathBuf],
     cache: &Path,
 ) -> String {
@@ -433,16 +364,16 @@ fn stand_in(
             .expect("a string takes it");
     }
     table.push_str("    {nullptr, nullptr, nullptr},\n};\nconstexpr Image IMAGES[] = {\n");
-    for (family, image) in images {
+    for (family, target, image) in images {
         let bytes = fs::read(image).expect("an image was just built");
         // FNV-1a.
         let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &b| {
             (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
         });
-        writeln!(table, "    {{{family:?}, {}, {hash:#x}}},", bytes.len())
+        writeln!(table, "    {{{family:?}, {target:?}, {}, {hash:#x}}},", bytes.len())
             .expect("a string takes it");
     }
-    table.push_str("    {nullptr, 0, 0},\n};\n");
+    table.push_str("    {nullptr, nullptr, 0, 0},\n};\n");
     let source = folder.join("host/driver.cpp");
     let text = fs::read_to_string(&source).expect("a source can be read");
     let flags = [

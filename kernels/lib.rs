@@ -1,6 +1,8 @@
 //! The CUDA kernels of `engine`: the images that were built, the table of their entry points, and
 //! the launch of the same sources on the host.
 
+use std::io::Read;
+
 include!(concat!(env!("OUT_DIR"), "/built.rs"));
 
 /// An entry point, as its `KERNEL(…)` declares it.
@@ -71,11 +73,87 @@ pub mod interface {
     include!(concat!(env!("OUT_DIR"), "/interface.rs"));
 }
 
-/// Bytes where a driver may read words: what nvcc embeds by itself begins at a multiple of 8,
-/// `include_bytes!` anywhere.
-#[allow(dead_code)] // where no nvcc was found
-#[repr(C, align(64))]
-struct Aligned<const N: usize>([u8; N]);
+/// The kernels of all families for one kind of GPU.
+#[derive(Clone, Copy, Debug)]
+pub struct Image {
+    /// "sm_80", whose machine code it is, or "PTX", which the driver compiles for all others.
+    pub target: &'static str,
+    /// Bytes of each of [`FAMILIES`], unpacked.
+    bytes: &'static [usize],
+    /// All of them one behind the other, by Brotli.
+    pub packed: &'static [u8],
+}
+
+impl Image {
+    /// The image that a GPU of this compute capability runs: machine code of its own major number
+    /// and no later minor one (that for 9.0 is of 9.0a: there alone), otherwise the PTX.
+    pub fn for_capability(major: i32, minor: i32) -> Option<&'static Image> {
+        let runs = |image: &&Image| match image.target {
+            "sm_80" => major == 8,
+            "sm_90a" => (major, minor) == (9, 0),
+            _ => true,
+        };
+        IMAGES.iter().find(runs)
+    }
+
+    /// Whether a driver of that CUDA, (major, minor), takes it. Machine code goes by the major
+    /// number alone, PTX by both.
+    pub fn taken_by(&self, driver: (u8, u8)) -> bool {
+        match self.is_ptx() {
+            true => driver >= NEEDS,
+            false => driver.0 >= NEEDS.0,
+        }
+    }
+
+    /// Whether the driver has to compile it.
+    pub fn is_ptx(&self) -> bool {
+        self.target == "PTX"
+    }
+
+    /// The image of each of [`FAMILIES`], at multiples of 8 bytes as drivers read them. PTX ends in
+    /// a zero.
+    pub fn unpack(&self) -> Vec<(&'static str, Words)> {
+        let mut all = brotli_decompressor::Decompressor::new(self.packed, 1 << 16);
+        let part = |(family, &bytes): (&&'static str, &usize)| {
+            let mut words = vec![0u64; bytes.div_ceil(8)];
+            let room = &mut bytemuck::cast_slice_mut(&mut words)[..bytes];
+            all.read_exact(room).expect("what was packed is unpacked");
+            (*family, Words { words, bytes })
+        };
+        FAMILIES.iter().zip(self.bytes).map(part).collect()
+    }
+}
+
+/// The release of the oldest driver that takes all images, where NVIDIA's table has it.
+pub fn oldest_driver() -> Option<u16> {
+    let releases = [
+        ((12, 0), 525),
+        ((12, 1), 530),
+        ((12, 2), 535),
+        ((12, 3), 545),
+        ((12, 4), 550),
+        ((12, 5), 555),
+        ((12, 6), 560),
+        ((12, 8), 570),
+        ((12, 9), 575),
+        ((13, 0), 580),
+    ];
+    releases.into_iter().find(|(cuda, _)| *cuda == NEEDS).map(|(_, release)| release)
+}
+
+/// Bytes at a multiple of 8.
+pub struct Words {
+    words: Vec<u64>,
+    bytes: usize,
+}
+
+impl std::ops::Deref for Words {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.words)[..self.bytes]
+    }
+}
 
 /// An entry point on the host: takes pointers to its arguments, as a driver does.
 #[cfg(feature = "emulated")]

@@ -136,9 +136,14 @@ fn kernels_in_binary() -> String {
         images => {
             let names: Vec<String> = images
                 .iter()
-                .map(|(family, image)| format!("{family} {} KiB", image.len() / 1024))
+                .map(|image| format!("{} {} KiB", image.target, image.packed.len() / 1024))
                 .collect();
-            names.join(", ")
+            let (major, minor) = kernels::NEEDS;
+            let drivers = match kernels::oldest_driver() {
+                Some(oldest) => format!("drivers from {oldest} on (CUDA {major}.{minor})"),
+                None => format!("drivers of CUDA {major}.{minor} and later"),
+            };
+            format!("{}, made by {}, for {drivers}", names.join(", "), kernels::COMPILER)
         }
     };
     if kernels::EMULATED {

@@ -58,6 +58,7 @@ pub mod train;
 mod word;
 
 use crate::base::{Fault, Outputs};
+use crate::device::at_first;
 use crate::recommender::source::best_place;
 use crate::recommender::Place;
 use anyhow::Result;
@@ -108,9 +109,13 @@ impl Global {
     }
 
     /// The device to open: the one that was asked for, otherwise the best that this binary and this
-    /// machine have. Refuses words that name none.
+    /// machine have. Refuses words that name none; says what its first start waits for.
     pub fn place(&self) -> Result<Place> {
-        Ok(self.chosen()?.unwrap_or_else(best_place))
+        let place = self.chosen()?.unwrap_or_else(best_place);
+        if let Place::Cuda(ordinal) = place {
+            at_first(ordinal).iter().for_each(|words| self.note(words));
+        }
+        Ok(place)
     }
 
     /// Says which device was taken where nobody named one.

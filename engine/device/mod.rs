@@ -9,7 +9,7 @@ mod tensor;
 
 pub use backend::{Ceilings, MemoryUse};
 pub use cpu::MOST_THREADS;
-pub use cuda::{gpus, Found};
+pub use cuda::{at_first, gpus, Found};
 pub use ops::{
     AdamW, Aim, Attend, AttendCache, CacheRows, Dropout, Epilogue, Form, Gelu, Heads, LowRank,
     Normed, Qkv, Rotary, Segments, Turn, Write,

@@ -4,6 +4,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdarg>
 #include <cstdint>
 #include <cstdio>
@@ -31,7 +32,7 @@ struct Entry {
   void (*body)(void **);
 };
 struct Image {
-  const char *family;
+  const char *family, *target;
   uint64_t bytes, hash;
 };
 // Made by build.rs: the entry points that have an image, and what those images are.
@@ -351,36 +352,47 @@ T field(const void *image, size_t at) {
   return value;
 }
 
-/// What a driver does with a fatbin as nvcc writes it: finds the machine code or the PTX that the
-/// device can run.
+/// Bytes of machine code: an ELF file, whose tables say where the last of it ends.
+inline uint64_t bytes_of_elf(const void *image) {
+  const auto end_of_table = [&](size_t offset, size_t size, size_t count) {
+    return field<uint64_t>(image, offset) +
+           uint64_t(field<uint16_t>(image, size)) * field<uint16_t>(image, count);
+  };
+  uint64_t end = std::max(end_of_table(32, 54, 56), end_of_table(40, 58, 60));
+  const uint64_t sections = field<uint64_t>(image, 40), bytes = field<uint16_t>(image, 58);
+  for (uint64_t i = 0; i < field<uint16_t>(image, 60); ++i) {
+    const uint64_t at = sections + i * bytes;
+    const bool in_file = field<uint32_t>(image, at + 4) != 8;
+    if (in_file)
+      end = std::max(end, field<uint64_t>(image, at + 24) + field<uint64_t>(image, at + 32));
+  }
+  return end;
+}
+
+/// What a driver does with machine code, which it takes if it was made for the device, or PTX,
+/// which it compiles if the device is no older.
 Code read_image(const void *image, const char *&family) {
   if (reinterpret_cast<uintptr_t>(image) % 8 != 0)
-    return wrong(INVALID_IMAGE, "a fatbin begins at a multiple of 8, got %p", image);
-  if (field<uint32_t>(image, 0) != 0xba55ed50)
-    return wrong(INVALID_IMAGE, "not a fatbin: it begins with %#x", field<uint32_t>(image, 0));
-  const uint64_t head = field<uint16_t>(image, 6), bytes = head + field<uint64_t>(image, 8);
-  family = nullptr;
+    return wrong(INVALID_IMAGE, "an image begins at a multiple of 8, got %p", image);
+  const bool code = memcmp(image, "\177ELF", 4) == 0;
+  const uint64_t bytes = code ? bytes_of_elf(image) : strlen(static_cast<const char *>(image)) + 1;
+  const Image *found = nullptr;
   for (const Image &known : IMAGES)
     if (known.family && known.bytes == bytes &&
         known.hash == hash_of(static_cast<const unsigned char *>(image), bytes))
-      family = known.family;
-  if (!family)
-    return wrong(INVALID_IMAGE, "a fatbin of %lu bytes that is none of those that were built",
+      found = &known;
+  if (!found)
+    return wrong(INVALID_IMAGE, "an image of %lu bytes that is none of those that were built",
                  bytes);
+  family = found->family;
   if (pretend("DRIVER_TOO_OLD", 0)) return UNSUPPORTED_PTX_VERSION;
+  // Machine code runs on later devices of the same major number (that for 9.0 is of 9.0a: there
+  // alone), PTX of 8.0 on all later ones.
   const uint32_t here = static_cast<uint32_t>(capability());
-  for (uint64_t at = head; at < bytes;
-       at += field<uint32_t>(image, at + 4) + field<uint64_t>(image, at + 8)) {
-    const uint32_t made_for = field<uint32_t>(image, at + 28);
-    const bool code = field<uint16_t>(image, at) == 2;
-    // Machine code runs on later devices of the same major number (that for 9.0 is of 9.0a: there
-    // alone), PTX on all later ones.
-    if (code
-            ? made_for == here || (made_for != 90 && made_for / 10 == here / 10 && made_for <= here)
-            : made_for <= here)
-      return SUCCESS;
-  }
-  return NO_BINARY_FOR_GPU;
+  const bool runs = strcmp(found->target, "sm_80") == 0    ? here / 10 == 8
+                    : strcmp(found->target, "sm_90a") == 0 ? here == 90
+                                                           : here >= 80;
+  return runs ? SUCCESS : NO_BINARY_FOR_GPU;
 }
 
 /// Says what is left of a context; the number of things.

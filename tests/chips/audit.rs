@@ -1,5 +1,5 @@
 //! What the compiler made of the CUDA kernels: ptxas' report of every entry point, held against
-//! `kernels/audit.tsv`.
+//! `kernels/audit.tsv`, or `audit-13.tsv` where CUDA 13 made them; and which drivers take it.
 //!
 //! A spill fails. A difference from the table fails until someone has looked at it:
 //! `ENGINE_AUDIT_WRITE=1` writes the table anew. `ENGINE_REQUIRE_NVCC=1` refuses a build without
@@ -130,10 +130,12 @@ fn kernels_need_what_was_accepted() {
         let required = std::env::var("ENGINE_REQUIRE_NVCC").is_ok_and(|x| x == "1");
         assert!(
             !required,
-            "ENGINE_REQUIRE_NVCC=1: expected CUDA kernels in this build, got none: no nvcc was \
-            found"
+            "ENGINE_REQUIRE_NVCC=1: expected CUDA kernels in this build, got none: no compiler of \
+            CUDA was found"
         );
-        println!("skipped: the audit of the CUDA kernels: no nvcc; tools/get-nvcc installs one");
+        println!(
+            "skipped: the audit of the CUDA kernels: no images; tools/get-nvcc brings a compiler"
+        );
         return;
     }
     let mut found = Table::new();
@@ -146,15 +148,19 @@ fn kernels_need_what_was_accepted() {
     );
     assert_eq!(found.len(), 2 * named.len(), "expected sm_80 and sm_90a of each");
 
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/audit.tsv");
+    let table = match kernels::COMPILER.starts_with("CUDA 13") {
+        true => "kernels/audit-13.tsv",
+        false => "kernels/audit.tsv",
+    };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(table);
     if std::env::var("ENGINE_AUDIT_WRITE").is_ok_and(|x| x == "1") {
         std::fs::write(&path, write_table(&found)).unwrap();
-        println!("wrote {} rows to kernels/audit.tsv", found.len());
+        println!("wrote {} rows to {table}", found.len());
     }
     let (compiler, mut accepted) = read_table(&std::fs::read_to_string(&path).unwrap());
     if compiler != kernels::COMPILER {
         println!(
-            "skipped: registers: kernels/audit.tsv is of {compiler}, the kernels of {}",
+            "skipped: registers: {table} is of {compiler}, the kernels of {}",
             kernels::COMPILER
         );
         accepted = found.clone();
@@ -163,7 +169,7 @@ fn kernels_need_what_was_accepted() {
     assert!(
         faults.is_empty(),
         "{}\nLook at each; to accept them: ENGINE_AUDIT_WRITE=1 cargo test --release --test chips \
-        audit, and commit kernels/audit.tsv",
+        audit, and commit {table}",
         faults.join("\n")
     );
 }
@@ -194,6 +200,56 @@ fn a_planted_spill_and_a_difference_are_found() {
     assert!(faults(&Table::new(), &found)[0].contains("not among the kernels"));
 }
 
+/// Drivers from 525 on, of CUDA 12.0, take PTX 8.0 and machine code whose ELF file has version 7 of
+/// NVIDIA's ABI; those of CUDA 13 take 9.0 and 8 as well.
+#[test]
+fn every_driver_from_525_on_takes_the_images() {
+    if kernels::IMAGES.is_empty() {
+        println!("skipped: what drivers take: no images; tools/get-nvcc brings a compiler");
+        return;
+    }
+    let targets: Vec<&str> = kernels::IMAGES.iter().map(|image| image.target).collect();
+    assert_eq!(targets, ["sm_80", "sm_90a", "PTX"]);
+    let (mut oldest, mut names) = (BTreeSet::new(), BTreeSet::new());
+    for image in kernels::IMAGES {
+        for (family, bytes) in image.unpack() {
+            let place = format!("{family} for {}", image.target);
+            assert_eq!(bytes.as_ptr() as usize % 8, 0, "{place}");
+            if image.is_ptx() {
+                let text = std::str::from_utf8(bytes.strip_suffix(&[0]).unwrap()).unwrap();
+                let of = |word: &str| {
+                    let line = text.lines().find_map(|line| line.strip_prefix(word)).unwrap();
+                    line.trim().to_owned()
+                };
+                assert_eq!(of(".target"), "sm_80", "{place}");
+                let version = of(".version");
+                let (major, minor) = version.split_once('.').unwrap();
+                let [major, minor] = [major, minor].map(|word| word.parse::<u8>().unwrap());
+                // PTX 8.0 came with CUDA 12.0, 9.0 with 13.0; a later CUDA of the same major number
+                // has a PTX whose own minor one is no greater than its.
+                assert!((major + 4, minor) <= kernels::NEEDS, "{place}: {version}");
+                oldest.insert(major + 4);
+                let entry =
+                    |line: &str| Some(line.split_once(".entry ")?.1.split('(').next()?.to_owned());
+                names.extend(text.lines().filter_map(entry));
+            } else {
+                assert_eq!(&bytes[..4], b"\x7fELF", "{place}");
+                // EI_OSABI and EI_ABIVERSION.
+                oldest.insert(match (bytes[7], bytes[8]) {
+                    (51, 7) => 12,
+                    (65, 8) => 13,
+                    other => panic!("{place}: ABI {other:?}: which drivers take it?"),
+                });
+            }
+        }
+    }
+    assert_eq!(oldest, BTreeSet::from([kernels::NEEDS.0]), "{}", kernels::COMPILER);
+    let release = kernels::COMPILER.starts_with("CUDA 12.0,");
+    assert!(!release || kernels::oldest_driver() == Some(525), "{:?}", kernels::NEEDS);
+    let named = kernels::ENTRIES.iter().map(|entry| entry.name.to_owned()).collect();
+    assert_eq!(names, named, "entry points of the PTX");
+}
+
 /// An instruction of a disassembly: where it stands, its name, and where it branches to.
 struct Instruction {
     address: u64,
@@ -201,21 +257,19 @@ struct Instruction {
     target: Option<u64>,
 }
 
-/// The functions of `cuobjdump -sass` for one target.
-fn disassembly(text: &str, target: &str) -> BTreeMap<String, Vec<Instruction>> {
+/// The functions of `cuobjdump -sass`.
+fn disassembly(text: &str) -> BTreeMap<String, Vec<Instruction>> {
     let mut functions: BTreeMap<String, Vec<Instruction>> = BTreeMap::new();
-    let (mut here, mut function) = (false, String::new());
+    let mut function = String::new();
     for line in text.lines() {
         let line = line.trim();
-        if let Some(arch) = line.strip_prefix("arch = ") {
-            here = arch == target;
-        } else if let Some(name) = line.strip_prefix("Function : ") {
+        if let Some(name) = line.strip_prefix("Function : ") {
             function = name.to_owned();
         } else if let Some((address, rest)) =
             line.strip_prefix("/*").and_then(|l| l.split_once("*/"))
         {
             let Ok(address) = u64::from_str_radix(address, 16) else { continue };
-            let Some(words) = rest.split(';').next().filter(|_| here && rest.contains(';')) else {
+            let Some(words) = rest.split(';').next().filter(|_| rest.contains(';')) else {
                 continue;
             };
             let mut words = words.split_whitespace().skip_while(|word| word.starts_with('@'));
@@ -293,17 +347,18 @@ fn main_loops_are_printed() {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    for (family, image) in kernels::IMAGES {
-        let file = folder.path().join(format!("{family}.fatbin"));
-        std::fs::write(&file, image).unwrap();
+    let image = kernels::Image::for_capability(8, 0).expect("machine code for an A100");
+    for (family, code) in image.unpack() {
+        let file = folder.path().join(format!("{family}.cubin"));
+        std::fs::write(&file, &*code).unwrap();
         // Beside nvdisasm, which it calls.
         let bin = cuobjdump.parent().unwrap().display().to_string();
         let path = format!("{bin}:{}", std::env::var("PATH").unwrap_or_default());
         let output =
             Command::new(&cuobjdump).arg("-sass").arg(&file).env("PATH", path).output().unwrap();
         assert!(output.status.success(), "{family}: {}", String::from_utf8_lossy(&output.stderr));
-        let functions = disassembly(&String::from_utf8_lossy(&output.stdout), "sm_80");
-        for entry in kernels::ENTRIES.iter().filter(|entry| entry.family == *family) {
+        let functions = disassembly(&String::from_utf8_lossy(&output.stdout));
+        for entry in kernels::ENTRIES.iter().filter(|entry| entry.family == family) {
             let entry = entry.name;
             let code =
                 functions.get(entry).unwrap_or_else(|| panic!("{entry}: not in the disassembly"));
@@ -317,7 +372,7 @@ fn main_loops_are_printed() {
 
 #[test]
 fn the_hottest_of_two_loops_is_found() {
-    let text = "arch = sm_80\n\tFunction : product\n\
+    let text = "\tFunction : product\n\
         /*0000*/ MOV R1, c[0x0][0x28] ; /* 0x0 */\n\
         /*0010*/ HMMA.16816.F32 R4, R8, R12, R4 ; /* 0x0 */\n\
         /*0020*/ LDSM.16.M88.4 R8, [R20] ; /* 0x0 */\n\
@@ -327,8 +382,7 @@ fn the_hottest_of_two_loops_is_found() {
         /*0060*/ @!P1 BRA 0x0 ; /* 0x0 */\n\
         /*0070*/ EXIT ; /* 0x0 */\n\
         /*0080*/ BRA 0x80;\n";
-    let functions = disassembly(text, "sm_80");
+    let functions = disassembly(text);
     let mix = hottest_loop(&functions["product"]).unwrap();
     assert_eq!(mix, "4 instructions, 50 % HMMA: HMMA 2, BRA 1, LDSM 1");
-    assert!(disassembly(text, "sm_90a").is_empty());
 }

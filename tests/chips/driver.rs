@@ -202,6 +202,21 @@ fn doctor_lists_the_gpu_and_says_why_one_is_not_used() {
     let text = doctor(&[("CAPABILITY", "7.5"), ("DEVICES", "2")]);
     assert!(text.contains("cuda:1 Stand-in, compute capability 7.5, 80.0 GiB; not used"), "{text}");
     assert!(text.contains("device used   cpu unless"), "{text}");
+    let text = doctor(&[("CAPABILITY", "12.0")]);
+    assert!(text.contains("12.0, 80.0 GiB; the driver compiles the kernels at the"), "{text}");
+    assert!(text.contains("device used   cuda:0 unless"), "{text}");
+    // What a doctor only lists, a verb that opens the device says.
+    let mut loud = Command::new(env!("CARGO_BIN_EXE_engine"));
+    loud.env("LD_LIBRARY_PATH", library).env("ENGINE_STAND_IN_CAPABILITY", "12.0");
+    let said = loud.args(["doctor", "--device", "cuda:0"]).output().unwrap().stderr;
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("cuda:0: the driver compiles the kernels at the first start"), "{said}");
+    // The first drivers of the CUDA before.
+    let version = 1000 * (u32::from(kernels::NEEDS.0) - 1) + 80;
+    let text = doctor(&[("VERSION", &version.to_string())]);
+    assert!(text.contains("80.0 GiB; not used: expected a driver of CUDA"), "{text}");
+    assert!(text.contains("device used   cpu unless"), "{text}");
+    assert!(text.contains(&format!("made by {}, for drivers from", kernels::COMPILER)), "{text}");
     assert!(doctor(&[("DEVICES", "0")]).contains("CUDA_ERROR_NO_DEVICE"));
     assert!(doctor(&[("INIT_FAILS", "803")]).contains("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"));
 }
@@ -310,6 +325,7 @@ fn what_a_machine_lacks_is_said_with_what_to_do() {
             ("DRIVER_TOO_OLD", "1"),
             vec!["cuda:0", "update the driver", kernels::COMPILER, "--device cpu"],
         ),
+        (("VERSION", "11080"), vec!["cuda:0", "got one of CUDA 11.8", kernels::COMPILER]),
         // A kernel of another build, which takes something else than its table says.
         (("PARAMETERS", "blend_f32 28"), vec!["blend_f32", "expected 32 bytes", "(0, 28)"]),
         (

@@ -26,7 +26,7 @@ use entries::{Entries, Entry};
 use kernels::interface::{self, Address, Parameters};
 use memory::Memory;
 
-pub use real::{gpus, Found};
+pub use real::{at_first, gpus, Found};
 
 pub(super) struct Cuda {
     place: Place,

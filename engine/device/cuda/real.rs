@@ -7,6 +7,7 @@ use crate::base::Fault;
 use anyhow::{Context as _, Result};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
+use kernels::Image;
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::sync::{Mutex, MutexGuard};
@@ -86,6 +87,7 @@ pub fn gpus() -> Result<Vec<Found>> {
     }
     result::init().map_err(|e| refuse("the driver does not start", e))?;
     let count = result::device::get_count().map_err(|e| refuse("counting devices", e))?;
+    let driver = driver_version()?;
     (0..count)
         .map(|ordinal| {
             let device = result::device::get(ordinal).map_err(|e| refuse("opening a device", e))?;
@@ -95,12 +97,20 @@ pub fn gpus() -> Result<Vec<Found>> {
             // SAFETY: a handle that the driver just gave.
             let bytes = unsafe { result::device::total_mem(device) }
                 .map_err(|e| refuse("asking a device", e))?;
-            let (name, usable) = (format!("cuda:{ordinal}"), major >= OLDEST);
+            let name = format!("cuda:{ordinal}");
             let gib = bytes as f64 / (1u64 << 30) as f64;
             let mut words =
                 format!("{name} {model}, compute capability {major}.{minor}, {gib:.1} GiB");
-            if !usable {
-                words += &format!("; not used: the kernels need compute capability {OLDEST}.0");
+            let image = Image::for_capability(major, minor);
+            let taken = image.is_none_or(|image| image.taken_by(driver));
+            let usable = major >= OLDEST && taken;
+            match image {
+                _ if major < OLDEST => {
+                    words += &format!("; not used: the kernels need compute capability {OLDEST}.0");
+                }
+                Some(_) if !taken => words += &format!("; not used: {}", old_driver(driver)),
+                Some(image) if image.is_ptx() => words += &format!("; {AT_FIRST}"),
+                _ => {}
             }
             Ok(Found { name, words, usable })
         })
@@ -120,14 +130,42 @@ fn capability(device: sys::CUdevice) -> Result<(i32, i32)> {
     ))
 }
 
-/// Whether the driver can tell what a kernel takes: from CUDA 12.4 on.
-fn tells_parameters() -> Result<bool> {
+/// What the driver does once for a GPU that this binary has no machine code for.
+const AT_FIRST: &str = "the driver compiles the kernels at the first start, which takes a minute; \
+    later ones find them in its cache";
+
+/// What a first start waits for on the GPU of that number, if it does.
+pub fn at_first(ordinal: usize) -> Option<String> {
+    // SAFETY: only asks the dynamic linker, as above.
+    let there = unsafe { sys::is_culib_present() } && result::init().is_ok();
+    let device = there.then(|| result::device::get(ordinal as i32).ok()).flatten()?;
+    let (major, minor) = capability(device).ok()?;
+    let image = Image::for_capability(major, minor).filter(|_| major >= OLDEST)?;
+    image.is_ptx().then(|| format!("cuda:{ordinal}: {AT_FIRST}"))
+}
+
+/// The CUDA that the driver is of, (major, minor).
+fn driver_version() -> Result<(u8, u8)> {
     let mut version = 0;
     // SAFETY: writes one integer.
     unsafe { sys::cuDriverGetVersion(&mut version) }
         .result()
         .map_err(|e| refuse("asking the driver's version", e))?;
-    Ok(version >= 12_040)
+    Ok(((version / 1000) as u8, (version % 1000 / 10) as u8))
+}
+
+/// What is wrong with a driver that does not take the kernels.
+fn old_driver(driver: (u8, u8)) -> String {
+    let (major, minor) = kernels::NEEDS;
+    let release =
+        kernels::oldest_driver().map_or_else(String::new, |oldest| format!(" ({oldest})"));
+    format!(
+        "expected a driver of CUDA {major}.{minor}{release} or later, which takes the kernels made \
+        by {}, got one of CUDA {}.{}; update the driver, or build with an older compiler",
+        kernels::COMPILER,
+        driver.0,
+        driver.1
+    )
 }
 
 /// Refuses a kernel that does not take just the struct of its table.
@@ -196,6 +234,13 @@ impl Gpu {
                 got {model} with {major}.{minor}; use setting `device = cpu`"
             )));
         }
+        let (image, driver) = (Image::for_capability(major, minor), driver_version()?);
+        if image.is_none_or(|image| !image.taken_by(driver)) {
+            return Err(Fault::Device.error(format!(
+                "device: {name}: {}, or use setting `device = cpu`",
+                old_driver(driver)
+            )));
+        }
         let properties = Properties {
             name,
             processors: ask(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32,
@@ -219,22 +264,23 @@ impl Gpu {
         gpu.stream = result::stream::create(result::stream::StreamKind::NonBlocking)
             .map_err(|e| refuse("making a stream", e))?;
         gpu.own_pool()?;
-        gpu.load()?;
+        gpu.load((major, minor))?;
         gpu.pin()?;
         Ok(gpu)
     }
 
     /// Resolves every entry point: one that is missing is an error now, not in the middle of a run.
-    fn load(&mut self) -> Result<()> {
+    fn load(&mut self, (major, minor): (i32, i32)) -> Result<()> {
         let mut families = HashMap::new();
-        for (family, image) in kernels::IMAGES {
-            // SAFETY: a fatbin as nvcc wrote it, which says its own length.
+        let image = Image::for_capability(major, minor).expect("PTX is for all that are not older");
+        for (family, image) in image.unpack() {
+            // SAFETY: machine code, which says its own length, or PTX, which ends in a zero.
             let module =
                 unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(|e| {
                     refuse(
                         &format!(
                         "device: {}: expected a driver that takes the kernels of {family}, made by \
-                        {}; update the driver, build with an older nvcc, or use setting \
+                        {}; update the driver, build with an older compiler, or use setting \
                         `device = cpu`",
                         self.properties.name,
                         kernels::COMPILER
@@ -243,9 +289,10 @@ impl Gpu {
                     )
                 })?;
             self.modules.push(module);
-            families.insert(*family, module);
+            families.insert(family, module);
         }
-        let tells = tells_parameters()?;
+        // From 12.4 on it can tell.
+        let tells = driver_version()? >= (12, 4);
         for signature in kernels::ENTRIES {
             let (entry, family) = (signature.name, signature.family);
             let module = families
