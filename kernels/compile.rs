@@ -1,9 +1,9 @@
 //! What a GPU runs: PTX of every source, machine code of that PTX for the GPUs in [`CHIPS`], and
 //! each kind packed in one piece, since the families repeat much of each other.
 //!
-//! A driver takes no PTX and no machine code that a newer CUDA made. So the front end is CUDA 12.0's
-//! run-time compiler where `tools/get-nvcc` brought it, whose PTX 8.0 every driver from 525 on
-//! takes, or whichever nvcc is named.
+//! A driver takes no PTX and no machine code that a newer CUDA made. So the front end is the
+//! run-time compiler of CUDA 12.0 where `tools/get-nvcc` brought it, whose PTX 8.0 every driver
+//! from 525 on takes, or whichever nvcc is named.
 
 use libloading::Library;
 use std::ffi::{c_char, c_int, c_void, CString};
