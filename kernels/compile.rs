@@ -94,7 +94,7 @@ impl Compiler {
     }
 
     /// Compiles what is not in the cache. A source that does not compile ends the build with the
-    /// compiler's words. `headers` is a hash of what the sources include.
+    /// compiler's words. `hash` is one of its words and of what the sources include.
     pub fn images(
         &self,
         folder: &Path,

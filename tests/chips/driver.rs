@@ -205,7 +205,7 @@ fn doctor_lists_the_gpu_and_says_why_one_is_not_used() {
     let text = doctor(&[("CAPABILITY", "12.0")]);
     assert!(text.contains("12.0, 80.0 GiB; the driver compiles the kernels at the"), "{text}");
     assert!(text.contains("device used   cuda:0 unless"), "{text}");
-    // What a doctor only lists, a verb that opens the device says.
+    // Whoever asks for the place is told on standard error as well.
     let mut loud = Command::new(env!("CARGO_BIN_EXE_engine"));
     loud.env("LD_LIBRARY_PATH", library).env("ENGINE_STAND_IN_CAPABILITY", "12.0");
     let said = loud.args(["doctor", "--device", "cuda:0"]).output().unwrap().stderr;
