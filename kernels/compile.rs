@@ -94,7 +94,8 @@ impl Compiler {
     }
 
     /// Compiles what is not in the cache. A source that does not compile ends the build with the
-    /// compiler's words. `hash` is one of its words and of what the sources include.
+    /// compiler's words. `hash` is one of its words and of what the sources include; this file is
+    /// among the words, since how compilers are asked stands in it.
     pub fn images(
         &self,
         folder: &Path,
@@ -104,7 +105,8 @@ impl Compiler {
     ) -> Images {
         let stem = |family: &String| {
             let text = fs::read_to_string(folder.join(format!("{family}.cu")));
-            let words = [self.name.clone(), text.expect("a source can be read")];
+            let asked = include_str!("compile.rs").to_owned();
+            let words = [self.name.clone(), asked, text.expect("a source can be read")];
             cache.join(format!("{family}-{}", hash(&words)))
         };
         let stems: Vec<PathBuf> = families.iter().map(stem).collect();
