@@ -49,7 +49,8 @@ fn main() {
         writeln!(
             table,
             "    Signature {{ name: {name:?}, family: {family:?}, threads: {threads}, \
-            parameters: {parameters:?}, bytes: size_of::<interface::{parameters}>() }},"
+            parameters: {parameters:?}, bytes: size_of::<interface::{parameters}>(), \
+            sizes: <interface::{parameters} as interface::Parameters>::SIZES }},"
         )
         .expect("a string takes it");
     }

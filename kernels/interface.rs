@@ -75,6 +75,7 @@ fn item(whole: &str) -> String {
         let fields = fields.strip_suffix("};").unwrap_or_else(|| unknown());
         let derive = "#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]";
         let mut rust = format!("#[repr(C)]\n{derive}\npub struct {name} {{\n");
+        let (whole_struct, mut sizes) = (name, String::new());
         for field in fields.split(';').map(str::trim).filter(|field| !field.is_empty()) {
             let field = field.trim_start_matches("const ");
             let (base, names) = field.split_once(' ').unwrap_or_else(|| unknown());
@@ -99,11 +100,20 @@ fn item(whole: &str) -> String {
                     None => writeln!(rust, "    pub {name}: {one},"),
                 }
                 .expect("a string takes it");
+                if many.is_none() && matches!(one, "u32" | "u64") && name != "unused" {
+                    write!(
+                        sizes,
+                        "({name:?}, std::mem::offset_of!({whole_struct}, {name}), \
+                        size_of::<{one}>()), "
+                    )
+                    .expect("a string takes it");
+                }
             }
         }
         write!(
             rust,
-            "}}\nimpl Parameters for {name} {{\n    const NAME: &'static str = {name:?};\n}}\n"
+            "}}\nimpl Parameters for {name} {{\n    const NAME: &'static str = {name:?};\n    \
+            const SIZES: &'static [(&'static str, usize, usize)] = &[{sizes}];\n}}\n"
         )
         .expect("a string takes it");
         return rust;

@@ -16,6 +16,8 @@ pub struct Signature {
     /// The struct of [`interface`] that is its one argument, and its size in bytes.
     pub parameters: &'static str,
     pub bytes: usize,
+    /// The whole numbers in it (rows, cols …): name, offset, bytes.
+    pub sizes: &'static [(&'static str, usize, usize)],
 }
 
 /// What a launch and a kernel agree on: `interface.cuh`, said in Rust by the build.
@@ -32,6 +34,8 @@ pub mod interface {
     pub trait Parameters: Pod {
         /// The struct's name, as [`super::Signature::parameters`] has it.
         const NAME: &'static str;
+        /// Its whole numbers (rows, cols …): name, offset, bytes.
+        const SIZES: &'static [(&'static str, usize, usize)];
     }
 
     /// A tile of the product on tensor cores.

@@ -24,7 +24,7 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
     }
     let mut job: Job = of_flags(args);
     let source = &mut job.settings.source;
-    (source.device, source.threads) = (global.chosen()?, global.threads);
+    (source.device, source.threads) = (Some(global.to_open()?), global.threads);
     let held = claim(&job, global.outputs(args.overwriting), args.resume)?;
     let recommender = Recommender::open(&job.settings)?;
     global.note_device(recommender.model().device.name());

@@ -45,7 +45,7 @@ const WRITTEN: Written = Written {
 
 /// Makes a shop, trains a small GLM on it from nothing, recommends, and prints what that is worth.
 pub fn run(args: &Demo, global: &Global) -> Result<()> {
-    let emulated = global.place()?.is_emulated();
+    let emulated = global.to_open()?.is_emulated();
     if emulated {
         global.note(
             "demo: the emulator shows that every step runs as on a GPU; for learning it is too \

@@ -54,7 +54,7 @@ pub fn run(args: &Forward, global: &Global) -> Result<()> {
         gelu: args.gelu,
         dtype: Some(args.dtype),
         seed: 0,
-        device: global.chosen()?,
+        device: Some(global.to_open()?),
         threads: global.threads,
     };
     let rows = Rows { inputs: &args.inputs, outputs: &args.outputs, gradients: args.gradients };

@@ -39,7 +39,7 @@ pub fn run(args: &Merge, global: &Global) -> Result<()> {
         weights: args.weights.clone(),
         adapter: Some(args.adapter.clone()),
         dtype: Some(Storage::F32),
-        device: global.chosen()?,
+        device: Some(global.to_open()?),
         threads: global.threads,
         ..Source::default()
     };

@@ -67,6 +67,7 @@ use serde::Serialize;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Once;
 
 /// Trains GLM models as recommenders and recommends with them.
 #[derive(Parser, Debug)]
@@ -108,12 +109,18 @@ impl Global {
         self.device.as_deref().map(str::parse).transpose()
     }
 
-    /// The device to open: the one that was asked for, otherwise the best that this binary and this
-    /// machine have. Refuses words that name none; says what its first start waits for.
+    /// The device that was asked for, otherwise the best that this binary and this machine have.
+    /// Refuses words that name none.
     pub fn place(&self) -> Result<Place> {
-        let place = self.chosen()?.unwrap_or_else(best_place);
+        Ok(self.chosen()?.unwrap_or_else(best_place))
+    }
+
+    /// [`Global::place`], for a verb that opens it: says before what a first start waits for.
+    pub fn to_open(&self) -> Result<Place> {
+        static SAID: Once = Once::new();
+        let place = self.place()?;
         if let Place::Cuda(ordinal) = place {
-            at_first(ordinal).iter().for_each(|words| self.note(words));
+            SAID.call_once(|| at_first(ordinal).iter().for_each(|words| self.note(words)));
         }
         Ok(place)
     }

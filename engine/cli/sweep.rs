@@ -55,7 +55,7 @@ pub fn run(args: &Sweep, global: &Global) -> Result<()> {
         out: &out,
         resume: args.resume,
         together: args.together,
-        device: global.chosen()?,
+        device: Some(global.to_open()?),
         threads: global.threads,
         stop: || interrupt::signal().is_some(),
         watch: &Said(global),

@@ -15,7 +15,7 @@ pub use super::flags::Train;
 /// Trains and leaves a run folder.
 pub fn run(args: &Train, global: &Global) -> Result<()> {
     let settings = Learning {
-        device: global.chosen()?,
+        device: Some(global.to_open()?),
         threads: global.threads,
         keep_checkpoints: args.keep_checkpoints,
         max_minutes: args.max_minutes,

@@ -17,6 +17,8 @@
 //   VERSION=13000                what cuDriverGetVersion answers
 //   PARAMETERS="blend_f32 28"    says of a kernel that it takes so many bytes
 //   FAILS="cuMemHostAlloc 3 2"   the third call of that function ends with code 2
+//   BREAKS="blend_f32 3 700"     the third launch of that kernel ends with code 700 when it runs,
+//                                and with it everything after
 //   CALLS=file                   receives how often each function was called, when the process ends
 #include "driver.h"
 
@@ -411,7 +413,7 @@ EXPORT cuModuleGetFunction(void **function, void *module, const char *name) {
     for (const Entry &entry : ENTRIES) {
       if (!entry.name || strcmp(entry.name, name) != 0 || strcmp(entry.family, *family) != 0)
         continue;
-      Function f = {reinterpret_cast<uint64_t>(module), &entry, {}, WITHOUT_ASKING};
+      Function f = {reinterpret_cast<uint64_t>(module), &entry, {}, WITHOUT_ASKING, -1};
       entry.body(reinterpret_cast<void **>(&f.takes));
       const uint64_t handle = new_handle();
       c.functions[handle] = f;
@@ -425,6 +427,11 @@ EXPORT cuFuncSetAttribute(void *function, int attribute, int value) {
   return inside("cuFuncSetAttribute", [&](Context &c) -> int {
     Function *f = find(c.functions, function);
     if (!f) return unknown("function", function);
+    if (attribute == 9) {
+      if (value < -1 || value > 100)
+        return wrong(INVALID_VALUE, "expected -1 to 100 per cent, got %d", value);
+      return f->share = value, SUCCESS;
+    }
     if (attribute != 8) return wrong(INVALID_VALUE, "attribute %d is not known here", attribute);
     if (value < 0 || value > most_shared())
       return wrong(INVALID_VALUE, "expected at most %d bytes of shared memory, got %d",
@@ -467,6 +474,17 @@ EXPORT cuFuncGetParamInfo(void *function, size_t index, size_t *offset, size_t *
     return SUCCESS;
   });
 }
+/// How the launch of a kernel that was just asked for is to end.
+static Code broken(Context &c, const char *name) {
+  char which[64] = {};
+  unsigned long long number = 0;
+  int code = 0;
+  const char *breaks = getenv("ENGINE_STAND_IN_BREAKS");
+  if (!breaks || sscanf(breaks, "%63s %llu %d", which, &number, &code) != 3 ||
+      strcmp(which, name) != 0)
+    return SUCCESS;
+  return ++c.of_broken == number ? static_cast<Code>(code) : SUCCESS;
+}
 EXPORT cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
                       unsigned by, unsigned bz, unsigned shared, void *stream, void **arguments,
                       void **extra) {
@@ -486,6 +504,11 @@ EXPORT cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, uns
     if (shared > f->shared)
       return wrong(INVALID_VALUE, "%s: expected at most %zu bytes of shared memory, got %u", name,
                    f->shared, shared);
+    if (shared >= WITHOUT_ASKING && f->share != 100)
+      return wrong(INVALID_VALUE,
+                   "%s: %u bytes of shared memory: expected that it is preferred to cache, got %d "
+                   "per cent",
+                   name, shared, f->share);
     // The values are taken now: the caller's may be gone when the kernel runs.
     std::vector<std::vector<char>> values;
     for (uint32_t i = 0; i < f->takes.count; ++i) {
@@ -494,7 +517,9 @@ EXPORT cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, uns
     }
     // Each launch has another order of threads.
     const uint64_t seed = c.launches++;
+    const Code breaks = broken(c, name);
     return later(*s, [=, entry = f->entry, values = std::move(values)]() mutable {
+      if (breaks) return breaks;
       std::vector<void *> pointers;
       for (auto &value : values) pointers.push_back(value.data());
       const uint32_t grid[3] = {gx, gy, gz}, block[3] = {bx, by, bz};

@@ -178,13 +178,14 @@ struct Function {
   const Entry *entry;
   emulator::Signature takes;
   size_t shared;
+  int share;  // of the memory that a processor has for cache and blocks, in per cent; -1 as it likes
 };
 
 struct Context {
   explicit Context(int device) : device(device) {}
   int device, holders = 1;
   Code failed = SUCCESS;
-  uint64_t launches = 0, pool_reserved = 0, pool_used = 0, threshold = 0, others = 0;
+  uint64_t launches = 0, of_broken = 0, pool_reserved = 0, pool_used = 0, threshold = 0, others = 0;
   std::map<uint64_t, Buffer> buffers;
   std::multimap<size_t, Idle> idle;
   std::map<uint64_t, Pinned> pinned;

@@ -205,12 +205,6 @@ fn doctor_lists_the_gpu_and_says_why_one_is_not_used() {
     let text = doctor(&[("CAPABILITY", "12.0")]);
     assert!(text.contains("12.0, 80.0 GiB; the driver compiles the kernels at the"), "{text}");
     assert!(text.contains("device used   cuda:0 unless"), "{text}");
-    // Whoever asks for the place is told on standard error as well.
-    let mut loud = Command::new(env!("CARGO_BIN_EXE_engine"));
-    loud.env("LD_LIBRARY_PATH", library).env("ENGINE_STAND_IN_CAPABILITY", "12.0");
-    let said = loud.args(["doctor", "--device", "cuda:0"]).output().unwrap().stderr;
-    let said = String::from_utf8_lossy(&said);
-    assert!(said.contains("cuda:0: the driver compiles the kernels at the first start"), "{said}");
     // The first drivers of the CUDA before.
     let version = 1000 * (u32::from(kernels::NEEDS.0) - 1) + 80;
     let text = doctor(&[("VERSION", &version.to_string())]);
@@ -377,6 +371,84 @@ fn what_a_machine_lacks_is_said_with_what_to_do() {
     }
     let gpu = asked("cuda:0", "other.jsonl");
     refused("", folder.path(), &[], &borrowed(&gpu), &["cuda:0", "libcuda.so.1", "doctor"]);
+}
+
+/// A first start that waits for the driver's compiler says so before it waits, in each verb that
+/// opens the device, and once.
+#[test]
+fn a_first_start_says_what_it_waits_for() {
+    let Some(library) = stand_in("first start") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let verbs = [
+        format!("{FORWARD} --outputs y.safetensors"),
+        format!("{TRAIN} --dtype f32 --out run"),
+        format!("{DECODE} --dtype f32 --adapter run --out p.jsonl"),
+        "merge --weights {shop}/w --adapter run --out merged".to_owned(),
+    ];
+    for (capability, said) in [("12.0", 1), ("8.0", 0)] {
+        for verb in &verbs {
+            let words = words("cuda:0", &format!("{verb} --force"));
+            let pretend = [("CAPABILITY", capability)];
+            let mut loud = engine(library, folder.path(), &pretend, &borrowed(&words));
+            let arguments: Vec<_> = loud.get_args().map(|a| a.to_owned()).collect();
+            loud = Command::new(env!("CARGO_BIN_EXE_engine"));
+            loud.current_dir(folder.path()).env("LD_LIBRARY_PATH", library);
+            loud.env("ENGINE_STAND_IN_CAPABILITY", capability);
+            let output = loud.args(arguments.iter().filter(|a| *a != "--quiet")).output().unwrap();
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{verb}: {error}");
+            let remark = "cuda:0: the driver compiles the kernels at the first start";
+            assert_eq!(error.matches(remark).count(), said, "{capability} {verb}: {error}");
+        }
+    }
+}
+
+/// A kernel that fails is found in the words: among the last launches, with its grid and its sizes,
+/// or, where each launch is waited for, by its name.
+#[test]
+fn a_kernel_that_fails_is_named() {
+    let Some(library) = stand_in("failing kernels") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let train = words("cuda:0", &format!("{TRAIN} --dtype f32 --out run --force"));
+    let broken = |entry: &str| format!("{entry} 2 700");
+    let end = |breaks: &str, sync: Option<&str>, memory: &str| {
+        let pretend = [("BREAKS", breaks), ("MEMORY", memory)];
+        let mut command = engine(library, folder.path(), &pretend, &borrowed(&train));
+        sync.iter().for_each(|value| {
+            command.env("ENGINE_SYNC", value);
+        });
+        let output = command.output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(error.lines().count(), 1, "{error}");
+        (output.status.code(), error)
+    };
+    let roomy = "80000000000";
+    for entry in ["layernorm_f32_wide", "adamw_f32_wide", "simt_nt"] {
+        let (code, error) = end(&broken(entry), None, roomy);
+        assert_eq!(code, Some(5), "{error}");
+        for word in
+            ["a kernel failed", "CUDA_ERROR_ILLEGAL_ADDRESS", "newest first", "ENGINE_SYNC=1"]
+        {
+            assert!(error.contains(word), "{entry}: expected {word:?} in {error}");
+        }
+        let listed = error.matches(" × ").count();
+        assert!((1..=16).contains(&listed), "{entry}: {listed} launches in {error}");
+        let (code, error) = end(&broken(entry), Some("1"), roomy);
+        assert_eq!(code, Some(5), "{error}");
+        assert!(error.starts_with(&format!("engine: cuda: kernel {entry} [")), "{error}");
+        assert!(error.contains(" failed: CUDA_ERROR_ILLEGAL_ADDRESS"), "{error}");
+    }
+    // The kernel that failed, and not the memory that could not be had for it.
+    let (code, error) = end(&broken("layernorm_f32_wide"), None, "300000");
+    assert_eq!(code, Some(5), "{error}");
+    assert!(error.contains("a kernel failed") && !error.contains("cannot be had"), "{error}");
+    // Memory alone: what was running for it.
+    let (code, error) = end("none 1 0", None, "300000");
+    assert_eq!(code, Some(5), "{error}");
+    assert!(error.contains("cannot be had") && error.contains("newest first: "), "{error}");
+    let (code, error) = end("none 1 0", Some("yes"), roomy);
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains("ENGINE_SYNC: expected 1"), "{error}");
 }
 
 /// Where memory is short, users are answered in smaller groups, the pool gives back what lies in

@@ -5,6 +5,8 @@
 mod driver;
 mod emulated;
 mod entries;
+mod faults;
+mod found;
 mod memory;
 mod real;
 
@@ -26,7 +28,7 @@ use entries::{Entries, Entry};
 use kernels::interface::{self, Address, Parameters};
 use memory::Memory;
 
-pub use real::{at_first, gpus, Found};
+pub use found::{at_first, gpus, Found};
 
 pub(super) struct Cuda {
     place: Place,

@@ -3,21 +3,25 @@
 //! is no driver.
 
 use super::driver::{Driver, Grid, Properties};
+use super::faults::{refuse, Faults};
+use super::found::{capability, driver_version, old_driver, refuse_start, OLDEST};
 use crate::base::Fault;
 use anyhow::{Context as _, Result};
-use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::result;
 use cudarc::driver::sys;
 use kernels::Image;
 use std::collections::HashMap;
 use std::ffi::CString;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 /// Bytes of one pinned slot; longer copies go through several.
 const SLOT: usize = 4 << 20;
 /// Slots that may be under way at once.
 const SLOTS: usize = 8;
-/// Oldest compute capability that the kernels are written for.
-const OLDEST: i32 = 8;
+/// Bytes of shared memory from which on a processor is to give up cache for it: grids count on two
+/// blocks, and the driver's own choice may have room for one.
+const ROOMY: usize = 48 << 10;
 
 pub struct Gpu {
     properties: Properties,
@@ -30,7 +34,12 @@ pub struct Gpu {
     modules: Vec<sys::CUmodule>,
     /// By number of the entry point.
     kernels: Vec<sys::CUfunction>,
+    /// Of each: whether it was told to have as much shared memory as there is.
+    roomy: Vec<AtomicBool>,
     staging: Mutex<Staging>,
+    faults: Faults,
+    /// Whether each launch is waited for.
+    synchronous: bool,
 }
 
 // SAFETY: handles of the driver may be used from any thread once the context is made current there,
@@ -49,123 +58,6 @@ struct Slot {
     memory: *mut u8,
     /// Recorded behind the last copy out of the slot.
     done: sys::CUevent,
-}
-
-fn refuse(what: &str, error: DriverError) -> anyhow::Error {
-    let name = error.error_name().map_or("unknown".into(), |n| n.to_string_lossy().into_owned());
-    let words =
-        error.error_string().map_or(String::new(), |s| format!(": {}", s.to_string_lossy()));
-    Fault::Device.error(format!("cuda: {what}: {name}{words}"))
-}
-
-/// What to do where libcuda is there and does not start.
-fn refuse_start(name: &str, error: DriverError) -> anyhow::Error {
-    let what = format!(
-        "device: {name}: expected a driver that starts, got none (is a GPU there and its kernel \
-        module loaded, of the same version as libcuda? see nvidia-smi and CUDA_VISIBLE_DEVICES, or \
-        use setting `device = cpu`)"
-    );
-    refuse(&what, error)
-}
-
-/// A GPU that the driver shows.
-pub struct Found {
-    /// As `Device::open` takes it.
-    pub name: String,
-    /// Model, compute capability, memory, and why it is not used if it is not.
-    pub words: String,
-    /// Whether the kernels run on it.
-    pub usable: bool,
-}
-
-/// The GPUs that the driver shows. An error says why none can be asked.
-pub fn gpus() -> Result<Vec<Found>> {
-    // SAFETY: only asks the dynamic linker; without this cudarc would panic where the library is
-    // missing.
-    if !unsafe { sys::is_culib_present() } {
-        return Err(Fault::Device.error("no libcuda.so.1"));
-    }
-    result::init().map_err(|e| refuse("the driver does not start", e))?;
-    let count = result::device::get_count().map_err(|e| refuse("counting devices", e))?;
-    let driver = driver_version()?;
-    (0..count)
-        .map(|ordinal| {
-            let device = result::device::get(ordinal).map_err(|e| refuse("opening a device", e))?;
-            let model =
-                result::device::get_name(device).map_err(|e| refuse("asking a device", e))?;
-            let (major, minor) = capability(device)?;
-            // SAFETY: a handle that the driver just gave.
-            let bytes = unsafe { result::device::total_mem(device) }
-                .map_err(|e| refuse("asking a device", e))?;
-            let name = format!("cuda:{ordinal}");
-            let gib = bytes as f64 / (1u64 << 30) as f64;
-            let mut words =
-                format!("{name} {model}, compute capability {major}.{minor}, {gib:.1} GiB");
-            let image = Image::for_capability(major, minor);
-            let taken = image.is_none_or(|image| image.taken_by(driver));
-            let usable = major >= OLDEST && taken;
-            match image {
-                _ if major < OLDEST => {
-                    words += &format!("; not used: the kernels need compute capability {OLDEST}.0");
-                }
-                Some(_) if !taken => words += &format!("; not used: {}", old_driver(driver)),
-                Some(image) if image.is_ptx() => words += &format!("; {AT_FIRST}"),
-                _ => {}
-            }
-            Ok(Found { name, words, usable })
-        })
-        .collect()
-}
-
-fn capability(device: sys::CUdevice) -> Result<(i32, i32)> {
-    use sys::CUdevice_attribute_enum as Attribute;
-    let ask = |attribute| {
-        // SAFETY: `device` is a handle that the driver gave.
-        unsafe { result::device::get_attribute(device, attribute) }
-            .map_err(|e| refuse("asking the device", e))
-    };
-    Ok((
-        ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-        ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
-    ))
-}
-
-/// What the driver does once for a GPU that this binary has no machine code for.
-const AT_FIRST: &str = "the driver compiles the kernels at the first start, which takes a minute; \
-    later ones find them in its cache";
-
-/// What a first start waits for on the GPU of that number, if it does.
-pub fn at_first(ordinal: usize) -> Option<String> {
-    // SAFETY: only asks the dynamic linker, as above.
-    let there = unsafe { sys::is_culib_present() } && result::init().is_ok();
-    let device = there.then(|| result::device::get(ordinal as i32).ok()).flatten()?;
-    let (major, minor) = capability(device).ok()?;
-    let image = Image::for_capability(major, minor).filter(|_| major >= OLDEST)?;
-    image.is_ptx().then(|| format!("cuda:{ordinal}: {AT_FIRST}"))
-}
-
-/// The CUDA that the driver is of, (major, minor).
-fn driver_version() -> Result<(u8, u8)> {
-    let mut version = 0;
-    // SAFETY: writes one integer.
-    unsafe { sys::cuDriverGetVersion(&mut version) }
-        .result()
-        .map_err(|e| refuse("asking the driver's version", e))?;
-    Ok(((version / 1000) as u8, (version % 1000 / 10) as u8))
-}
-
-/// What is wrong with a driver that does not take the kernels.
-fn old_driver(driver: (u8, u8)) -> String {
-    let (major, minor) = kernels::NEEDS;
-    let release =
-        kernels::oldest_driver().map_or_else(String::new, |oldest| format!(" ({oldest})"));
-    format!(
-        "expected a driver of CUDA {major}.{minor}{release} or later, which takes the kernels made \
-        by {}, got one of CUDA {}.{}; update the driver, or build with an older compiler",
-        kernels::COMPILER,
-        driver.0,
-        driver.1
-    )
 }
 
 /// Refuses a kernel that does not take just the struct of its table.
@@ -234,13 +126,15 @@ impl Gpu {
                 got {model} with {major}.{minor}; use setting `device = cpu`"
             )));
         }
-        let (image, driver) = (Image::for_capability(major, minor), driver_version()?);
-        if image.is_none_or(|image| !image.taken_by(driver)) {
+        let driver = driver_version()?;
+        let image = Image::for_capability(major, minor).filter(|image| image.taken_by(driver));
+        let Some(image) = image else {
             return Err(Fault::Device.error(format!(
                 "device: {name}: {}, or use setting `device = cpu`",
                 old_driver(driver)
             )));
-        }
+        };
+        let synchronous = synchronous()?;
         let properties = Properties {
             name,
             processors: ask(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32,
@@ -258,21 +152,23 @@ impl Gpu {
             pool: std::ptr::null_mut(),
             modules: Vec::new(),
             kernels: Vec::new(),
+            roomy: kernels::ENTRIES.iter().map(|_| AtomicBool::new(false)).collect(),
             staging: Mutex::new(Staging { slots: Vec::new(), next: 0 }),
+            faults: Faults::default(),
+            synchronous,
         };
         gpu.enter()?;
         gpu.stream = result::stream::create(result::stream::StreamKind::NonBlocking)
             .map_err(|e| refuse("making a stream", e))?;
         gpu.own_pool()?;
-        gpu.load((major, minor))?;
+        gpu.load(image, driver)?;
         gpu.pin()?;
         Ok(gpu)
     }
 
     /// Resolves every entry point: one that is missing is an error now, not in the middle of a run.
-    fn load(&mut self, (major, minor): (i32, i32)) -> Result<()> {
+    fn load(&mut self, image: &Image, driver: (u8, u8)) -> Result<()> {
         let mut families = HashMap::new();
-        let image = Image::for_capability(major, minor).expect("PTX is for all that are not older");
         for (family, image) in image.unpack() {
             // SAFETY: machine code, which says its own length, or PTX, which ends in a zero.
             let module =
@@ -292,7 +188,7 @@ impl Gpu {
             families.insert(family, module);
         }
         // From 12.4 on it can tell.
-        let tells = driver_version()? >= (12, 4);
+        let tells = driver >= (12, 4);
         for signature in kernels::ENTRIES {
             let (entry, family) = (signature.name, signature.family);
             let module = families
@@ -345,7 +241,7 @@ impl Gpu {
         let mut bytes = 0u64;
         // SAFETY: the pool lives as long as the device; both attributes asked for are a u64.
         unsafe { result::mem_pool::get_attribute(self.pool, attribute, (&raw mut bytes).cast()) }
-            .map_err(|e| refuse("asking the device's memory pool", e))?;
+            .map_err(|e| self.faults.refuse("asking the device's memory pool", e))?;
         Ok(bytes)
     }
 
@@ -367,7 +263,7 @@ impl Gpu {
     fn enter(&self) -> Result<()> {
         // SAFETY: the context lives until `drop`.
         unsafe { result::ctx::set_current(self.context) }
-            .map_err(|e| refuse("entering the context", e))
+            .map_err(|e| self.faults.refuse("entering the context", e))
     }
 
     fn staging(&self) -> MutexGuard<'_, Staging> {
@@ -378,7 +274,41 @@ impl Gpu {
     fn wait(&self) -> Result<()> {
         // SAFETY: the stream lives until `drop`.
         unsafe { result::stream::synchronize(self.stream) }
-            .map_err(|e| refuse("a kernel failed", e))
+            .map_err(|e| self.faults.refuse("waiting for the device", e))
+    }
+
+    /// Has the processors keep as much shared memory as they can for kernels of which two blocks
+    /// are to fit.
+    fn make_room(&self, entry: usize, grid: Grid) -> Result<()> {
+        if grid.shared < ROOMY || self.roomy[entry].swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        use sys::CUfunction_attribute_enum as Attribute;
+        // SAFETY: a function of a module that is loaded.
+        unsafe {
+            result::function::set_function_attribute(
+                self.kernels[entry],
+                Attribute::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT,
+                100,
+            )
+        }
+        .map_err(|e| {
+            let name = kernels::ENTRIES[entry].name;
+            self.faults.refuse(&format!("giving kernel {name} its shared memory"), e)
+        })
+    }
+}
+
+/// Whether `ENGINE_SYNC` asks to wait for each launch. Refuses what is neither yes nor no.
+fn synchronous() -> Result<bool> {
+    match std::env::var_os("ENGINE_SYNC") {
+        None => Ok(false),
+        Some(value) if value.is_empty() || value == "0" => Ok(false),
+        Some(value) if value == "1" => Ok(true),
+        Some(value) => Err(Fault::Usage.error(format!(
+            "ENGINE_SYNC: expected 1 (wait for each launch, to name the one that fails) or 0, got \
+            {value:?}"
+        ))),
     }
 }
 
@@ -391,28 +321,31 @@ impl Driver for Gpu {
         self.enter()?;
         // SAFETY: freed by `free`, once, by the tensor that owns it; used on this stream only.
         let ask = || unsafe { result::malloc_async(self.stream, bytes) };
-        ask()
-            .or_else(|_| {
-                // What is free but in pieces goes back to the system and comes again as one.
-                let _ = self.wait();
-                // SAFETY: the pool lives as long as the device.
-                unsafe { result::mem_pool::trim_to(self.pool, 0) }?;
-                ask()
-            })
-            .map_err(|e| {
-                let (free, total) = result::mem_get_info().unwrap_or_default();
-                let mib = |b: usize| b as f64 / (1u64 << 20) as f64;
-                refuse(
-                    &format!(
-                        "memory: {bytes} bytes cannot be had ({:.1} of {:.1} MiB free); use a \
-                        smaller setting `batch`, fewer setting `batch-rows` or a leaner setting \
-                        `keep`, and see what `engine inspect` plans",
-                        mib(free),
-                        mib(total)
-                    ),
-                    e,
-                )
-            })
+        let again = || {
+            // SAFETY: the pool lives as long as the device.
+            unsafe { result::mem_pool::trim_to(self.pool, 0) }?;
+            ask()
+        };
+        if let Ok(address) = ask() {
+            return Ok(address);
+        }
+        // What is free but in pieces goes back to the system and comes again as one. Where a kernel
+        // failed before there is no memory to be had either: then this says so.
+        self.wait()?;
+        again().map_err(|e| {
+            let (free, total) = result::mem_get_info().unwrap_or_default();
+            let mib = |b: usize| b as f64 / (1u64 << 20) as f64;
+            self.faults.refuse_memory(
+                &format!(
+                    "memory: {bytes} bytes cannot be had ({:.1} of {:.1} MiB free); use a smaller \
+                    setting `batch`, fewer setting `batch-rows` or a leaner setting `keep`, and \
+                    see what `engine inspect` plans",
+                    mib(free),
+                    mib(total)
+                ),
+                e,
+            )
+        })
     }
 
     fn free(&self, address: u64) {
@@ -423,7 +356,8 @@ impl Driver for Gpu {
 
     fn available(&self) -> Result<u64> {
         self.enter()?;
-        let (free, _) = result::mem_get_info().map_err(|e| refuse("asking for free memory", e))?;
+        let (free, _) =
+            result::mem_get_info().map_err(|e| self.faults.refuse("asking for free memory", e))?;
         use sys::CUmemPool_attribute as Attribute;
         let held = self.pooled(Attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
         let used = self.pooled(Attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?;
@@ -441,12 +375,13 @@ impl Driver for Gpu {
             // slot, which has SLOT bytes. The destination has `bytes.len()` bytes: the door checked
             // that.
             unsafe {
-                result::event::synchronize(slot.done).map_err(|e| refuse("a kernel failed", e))?;
+                result::event::synchronize(slot.done)
+                    .map_err(|e| self.faults.refuse("waiting for a copy", e))?;
                 std::ptr::copy_nonoverlapping(part.as_ptr(), slot.memory, part.len());
                 let pinned = std::slice::from_raw_parts(slot.memory, part.len());
                 result::memcpy_htod_async(to + (i * SLOT) as u64, pinned, self.stream)
                     .and_then(|()| result::event::record(slot.done, self.stream))
-                    .map_err(|e| refuse("copying to the device", e))?;
+                    .map_err(|e| self.faults.refuse("copying to the device", e))?;
             }
         }
         Ok(())
@@ -461,10 +396,11 @@ impl Driver for Gpu {
             let slot = &staging.slots[turn];
             // SAFETY: as in `upload`; the bytes are read only after the stream has done the copy.
             unsafe {
-                result::event::synchronize(slot.done).map_err(|e| refuse("a kernel failed", e))?;
+                result::event::synchronize(slot.done)
+                    .map_err(|e| self.faults.refuse("waiting for a copy", e))?;
                 let pinned = std::slice::from_raw_parts_mut(slot.memory, part.len());
                 result::memcpy_dtoh_async(pinned, from + (i * SLOT) as u64, self.stream)
-                    .map_err(|e| refuse("copying from the device", e))?;
+                    .map_err(|e| self.faults.refuse("copying from the device", e))?;
                 self.wait()?;
                 std::ptr::copy_nonoverlapping(slot.memory, part.as_mut_ptr(), part.len());
             }
@@ -476,20 +412,22 @@ impl Driver for Gpu {
         self.enter()?;
         // SAFETY: both are buffers of this device with as many bytes: the door checked that.
         unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream) }
-            .map_err(|e| refuse("copying on the device", e))
+            .map_err(|e| self.faults.refuse("copying on the device", e))
     }
 
     fn zero(&self, address: u64, bytes: usize) -> Result<()> {
         self.enter()?;
         // SAFETY: a buffer of this device with as many bytes.
         unsafe { result::memset_d8_async(address, 0, bytes, self.stream) }
-            .map_err(|e| refuse("clearing memory", e))
+            .map_err(|e| self.faults.refuse("clearing memory", e))
     }
 
     fn launch(&self, entry: usize, grid: Grid, parameters: &[u8]) -> Result<()> {
         self.enter()?;
         let signature = &kernels::ENTRIES[entry];
         let [x, y, z] = grid.blocks;
+        self.make_room(entry, grid)?;
+        self.faults.launched(entry, grid, parameters);
         // SAFETY: the bytes are of the struct that the kernel takes, which `Entries` and `load`
         // checked; the driver copies them before this returns. Buffers outlive the launch: memory
         // freed earlier is only used again by later work of the same stream.
@@ -503,7 +441,13 @@ impl Driver for Gpu {
                 &mut [parameters.as_ptr().cast_mut().cast()],
             )
         }
-        .map_err(|e| refuse(&format!("launching {}, {grid:?}", signature.name), e))
+        .map_err(|e| self.faults.refuse(&format!("launching {}, {grid:?}", signature.name), e))?;
+        if self.synchronous {
+            // SAFETY: the stream lives until `drop`.
+            unsafe { result::stream::synchronize(self.stream) }
+                .map_err(|e| self.faults.refuse_newest(e))?;
+        }
+        Ok(())
     }
 
     fn synchronize(&self) -> Result<()> {
