@@ -1,6 +1,7 @@
 // Element by element: no thread knows another, so nothing here depends on a grid. V elements a
 // step, see vector.cuh.
 #include "entry.cuh"
+#include "gelu.cuh"
 #include "philox.cuh"
 #include "vector.cuh"
 
@@ -24,26 +25,6 @@ static __device__ void blend(const Blend<T> args) {
       a[v] = args.beta == 0.0f ? args.alpha * a[v] : fmaf(args.alpha, a[v], args.beta * b[v]);
     store_many<V>(args.y + i, a);
   });
-}
-
-constexpr float ROOT_TWO_OVER_PI = 0.7978845608028654f;
-constexpr float ROOT_HALF = 0.7071067811865476f;
-constexpr float INVERSE_ROOT_TWO_PI = 0.3989422804014327f;
-constexpr float CUBE = 0.044715f;
-
-template <bool ERF>
-static __device__ __forceinline__ float gelu_of(float x) {
-  if (ERF) return 0.5f * x * (1.0f + erff(x * ROOT_HALF));
-  return 0.5f * x * (1.0f + tanhf(ROOT_TWO_OVER_PI * x * fmaf(CUBE * x, x, 1.0f)));
-}
-
-template <bool ERF>
-static __device__ __forceinline__ float gelu_slope(float x) {
-  if (ERF)
-    return 0.5f * (1.0f + erff(x * ROOT_HALF)) + x * INVERSE_ROOT_TWO_PI * expf(-0.5f * x * x);
-  const float t = tanhf(ROOT_TWO_OVER_PI * x * fmaf(CUBE * x, x, 1.0f));
-  return 0.5f * (1.0f + t) +
-         0.5f * x * (1.0f - t * t) * ROOT_TWO_OVER_PI * fmaf(3.0f * CUBE * x, x, 1.0f);
 }
 
 template <class T, int V, bool ERF>

@@ -4,8 +4,8 @@
 
 /// Tensor cores. A block has 64·TALL queries of one head, a warp 16·TALL of them; keys come in
 /// tiles of KEYS, two stages of keys and two of values. scale > 0. Addresses and pitches are
-/// multiples of 16 bytes.
-template <class T, int D>
+/// multiples of 16 bytes. DROP: probabilities are dropped, which costs more than all else.
+template <class T, int D, bool DROP>
 static __device__ void attend(const Attention<T> args) {
   const Layout layout(args.layout);
   const Dropout dropout(args.dropout);
@@ -39,7 +39,7 @@ static __device__ void attend(const Attention<T> args) {
   commit_copies();
 
   uint32_t example[TALL][3] = {};
-  if (dropout.any()) {
+  if (DROP) {
 #pragma unroll
     for (int m = 0; m < TALL; ++m) {
       const uint32_t row = begin + 16 * m + group + 8 * (place & 1u);
@@ -77,7 +77,7 @@ static __device__ void attend(const Attention<T> args) {
           }
       }
       online_softmax_step<D, TALL, GROUPS>(s, row_max, sum, o, factor);
-      if (dropout.any()) {
+      if (DROP) {
 #pragma unroll
         for (int m = 0; m < TALL; ++m)
 #pragma unroll
@@ -107,7 +107,7 @@ static __device__ void attend(const Attention<T> args) {
       float total = sum[m][half];
       total += shuffle_xor(total, 1);
       total += shuffle_xor(total, 2);
-      const float inverse = dropout.kept / total;
+      const float inverse = (DROP ? dropout.kept : 1.0f) / total;
 #pragma unroll
       for (int n = 0; n < D / 8; ++n)
         o[m][n][2 * half] *= inverse, o[m][n][2 * half + 1] *= inverse;
@@ -211,10 +211,14 @@ static __device__ void attend_simt(const Attention<T> args) {
   }
 }
 
-KERNEL(ATTENTION_THREADS, attention_64_f16, Attention<f16>, attend<f16, 64>)
-KERNEL(ATTENTION_THREADS, attention_64_bf16, Attention<bf16>, attend<bf16, 64>)
-KERNEL(ATTENTION_THREADS, attention_128_f16, Attention<f16>, attend<f16, 128>)
-KERNEL(ATTENTION_THREADS, attention_128_bf16, Attention<bf16>, attend<bf16, 128>)
+KERNEL(ATTENTION_THREADS, attention_64_f16, Attention<f16>, attend<f16, 64, false>)
+KERNEL(ATTENTION_THREADS, attention_64_f16_drop, Attention<f16>, attend<f16, 64, true>)
+KERNEL(ATTENTION_THREADS, attention_64_bf16, Attention<bf16>, attend<bf16, 64, false>)
+KERNEL(ATTENTION_THREADS, attention_64_bf16_drop, Attention<bf16>, attend<bf16, 64, true>)
+KERNEL(ATTENTION_THREADS, attention_128_f16, Attention<f16>, attend<f16, 128, false>)
+KERNEL(ATTENTION_THREADS, attention_128_f16_drop, Attention<f16>, attend<f16, 128, true>)
+KERNEL(ATTENTION_THREADS, attention_128_bf16, Attention<bf16>, attend<bf16, 128, false>)
+KERNEL(ATTENTION_THREADS, attention_128_bf16_drop, Attention<bf16>, attend<bf16, 128, true>)
 KERNEL(ATTENTION_THREADS, attention_any_f32, Attention<float>, attend_simt<float>)
 KERNEL(ATTENTION_THREADS, attention_any_f16, Attention<f16>, attend_simt<f16>)
 KERNEL(ATTENTION_THREADS, attention_any_bf16, Attention<bf16>, attend_simt<bf16>)

@@ -11,7 +11,6 @@
 #include "philox.cuh"
 #include "tile.cuh"
 
-constexpr float LOG2_E = 1.4426950408889634f;
 constexpr uint32_t WARPS = ATTENTION_WARPS;
 
 static __device__ __forceinline__ float infinity() { return bits_to_float(0x7f800000u); }

@@ -28,11 +28,13 @@ static __device__ void summarize(const AttentionStatistics<T> args) {
 
 /// Tensor cores. A block owns 64·TALL rows of one head and walks over tiles of WALK rows in two
 /// stages. Addresses and pitches are multiples of 16 bytes. Parameters by reference: by
-/// value they would make some registers spill.
-template <class T, int D, bool KEYS>
+/// value they would make some registers spill. DROP: probabilities are dropped.
+template <class T, int D, bool KEYS, bool DROP>
 static __device__ void gradient(const AttentionBackward<T> &args) {
   const Layout layout(args.layout);
   const Dropout dropout(args.dropout);
+  // Asked at run time too: otherwise the masks' counters take registers that the loop lacks.
+  const auto drops = [&] { return DROP && dropout.any(); };
   constexpr int OWN = backward_own(D), WALK = BACKWARD_WALK;
   constexpr int TALL = OWN / (16 * WARPS), GROUPS = WALK / 8, THREADS = 32 * WARPS;
   constexpr uint32_t BYTES = 2 * WALK * D;
@@ -81,7 +83,7 @@ static __device__ void gradient(const AttentionBackward<T> &args) {
       // A query that is none has probabilities of zero.
       to[0] = inside ? of[0] : infinity();
       to[WALK] = inside ? of[1] : 0.0f;
-      if (dropout.any()) {
+      if (drops()) {
         uint32_t example[3];
         dropout.read(example, start + (inside ? row : work.rows - 1));
 #pragma unroll
@@ -114,7 +116,7 @@ static __device__ void gradient(const AttentionBackward<T> &args) {
         own_statistics[m][half][0] = row < work.rows ? of[0] : infinity();
         own_statistics[m][half][1] = row < work.rows ? of[1] : 0.0f;
       }
-      if (dropout.any()) {
+      if (drops()) {
         const uint32_t row = begin + 16 * m + group + 8 * (place & 1u);
         dropout.read(example[m], work.start + (row < work.rows ? row : work.rows - 1));
       }
@@ -155,7 +157,7 @@ static __device__ void gradient(const AttentionBackward<T> &args) {
               if (k >= work.visible(q)) s[m][n][i] = 0.0f;
             }
           }
-          if (dropout.any()) {
+          if (drops()) {
             // A probability that is dropped is kept as its negative: its own derivative still
             // counts.
             uint32_t kept_mask;
@@ -173,7 +175,7 @@ static __device__ void gradient(const AttentionBackward<T> &args) {
               if (!(kept_mask >> i & 1u)) s[m][n][i] = -s[m][n][i];
           }
         }
-      if constexpr (KEYS) accumulate<T, D, TALL, GROUPS, true>(o2, s, tile2);
+      if constexpr (KEYS) accumulate<T, D, TALL, GROUPS, DROP>(o2, s, tile2);
       float d[TALL][GROUPS][4];
       scores<T, D, TALL, GROUPS>(d, owned2, mine, tile2);
 #pragma unroll
@@ -184,7 +186,8 @@ static __device__ void gradient(const AttentionBackward<T> &args) {
           for (int i = 0; i < 4; ++i) {
             const float p = s[m][n][i], mean = KEYS ? words[WALK + 8 * n + 2 * place + (i & 1)]
                                                     : own_statistics[m][i / 2][1];
-            d[m][n][i] = fabsf(p) * ((p < 0.0f ? 0.0f : dropout.kept * d[m][n][i]) - mean);
+            const float x = DROP ? (p < 0.0f ? 0.0f : dropout.kept * d[m][n][i]) : d[m][n][i];
+            d[m][n][i] = fabsf(p) * (x - mean);
           }
       accumulate<T, D, TALL, GROUPS>(o, d, tile1);
     }
@@ -198,7 +201,7 @@ static __device__ void gradient(const AttentionBackward<T> &args) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         o[m][n][i] *= args.scale;
-        if constexpr (KEYS) o2[m][n][i] *= dropout.kept;
+        if constexpr (KEYS && DROP) o2[m][n][i] *= dropout.kept;
       }
   T *to = args.d_qkv + work.start * pitch;
   store_rows<T, D, TALL>(to + layout.column(KEYS ? KEY : QUERY, head), pitch, o, owned, mine,
@@ -312,25 +315,43 @@ KERNEL(256, attention_statistics_f32, AttentionStatistics<float>, summarize<floa
 KERNEL(256, attention_statistics_f16, AttentionStatistics<f16>, summarize<f16>)
 KERNEL(256, attention_statistics_bf16, AttentionStatistics<bf16>, summarize<bf16>)
 
-KERNEL(ATTENTION_THREADS, attention_keys_64_f16, AttentionBackward<f16>, gradient<f16, 64, true>)
-KERNEL(ATTENTION_THREADS, attention_keys_64_bf16, AttentionBackward<bf16>, gradient<bf16, 64, true>)
-KERNEL(ATTENTION_THREADS, attention_keys_128_f16, AttentionBackward<f16>, gradient<f16, 128, true>)
+KERNEL(ATTENTION_THREADS, attention_keys_64_f16, AttentionBackward<f16>,
+       gradient<f16, 64, true, false>)
+KERNEL(ATTENTION_THREADS, attention_keys_64_f16_drop, AttentionBackward<f16>,
+       gradient<f16, 64, true, true>)
+KERNEL(ATTENTION_THREADS, attention_keys_64_bf16, AttentionBackward<bf16>,
+       gradient<bf16, 64, true, false>)
+KERNEL(ATTENTION_THREADS, attention_keys_64_bf16_drop, AttentionBackward<bf16>,
+       gradient<bf16, 64, true, true>)
+KERNEL(ATTENTION_THREADS, attention_keys_128_f16, AttentionBackward<f16>,
+       gradient<f16, 128, true, false>)
+KERNEL(ATTENTION_THREADS, attention_keys_128_f16_drop, AttentionBackward<f16>,
+       gradient<f16, 128, true, true>)
 KERNEL(ATTENTION_THREADS, attention_keys_128_bf16, AttentionBackward<bf16>,
-       gradient<bf16, 128, true>)
+       gradient<bf16, 128, true, false>)
+KERNEL(ATTENTION_THREADS, attention_keys_128_bf16_drop, AttentionBackward<bf16>,
+       gradient<bf16, 128, true, true>)
 KERNEL(ATTENTION_THREADS, attention_keys_any_f32, AttentionBackward<float>,
        gradient_simt<float, true>)
 KERNEL(ATTENTION_THREADS, attention_keys_any_f16, AttentionBackward<f16>, gradient_simt<f16, true>)
 KERNEL(ATTENTION_THREADS, attention_keys_any_bf16, AttentionBackward<bf16>,
        gradient_simt<bf16, true>)
-
 KERNEL(ATTENTION_THREADS, attention_queries_64_f16, AttentionBackward<f16>,
-       gradient<f16, 64, false>)
+       gradient<f16, 64, false, false>)
+KERNEL(ATTENTION_THREADS, attention_queries_64_f16_drop, AttentionBackward<f16>,
+       gradient<f16, 64, false, true>)
 KERNEL(ATTENTION_THREADS, attention_queries_64_bf16, AttentionBackward<bf16>,
-       gradient<bf16, 64, false>)
+       gradient<bf16, 64, false, false>)
+KERNEL(ATTENTION_THREADS, attention_queries_64_bf16_drop, AttentionBackward<bf16>,
+       gradient<bf16, 64, false, true>)
 KERNEL(ATTENTION_THREADS, attention_queries_128_f16, AttentionBackward<f16>,
-       gradient<f16, 128, false>)
+       gradient<f16, 128, false, false>)
+KERNEL(ATTENTION_THREADS, attention_queries_128_f16_drop, AttentionBackward<f16>,
+       gradient<f16, 128, false, true>)
 KERNEL(ATTENTION_THREADS, attention_queries_128_bf16, AttentionBackward<bf16>,
-       gradient<bf16, 128, false>)
+       gradient<bf16, 128, false, false>)
+KERNEL(ATTENTION_THREADS, attention_queries_128_bf16_drop, AttentionBackward<bf16>,
+       gradient<bf16, 128, false, true>)
 KERNEL(ATTENTION_THREADS, attention_queries_any_f32, AttentionBackward<float>,
        gradient_simt<float, false>)
 KERNEL(ATTENTION_THREADS, attention_queries_any_f16, AttentionBackward<f16>,

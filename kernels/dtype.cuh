@@ -153,6 +153,15 @@ static __device__ __forceinline__ Eight load8(const void *address) {
 #endif
 }
 
+static __device__ __forceinline__ void store8(void *address, const Eight &x) {
+#if !defined(__CUDACC__)
+  emulator::aligned(address, 8, "8-byte store");
+  memcpy(address, &x, 8);
+#else
+  *static_cast<uint2 *>(address) = make_uint2(x.word[0], x.word[1]);
+#endif
+}
+
 /// store16 to global memory alone. One access wherever it stands: a plain one is split into words
 /// where paths of control meet before it.
 static __device__ __forceinline__ void store16_global(void *address, const Sixteen &x) {

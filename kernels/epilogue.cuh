@@ -6,6 +6,7 @@
 // elsewhere, which changes no bit.
 #pragma once
 
+#include "gelu.cuh"
 #include "interface.cuh"
 
 /// One element of a tensor of any float dtype.
@@ -79,14 +80,13 @@ static __device__ __forceinline__ void store_run(void *y, uint32_t kind, uint64_
   }
 }
 
-/// x·Φ(x), or the form with tanh as x·logistic(2u): the same without the cancellation near -1.
-static __device__ __forceinline__ float gelu_value(float x, uint32_t choices) {
-  if (choices & CHOICE_GELU_ERF) {
-    const float half = 0.5f * x;
-    return fmaf(half, erff(x * 0.70710678f), half);
+/// The eight as a tensor of this dtype holds them.
+static __device__ __forceinline__ void round_run(float (&v)[RUN], uint32_t kind) {
+#pragma unroll
+  for (uint32_t e = 0; e < RUN; ++e) {
+    if (kind == DTYPE_F16) v[e] = wide(narrow<f16>(v[e]));
+    if (kind == DTYPE_BF16) v[e] = wide(narrow<bf16>(v[e]));
   }
-  const float u = x * fmaf(x * x, 0.07135481627f, 1.5957691216f);
-  return x / (1.0f + expf(-u));
 }
 
 /// The part of a product's parameters that its epilogue keeps: see `Epilogue` in engine/device.
@@ -132,31 +132,74 @@ struct Epilogue {
     return element(factor, kind_of_factor(),
                    factor_by_column ? uint64_t(column) * rank + at : uint64_t(at) * n + column);
   }
+  /// Eight of the rank from `at` on, of one column; those from `count` on are 0 and not touched.
+  __device__ __forceinline__ void load_factor(float (&v)[RUN], uint32_t column, uint32_t at,
+                                              uint32_t count) const {
+    if (factor_by_column)
+      return load_run(v, factor, kind_of_factor(), uint64_t(column) * rank + at, count);
+#pragma unroll
+    for (uint32_t e = 0; e < RUN; ++e) v[e] = e < count ? factor_at(column, at + e) : 0.0f;
+  }
 
-  /// v, which is scale·a·b + low_rank, becomes y of this row from `column` on.
-  __device__ __forceinline__ void write(uint32_t row, uint32_t column, float (&v)[RUN]) const {
+  /// What is the same for every row of eight columns: their bias.
+  struct Columns {
+    float bias[RUN];
+  };
+  __device__ __forceinline__ Columns columns(uint32_t column) const {
+    Columns x = {};
+    if (bias) load_run(x.bias, bias, kind_of_bias(), column, at_least_zero(n, column));
+    return x;
+  }
+
+  /// What eight elements of a row read beside their sum: the residual or the argument of the GELU
+  /// whose slope they take, of which there is one at most, and what stood in y.
+  struct Old {
+    float other[RUN], y[RUN];
+  };
+  __device__ __forceinline__ void read(Old &x, uint32_t row, uint32_t column) const {
     const uint32_t count = at_least_zero(n, column);
     const uint64_t i = uint64_t(row) * n + column;
-    float x[RUN];
+    if (residual) load_run(x.other, residual, kind_of_residual(), i, count);
+    if (choices & CHOICE_SLOPE) load_run(x.other, before, kind_of_before(), i, count);
+    if (choices & CHOICE_ADD) load_run(x.y, y, kind_of_y(), i, count);
+  }
+
+  /// v, which is scale·a·b + low_rank, becomes y of this row from `column` on.
+  __device__ __forceinline__ void write(uint32_t row, uint32_t column, float (&v)[RUN],
+                                        const Columns &of_columns, const Old &old) const {
+    const uint32_t count = at_least_zero(n, column);
+    const uint64_t i = uint64_t(row) * n + column;
     if (bias) {
-      load_run(x, bias, kind_of_bias(), column, count);
 #pragma unroll
-      for (uint32_t e = 0; e < RUN; ++e) v[e] += x[e];
+      for (uint32_t e = 0; e < RUN; ++e) v[e] += of_columns.bias[e];
+    }
+    if (choices & CHOICE_SLOPE) {
+#pragma unroll
+      for (uint32_t e = 0; e < RUN; ++e)
+        v[e] *= choices & CHOICE_GELU_ERF ? gelu_slope<true>(old.other[e])
+                                          : gelu_slope<false>(old.other[e]);
+      return add_and_store(i, count, v, old);
     }
     if (before) store_run(before, kind_of_before(), i, count, v);
     if (choices & (CHOICE_GELU_TANH | CHOICE_GELU_ERF)) {
+      // Of the sum as y's dtype holds it: then it can be computed again from what was kept.
+      round_run(v, kind_of_y());
 #pragma unroll
-      for (uint32_t e = 0; e < RUN; ++e) v[e] = gelu_value(v[e], choices);
+      for (uint32_t e = 0; e < RUN; ++e)
+        v[e] = choices & CHOICE_GELU_ERF ? gelu_of<true>(v[e]) : gelu_of<false>(v[e]);
     }
     if (residual) {
-      load_run(x, residual, kind_of_residual(), i, count);
 #pragma unroll
-      for (uint32_t e = 0; e < RUN; ++e) v[e] = fmaf(residual_scale, x[e], v[e]);
+      for (uint32_t e = 0; e < RUN; ++e) v[e] = fmaf(residual_scale, old.other[e], v[e]);
     }
+    add_and_store(i, count, v, old);
+  }
+
+  __device__ __forceinline__ void add_and_store(uint64_t i, uint32_t count, float (&v)[RUN],
+                                                const Old &old) const {
     if (choices & CHOICE_ADD) {
-      load_run(x, y, kind_of_y(), i, count);
 #pragma unroll
-      for (uint32_t e = 0; e < RUN; ++e) v[e] += x[e];
+      for (uint32_t e = 0; e < RUN; ++e) v[e] += old.y[e];
     }
     store_run(y, kind_of_y(), i, count, v);
   }
@@ -172,6 +215,8 @@ struct Epilogue {
       for (uint32_t e = 0; e < RUN; ++e)
         if (e < count) v[e] = fmaf(x, factor_at(column + e, at), v[e]);
     }
-    write(row, column, v);
+    Old old;
+    read(old, row, column);
+    write(row, column, v, columns(column), old);
   }
 };

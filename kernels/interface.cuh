@@ -510,6 +510,16 @@ constexpr uint32_t THIN_COLUMNS = 8;
 constexpr uint32_t THIN_DEPTH = 2 * 32 * RUN;
 constexpr uint32_t THIN_SHARED = THIN_COLUMNS * THIN_DEPTH * 4;
 
+/// Rows of y by a block of `thin_mma`, its chunk of k, and how many stages of which depth a has.
+constexpr uint32_t THIN_MMA_ROWS = 64;
+constexpr uint32_t THIN_MMA_CHUNK = 1024;
+constexpr uint32_t THIN_MMA_DEPTH = 64;
+constexpr uint32_t THIN_MMA_STAGES = 3;
+constexpr uint32_t THIN_MMA_THREADS = 2 * THIN_MMA_ROWS;
+/// Bytes of shared memory: three parts of the chunk of b, then the stages of a.
+constexpr uint32_t THIN_MMA_SHARED =
+    2 * (3 * THIN_COLUMNS * THIN_MMA_CHUNK + THIN_MMA_STAGES * THIN_MMA_ROWS * THIN_MMA_DEPTH);
+
 /// Bytes of shared memory of `thin_gradient`, which sums `rows` of k.
 static constexpr __host__ __device__ uint32_t thin_gradient_shared(uint32_t rows) {
   return rows * RUN * 4;
@@ -529,8 +539,10 @@ constexpr uint32_t KIND_OF_B = 28;
 constexpr uint32_t CHOICE_ADD = 1;
 constexpr uint32_t CHOICE_GELU_TANH = 2;
 constexpr uint32_t CHOICE_GELU_ERF = 4;
+constexpr uint32_t CHOICE_SLOPE = 8;
 
-/// What every product takes. `before` receives what goes into GELU; `chunk`: the length of k that
+/// What every product takes. `before` receives what goes into GELU, or with CHOICE_SLOPE holds what
+/// went into one, by whose slope there y is multiplied; `chunk`: the length of k that
 /// one blockIdx.y sums.
 struct Product {
   void *y, *before;

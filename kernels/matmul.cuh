@@ -17,69 +17,74 @@ constexpr uint32_t GROUP = 16;
 
 /// The low-rank tail as a few more columns of k, in bf16 whatever T is. A value of f32 is three
 /// bf16 (8 bits each, the rest of each rounding goes to the next), of f16 two, of bf16 one;
-/// products of parts that f32 cannot tell from zero are left out. Column c·rank + r holds pair c of
-/// parts of z[:, r] and factor[r, :].
+/// products of parts that f32 cannot tell from zero are left out. Eight of the rank are a piece of
+/// 16 bytes, what a rank lacks of eight is zero, and piece c·groups + g holds pair c of parts of
+/// group g of z and factor.
 template <class TILE>
 struct LowRankTail {
-  static constexpr int DEEP = TAIL_DEPTH, PIECES = DEEP / 8;
+  static constexpr uint32_t DEEP = TAIL_DEPTH, PIECES = DEEP / 8;
   static constexpr int BYTES = (TILE::BM + TILE::BN) * DEEP * 2;
-  uint32_t pairs, width;
+  uint32_t pairs, groups, width;
 
   __device__ __forceinline__ explicit LowRankTail(const Epilogue &f)
       : pairs(f.kind_of_z() == DTYPE_BF16  ? 3
               : f.kind_of_z() == DTYPE_F16 ? 5
                                            : 6),
-        width(pairs * f.rank) {}
-
-  static __device__ __forceinline__ void put(char *tile, uint32_t row, uint32_t column, bf16 x) {
-    *reinterpret_cast<bf16 *>(tile + swizzled<PIECES>(row, column / 8) + column % 8 * 2) = x;
-  }
+        groups((f.rank + 7) / 8),
+        width(pairs * groups * 8) {}
 
   /// Pair 0, 1, 2: part 0 of z with part 0, 1, 2 of the factor. Pair 3, 4: part 1 with 0, 1. Pair
   /// 5: part 2 with 0.
   template <bool Z>
-  __device__ __forceinline__ void split(char *tile, uint32_t row, uint32_t at, uint32_t rank,
-                                        uint32_t from, float v) const {
-    const bf16 first = narrow<bf16>(v);
-    const float rest = v - wide(first);
-    const bf16 second = narrow<bf16>(rest), third = narrow<bf16>(rest - wide(second));
-    uint32_t column = at - from;
+  __device__ __forceinline__ void put(char *tile, uint32_t row, uint32_t group, uint32_t from,
+                                      const float (&v)[RUN]) const {
+    Sixteen part[3];
 #pragma unroll
-    for (uint32_t pair = 0; pair < 6; ++pair, column += rank) {
-      const uint32_t part = Z ? (pair < 3   ? 0
-                                 : pair < 5 ? 1
-                                            : 2)
-                              : (pair < 3   ? pair
-                                 : pair < 5 ? pair - 3
-                                            : 0);
-      if (pair < pairs && column < DEEP)
-        put(tile, row, column, part == 0 ? first : part == 1 ? second : third);
+    for (int i = 0; i < 4; ++i) {
+      float x = v[2 * i], y = v[2 * i + 1];
+#pragma unroll
+      for (int p = 0; p < 3; ++p) {
+        const uint32_t word = part[p].word[i] = pack<bf16>(x, y);
+        x -= low_half<bf16>(word);
+        y -= high_half<bf16>(word);
+      }
     }
+    uint32_t piece = group - from / 8;
+#pragma unroll
+    for (uint32_t pair = 0; pair < 6; ++pair, piece += groups) {
+      const uint32_t which = Z ? (pair < 3   ? 0
+                                  : pair < 5 ? 1
+                                             : 2)
+                               : (pair < 3   ? pair
+                                  : pair < 5 ? pair - 3
+                                             : 0);
+      if (pair < pairs && piece < PIECES) store16(tile + swizzled<PIECES>(row, piece), part[which]);
+    }
+    // The last step of 16 has one piece more where they are odd.
+    const uint32_t last = (width - from) / 8;
+    if (group == 0 && last % 2 == 1 && last < PIECES)
+      store16(tile + swizzled<PIECES>(row, last), Sixteen{{0, 0, 0, 0}});
   }
 
-  /// Columns from .. from + DEEP of both operands.
+  /// Columns from .. from + DEEP of both operands: a thread takes a group of a row, neighbours
+  /// neighbouring rows, which meet no bank twice.
   __device__ __forceinline__ void stage(char *room, const Epilogue &f, uint32_t m, uint32_t row0,
                                         uint32_t column0, uint32_t from) const {
     char *left = room, *right = room + TILE::BM * DEEP * 2;
-    for (uint32_t e = threadIdx.x; e < TILE::BM * f.rank; e += TILE::THREADS) {
-      const uint32_t row = e / f.rank, at = e % f.rank;
-      const float v =
-          row0 + row < m ? element(f.z, f.kind_of_z(), uint64_t(row0 + row) * f.rank + at) : 0.0f;
-      split<true>(left, row, at, f.rank, from, v);
+    float v[RUN];
+    for (uint32_t e = threadIdx.x; e < TILE::BM * groups; e += TILE::THREADS) {
+      const uint32_t row = e % TILE::BM, group = e / TILE::BM;
+      const uint32_t count = row0 + row < m ? f.rank - group * 8 : 0;
+      load_run(v, f.z, f.kind_of_z(), uint64_t(row0 + row) * f.rank + group * 8, count);
+      put<true>(left, row, group, from, v);
     }
-    for (uint32_t e = threadIdx.x; e < TILE::BN * f.rank; e += TILE::THREADS) {
-      const uint32_t column = f.factor_by_column ? e / f.rank : e % TILE::BN,
-                     at = f.factor_by_column ? e % f.rank : e / TILE::BN;
-      const float v =
-          column0 + column < f.n ? f.low_rank_scale * f.factor_at(column0 + column, at) : 0.0f;
-      split<false>(right, column, at, f.rank, from, v);
-    }
-    // What the last step of 16 has beyond the width.
-    const uint32_t beyond = (width + 15) / 16 * 16 - width;
-    for (uint32_t e = threadIdx.x; e < (TILE::BM + TILE::BN) * beyond; e += TILE::THREADS) {
-      const uint32_t row = e / beyond, column = width + e % beyond - from;
-      if (column < DEEP)
-        put(row < TILE::BM ? left : right, row < TILE::BM ? row : row - TILE::BM, column, bf16{0});
+    for (uint32_t e = threadIdx.x; e < TILE::BN * groups; e += TILE::THREADS) {
+      const uint32_t column = e % TILE::BN, group = e / TILE::BN;
+      const uint32_t count = column0 + column < f.n ? f.rank - group * 8 : 0;
+      f.load_factor(v, column0 + column, group * 8, count);
+#pragma unroll
+      for (uint32_t i = 0; i < RUN; ++i) v[i] *= f.low_rank_scale;
+      put<false>(right, column, group, from, v);
     }
   }
 };
@@ -120,7 +125,7 @@ static __device__ void gemm(const Product args) {
 #pragma unroll
   for (int s = 0; s < STAGES - 1; ++s) stage(s, shared + s * STAGE);
   const Tail tail(epilogue);
-  if (args.rank > 0) tail.stage(tail_room, epilogue, args.m, row0, column0, 0);
+  if (FORM != TN && args.rank > 0) tail.stage(tail_room, epilogue, args.m, row0, column0, 0);
 
   const uint32_t warp_row = warp_id() % TILE::WARPS_M * WM,
                  warp_column = warp_id() / TILE::WARPS_M * WN;
@@ -179,7 +184,7 @@ static __device__ void gemm(const Product args) {
     for (int j = 0; j < 2 * COLUMNS; ++j)
 #pragma unroll
       for (int e = 0; e < 4; ++e) sum[i][j][e] *= args.scale;
-  if (args.rank > 0) {
+  if (FORM != TN && args.rank > 0) {
     const Lanes<true, BM, Tail::DEEP, WM, true> tail_a(warp_row);
     const Lanes<true, BN, Tail::DEEP, WN, false> tail_b(warp_column);
     for (uint32_t from = 0; from < tail.width; from += Tail::DEEP) {
@@ -189,7 +194,7 @@ static __device__ void gemm(const Product args) {
         __syncthreads();
       }
 #pragma unroll
-      for (int s = 0; s < Tail::DEEP / 16; ++s) {
+      for (uint32_t s = 0; s < Tail::DEEP / 16; ++s) {
         if (from + s * 16 >= tail.width) continue;
 #pragma unroll
         for (int i = 0; i < ROWS; ++i) tail_a.load(x[0][i], tail_room, i, s);
@@ -221,15 +226,34 @@ static __device__ void gemm(const Product args) {
       for (int e = 0; e < 4; ++e)
         room[(16 * i + lane / 4 + e / 2 * 8) * PITCH + 8 * j + lane % 4 * 2 + e % 2] = sum[i][j][e];
   warp_barrier();
-  for (uint32_t r = lane / LANES; r < WM; r += 32 / LANES) {
-    const uint32_t row = row0 + warp_row + r, column = column0 + warp_column + lane % LANES * RUN;
-    if (row >= args.m || column >= args.n) continue;
-    float v[RUN];
-    const float *at = room + r * PITCH + lane % LANES * RUN;
-    const Sixteen first = load16(at), second = load16(at + 4);
+  // What is read for a few rows is under way before the first of them is needed.
+  constexpr uint32_t STEP = 32 / LANES, TOGETHER = WM / STEP < 4 ? WM / STEP : 4;
+  const uint32_t column = column0 + warp_column + lane % LANES * RUN;
+  if (column >= args.n) return;
+  const Epilogue::Columns of_columns = epilogue.columns(column);
+  for (uint32_t first = lane / LANES; first < WM; first += TOGETHER * STEP) {
+    Epilogue::Old old[TOGETHER];
 #pragma unroll
-    for (int e = 0; e < 4; ++e)
-      v[e] = bits_to_float(first.word[e]), v[4 + e] = bits_to_float(second.word[e]);
-    epilogue.write(row, column, v);
+    for (uint32_t i = 0; i < TOGETHER; ++i) {
+      const uint32_t row = row0 + warp_row + first + i * STEP;
+      if (row < args.m) epilogue.read(old[i], row, column);
+    }
+#pragma unroll
+    for (uint32_t i = 0; i < TOGETHER; ++i) {
+      const uint32_t r = first + i * STEP, row = row0 + warp_row + r;
+      if (row >= args.m) continue;
+      // Of the 32 bytes of a lane the upper lanes of a quarter read the second half first: no two
+      // then meet a bank.
+      const float *at = room + r * PITCH + lane % LANES * RUN;
+      const uint32_t half = lane % 8 < 4 ? 0 : 4;
+      const Sixteen one = load16(at + half), other = load16(at + (4 - half));
+      float v[RUN];
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        v[e] = bits_to_float(half ? other.word[e] : one.word[e]);
+        v[4 + e] = bits_to_float(half ? one.word[e] : other.word[e]);
+      }
+      epilogue.write(row, column, v, of_columns, old[i]);
+    }
   }
 }

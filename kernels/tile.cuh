@@ -66,9 +66,10 @@ static __device__ __forceinline__ void ldmatrix_transposed(uint32_t (&r)[4], con
 /// read, the rest becomes zero.
 static __device__ __forceinline__ void copy16_async(void *shared, const void *global,
                                                     int bytes = 16) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)),
-               "l"(global), "r"(bytes)
-               : "memory");
+  asm volatile(
+      "cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared_address(shared)),
+      "l"(global), "r"(bytes)
+      : "memory");
 }
 
 /// Closes the group of copies begun since the last one.
@@ -197,6 +198,8 @@ static inline void wait_copies() {
 
 #endif
 
+constexpr float LOG2_E = 1.4426950408889634f;
+
 /// 2^x, to 2^-22 of it; results below the normal numbers become zero. 2^-∞ = 0.
 static __device__ __forceinline__ float exp2_approx(float x) {
 #if defined(__CUDACC__)
@@ -205,6 +208,15 @@ static __device__ __forceinline__ float exp2_approx(float x) {
   return y;
 #else
   return exp2f(x);
+#endif
+}
+
+/// a / b to two units in the last place; 0 where b is beyond 2^126.
+static __device__ __forceinline__ float divide_approx(float a, float b) {
+#if defined(__CUDACC__)
+  return __fdividef(a, b);
+#else
+  return fabsf(b) > 0x1p126f ? a * 0.0f : a / b;
 #endif
 }
 

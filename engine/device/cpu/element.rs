@@ -225,6 +225,20 @@ impl<'a> FloatsMut<'a> {
         }
     }
 
+    /// x as y's dtype holds it.
+    #[inline(always)]
+    pub fn round(&self, x: &mut [f32]) {
+        #[inline(always)]
+        fn through<T: Element>(x: &mut [f32]) {
+            x.iter_mut().for_each(|x| *x = T::narrow(*x).wide());
+        }
+        match self {
+            FloatsMut::F32(_) => {}
+            FloatsMut::F16(_) => through::<f16>(x),
+            FloatsMut::Bf16(_) => through::<bf16>(x),
+        }
+    }
+
     /// y\[start..start + x.len()\] = x, or += x.
     ///
     /// # Safety

@@ -123,6 +123,14 @@ macro_rules! by_gelu {
 }
 pub(super) use by_gelu;
 
+/// y = y·gelu'(x).
+#[inline(always)]
+pub(super) fn times_gelu_slope(y: &mut [f32], x: &[f32], form: Gelu) {
+    by_gelu!(form, ERF => for (y, x) in y.iter_mut().zip(x) {
+        *y *= gelu_slope::<ERF>(*x);
+    });
+}
+
 /// y = gelu(y).
 #[inline(always)]
 pub(super) fn gelu_in_place(y: &mut [f32], form: Gelu) {

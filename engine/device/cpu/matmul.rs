@@ -43,6 +43,7 @@ impl Matmul for Cpu {
         let bare = epilogue.bias.is_none()
             && epilogue.gelu.is_none()
             && epilogue.pre_activation.is_none()
+            && epilogue.gelu_of.is_none()
             && epilogue.low_rank.is_none()
             && epilogue.residual.is_none();
         // `gemm` vectorises over the columns of y: where they are few and rows many, the transpose
@@ -145,6 +146,7 @@ struct Product<'a> {
     bias: Option<Cow<'a, [f32]>>,
     gelu: Option<Gelu>,
     pre_activation: Option<FloatsMut<'a>>,
+    gelu_of: Option<(Floats<'a>, Gelu)>,
     residual: Option<(Floats<'a>, f32)>,
     write: Write,
 }
@@ -167,6 +169,7 @@ impl<'a> Product<'a> {
             bias: epilogue.bias.map(widened),
             gelu: epilogue.gelu,
             pre_activation: epilogue.pre_activation.map(FloatsMut::new),
+            gelu_of: epilogue.gelu_of.map(|(x, form)| (Floats::new(x), form)),
             residual: epilogue.residual.map(|(x, factor)| (Floats::new(x), factor)),
             write: epilogue.write,
         };
@@ -194,11 +197,15 @@ impl<'a> Product<'a> {
         self.terms.push(Term { a, b, scale });
     }
 
+    /// Whether y is a sum of which the product is one summand.
+    fn sums(&self) -> bool {
+        self.gelu.is_none() && self.pre_activation.is_none() && self.gelu_of.is_none()
+    }
+
     /// Whether `gemm` may write into y itself: f32, and nothing between the sum and y that is not a
     /// sum.
     fn direct(&self) -> Option<Scatter<'a, f32>> {
-        let summed =
-            self.write == Write::Set || self.gelu.is_none() && self.pre_activation.is_none();
+        let summed = self.write == Write::Set || self.sums();
         match self.y {
             FloatsMut::F32(y) if summed && self.m > 1 && self.n > 1 => Some(y),
             _ => None,
@@ -208,9 +215,10 @@ impl<'a> Product<'a> {
     /// y, where its old values are the first summand although `gemm` may not write into it: the sum
     /// has the same bits either way.
     fn begun(&self) -> Option<Scatter<'a, f32>> {
-        let summed = self.gelu.is_none() && self.pre_activation.is_none();
         match self.y {
-            FloatsMut::F32(y) if summed && self.write == Write::Add && self.direct().is_none() => {
+            FloatsMut::F32(y)
+                if self.sums() && self.write == Write::Add && self.direct().is_none() =>
+            {
                 Some(y)
             }
             _ => None,
@@ -403,6 +411,7 @@ impl<'a> Product<'a> {
         let epilogue = self.bias.is_some()
             || self.gelu.is_some()
             || self.pre_activation.is_some()
+            || self.gelu_of.is_some()
             || self.residual.is_some();
         if direct.is_some() && !epilogue && !nothing {
             return;
@@ -425,7 +434,14 @@ impl<'a> Product<'a> {
                 unsafe { pre_activation.write(start, sum, Write::Set) };
             }
             if let Some(form) = self.gelu {
+                // Of the sum as y's dtype holds it: then it can be computed again from what was
+                // kept.
+                self.y.round(sum);
                 math::gelu_in_place(sum, form);
+            }
+            if let Some((argument, form)) = self.gelu_of {
+                argument.read(start, line);
+                math::times_gelu_slope(sum, line, form);
             }
             if let Some((residual, factor)) = self.residual {
                 residual.read(start, line);

@@ -145,7 +145,8 @@ impl Attention for Cuda {
             unused: 0,
         };
         let grid = Grid::of(list.shape().count() / 4 * heads.count).shared(shared);
-        let entry = self.entries.attention.of(tensor_cores, heads.size, heads.dtype);
+        let entry =
+            self.entries.attention.of(tensor_cores, heads.size, heads.dtype, dropout.is_some());
         self.launch(entry, grid, parameters)
     }
 
@@ -204,7 +205,8 @@ impl Attention for Cuda {
                 scale,
             };
             let grid = Grid::of(list.shape().count() / 4 * heads.count).shared(shared);
-            self.launch(family.of(tensor_cores, size, heads.dtype), grid, parameters)?;
+            let entry = family.of(tensor_cores, size, heads.dtype, dropout.is_some());
+            self.launch(entry, grid, parameters)?;
         }
         Ok(())
     }

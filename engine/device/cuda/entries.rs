@@ -95,18 +95,18 @@ fn wide(cols: usize, many: usize, addresses: &[u64]) -> bool {
     cols.is_multiple_of(many) && addresses.iter().all(|a| a.is_multiple_of(16))
 }
 
-/// One for each head size that tensor cores take, and one for any.
+/// For each head size that tensor cores take one without dropout and one with, and one for any.
 pub struct HeadSizes<P> {
-    pub of_64: Halves<P>,
-    pub of_128: Halves<P>,
-    pub any: Floats<P>,
+    of_64: [Halves<P>; 2],
+    of_128: [Halves<P>; 2],
+    any: Floats<P>,
 }
 
 impl<P> HeadSizes<P> {
-    pub fn of(&self, tensor_cores: bool, size: usize, dtype: Dtype) -> Entry<P> {
+    pub fn of(&self, tensor_cores: bool, size: usize, dtype: Dtype, drops: bool) -> Entry<P> {
         match (tensor_cores, size) {
-            (true, 64) => self.of_64.of(dtype),
-            (true, _) => self.of_128.of(dtype),
+            (true, 64) => self.of_64[usize::from(drops)].of(dtype),
+            (true, _) => self.of_128[usize::from(drops)].of(dtype),
             (false, _) => self.any.of(dtype),
         }
     }
@@ -131,6 +131,8 @@ pub struct Products {
     pub simt: Entry<of::Product>,
     /// One row a warp and four; not among the gradients of weights.
     pub thin: Option<[Entry<of::Product>; 2]>,
+    /// For operands at any address, and at whole 16 bytes.
+    pub thin_mma: Option<[Entry<of::Product>; 2]>,
 }
 
 impl Products {
@@ -318,11 +320,12 @@ impl Table {
     }
 
     fn head_sizes<P: Parameters>(&mut self, family: &str) -> Result<HeadSizes<P>> {
-        Ok(HeadSizes {
-            of_64: self.halves(&format!("{family}_64_"), "")?,
-            of_128: self.halves(&format!("{family}_128_"), "")?,
-            any: self.floats(&format!("{family}_any_"), "")?,
-        })
+        let mut of = |size: usize| -> Result<[Halves<P>; 2]> {
+            let before = format!("{family}_{size}_");
+            Ok([self.halves(&before, "")?, self.halves(&before, "_drop")?])
+        };
+        let (of_64, of_128) = (of(64)?, of(128)?);
+        Ok(HeadSizes { of_64, of_128, any: self.floats(&format!("{family}_any_"), "")? })
     }
 
     fn products(&mut self, form: &str) -> Result<Products> {
@@ -340,6 +343,13 @@ impl Table {
                 false => Some([
                     self.entry(&format!("thin_{form}_1"))?,
                     self.entry(&format!("thin_{form}_4"))?,
+                ]),
+            },
+            thin_mma: match gradient {
+                true => None,
+                false => Some([
+                    self.entry(&format!("thin_mma_{form}_any"))?,
+                    self.entry(&format!("thin_mma_{form}"))?,
                 ]),
             },
         })

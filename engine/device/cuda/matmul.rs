@@ -85,18 +85,20 @@ struct Product<'a> {
 
 impl Product<'_> {
     fn parameters(&self) -> interface::Product {
-        let Epilogue { scale, bias, gelu, pre_activation, low_rank, residual, write } =
+        let Epilogue { scale, bias, gelu, pre_activation, gelu_of, low_rank, residual, write } =
             self.epilogue;
-        let before = pre_activation.as_ref().map(|x| x.as_view());
+        let argument = gelu_of.map(|(x, _)| x);
+        let before = pre_activation.as_ref().map(|x| x.as_view()).or(argument);
         let residual_of = residual.map(|r| r.0);
         let (z, factor) = (low_rank.map(|l| l.z), low_rank.map(|l| l.factor));
         let kind = |x: Option<View>| x.map_or(0, |x| code(x.dtype()));
         let [y, a, b] = self.kinds.map(code);
-        let gelu = match gelu {
+        let gelu = match gelu.or(gelu_of.map(|(_, form)| form)) {
             None => 0,
             Some(Gelu::Tanh) => interface::CHOICE_GELU_TANH,
             Some(Gelu::Erf) => interface::CHOICE_GELU_ERF,
         };
+        let slope = if gelu_of.is_some() { interface::CHOICE_SLOPE } else { 0 };
         let add = if *write == Write::Add { interface::CHOICE_ADD } else { 0 };
         let (m, n, k) = self.size;
         interface::Product {
@@ -121,7 +123,7 @@ impl Product<'_> {
                 | kind(factor) << interface::KIND_OF_FACTOR
                 | a << interface::KIND_OF_A
                 | b << interface::KIND_OF_B,
-            choices: (gelu | add) as u32,
+            choices: (gelu | slope | add) as u32,
             scale: *scale,
             low_rank_scale: low_rank.map_or(0.0, |l| l.scale),
             residual_scale: residual.map_or(0.0, |r| r.1),
@@ -236,7 +238,7 @@ fn chunked(blocks: usize, chunks: usize, shared: usize) -> Grid {
 /// One kernel over all of k, or over `chunks` of it.
 fn sums(cuda: &Cuda, product: &Product, a: View, b: View, form: Form, chunks: usize) -> Result<()> {
     let entries = cuda.entries.products(form);
-    let (m, n, _) = product.size;
+    let (m, n, k) = product.size;
     let [_, of_a, of_b] = product.kinds;
     let narrow = a.cols().max(b.cols()) < WIDEST;
     if of_a == of_b && of_a != Dtype::F32 && narrow {
@@ -245,6 +247,19 @@ fn sums(cuda: &Cuda, product: &Product, a: View, b: View, form: Form, chunks: us
         let tile = if aligned { choose(form, m, n, cuda.processors(), shared) } else { ANY };
         let grid = chunked(tile.blocks(m, n), chunks, tile.shape.shared());
         return cuda.launch(entries.tile(tile.name, of_a), grid, product.parameters());
+    }
+    let factored = of_a == Dtype::Bf16 && of_b == Dtype::F32 && n <= THIN && k > 0 && narrow;
+    if let Some(thin) = entries.thin_mma.filter(|_| factored) {
+        let aligned = [a, b].iter().all(|x| x.address() % 16 == 0) && k % 8 == 0;
+        let chunks = k.div_ceil(interface::THIN_MMA_CHUNK);
+        let partial = cuda.scratch(chunks * m * n * size_of::<f32>())?;
+        let rows = m.div_ceil(interface::THIN_MMA_ROWS);
+        let blocks = rows * n.div_ceil(interface::THIN_COLUMNS);
+        let bare = Epilogue::default();
+        let part = Product { y: partial.at(), epilogue: &bare, ..*product };
+        let grid = chunked(blocks, chunks, interface::THIN_MMA_SHARED);
+        cuda.launch(thin[usize::from(aligned)], grid, part.parameters())?;
+        return reduce(cuda, &Product { a: partial.at(), size: (m, n, chunks), ..*product });
     }
     if let Some([one, four]) = entries.thin.filter(|_| n <= THIN) {
         // Four rows a warp share what is read of b; few rows are spread over more warps.

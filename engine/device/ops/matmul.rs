@@ -26,16 +26,20 @@ pub struct LowRank<'a> {
 }
 
 /// What a product does before it writes: y = residual_scale·residual + gelu(scale·a·b + low_rank +
-/// bias), then [`Write`].
+/// bias), or y = gelu'(gelu_of)·(scale·a·b + low_rank + bias), then [`Write`].
 pub struct Epilogue<'a> {
     /// Factor of the product itself.
     pub scale: f32,
     /// `[n]`
     pub bias: Option<View<'a>>,
-    /// After the bias and the tail.
+    /// After the bias and the tail; its argument is rounded to y's dtype, so that the op on what
+    /// `pre_activation` received gives the same bits.
     pub gelu: Option<Gelu>,
     /// `[m, n]`, receives the argument of GELU, for a backward that does not recompute.
     pub pre_activation: Option<ViewMut<'a>>,
+    /// `[m, n]`, where the product is the gradient of a GELU: its argument, whose slope there the
+    /// sum is multiplied by. Then nothing is passed through GELU itself and nothing is residual.
+    pub gelu_of: Option<(View<'a>, Gelu)>,
     /// The tail of an adapter.
     pub low_rank: Option<LowRank<'a>>,
     /// `[m, n]` and its factor; the input of the layer survives for its backward.
@@ -51,6 +55,7 @@ impl Default for Epilogue<'_> {
             bias: None,
             gelu: None,
             pre_activation: None,
+            gelu_of: None,
             low_rank: None,
             residual: None,
             write: Write::Set,
@@ -102,6 +107,14 @@ impl Device {
         }
         if let Some(pre_activation) = &epilogue.pre_activation {
             self.expect(op, "pre_activation", pre_activation.as_view(), m, n, Float)?;
+        }
+        if let Some((argument, _)) = epilogue.gelu_of {
+            self.expect(op, "gelu_of", argument, m, n, Float)?;
+            let Epilogue { gelu, pre_activation, residual, .. } = &epilogue;
+            ensure!(
+                gelu.is_none() && pre_activation.is_none() && residual.is_none(),
+                "{op}: gelu_of: expected neither gelu nor pre_activation nor residual beside it"
+            );
         }
         if let Some((residual, _)) = epilogue.residual {
             self.expect(op, "residual", residual, m, n, Float)?;

@@ -1,6 +1,6 @@
 //! Products in every form, dtype and epilogue, and column sums.
 
-use super::judge::{judge, Bound, Given, FLOATS};
+use super::judge::{judge, judge_rounded, Bound, Given, FLOATS};
 use super::Case;
 use crate::oracle;
 use engine::base::Dtype;
@@ -11,6 +11,8 @@ pub const CASES: &[Case] = &[
     ("matmul", dtypes),
     ("matmul", epilogues),
     ("matmul", deep),
+    ("matmul", gelu_again),
+    ("matmul", gelu_slopes),
     ("matmul", low_ranks),
     ("matmul", rows_alone),
     ("matmul", addresses),
@@ -178,6 +180,7 @@ fn fused(device: &Device, shape: (usize, usize, usize), form: Form, dtype: Dtype
         bias: has(0).then(|| bias.view()),
         gelu,
         pre_activation: gelu.is_some().then(|| before.tensor.view_mut()),
+        gelu_of: None,
         low_rank: has(3).then(|| LowRank {
             z: z.view(),
             factor: factor.view(),
@@ -189,7 +192,9 @@ fn fused(device: &Device, shape: (usize, usize, usize), form: Form, dtype: Dtype
     device.matmul(y.tensor.view_mut(), problem.a.view(), problem.b.view(), form, epilogue).unwrap();
     let bound = Bound::sums(problem.k + RANK + 4);
     let label = format!("{} choice {choice:06b}", problem.label());
-    judge(&label, device, y.view(), &expected, bound);
+    // GELU takes its argument as y holds it, and is nowhere steeper than 1.13.
+    let size = |i: usize| if gelu.is_some() { 1.13 * argument[i].abs() } else { 0.0 };
+    judge_rounded(&label, device, y.view(), &expected, bound, size);
     if gelu.is_some() {
         judge(&format!("{label} pre_activation"), device, before.view(), &argument, bound);
     }
@@ -226,6 +231,85 @@ fn deep(device: &Device) {
             let (a, b) = (problem.a.view(), problem.b.view());
             device.matmul(y.tensor.view_mut(), a, b, form, Epilogue::default()).unwrap();
             judge(&problem.label(), device, y.view(), &problem.product(), Bound::sums(problem.k));
+        }
+    }
+}
+
+/// GELU of what a product left of its argument is what the product gave, to the bit, whether or not
+/// it left it: what a pass does not keep is computed again.
+fn gelu_again(device: &Device) {
+    for dtype in FLOATS {
+        for (shape, form) in [((37, 72, 48), Form::Nt), ((5, 33, 31), Form::Nn)] {
+            for gelu in [Gelu::Tanh, Gelu::Erf] {
+                let problem = Problem::new(device, shape, form, [dtype; 2]);
+                let (m, n) = (problem.m, problem.n);
+                let given = || Given::noise(device, m, n, dtype, 7);
+                let (mut y, mut alone, mut before, mut again) =
+                    (given(), given(), given(), given());
+                let (a, b) = (problem.a.view(), problem.b.view());
+                let kept = Some(before.tensor.view_mut());
+                let epilogue =
+                    Epilogue { gelu: Some(gelu), pre_activation: kept, ..Epilogue::default() };
+                device.matmul(y.tensor.view_mut(), a, b, form, epilogue).unwrap();
+                let epilogue = Epilogue { gelu: Some(gelu), ..Epilogue::default() };
+                device.matmul(alone.tensor.view_mut(), a, b, form, epilogue).unwrap();
+                device.gelu(again.tensor.view_mut(), before.view(), gelu).unwrap();
+                let bits = |x: &Given| {
+                    let values = device.download_f32(x.view()).unwrap();
+                    values.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+                };
+                assert_eq!(bits(&y), bits(&alone), "{} {gelu:?} alone", problem.label());
+                assert_eq!(bits(&y), bits(&again), "{} {gelu:?} again", problem.label());
+            }
+        }
+    }
+}
+
+/// A product that is the gradient of a GELU is multiplied by its slope, behind bias and tail.
+fn gelu_slopes(device: &Device) {
+    const RANK: usize = 5;
+    for form in [Form::Nt, Form::Nn] {
+        for ((m, n, k), dtype) in
+            [((1, 24, 31), Dtype::F32), ((37, 70, 33), Dtype::F16), ((130, 40, 96), Dtype::Bf16)]
+        {
+            for choice in 0..8 {
+                let has = |bit: u32| choice >> bit & 1 == 1;
+                let problem = Problem::new(device, (m, n, k), form, [dtype; 2]);
+                let argument = Given::noise(device, m, n, dtype, 11);
+                let z = Given::noise(device, m, RANK, dtype, 12);
+                let (rows, cols) = if form == Form::Nt { (n, RANK) } else { (RANK, n) };
+                let factor = Given::noise(device, rows, cols, Dtype::F32, 13);
+                let mut y = Given::noise(device, m, n, dtype, 14);
+                let gelu = if has(0) { Gelu::Erf } else { Gelu::Tanh };
+                let tail = oracle::matmul(&z.values, &factor.values, (m, n, RANK), form);
+                let product = problem.product();
+                let expected: Vec<f64> = (0..m * n)
+                    .map(|i| {
+                        let sum = product[i] + if has(1) { 0.5 * tail[i] } else { 0.0 };
+                        let old = if has(2) { y.values[i] } else { 0.0 };
+                        old + oracle::gelu_slope(argument.values[i], gelu) * sum
+                    })
+                    .collect();
+                let low_rank = LowRank { z: z.view(), factor: factor.view(), scale: 0.5 };
+                let epilogue = Epilogue {
+                    gelu_of: Some((argument.view(), gelu)),
+                    low_rank: has(1).then_some(low_rank),
+                    write: if has(2) { Write::Add } else { Write::Set },
+                    ..Epilogue::default()
+                };
+                let (a, b) = (problem.a.view(), problem.b.view());
+                device.matmul(y.tensor.view_mut(), a, b, form, epilogue).unwrap();
+                let label = format!("{} slope, choice {choice:03b}", problem.label());
+                let bound = Bound::sums(k + RANK + 4);
+                judge(&label, device, y.view(), &expected, bound);
+                let epilogue = Epilogue {
+                    gelu_of: Some((argument.view(), gelu)),
+                    gelu: Some(gelu),
+                    ..Epilogue::default()
+                };
+                let refused = device.matmul(y.tensor.view_mut(), a, b, form, epilogue);
+                assert!(refused.unwrap_err().to_string().contains("gelu_of: expected neither"));
+            }
         }
     }
 }
@@ -324,31 +408,34 @@ fn rows_alone(device: &Device) {
 /// Where operands begin changes no bit: a row of them more or less, or one element, which no vector
 /// access can take.
 fn addresses(device: &Device) {
-    let (m, n, k) = (19, 40, 72);
-    for form in FORMS {
-        let problem = Problem::new(device, (m, n, k), form, [Dtype::Bf16; 2]);
-        let shifted = |x: &Given| {
-            let values: Vec<f64> = std::iter::once(0.0).chain(x.values.iter().copied()).collect();
-            Given::new(device, &values, 1, values.len(), Dtype::Bf16)
-        };
-        let (a, b) = (shifted(&problem.a), shifted(&problem.b));
-        let shapes = [problem.a.view().shape(), problem.b.view().shape()];
-        let mut results = Vec::new();
-        for (a, b) in [
-            (problem.a.view(), problem.b.view()),
-            (a.view().part(1, shapes[0]), problem.b.view()),
-            (problem.a.view(), b.view().part(1, shapes[1])),
-        ] {
-            let mut y = Given::noise(device, 1, m * n + 1, Dtype::Bf16, 7);
-            let mut target = y.tensor.view_mut();
-            let part = target.reborrow().part(1, engine::base::Shape::matrix(m, n));
-            device.matmul(part, a, b, form, Epilogue::default()).unwrap();
-            let values = device.download_f32(y.view()).unwrap();
-            assert_eq!(f64::from(values[0]), y.values[0], "what stands before y stays");
-            results.push(values);
+    let cases = [((19, 40, 72), [Dtype::Bf16; 2]), ((70, 8, 1096), [Dtype::Bf16, Dtype::F32])];
+    for ((m, n, k), dtypes) in cases {
+        for form in FORMS {
+            let problem = Problem::new(device, (m, n, k), form, dtypes);
+            let shifted = |x: &Given| {
+                let values: Vec<f64> =
+                    std::iter::once(0.0).chain(x.values.iter().copied()).collect();
+                Given::new(device, &values, 1, values.len(), x.tensor.dtype())
+            };
+            let (a, b) = (shifted(&problem.a), shifted(&problem.b));
+            let shapes = [problem.a.view().shape(), problem.b.view().shape()];
+            let mut results = Vec::new();
+            for (a, b) in [
+                (problem.a.view(), problem.b.view()),
+                (a.view().part(1, shapes[0]), problem.b.view()),
+                (problem.a.view(), b.view().part(1, shapes[1])),
+            ] {
+                let mut y = Given::noise(device, 1, m * n + 1, Dtype::Bf16, 7);
+                let mut target = y.tensor.view_mut();
+                let part = target.reborrow().part(1, engine::base::Shape::matrix(m, n));
+                device.matmul(part, a, b, form, Epilogue::default()).unwrap();
+                let values = device.download_f32(y.view()).unwrap();
+                assert_eq!(f64::from(values[0]), y.values[0], "what stands before y stays");
+                results.push(values);
+            }
+            assert_eq!(results[0], results[1], "{}: a at an odd address", problem.label());
+            assert_eq!(results[0], results[2], "{}: b at an odd address", problem.label());
         }
-        assert_eq!(results[0], results[1], "{}: a at an odd address", problem.label());
-        assert_eq!(results[0], results[2], "{}: b at an odd address", problem.label());
     }
 }
 
