@@ -7,7 +7,7 @@
 //! weights.
 
 use engine::base::{Dtype, Philox, Shape, Stream};
-use engine::device::{Attend, AttendCache, CacheRows, Device, Dropout, Heads, Qkv, Tensor};
+use engine::device::{Attend, AttendCache, Device, Dropout, Heads, Qkv, Tensor};
 use std::time::{Duration, Instant};
 
 /// Shortest of the runs that fit into a fifth of a second, at least three.
@@ -203,15 +203,12 @@ fn beams(device: &Device, rows: usize, prompt: usize, hidden: usize, size: usize
     let qkv = values(device, rows, 3 * hidden, dtype);
     let (keys, tail) =
         (values(device, prompt, 2 * hidden, dtype), values(device, rows * PATH, 2 * hidden, dtype));
-    let ranges: Vec<u32> = (0..rows).flat_map(|_| [0, prompt as u32]).collect();
-    let ranges = device.upload_u32(&ranges).expect("ranges");
-    let start = device
-        .upload_u32(&(0..=rows).map(|i| (i * PATH) as u32).collect::<Vec<_>>())
-        .expect("start");
-    let path = device.upload_u32(&(0..(rows * PATH) as u32).collect::<Vec<_>>()).expect("path");
+    let start: Vec<u32> = (0..=rows).map(|i| (i * PATH) as u32).collect();
+    let path: Vec<u32> = (0..(rows * PATH) as u32).collect();
+    let prompts = vec![[0, prompt as u32]; rows];
+    let cached = device.cache_rows(prompts, &start, &path).expect("rows");
     let mut y = device.zeros(Shape::matrix(rows, hidden), dtype).expect("y");
     let seconds = shortest(|| {
-        let rows = CacheRows { prompt: ranges.view(), path_start: start.view(), path: path.view() };
         device
             .cache_attention(
                 y.view_mut(),
@@ -219,7 +216,7 @@ fn beams(device: &Device, rows: usize, prompt: usize, hidden: usize, size: usize
                     qkv: qkv.view(),
                     prompt: keys.view(),
                     tail: tail.view(),
-                    rows,
+                    rows: &cached,
                     heads: Heads { count: heads, layout: Qkv::Thirds },
                     scale: 0.1,
                 },

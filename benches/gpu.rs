@@ -288,30 +288,23 @@ impl Bench {
         let qkv = random(device, rows, 3 * h, Dtype::Bf16)?;
         let stored = random(device, requests * prompt, 2 * h, Dtype::Bf16)?;
         let tail = random(device, rows * TAIL, 2 * h, Dtype::Bf16)?;
-        let ranges: Vec<u32> = (0..rows)
-            .flat_map(|r| [(r / beams * prompt) as u32, ((r / beams + 1) * prompt) as u32])
+        let ranges = (0..rows)
+            .map(|r| [(r / beams * prompt) as u32, ((r / beams + 1) * prompt) as u32])
             .collect();
-        let mut ranges_on_device = device.alloc(Shape::matrix(rows, 2), Dtype::U32)?;
-        device.write_u32(ranges_on_device.view_mut(), &ranges)?;
-        let path_start =
-            device.upload_u32(&(0..=rows).map(|r| (r * TAIL) as u32).collect::<Vec<u32>>())?;
-        let path = device.upload_u32(&(0..(rows * TAIL) as u32).collect::<Vec<u32>>())?;
+        let path_start: Vec<u32> = (0..=rows).map(|r| (r * TAIL) as u32).collect();
+        let path: Vec<u32> = (0..(rows * TAIL) as u32).collect();
+        let cached = device.cache_rows(ranges, &path_start, &path)?;
         let mut y = device.alloc(Shape::matrix(rows, h), Dtype::Bf16)?;
         let layout = if model.starts_with("chat") { Qkv::PerHead } else { Qkv::Thirds };
         let scale = 1.0 / ((h / heads) as f32).sqrt();
         let mut work = || {
-            let cached = CacheRows {
-                prompt: ranges_on_device.view(),
-                path_start: path_start.view(),
-                path: path.view(),
-            };
             device.cache_attention(
                 y.view_mut(),
                 AttendCache {
                     qkv: qkv.view(),
                     prompt: stored.view(),
                     tail: tail.view(),
-                    rows: cached,
+                    rows: &cached,
                     heads: Heads { count: heads, layout },
                     scale,
                 },

@@ -44,53 +44,8 @@ static __device__ void store(const CacheStore<T> args) {
   }
 }
 
-/// Lists what the blocks of `cache_prompt` do: plan[0] is how many pieces there are, then come
-/// pieces of (first row, split). Neighbouring rows with the same prompt are cut into groups of
-/// CACHE_TOGETHER. One block.
-static __device__ void plan_prompts(const CachePlan args) {
-  uint32_t *room = reinterpret_cast<uint32_t *>(shared_memory());  // a word a warp, twice
-  const uint32_t lane = lane_id(), warp = warp_id(), warps = blockDim.x / 32;
-  uint32_t group = 0, pieces = 0;  // where the last group began, pieces so far
-  for (uint32_t base = 0; base < args.rows; base += blockDim.x) {
-    const uint32_t row = base + threadIdx.x;
-    const bool inside = row < args.rows;
-    const uint32_t first = inside ? args.prompt[2 * row] : 0,
-                   end = inside ? args.prompt[2 * row + 1] : 0;
-    const bool begins =
-        inside && row > 0 && (args.prompt[2 * row - 2] != first || args.prompt[2 * row - 1] != end);
-    // Where the row's group begins: the largest beginning up to it.
-    uint32_t begin = begins ? row : 0;
-    for (uint32_t step = 1; step < 32; step *= 2) {
-      const uint32_t before = shuffle(begin, lane >= step ? lane - step : lane);
-      begin = before > begin ? before : begin;
-    }
-    if (lane == 31) room[warp] = begin;
-    __syncthreads();
-    for (uint32_t w = 0; w < warp; ++w) begin = room[w] > begin ? room[w] : begin;
-    begin = group > begin ? group : begin;
-    for (uint32_t w = 0; w < warps; ++w) group = room[w] > group ? room[w] : group;
-    const uint32_t mine =
-        inside && (row - begin) % CACHE_TOGETHER == 0 ? splits_of(end - first) : 0;
-    uint32_t sum = mine;
-    for (uint32_t step = 1; step < 32; step *= 2) {
-      const uint32_t before = shuffle(sum, lane >= step ? lane - step : lane);
-      if (lane >= step) sum += before;
-    }
-    if (lane == 31) room[warps + warp] = sum;
-    __syncthreads();
-    uint32_t at = pieces + sum - mine;
-    for (uint32_t w = 0; w < warp; ++w) at += room[warps + w];
-    for (uint32_t w = 0; w < warps; ++w) pieces += room[warps + w];
-    for (uint32_t split = 0; split < mine; ++split, ++at) {
-      args.plan[1 + 2 * at] = row;
-      args.plan[2 + 2 * at] = split;
-    }
-    __syncthreads();
-  }
-  if (threadIdx.x == 0) args.plan[0] = pieces;
-}
-
-/// For each piece and head: sums[row, split, head] = Σ e^(score - max)·v over the split's keys,
+/// For each piece of the plan (neighbouring rows with the same prompt, CACHE_TOGETHER at most, and
+/// a split of it) and each head: sums[row, split, head] = Σ e^(score - max)·v over the split's keys,
 /// statistics[row, split, head] = (max·log₂e, Σ e^(score - max)). scale > 0. Addresses and pitches
 /// are multiples of 16 bytes.
 template <class T, int D>
@@ -310,8 +265,6 @@ static __device__ void attend_paths(const CachePaths<T> args) {
 KERNEL(256, cache_store_f32, CacheStore<float>, store<float>)
 KERNEL(256, cache_store_f16, CacheStore<f16>, store<f16>)
 KERNEL(256, cache_store_bf16, CacheStore<bf16>, store<bf16>)
-
-KERNEL(1024, cache_plan, CachePlan, plan_prompts)
 
 KERNEL(ATTENTION_THREADS, cache_prompt_64_f16, CachePrompt<f16>, attend_prompts<f16, 64>)
 KERNEL(ATTENTION_THREADS, cache_prompt_64_bf16, CachePrompt<bf16>, attend_prompts<bf16, 64>)

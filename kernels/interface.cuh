@@ -378,8 +378,6 @@ constexpr uint32_t CACHE_TOGETHER = 32;
 
 /// Bytes of shared memory of `cache_store`: a word.
 constexpr uint32_t CACHE_STORE_SHARED = 4;
-/// Bytes of shared memory of `cache_plan`: two words a warp.
-constexpr uint32_t CACHE_PLAN_SHARED = 2 * 4 * MOST_WARPS;
 
 /// Keys of a tile that a warp of `cache_prompt` walks over.
 static constexpr __host__ __device__ uint32_t cache_keys(uint32_t size) {
@@ -412,13 +410,7 @@ struct CacheStore {
 };
 static_assert(sizeof(CacheStore<float>) == 48, "");
 
-struct CachePlan {
-  uint32_t *plan;
-  const uint32_t *prompt;
-  uint32_t rows, unused;
-};
-static_assert(sizeof(CachePlan) == 24, "");
-
+/// `plan`: how many pieces there are, then pieces of (first row, split).
 template <class T>
 struct CachePrompt {
   float *sums, *statistics;

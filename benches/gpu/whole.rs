@@ -86,7 +86,6 @@ fn train(device: &Device, config: Config) -> Result<()> {
         let training = Training {
             keep,
             rows: batch.tokens.len(),
-            sequences: batch.sequences(),
             targets: batch.target_rows.len(),
             widest: 0,
             rates: Rates::default(),

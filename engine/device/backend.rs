@@ -4,6 +4,7 @@ use super::ops::{Activation, Attention, Embed, Loss, Matmul, Norm, Optim, Select
 use super::place::Place;
 use super::tensor::{View, ViewMut};
 use anyhow::Result;
+use std::collections::BTreeMap;
 
 /// Bytes held by tensors of a device, now and at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +27,38 @@ impl MemoryUse {
 
     pub(super) fn reset_peak(&mut self) {
         self.peak = self.now;
+    }
+}
+
+/// What has been asked of a device since it was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Launches of each kernel that was launched, by its name.
+    pub launches: BTreeMap<&'static str, u64>,
+    /// Copies from the host.
+    pub uploads: u64,
+    /// Copies to the host, for each of which it waits.
+    pub downloads: u64,
+    /// Multiplications of products, epilogues not counted.
+    pub products: u64,
+}
+
+impl Work {
+    /// Launches of all kernels.
+    pub fn launched(&self) -> u64 {
+        self.launches.values().sum()
+    }
+
+    /// What was asked since `before`.
+    pub fn since(&self, before: &Work) -> Work {
+        let earlier = |name| before.launches.get(name).copied().unwrap_or(0);
+        let launches = self.launches.iter().map(|(&name, &count)| (name, count - earlier(name)));
+        Work {
+            launches: launches.filter(|&(_, count)| count > 0).collect(),
+            uploads: self.uploads - before.uploads,
+            downloads: self.downloads - before.downloads,
+            products: self.products - before.products,
+        }
     }
 }
 
@@ -68,6 +101,14 @@ pub(super) trait Backend:
     fn reset_peak(&self);
     /// Bytes that `alloc` can still give, as far as is known.
     fn available(&self) -> Result<u64>;
+    /// Bytes of memory of its own; 0 where it lives in a host's.
+    fn capacity(&self) -> u64 {
+        0
+    }
+    /// What has been asked of it; `None` on a device that nothing has to be copied to.
+    fn work(&self) -> Option<Work> {
+        None
+    }
     /// Returns when everything asked for is done.
     fn synchronize(&self) -> Result<()>;
     /// Measures what the device can do at most; `None` on a device that has no such yardstick.

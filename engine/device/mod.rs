@@ -7,7 +7,7 @@ pub mod ops;
 mod place;
 mod tensor;
 
-pub use backend::{Ceilings, MemoryUse};
+pub use backend::{Ceilings, MemoryUse, Work};
 pub use cpu::MOST_THREADS;
 pub use cuda::{at_first, gpus, Found};
 pub use ops::{
@@ -261,6 +261,17 @@ impl Device {
     /// say.
     pub fn available(&self) -> Result<u64> {
         self.0.available()
+    }
+
+    /// Bytes of memory of its own; 0 where it lives in a host's. The same whatever is in use.
+    pub fn capacity(&self) -> u64 {
+        self.0.capacity()
+    }
+
+    /// What has been asked of it since it was opened: kernels, copies, products; `None` on a device
+    /// that nothing has to be copied to.
+    pub fn work(&self) -> Option<Work> {
+        self.0.work()
     }
 
     /// Waits until everything asked for has been done.

@@ -128,8 +128,8 @@ impl Beams {
     }
 }
 
-/// The largest micro-batch: all rows of the budget that a step can fill, each of them a target and
-/// a sequence at worst; `widest` as in [`Training`].
+/// The largest micro-batch: all rows of the budget that a step can fill, each of them a target at
+/// worst; `widest` as in [`Training`].
 pub fn training(
     keep: Keep,
     rows: usize,
@@ -137,7 +137,7 @@ pub fn training(
     rates: Rates,
     lora_dropout: f32,
 ) -> Training {
-    Training { keep, rows, sequences: rows, targets: rows, widest, rates, lora_dropout }
+    Training { keep, rows, targets: rows, widest, rates, lora_dropout }
 }
 
 /// Tokens of the widest set among which `objective` decides a target; 0 where it is the whole
@@ -256,6 +256,7 @@ mod tests {
             stored: Dtype::Bf16,
             mapped: false,
             own_head: false,
+            capacity: 0,
         };
         Budget::limited(setup, limit)
     }

@@ -14,3 +14,4 @@ mod plan;
 #[path = "../support/shop.rs"]
 mod shop;
 mod whole_model;
+mod work;

@@ -38,7 +38,7 @@ fn configs() -> Vec<Config> {
 
 /// A model of random weights stored as `setup.stored`, on a device of its own: the CPU where maps
 /// are read in place.
-fn load(setup: &Setup) -> Model {
+pub fn load(setup: &Setup) -> Model {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let specs = setup.config.tensors();
@@ -72,7 +72,7 @@ fn load(setup: &Setup) -> Model {
     model
 }
 
-fn setup(config: &Config, tune: Tune) -> Setup {
+pub fn setup(config: &Config, tune: Tune) -> Setup {
     Setup {
         config: config.clone(),
         tune,
@@ -80,6 +80,7 @@ fn setup(config: &Config, tune: Tune) -> Setup {
         stored: Dtype::F32,
         mapped: true,
         own_head: false,
+        capacity: 0,
     }
 }
 
@@ -89,7 +90,7 @@ fn lora(rank: usize, targets: &[LinearName]) -> Tune {
 }
 
 /// `rows` rows in sequences of at most 40, every `nth` a target.
-fn batch(config: &Config, rows: usize, nth: usize) -> Batch {
+pub fn batch(config: &Config, rows: usize, nth: usize) -> Batch {
     let mut batch = Batch { starts: vec![0], ..Batch::default() };
     for first in (0..rows).step_by(40) {
         let length = 40.min(rows - first);
@@ -141,15 +142,8 @@ fn train(setup: &Setup, keep: Keep, rates: Rates, lora_dropout: f32, rows: usize
         model.loss_and_gradients(batch, 10.0, Some(&noise), keep, &mut gradients).unwrap();
     }
     optimizer.step(&mut model, &gradients, 1.0, 1e-4, 1).unwrap();
-    let training = Training {
-        keep,
-        rows,
-        sequences: large.sequences(),
-        targets: large.target_rows.len(),
-        widest: 0,
-        rates,
-        lora_dropout,
-    };
+    let training =
+        Training { keep, rows, targets: large.target_rows.len(), widest: 0, rates, lora_dropout };
     let plan = training_plan(setup, &training, None);
     let what = format!("{:?} {setup:?} {training:?}", setup.config.family);
     agree(plan.peak().usage.total(), device.memory().peak, &what);
@@ -354,7 +348,6 @@ fn keeping_less_takes_less() {
             let training = Training {
                 keep,
                 rows: 500,
-                sequences: 10,
                 targets: 100,
                 widest: 0,
                 rates: Rates::default(),

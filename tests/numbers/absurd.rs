@@ -2,7 +2,7 @@
 //! its own, or shows what another tensor held.
 
 use engine::base::{Dtype, Fault, Shape};
-use engine::device::{Aim, AttendCache, CacheRows, Device, Heads, Qkv, Rotary, Turn};
+use engine::device::{Aim, AttendCache, Device, Heads, Qkv, Rotary, Turn};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 const HALF: usize = 1 << 63;
@@ -162,12 +162,12 @@ fn ops_refuse_rows_and_heads_that_cannot_be() {
         assert!(refused(|| device.rotate(x.view_mut(), rotary, heads(count), Turn::Forward)));
     }
     let (qkv, mut y) = (zeros(usize::MAX, 0, Dtype::F32), zeros(usize::MAX, 0, Dtype::F32));
-    let rows = CacheRows { prompt: words.view(), path_start: words.view(), path: words.view() };
+    let rows = device.cache_rows(Vec::new(), &[0], &[]).unwrap();
     let attend = AttendCache {
         qkv: qkv.view(),
         prompt: y.view(),
         tail: y.view(),
-        rows,
+        rows: &rows,
         heads: heads(1),
         scale: 1.0,
     };
@@ -178,6 +178,17 @@ fn ops_refuse_rows_and_heads_that_cannot_be() {
     let asked = device.log_probs_at(none.view_mut(), y.view(), first.view(), ids.view());
     assert!(asked.is_err());
     assert!(device.top_k(y.view_mut(), none.view_mut(), qkv.view()).is_err());
+    for (prompts, starts, path) in [
+        (vec![[3, 2]], vec![0, 0], vec![]),
+        (vec![[0, 2]], vec![0, 2], vec![1]),
+        (vec![[0, 2]], vec![1, 1], vec![1]),
+        (vec![[0, 2]], vec![0], vec![]),
+        (vec![[0, 2]; 2], vec![0, 2, 1], vec![1]),
+        (vec![], vec![], vec![]),
+    ] {
+        let asked = || device.cache_rows(prompts.clone(), &starts, &path);
+        assert!(refused(asked), "{prompts:?} {starts:?}");
+    }
     // Starts that do not ascend would let two threads write one row.
     for (start, context) in [
         (vec![0, 4, 2], vec![0, 0]),

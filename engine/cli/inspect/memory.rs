@@ -120,6 +120,11 @@ impl PlanFlags {
             stored: base.stored.or(named).unwrap_or(dtype),
             mapped: place.reads_maps(),
             own_head: base.own_head,
+            // Of a device that nobody describes, one that is large.
+            capacity: match place.has_own_memory() {
+                true => self.limit.unwrap_or(u64::MAX),
+                false => 0,
+            },
         })
     }
 

@@ -62,7 +62,7 @@ fn fitting(cuda: &Cuda, op: &str, heads: HeadColumns, bytes: usize) -> Result<us
 /// so that no processor ends long after the others; where blocks run is nothing that results depend
 /// on.
 fn blocks(segments: &Segments, own: &'static str, block: usize) -> Result<Arc<Tensor>> {
-    segments.prepared((own, block), || sorted(segments, own, block).concat())
+    segments.prepared.get((own, block), || sorted(segments, own, block).concat())
 }
 
 fn sorted(segments: &Segments, own: &str, block: usize) -> Vec<[u32; 4]> {
@@ -82,6 +82,28 @@ fn sorted(segments: &Segments, own: &str, block: usize) -> Vec<[u32; 4]> {
         Reverse(cost(rows, context, first))
     });
     blocks
+}
+
+/// Parts into which a prompt of `keys` rows is cut.
+fn splits_of(keys: usize) -> usize {
+    keys.div_ceil(interface::CACHE_SPLIT).min(interface::CACHE_MOST_SPLITS)
+}
+
+/// What the blocks of `cache_prompt` do: how many pieces there are, then pieces of (first row,
+/// split). Neighbouring rows with the same prompt are cut into groups of
+/// [`interface::CACHE_TOGETHER`].
+fn pieces(prompts: &[[u32; 2]]) -> Vec<u32> {
+    let mut plan = vec![0];
+    let mut row = 0;
+    for same in prompts.chunk_by(|x, y| x == y) {
+        for group in same.chunks(interface::CACHE_TOGETHER) {
+            let splits = splits_of((same[0][1] - same[0][0]) as usize);
+            plan.extend((0..splits).flat_map(|split| [row, split as u32]));
+            row += group.len() as u32;
+        }
+    }
+    plan[0] = (plan.len() / 2) as u32;
+    plan
 }
 
 /// No rows without dropout.
@@ -230,33 +252,22 @@ impl Attention for Cuda {
     fn cache_attention(&self, y: ViewMut, attend: AttendCache) -> Result<()> {
         let AttendCache { qkv, prompt, tail, rows, heads, scale } = attend;
         let heads = HeadColumns::new(qkv, heads);
-        // The longest prompt is known to the device alone; none is longer than all.
         let splits = match heads.tensor_cores(scale, &[qkv.address(), prompt.address()]) {
-            true => {
-                prompt.rows().div_ceil(interface::CACHE_SPLIT).min(interface::CACHE_MOST_SPLITS)
-            }
+            true => splits_of(rows.longest()),
             false => 0,
         };
         let found = qkv.rows() * splits * heads.count;
         let sums = self.scratch(4 * found * heads.size)?;
         let statistics = self.scratch(8 * found)?;
         if splits > 0 {
-            let plan = self.scratch(4 * (1 + 2 * qkv.rows() * splits))?;
-            let pieces = interface::CachePlan {
-                plan: plan.at(),
-                prompt: rows.prompt.into(),
-                rows: count(qkv.rows()),
-                unused: 0,
-            };
-            let grid = Grid::of(1).shared(interface::CACHE_PLAN_SHARED);
-            self.launch(self.entries.cache_plan, grid, pieces)?;
+            let plan = rows.prepared.get(("pieces", 0), || pieces(&rows.prompts))?;
             let parameters = interface::CachePrompt {
                 sums: sums.at(),
                 statistics: statistics.at(),
                 qkv: qkv.into(),
                 prompt: prompt.into(),
-                ranges: rows.prompt.into(),
-                plan: plan.at(),
+                ranges: rows.prompt().into(),
+                plan: plan.view().into(),
                 rows: count(qkv.rows()),
                 splits: count(splits),
                 heads: count(heads.count),
@@ -266,21 +277,22 @@ impl Attention for Cuda {
             let shared = interface::cache_prompt_shared(heads.size);
             let shared = fitting(self, "cache_attention", heads, shared)?;
             // Blocks take one piece after another: as many as the processors hold at once.
+            let work = plan.shape().count() / 2 * heads.count;
             let held = 2 * self.processors();
             let entry = match heads.size {
                 64 => self.entries.cache_prompt_64.of(heads.dtype),
                 _ => self.entries.cache_prompt_128.of(heads.dtype),
             };
-            self.launch(entry, Grid::of(found.min(held)).shared(shared), parameters)?;
+            self.launch(entry, Grid::of(work.min(held)).shared(shared), parameters)?;
         }
         let parameters = interface::CachePaths {
             y: (&y).into(),
             qkv: qkv.into(),
             prompt: prompt.into(),
             tail: tail.into(),
-            ranges: rows.prompt.into(),
-            path_start: rows.path_start.into(),
-            path: rows.path.into(),
+            ranges: rows.prompt().into(),
+            path_start: rows.path_start().into(),
+            path: rows.path().into(),
             sums: sums.at(),
             statistics: statistics.at(),
             rows: count(qkv.rows()),
@@ -296,5 +308,39 @@ impl Attention for Cuda {
         let blocks = (qkv.rows() * heads.count).div_ceil(interface::ATTENTION_WARPS);
         let entry = self.entries.cache_paths.of(heads.dtype);
         self.launch(entry, Grid::of(blocks).shared(shared), parameters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_groups_of_rows_and_splits_of_their_prompt() {
+        // Of 40 rows 32 read a prompt together; one of 513 rows is two splits, none has none, and
+        // the last of four splits is without end.
+        let prompts = [
+            vec![[0, 512]; 40],
+            vec![[512, 1025]; 2],
+            vec![[7, 7]; 3],
+            vec![[512, 1025]; 1],
+            vec![[0, 9000]; 1],
+        ];
+        let expected = [
+            [0, 0],
+            [32, 0],
+            [40, 0],
+            [40, 1],
+            [45, 0],
+            [45, 1],
+            [46, 0],
+            [46, 1],
+            [46, 2],
+            [46, 3],
+        ];
+        let plan = pieces(&prompts.concat());
+        assert_eq!(plan[0] as usize, expected.len());
+        assert_eq!(plan[1..], expected.concat());
+        assert_eq!(pieces(&[]), [0]);
     }
 }

@@ -33,6 +33,8 @@ pub struct Properties {
     pub processors: u32,
     /// Bytes of shared memory that one block may have.
     pub shared: usize,
+    /// Bytes of memory of its own; 0 where it lives in a host's.
+    pub memory: u64,
     /// Whether a host plays the device: nothing is to be measured there.
     pub emulated: bool,
 }

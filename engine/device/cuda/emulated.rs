@@ -66,8 +66,13 @@ impl Emulated {
         }
         // A small device: grids that depend on the number of processors then have several waves in
         // tests.
-        let properties =
-            Properties { name: "emu".into(), processors: 4, shared: 163 << 10, emulated: true };
+        let properties = Properties {
+            name: "emu".into(),
+            processors: 4,
+            shared: 163 << 10,
+            memory: 0,
+            emulated: true,
+        };
         let kernels = kernels::ENTRIES.iter().map(found).collect::<Result<_>>()?;
         let (launches, buffers) = (AtomicU64::new(0), Mutex::default());
         Ok(Emulated { properties, seed, launches, kernels, buffers })

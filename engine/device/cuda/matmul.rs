@@ -135,6 +135,7 @@ impl Matmul for Cuda {
     fn matmul(&self, y: ViewMut, a: View, b: View, form: Form, epilogue: Epilogue) -> Result<()> {
         let (m, n) = (y.rows(), y.cols());
         let k = if form == Form::Tn { a.rows() } else { a.cols() };
+        self.counts.product((m, n, k));
         let product = Product {
             y: (&y).into(),
             a: a.into(),

@@ -9,6 +9,7 @@ mod faults;
 mod found;
 mod memory;
 mod real;
+mod work;
 
 mod activation;
 mod attention;
@@ -27,6 +28,7 @@ use driver::{Driver, Grid};
 use entries::{Entries, Entry};
 use kernels::interface::{self, Address, Parameters};
 use memory::Memory;
+use work::Counts;
 
 pub use found::{at_first, gpus, Found};
 
@@ -35,6 +37,7 @@ pub(super) struct Cuda {
     driver: Box<dyn Driver>,
     entries: Entries,
     memory: Memory,
+    counts: Counts,
 }
 
 impl Cuda {
@@ -49,11 +52,13 @@ impl Cuda {
     }
 
     fn on(place: Place, driver: Box<dyn Driver>) -> Result<Cuda> {
-        Ok(Cuda { place, driver, entries: Entries::find()?, memory: Memory::default() })
+        let (entries, counts) = (Entries::find()?, Counts::new());
+        Ok(Cuda { place, driver, entries, memory: Memory::default(), counts })
     }
 
     /// Runs an entry point of `kernels/*.cu`.
     fn launch<P: Parameters>(&self, entry: Entry<P>, grid: Grid, parameters: P) -> Result<()> {
+        self.counts.launch(entry.index);
         self.driver.launch(entry.index, grid, bytemuck::bytes_of(&parameters))
     }
 
@@ -150,10 +155,12 @@ impl Backend for Cuda {
     }
 
     fn upload(&self, y: ViewMut, bytes: &[u8]) -> Result<()> {
+        self.counts.upload();
         self.driver.upload(y.as_view().address(), bytes)
     }
 
     fn download(&self, bytes: &mut [u8], x: View) -> Result<()> {
+        self.counts.download();
         self.driver.download(bytes, x.address())
     }
 
@@ -175,6 +182,14 @@ impl Backend for Cuda {
 
     fn available(&self) -> Result<u64> {
         self.driver.available()
+    }
+
+    fn capacity(&self) -> u64 {
+        self.driver.properties().memory
+    }
+
+    fn work(&self) -> Option<Work> {
+        Some(self.counts.so_far())
     }
 
     fn synchronize(&self) -> Result<()> {

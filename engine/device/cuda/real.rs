@@ -139,6 +139,9 @@ impl Gpu {
             name,
             processors: ask(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32,
             shared: ask(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)? as usize,
+            // SAFETY: as in `ask`.
+            memory: unsafe { result::device::total_mem(device) }
+                .map_err(|e| refuse("asking the device", e))? as u64,
             emulated: false,
         };
         // SAFETY: as above; from here on released in `drop`, whatever fails.

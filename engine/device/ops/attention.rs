@@ -23,7 +23,7 @@ pub struct Heads {
 }
 
 /// The whole attention mask: rows `start[s]..start[s+1]` are sequence s, its first `context[s]`
-/// rows are seen by all rows of s, the rest is causal. Kept on the host and on the device.
+/// rows are seen by all rows of s, the rest is causal.
 ///
 /// Made by [`Device::segments`] alone and never changed: that starts ascend is what keeps the rows
 /// apart that different threads write.
@@ -32,36 +32,45 @@ pub struct Segments {
     pub(in crate::device) start: Vec<u32>,
     /// `[S]`
     pub(in crate::device) context: Vec<u32>,
-    /// `start` on the device, `[S + 1]` u32.
-    pub(in crate::device) start_on_device: Tensor,
-    /// `context` on the device, `[S]` u32.
-    pub(in crate::device) context_on_device: Tensor,
-    /// What a backend made of the mask for its kernels, under names of its own.
-    prepared: Mutex<Vec<(Prepared, Arc<Tensor>)>>,
+    /// What a backend made of the mask for its kernels.
+    pub(in crate::device) prepared: Prepared,
+}
+
+/// Indices that a backend made for its kernels of what the host knows, under names of its own:
+/// once for all layers of a pass, and not at all where nobody reads them.
+pub struct Prepared {
+    device: Device,
+    made: Mutex<Vec<(Name, Arc<Tensor>)>>,
 }
 
 /// What blocks own, and how many rows of it.
-type Prepared = (&'static str, usize);
+type Name = (&'static str, usize);
+
+impl Prepared {
+    fn on(device: &Device) -> Prepared {
+        Prepared { device: device.clone(), made: Mutex::default() }
+    }
+
+    /// The u32s that `make` gives, on the device.
+    pub(in crate::device) fn get(
+        &self,
+        name: Name,
+        make: impl FnOnce() -> Vec<u32>,
+    ) -> Result<Arc<Tensor>> {
+        let mut made = self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some((_, tensor)) = made.iter().find(|(other, _)| *other == name) {
+            return Ok(tensor.clone());
+        }
+        let tensor = Arc::new(self.device.upload_u32(&make())?);
+        made.push((name, tensor.clone()));
+        Ok(tensor)
+    }
+}
 
 impl Segments {
     /// S.
     pub fn sequences(&self) -> usize {
         self.context.len()
-    }
-
-    /// The u32s that `make` gives, on the device: made once for all layers of a batch.
-    pub(in crate::device) fn prepared(
-        &self,
-        name: Prepared,
-        make: impl FnOnce() -> Vec<u32>,
-    ) -> Result<Arc<Tensor>> {
-        let mut prepared = self.prepared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some((_, tensor)) = prepared.iter().find(|(other, _)| *other == name) {
-            return Ok(tensor.clone());
-        }
-        let tensor = Arc::new(self.start_on_device.device().upload_u32(&make())?);
-        prepared.push((name, tensor.clone()));
-        Ok(tensor)
     }
 
     /// Rows of all sequences.
@@ -107,15 +116,43 @@ pub struct Attend<'a> {
 }
 
 /// Rows that attend to a cache: each sees its request's shared prompt, then the tail slots of its
-/// own path, in order.
-#[derive(Clone, Copy)]
-pub struct CacheRows<'a> {
+/// own path, in order. Made by [`Device::cache_rows`] alone, once for all layers of a pass.
+pub struct CacheRows {
+    /// `[R]`: first and one past the last prompt row seen.
+    pub(in crate::device) prompts: Vec<[u32; 2]>,
+    /// `[2R + R + 1 + P]` u32 on the device: `prompts`, `path_start`, `path`.
+    words: Tensor,
+    /// What a backend made of the rows for its kernels.
+    pub(in crate::device) prepared: Prepared,
+}
+
+impl CacheRows {
+    /// R.
+    pub fn count(&self) -> usize {
+        self.prompts.len()
+    }
+
+    /// Rows of the longest prompt that one of them sees.
+    pub fn longest(&self) -> usize {
+        self.prompts.iter().map(|ends| ends[1] - ends[0]).max().unwrap_or(0) as usize
+    }
+
     /// `[R, 2]` u32: first and one past the last prompt row seen.
-    pub prompt: View<'a>,
+    pub(in crate::device) fn prompt(&self) -> View<'_> {
+        self.words.view().part(0, Shape::matrix(self.count(), 2))
+    }
+
     /// `[R + 1]` u32: row r's path is `path[path_start[r]..path_start[r + 1]]`.
-    pub path_start: View<'a>,
-    /// `[sum of path lengths]` u32: slots of the tail, oldest first, the row's own last.
-    pub path: View<'a>,
+    pub(in crate::device) fn path_start(&self) -> View<'_> {
+        self.words.view().part(2 * self.count(), Shape::vector(self.count() + 1))
+    }
+
+    /// `[P]` u32, P the length of all paths together: slots of the tail.
+    pub(in crate::device) fn path(&self) -> View<'_> {
+        let before = 3 * self.count() + 1;
+        let length = self.words.shape().count() - before;
+        self.words.view().part(before, Shape::vector(length))
+    }
 }
 
 /// Attention of rows over a cache.
@@ -128,7 +165,7 @@ pub struct AttendCache<'a> {
     /// `[C, 2h]`, the same of produced tokens.
     pub tail: View<'a>,
     /// What each row sees of both.
-    pub rows: CacheRows<'a>,
+    pub rows: &'a CacheRows,
     /// How a row of qkv is divided.
     pub heads: Heads,
     /// Factor of q·kᵀ.
@@ -199,15 +236,36 @@ impl Device {
                 ends[1]
             );
         }
-        let start_on_device = self.upload_u32(&start)?;
-        let context_on_device = self.upload_u32(&context)?;
-        Ok(Segments {
-            start,
-            context,
-            start_on_device,
-            context_on_device,
-            prepared: Mutex::default(),
-        })
+        Ok(Segments { start, context, prepared: Prepared::on(self) })
+    }
+
+    /// Rows that attend to a cache: `prompts[r]` are the first prompt row that row r sees and one
+    /// past the last, `path[path_start[r]..path_start[r + 1]]` its slots of the tail, the oldest
+    /// first, its own last. Refuses prompts that end before they begin, and starts that do not
+    /// ascend from 0 to the length of `path`.
+    pub fn cache_rows(
+        &self,
+        prompts: Vec<[u32; 2]>,
+        path_start: &[u32],
+        path: &[u32],
+    ) -> Result<CacheRows> {
+        for (r, ends) in prompts.iter().enumerate() {
+            ensure!(
+                ends[0] <= ends[1],
+                "cache_rows: prompts: {r}: expected a first row and one past the last, got {ends:?}"
+            );
+        }
+        let ends = (path_start.first(), path_start.last());
+        ensure!(
+            path_start.len() == prompts.len() + 1
+                && ends == (Some(&0), Some(&(path.len() as u32)))
+                && path_start.is_sorted(),
+            "cache_rows: path_start: expected {} starts ascending from 0 to {}, got {path_start:?}",
+            prompts.len() + 1,
+            path.len()
+        );
+        let words = self.upload_u32(&[prompts.as_flattened(), path_start, path].concat())?;
+        Ok(CacheRows { prompts, words, prepared: Prepared::on(self) })
     }
 
     /// [`Attention::rotate`], checked.
@@ -290,9 +348,7 @@ impl Device {
         self.expect(op, "y", y.as_view(), qkv.rows(), width, dtype)?;
         self.expect(op, "prompt", prompt, prompt.rows(), 2 * width, dtype)?;
         self.expect(op, "tail", tail, tail.rows(), 2 * width, dtype)?;
-        self.expect_count(op, "rows.prompt", rows.prompt, 2 * qkv.rows(), U32)?;
-        self.expect_count(op, "rows.path_start", rows.path_start, qkv.rows() + 1, U32)?;
-        self.expect_count(op, "rows.path", rows.path, rows.path.shape().count(), U32)?;
+        self.expect_count(op, "rows", rows.prompt(), qkv.rows().saturating_mul(2), U32)?;
         match qkv.rows() {
             0 => Ok(()),
             _ => self.0.cache_attention(y, attend),
@@ -318,7 +374,11 @@ impl Device {
             "{op}: segments: expected {rows} rows, got {}",
             segments.rows()
         );
-        self.resident(op, "segments", segments.start_on_device.view())?;
-        self.resident(op, "segments", segments.context_on_device.view())
+        ensure!(
+            segments.prepared.device.id() == self.id(),
+            "{op}: segments: expected those of {}, got those of another device",
+            self.name()
+        );
+        Ok(())
     }
 }

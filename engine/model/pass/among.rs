@@ -3,7 +3,7 @@
 //! head, for all rows that have it; of a narrow one each row has its own few products. The set
 //! alone decides which, so that a row's numbers have the same bits whoever stands beside it.
 
-use super::head::{chunk_rows, parts, HeadLoss};
+use super::head::{add_outer, parts, HeadLoss};
 use super::order::Order;
 use crate::base::{Dtype, Shape};
 use crate::data::{Batch, Choices};
@@ -26,7 +26,7 @@ impl HeadLoss<'_> {
             false => None,
         };
         let mut write = Write::Set;
-        for part in parts(places, chunk_rows(width)) {
+        for part in parts(places, self.model.chunk(width)) {
             let shape = Shape::matrix(part.len(), width);
             let mut logits = device.unwritten(shape, Dtype::F32)?;
             let (y, plain) = (self.rows(part.clone()), Epilogue::default());
@@ -40,8 +40,7 @@ impl HeadLoss<'_> {
             self.d_rows(part.clone(), &logits, rows.view())?;
             if let Some(d_rows) = &mut d_rows {
                 let y = self.rows(part);
-                let add = Epilogue { write, ..Epilogue::default() };
-                device.matmul(d_rows.view_mut(), logits.view(), y, Form::Tn, add)?;
+                add_outer(device, d_rows.view_mut(), logits.view(), y, write)?;
                 write = Write::Add;
             }
         }
@@ -209,41 +208,41 @@ impl Model {
             choices.push(Some(&Arc::from(own)), None);
         }
         let order = Order::of(&choices, asked.len());
-        let mut values = vec![0.0; ids.len()];
-        let mut put = |places: Range<usize>, logits: Vec<f32>| {
-            let mut logits = logits.as_slice();
-            for &target in &order.targets[places] {
-                let r = asked[target as usize];
-                let (own, rest) = logits.split_at(width(first, r));
-                logits = rest;
-                let to = &mut values[first[r as usize] as usize..first[r as usize + 1] as usize];
-                log_softmax(to, own, temperature);
-            }
-        };
+        // All logits in the head's order, so that they come to the host at once.
+        let mut logits = self.device.unwritten(Shape::vector(ids.len()), Dtype::F32)?;
+        let mut at = 0;
         for (set, places) in &order.wide {
             let ids = self.device.upload_u32(&choices.sets[*set as usize])?;
             let rows = self.gathered(&ids)?;
-            for part in parts(places.clone(), chunk_rows(ids.shape().count())) {
-                let y = self.rows_at(y, &asked, &order.targets[part.clone()])?;
-                let shape = Shape::matrix(part.len(), ids.shape().count());
-                let mut logits = self.device.unwritten(shape, Dtype::F32)?;
-                let plain = Epilogue::default();
-                self.device.matmul(logits.view_mut(), y.view(), rows.view(), Form::Nt, plain)?;
-                put(part, self.device.download_f32(logits.view())?);
+            let width = ids.shape().count();
+            for part in parts(places.clone(), self.chunk(width)) {
+                let shape = Shape::matrix(part.len(), width);
+                let y = self.rows_at(y, &asked, &order.targets[part])?;
+                let (to, plain) = (logits.view_mut().part(at, shape), Epilogue::default());
+                self.device.matmul(to, y.view(), rows.view(), Form::Nt, plain)?;
+                at += shape.count();
             }
         }
-        if order.narrow.is_empty() {
-            return Ok(values);
+        if !order.narrow.is_empty() {
+            let few = Few::of(&choices, &order.targets[order.narrow.clone()]);
+            let y = self.rows_at(y, &asked, &order.targets[order.narrow.clone()])?;
+            let table = self.gathered(&self.device.upload_u32(&few.tokens)?)?;
+            let starts = self.device.upload_u32(&few.first)?;
+            let columns = self.device.upload_u32(&few.columns)?;
+            let to = logits.view_mut().part(at, columns.shape());
+            let (table, starts, columns) = (table.view(), starts.view(), columns.view());
+            self.device.sampled_product(to, y.view(), table, starts, columns)?;
         }
-        let few = Few::of(&choices, &order.targets[order.narrow.clone()]);
-        let y = self.rows_at(y, &asked, &order.targets[order.narrow.clone()])?;
-        let table = self.gathered(&self.device.upload_u32(&few.tokens)?)?;
-        let starts = self.device.upload_u32(&few.first)?;
-        let columns = self.device.upload_u32(&few.columns)?;
-        let mut logits = self.device.unwritten(columns.shape(), Dtype::F32)?;
-        let (to, starts) = (logits.view_mut(), starts.view());
-        self.device.sampled_product(to, y.view(), table.view(), starts, columns.view())?;
-        put(order.narrow.clone(), self.device.download_f32(logits.view())?);
+        let logits = self.device.download_f32(logits.view())?;
+        let mut logits = logits.as_slice();
+        let mut values = vec![0.0; ids.len()];
+        for &target in &order.targets {
+            let r = asked[target as usize];
+            let (own, rest) = logits.split_at(width(first, r));
+            logits = rest;
+            let to = &mut values[first[r as usize] as usize..first[r as usize + 1] as usize];
+            log_softmax(to, own, temperature);
+        }
         Ok(values)
     }
 

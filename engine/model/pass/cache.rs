@@ -4,9 +4,9 @@
 
 use super::layer::{Purpose, Saved};
 use super::rows::{Pass, Rows};
-use crate::base::{Dtype, Shape};
+use crate::base::Shape;
 use crate::data::Batch;
-use crate::device::{AttendCache, CacheRows, Epilogue, Tensor, Turn, View};
+use crate::device::{AttendCache, Epilogue, Tensor, Turn, View};
 use crate::model::model::Model;
 use anyhow::Result;
 use std::ops::Range;
@@ -141,17 +141,10 @@ impl KvCache {
         let rows = Rows::upload(model, &ones, None)?;
         let pass = Pass::answering(model, &rows);
         let slots = device.upload_u32(&extension.slots)?;
-        let path_start = device.upload_u32(&extension.path_start)?;
-        let path = device.upload_u32(&extension.path)?;
-        let mut prompt_words = Vec::with_capacity(2 * count);
-        for &request in &extension.requests {
-            let range = &self.requests[request as usize];
-            prompt_words.extend([range.start, range.end]);
-        }
-        let mut prompt = device.unwritten(Shape::matrix(count, 2), Dtype::U32)?;
-        device.write_u32(prompt.view_mut(), &prompt_words)?;
+        let prompt = |&request: &u32| &self.requests[request as usize];
+        let prompts = extension.requests.iter().map(prompt).map(|rows| [rows.start, rows.end]);
         let cached =
-            CacheRows { prompt: prompt.view(), path_start: path_start.view(), path: path.view() };
+            device.cache_rows(prompts.collect(), &extension.path_start, &extension.path)?;
 
         let mut x = pass.embed()?;
         observe(0, x.view())?;
@@ -171,7 +164,7 @@ impl KvCache {
                     qkv: qkv.view(),
                     prompt: prompt.view(),
                     tail: tail.view(),
-                    rows: cached,
+                    rows: &cached,
                     heads: config.qkv_heads(),
                     scale: config.attention_scale(),
                 },

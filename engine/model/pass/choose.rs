@@ -1,11 +1,12 @@
 //! What may follow a row: the best of the vocabulary or given tokens, with log-probabilities, after
 //! some logits were changed. The vocabulary stays on the device.
 
-use super::head::chunk_rows;
+use super::head::parts;
 use crate::base::{Dtype, Fault, Shape};
-use crate::device::{Tensor, View, Write};
+use crate::device::{Tensor, View, ViewMut, Write};
 use crate::model::model::Model;
 use anyhow::Result;
+use std::ops::Range;
 
 /// What is asked of one row.
 #[derive(Clone, Debug)]
@@ -46,18 +47,49 @@ impl Model {
             self.check_tokens(&question.repeated)?;
             self.check_tokens(&question.banned)?;
         }
-        let mut chosen = Vec::with_capacity(asked.len());
-        let chunk = chunk_rows(self.config.vocabulary);
-        for (at, asked) in asked.chunks(chunk).enumerate() {
-            let start = at * chunk;
-            let mut logits = self.logits(y.row_range(start..start + asked.len()))?;
-            self.change(&mut logits, asked)?;
-            let tokens = self.tokens(&logits, asked)?;
-            let log_probs = self.log_probs_of(&logits, &tokens)?;
-            let answers = tokens.into_iter().zip(log_probs);
-            chosen.extend(answers.map(|(tokens, log_probs)| Choices { tokens, log_probs }));
+        // Of each row as many of the best as any row is asked for, and its given tokens.
+        let wanted = |question: &Question| match question.among {
+            Among::Best(count) => count.min(self.config.vocabulary),
+            Among::These(_) => 0,
+        };
+        let most = asked.iter().map(wanted).max().unwrap_or(0);
+        let every: Vec<u32> = (0..=asked.len()).map(|row| (row * most) as u32).collect();
+        let shape = Shape::matrix(asked.len(), most);
+        let mut found = self.device.unwritten(shape, Dtype::U32)?;
+        let mut best = self.device.unwritten(shape, Dtype::F32)?;
+        let given = asked.iter().map(|question| match &question.among {
+            Among::Best(_) => &[][..],
+            Among::These(tokens) => tokens,
+        });
+        let (first, given) = listed(given);
+        let ids = self.device.upload_u32(&given)?;
+        let mut of_given = self.device.unwritten(ids.shape(), Dtype::F32)?;
+        for rows in parts(0..asked.len(), self.chunk(self.config.vocabulary)) {
+            let mut logits = self.logits(y.row_range(rows.clone()))?;
+            self.change(&mut logits, &asked[rows.clone()])?;
+            if most > 0 {
+                let found = found.view_mut().row_range(rows.clone());
+                // The logits have the place of their log-probabilities until these come.
+                self.device.top_k(best.view_mut().row_range(rows.clone()), found, logits.view())?;
+            }
+            let all = Shape::vector(shape.count());
+            let (found, best) = (found.view().part(0, all), best.view_mut().part(0, all));
+            self.read_log_probs(best, &logits, &every[rows.start..=rows.end], found)?;
+            let first = &first[rows.start..=rows.end];
+            self.read_log_probs(of_given.view_mut(), &logits, first, ids.view())?;
         }
-        Ok(chosen)
+        let found = self.device.download_u32(found.view())?;
+        let best = self.device.download_f32(best.view())?;
+        let of_given = self.device.download_f32(of_given.view())?;
+        let answer = |(row, question): (usize, &Question)| {
+            let (tokens, log_probs, own) = match question.among {
+                Among::Best(_) => (&found, &best, row * most..row * most + wanted(question)),
+                Among::These(_) => (&given, &of_given, ends(&first, row)),
+            };
+            let (tokens, log_probs) = (tokens[own.clone()].to_vec(), log_probs[own].to_vec());
+            Choices { tokens, log_probs }
+        };
+        Ok(asked.iter().enumerate().map(answer).collect())
     }
 
     /// Logits, f32, and log-softmax over the whole vocabulary of normed rows `[R, h]`, of the
@@ -68,22 +100,26 @@ impl Model {
         tokens: &[&[u32]],
     ) -> Result<Vec<(Vec<f32>, Vec<f32>)>> {
         tokens.iter().try_for_each(|tokens| self.check_tokens(tokens))?;
-        let mut found = Vec::with_capacity(tokens.len());
-        let chunk = chunk_rows(self.config.vocabulary);
-        for (at, tokens) in tokens.chunks(chunk).enumerate() {
-            let start = at * chunk;
-            let logits = self.logits(y.row_range(start..start + tokens.len()))?;
-            let log_probs = self.log_probs_of(&logits, tokens)?;
-            let places = tokens.iter().enumerate().flat_map(|(r, row)| self.places(r, row));
-            let values = self.logits_at(&logits, &places.collect::<Vec<u32>>())?;
-            let mut values = values.as_slice();
-            for log_probs in log_probs {
-                let (row, rest) = values.split_at(log_probs.len());
-                found.push((row.to_vec(), log_probs));
-                values = rest;
-            }
+        let (first, ids) = listed(tokens.iter().copied());
+        let ids = self.device.upload_u32(&ids)?;
+        let mut log_probs = self.device.unwritten(ids.shape(), Dtype::F32)?;
+        let mut values = self.device.unwritten(ids.shape(), Dtype::F32)?;
+        for rows in parts(0..tokens.len(), self.chunk(self.config.vocabulary)) {
+            let logits = self.logits(y.row_range(rows.clone()))?;
+            let own = &first[rows.start..=rows.end];
+            self.read_log_probs(log_probs.view_mut(), &logits, own, ids.view())?;
+            let places = tokens[rows.clone()].iter().enumerate();
+            let places = places.flat_map(|(row, tokens)| self.places(row, tokens));
+            let from = own[0] as usize;
+            self.read_logits(values.view_mut(), from, &logits, &places.collect::<Vec<u32>>())?;
         }
-        Ok(found)
+        let log_probs = self.device.download_f32(log_probs.view())?;
+        let values = self.device.download_f32(values.view())?;
+        let of_row = |row| {
+            let own: Range<usize> = ends(&first, row);
+            (values[own.clone()].to_vec(), log_probs[own].to_vec())
+        };
+        Ok((0..tokens.len()).map(of_row).collect())
     }
 
     /// Refuses tokens that the vocabulary does not have: in a chunk they would be another row's.
@@ -128,11 +164,23 @@ impl Model {
         if places.is_empty() {
             return Ok(Vec::new());
         }
+        let mut values = self.device.unwritten(Shape::vector(places.len()), Dtype::F32)?;
+        self.read_logits(values.view_mut(), 0, logits, places)?;
+        self.device.download_f32(values.view())
+    }
+
+    /// Values from `from` on become the elements of a chunk of logits at flat places.
+    fn read_logits(
+        &self,
+        values: ViewMut,
+        from: usize,
+        logits: &Tensor,
+        places: &[u32],
+    ) -> Result<()> {
         let column = logits.view().part(0, Shape::matrix(logits.shape().count(), 1));
         let ids = self.device.upload_u32(places)?;
-        let mut values = self.device.unwritten(Shape::matrix(places.len(), 1), Dtype::F32)?;
-        self.device.embed(values.view_mut(), &[(column, ids.view())], Write::Set)?;
-        self.device.download_f32(values.view())
+        let values = values.part(from, Shape::matrix(places.len(), 1));
+        self.device.embed(values, &[(column, ids.view())], Write::Set)
     }
 
     /// Adds to the elements of a chunk of logits at flat places.
@@ -146,47 +194,19 @@ impl Model {
         let column = logits.view_mut().part(0, column);
         self.device.embed_backward(column, values.view(), ids.view())
     }
+}
 
-    /// The tokens that are asked of each row of a chunk.
-    fn tokens(&self, logits: &Tensor, asked: &[Question]) -> Result<Vec<Vec<u32>>> {
-        let width = |question: &Question| match question.among {
-            Among::Best(count) => count.min(self.config.vocabulary),
-            Among::These(_) => 0,
-        };
-        let most = asked.iter().map(width).max().unwrap_or(0);
-        let mut columns = Vec::new();
-        if most > 0 {
-            let shape = Shape::matrix(asked.len(), most);
-            let mut values = self.device.unwritten(shape, Dtype::F32)?;
-            let mut found = self.device.unwritten(shape, Dtype::U32)?;
-            self.device.top_k(values.view_mut(), found.view_mut(), logits.view())?;
-            columns = self.device.download_u32(found.view())?;
-        }
-        let of_row = |(row, question): (usize, &Question)| match &question.among {
-            Among::Best(_) => columns[row * most..][..width(question)].to_vec(),
-            Among::These(tokens) => tokens.clone(),
-        };
-        Ok(asked.iter().enumerate().map(of_row).collect())
+/// Tokens of rows one row after another, and where each row's begin.
+fn listed<'t>(rows: impl Iterator<Item = &'t [u32]>) -> (Vec<u32>, Vec<u32>) {
+    let (mut first, mut tokens) = (vec![0], Vec::new());
+    for row in rows {
+        tokens.extend_from_slice(row);
+        first.push(tokens.len() as u32);
     }
+    (first, tokens)
+}
 
-    /// Log-softmax of a chunk of logits at the tokens of each row.
-    fn log_probs_of<T: AsRef<[u32]>>(
-        &self,
-        logits: &Tensor,
-        tokens: &[T],
-    ) -> Result<Vec<Vec<f32>>> {
-        let mut first = vec![0u32];
-        let mut ids = Vec::new();
-        for tokens in tokens {
-            ids.extend_from_slice(tokens.as_ref());
-            first.push(ids.len() as u32);
-        }
-        let starts = self.device.upload_u32(&first)?;
-        let wanted = self.device.upload_u32(&ids)?;
-        let mut out = self.device.unwritten(Shape::vector(ids.len()), Dtype::F32)?;
-        self.device.log_probs_at(out.view_mut(), logits.view(), starts.view(), wanted.view())?;
-        let values = self.device.download_f32(out.view())?;
-        let rows = first.windows(2).map(|w| values[w[0] as usize..w[1] as usize].to_vec());
-        Ok(rows.collect())
-    }
+/// Where the tokens of a row stand.
+fn ends(first: &[u32], row: usize) -> Range<usize> {
+    first[row] as usize..first[row + 1] as usize
 }

@@ -13,8 +13,7 @@ impl Pass<'_> {
         let model = self.model;
         let shape = Shape::matrix(self.rows.count(), model.config.hidden);
         let mut x = model.device.unwritten(shape, model.dtype)?;
-        let tables: Vec<_> =
-            self.tables().map(|(table, ids)| (model.view(table), ids.view())).collect();
+        let tables: Vec<_> = self.tables().map(|(table, ids)| (model.view(table), ids)).collect();
         model.device.embed(x.view_mut(), &tables, Write::Set)?;
         Ok(x)
     }
@@ -23,16 +22,16 @@ impl Pass<'_> {
     pub fn embed_backward(&self, gradients: &mut Flat, dx: View) -> Result<()> {
         for (table, ids) in self.tables() {
             if let Some(slot) = table.slot() {
-                self.model.device.embed_backward(gradients.view_mut(slot), dx, ids.view())?;
+                self.model.device.embed_backward(gradients.view_mut(slot), dx, ids)?;
             }
         }
         Ok(())
     }
 
     /// Each table and the ids that read it.
-    fn tables(&self) -> impl Iterator<Item = (&Parameter, &Tensor)> {
+    fn tables(&self) -> impl Iterator<Item = (&Parameter, View<'_>)> {
         let embeddings = &self.model.weights.embeddings;
-        let positions = embeddings.positions.iter().flatten().zip(&self.rows.positions);
-        std::iter::once((&embeddings.words, &self.rows.tokens)).chain(positions)
+        let positions = embeddings.positions.iter().flatten().zip(self.rows.positions());
+        std::iter::once((&embeddings.words, self.rows.tokens())).chain(positions)
     }
 }

@@ -5,23 +5,52 @@ use super::norm::Normed;
 use super::order::Order;
 use crate::base::{Dtype, Shape};
 use crate::data::Batch;
-use crate::device::{Epilogue, Form, Tensor, View, Write};
+use crate::device::{Device, Epilogue, Form, Tensor, View, ViewMut, Write};
 use crate::model::model::Model;
 use crate::model::parameters::Flat;
 use anyhow::Result;
 use std::ops::Range;
 
-/// Bytes of f32 logits that may exist at once.
-const CHUNK_BYTES: usize = 16 << 20;
+/// Share of a device's own memory that logits may take: a GPU of 16 GiB then holds 1,334 rows of
+/// 50,304.
+const SHARE: u64 = 64;
+/// Rows of a chunk beyond which a larger one brings nothing: the head, read once a chunk, is then a
+/// few hundredths of the product's time.
+const MOST_ROWS: usize = 2048;
+/// Bytes of logits that every device has room for.
+const SMALL: usize = 16 << 20;
+/// Rows over which the gradient of the output matrix is summed at a time, and of which a chunk is a
+/// multiple: so no bit depends on how much memory there is.
+const PIECE: usize = 256;
 
-/// Rows whose logits exist at once.
-pub fn chunk_rows(vocabulary: usize) -> usize {
-    (CHUNK_BYTES / (4 * vocabulary)).max(8)
+/// Rows whose logits of `width` tokens exist at once, `capacity` being [`Device::capacity`].
+pub fn chunk_rows(width: usize, capacity: u64) -> usize {
+    let row = 4 * width.max(1);
+    let shared = ((capacity / SHARE) as usize / row).min(MOST_ROWS);
+    shared.max(SMALL / row).max(PIECE) / PIECE * PIECE
 }
 
 /// A range in parts of at most `most`.
 pub(super) fn parts(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
     range.clone().step_by(most).map(move |start| start..(start + most).min(range.end))
+}
+
+/// d `[V, h]` = d_logitsᵀ·y of a chunk's gradient `[R, V]` and its rows `[R, h]`, or added to it:
+/// piece after piece, so that chunks of several pieces give the bits of chunks of one.
+pub(super) fn add_outer(
+    device: &Device,
+    mut d: ViewMut,
+    d_logits: View,
+    y: View,
+    write: Write,
+) -> Result<()> {
+    for piece in parts(0..y.rows(), PIECE) {
+        let write = if piece.start == 0 { write } else { Write::Add };
+        let (d_logits, y) = (d_logits.row_range(piece.clone()), y.row_range(piece));
+        let epilogue = Epilogue { write, ..Epilogue::default() };
+        device.matmul(d.reborrow(), d_logits, y, Form::Tn, epilogue)?;
+    }
+    Ok(())
 }
 
 impl Model {
@@ -55,26 +84,45 @@ impl Model {
         Ok(logits)
     }
 
+    /// Rows whose logits of `width` tokens exist at once.
+    pub(super) fn chunk(&self, width: usize) -> usize {
+        chunk_rows(width, self.device.capacity())
+    }
+
     /// Log-softmax over the full vocabulary of normed rows `[R, h]`, read at
     /// `ids[first[r]..first[r + 1]]` of each row r: `[ids.len()]`, natural logarithms.
     pub fn log_probs_at(&self, y: View, first: &[u32], ids: &[u32]) -> Result<Vec<f32>> {
-        let mut values = Vec::with_capacity(ids.len());
-        let chunk = chunk_rows(self.config.vocabulary);
-        for start in (0..y.rows()).step_by(chunk) {
-            let end = (start + chunk).min(y.rows());
-            let (from, to) = (first[start], first[end]);
-            if from == to {
+        let wanted = self.device.upload_u32(ids)?;
+        let mut values = self.device.unwritten(wanted.shape(), Dtype::F32)?;
+        for rows in parts(0..y.rows(), self.chunk(self.config.vocabulary)) {
+            let first = &first[rows.start..=rows.end];
+            if first[0] == first[rows.len()] {
                 continue;
             }
-            let logits = self.logits(y.row_range(start..end))?;
-            let local: Vec<u32> = first[start..=end].iter().map(|f| f - from).collect();
-            let local = self.device.upload_u32(&local)?;
-            let wanted = self.device.upload_u32(&ids[from as usize..to as usize])?;
-            let mut out = self.device.unwritten(Shape::vector((to - from) as usize), Dtype::F32)?;
-            self.device.log_probs_at(out.view_mut(), logits.view(), local.view(), wanted.view())?;
-            values.extend(self.device.download_f32(out.view())?);
+            let logits = self.logits(y.row_range(rows))?;
+            self.read_log_probs(values.view_mut(), &logits, first, wanted.view())?;
         }
-        Ok(values)
+        self.device.download_f32(values.view())
+    }
+
+    /// `values[j]` = log-softmax of row r of a chunk of logits at `ids[j]`, for j in
+    /// `first[r]..first[r + 1]`; other values stay.
+    pub(super) fn read_log_probs(
+        &self,
+        values: ViewMut,
+        logits: &Tensor,
+        first: &[u32],
+        ids: View,
+    ) -> Result<()> {
+        let from = first[0];
+        let local: Vec<u32> = first.iter().map(|at| at - from).collect();
+        let part = Shape::vector((first[first.len() - 1] - from) as usize);
+        if part.count() == 0 {
+            return Ok(());
+        }
+        let (values, ids) = (values.part(from as usize, part), ids.part(from as usize, part));
+        let local = self.device.upload_u32(&local)?;
+        self.device.log_probs_at(values, logits.view(), local.view(), ids)
     }
 
     /// The loss of the target rows of `x` `[R, h]` (the last layer's output) and, with
@@ -177,8 +225,7 @@ impl HeadLoss<'_> {
     fn whole(&mut self, places: Range<usize>, ids: &Tensor) -> Result<()> {
         let (model, output) = (self.model, self.model.weights.output());
         let device = &model.device;
-        let chunk = chunk_rows(model.config.vocabulary);
-        for range in parts(places, chunk) {
+        for range in parts(places, model.chunk(model.config.vocabulary)) {
             let start = range.start;
             let part = Shape::vector(range.len());
             let y = self.rows(range.clone());
@@ -196,8 +243,7 @@ impl HeadLoss<'_> {
             self.d_rows(range.clone(), &logits, model.view(output))?;
             if let (Some(slot), Some(gradients)) = (output.slot(), self.gradients.as_deref_mut()) {
                 let y = self.normed.view().row_range(range);
-                let add = Epilogue { write: Write::Add, ..Epilogue::default() };
-                device.matmul(gradients.view_mut(slot), logits.view(), y, Form::Tn, add)?;
+                add_outer(device, gradients.view_mut(slot), logits.view(), y, Write::Add)?;
             }
         }
         Ok(())
@@ -250,5 +296,50 @@ impl HeadLoss<'_> {
         };
         let d_output = gradients.view_mut(slot);
         self.model.device.embed_backward(d_output, d_rows.view(), ids.view())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Philox, Stream};
+
+    #[test]
+    fn chunks_are_what_memory_allows_and_whole_pieces() {
+        let gib = |n: u64| n << 30;
+        let rows = [0, gib(4), gib(16), gib(40), gib(80)].map(|own| chunk_rows(50_304, own));
+        assert_eq!(rows, [256, 256, 1280, 2048, 2048]);
+        assert_eq!([0, gib(40), gib(80)].map(|own| chunk_rows(130_528, own)), [256, 1280, 2048]);
+        // Of few tokens there are never fewer than have always had room.
+        assert_eq!([0, gib(80)].map(|own| chunk_rows(300, own)), [13_824, 13_824]);
+        assert!(chunk_rows(0, u64::MAX).is_multiple_of(PIECE));
+    }
+
+    #[test]
+    fn a_gradient_has_the_same_bits_whatever_a_chunk_is() {
+        let device = Device::open("cpu", 1).unwrap();
+        let (rows, vocabulary, hidden) = (3 * PIECE + 40, 30, 24);
+        let noise = |count: usize, stream| -> Vec<f32> {
+            let mut random = Philox::new(5, Stream::Synthetic, stream);
+            (0..count).map(|_| random.normal() as f32).collect()
+        };
+        let matrix = |cols: usize, stream| {
+            let values = noise(rows * cols, stream);
+            device.upload_f32(&values, Shape::matrix(rows, cols), Dtype::F32).unwrap()
+        };
+        let (d_logits, y) = (matrix(vocabulary, 1), matrix(hidden, 2));
+        let summed = |chunk: usize| {
+            let mut d = device.zeros(Shape::matrix(vocabulary, hidden), Dtype::F32).unwrap();
+            for part in parts(0..rows, chunk) {
+                let (d_logits, y) =
+                    (d_logits.view().row_range(part.clone()), y.view().row_range(part));
+                add_outer(&device, d.view_mut(), d_logits, y, Write::Add).unwrap();
+            }
+            device.download_f32(d.view()).unwrap()
+        };
+        assert_eq!(summed(PIECE), summed(2 * PIECE));
+        assert_eq!(summed(PIECE), summed(rows));
+        // Another order of adding would show.
+        assert_ne!(summed(PIECE), summed(PIECE - 1));
     }
 }

@@ -47,7 +47,7 @@ impl Pass<'_> {
         let rotary = Rotary {
             cos: tables.cos.view(),
             sin: tables.sin.view(),
-            positions: [self.rows.positions[0].view(), self.rows.positions[1].view()],
+            positions: self.rows.positions(),
         };
         self.model.device.rotate(qkv, rotary, config.qkv_heads(), turn)
     }

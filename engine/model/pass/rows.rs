@@ -2,7 +2,7 @@
 
 use crate::base::{Dtype, Fault, Shape};
 use crate::data::Batch;
-use crate::device::{Dropout, Segments, Tensor, Write};
+use crate::device::{Dropout, Segments, Tensor, View, Write};
 use crate::model::config::{LinearName, Rates};
 use crate::model::model::Model;
 use anyhow::Result;
@@ -20,10 +20,8 @@ pub struct Pass<'a> {
 
 /// The rows of a batch where the ops can see them.
 pub struct Rows {
-    /// `[R]` u32
-    pub tokens: Tensor,
-    /// `[R]` u32 each: the place in the text, the place in the block.
-    pub positions: [Tensor; 2],
+    /// `[3, R]` u32: tokens, the place in the text, the place in the block.
+    ids: Tensor,
     /// Which rows see which.
     pub segments: Segments,
     /// `[R, 3]` names of the rows for dropout; only where a pass drops something.
@@ -105,11 +103,9 @@ impl Rows {
             _ => None,
         };
         Ok(Rows {
-            tokens: device.upload_u32(&batch.tokens)?,
-            positions: [
-                device.upload_u32(&batch.positions[0])?,
-                device.upload_u32(&batch.positions[1])?,
-            ],
+            ids: device.upload_u32(
+                &[&batch.tokens[..], &batch.positions[0], &batch.positions[1]].concat(),
+            )?,
             segments: device.segments(batch.starts.clone(), batch.contexts.clone())?,
             names,
         })
@@ -117,7 +113,21 @@ impl Rows {
 
     /// R
     pub fn count(&self) -> usize {
-        self.tokens.shape().count()
+        self.ids.shape().count() / 3
+    }
+
+    /// `[R]` u32
+    pub fn tokens(&self) -> View<'_> {
+        self.ids_at(0)
+    }
+
+    /// `[R]` u32 each: the place in the text, the place in the block.
+    pub fn positions(&self) -> [View<'_>; 2] {
+        [self.ids_at(1), self.ids_at(2)]
+    }
+
+    fn ids_at(&self, which: usize) -> View<'_> {
+        self.ids.view().part(which * self.count(), Shape::vector(self.count()))
     }
 
     /// What dropout does at `site`, `None` where its rate is zero or the pass is without noise.

@@ -5,7 +5,6 @@ use super::pass::Pass;
 use super::setup::Setup;
 use super::tally::{Block, Part, Tally};
 use crate::model::config::LinearName;
-use crate::model::pass::head::chunk_rows;
 use crate::model::pass::layer::{Purpose, Saved};
 
 /// Requests that are decoded together.
@@ -80,7 +79,7 @@ pub(super) fn read(setup: &Setup, reading: &Reading, tally: &Tally) {
 /// `Model::ends`
 fn ends(setup: &Setup, reading: &Reading, tally: &Tally) -> Block {
     let pass = Pass::answering(setup, tally, reading.rows);
-    let inputs = pass.inputs(reading.sequences);
+    let inputs = pass.inputs();
     let mut x = pass.hidden();
     for _ in 0..setup.config.layers {
         x = pass.layer(&mut Saved::new(x), Purpose::Inference);
@@ -105,7 +104,7 @@ fn row_bytes(setup: &Setup) -> usize {
 /// `KvCache::prefill`
 fn prefill(setup: &Setup, decoding: &Decoding, tally: &Tally) -> (Cache, Block) {
     let pass = Pass::answering(setup, tally, decoding.prompt_rows);
-    let _inputs = pass.inputs(decoding.prompts);
+    let _inputs = pass.inputs();
     let _all = tally.hold(Part::Inputs, 4 * pass.rows);
     let mut cache = Cache { _prompt: Vec::new(), tail: Vec::new(), slots: decoding.slots };
     let mut x = pass.hidden();
@@ -137,7 +136,7 @@ impl Cache {
 /// `KvCache::extend`
 fn extend(setup: &Setup, produced: &Produced, tally: &Tally) -> Block {
     let pass = Pass::answering(setup, tally, produced.rows);
-    let _inputs = pass.inputs(produced.rows);
+    let _inputs = pass.inputs();
     let words = pass.rows + (pass.rows + 1) + produced.path + 2 * pass.rows;
     let _places = tally.hold(Part::Inputs, 4 * words);
     let mut x = pass.hidden();
@@ -155,14 +154,14 @@ fn extend(setup: &Setup, produced: &Produced, tally: &Tally) -> Block {
     pass.norm().0
 }
 
-/// `Model::log_probs_at` and `Model::log_probs_among`, and `Model::choose`, which has one of its
-/// parts at a time: the first chunk is the largest.
+/// `Model::log_probs_at` and `Model::log_probs_among`, and `Model::choose`: ids and values of all
+/// rows, and logits, of which the first chunk is the largest.
 fn log_probs(setup: &Setup, rows: usize, choices: usize, tally: &Tally) {
+    let _ids_and_values = tally.hold(Part::Work, 8 * rows * choices);
     let vocabulary = setup.config.vocabulary;
-    let rows = rows.min(chunk_rows(vocabulary));
+    let rows = rows.min(setup.chunk());
     let _logits = tally.hold(Part::Logits, 4 * rows * vocabulary);
     let _places = tally.hold(Part::Inputs, 4 * (rows + 1));
-    let _ids_and_values = tally.hold(Part::Work, 8 * rows * choices);
 }
 
 /// `Model::gathered`, beside logits that are no wider than the vocabulary's.

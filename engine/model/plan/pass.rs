@@ -40,13 +40,12 @@ impl<'a> Pass<'a> {
         self.tally.hold(Part::Work, 4 * self.rows * columns)
     }
 
-    /// Token ids, positions, bounds, and names where something is dropped.
-    pub fn inputs(&self, sequences: usize) -> Vec<Block> {
+    /// Token ids and positions, and names where something is dropped.
+    pub fn inputs(&self) -> Vec<Block> {
         let Rates { embedding, attention, output } = self.rates;
         let drops =
             [embedding, attention, output, self.lora_dropout].iter().any(|&rate| rate > 0.0);
-        let words =
-            [if drops { 3 * self.rows } else { 0 }, 3 * self.rows, sequences + 1, sequences];
+        let words = [if drops { 3 * self.rows } else { 0 }, 3 * self.rows];
         words.map(|count| self.tally.hold(Part::Inputs, 4 * count)).into()
     }
 }

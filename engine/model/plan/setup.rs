@@ -5,6 +5,7 @@ use crate::base::Dtype;
 use crate::model::config::{Config, LinearName, Positions};
 use crate::model::model::Model;
 use crate::model::parameters::Role;
+use crate::model::pass::head::chunk_rows;
 use crate::model::tune::Tune;
 
 /// A model as far as memory is concerned.
@@ -22,6 +23,9 @@ pub struct Setup {
     pub mapped: bool,
     /// Whether the output matrix is a tensor of its own.
     pub own_head: bool,
+    /// Bytes of the device's own memory, of which chunks of logits take a share; 0 where it lives
+    /// in a host's, or is not known.
+    pub capacity: u64,
 }
 
 impl Setup {
@@ -34,7 +38,13 @@ impl Setup {
             stored: model.stored,
             mapped: model.device.place().reads_maps(),
             own_head: model.has_own_head(),
+            capacity: model.device.capacity(),
         }
+    }
+
+    /// Rows whose logits of the whole vocabulary exist at once.
+    pub(super) fn chunk(&self) -> usize {
+        chunk_rows(self.config.vocabulary, self.capacity)
     }
 
     /// Number of trained values.

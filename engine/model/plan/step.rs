@@ -7,7 +7,6 @@ use super::tally::{Block, Part, Tally};
 use crate::base::Dtype;
 use crate::model::config::{LinearName, Rates};
 use crate::model::parameters::Role;
-use crate::model::pass::head::chunk_rows;
 use crate::model::pass::layer::{Keep, LowRanks, Purpose, Saved};
 
 /// The largest micro-batch of a training run.
@@ -17,8 +16,6 @@ pub struct Training {
     pub keep: Keep,
     /// Rows, one a token.
     pub rows: usize,
-    /// Sequences that the rows are.
-    pub sequences: usize,
     /// Rows that carry loss.
     pub targets: usize,
     /// Tokens of the widest set among which a target is decided; 0 where the whole vocabulary
@@ -33,10 +30,10 @@ pub struct Training {
 /// Loss and gradients of one micro-batch; returns the bytes that the layers keep between forward
 /// and backward.
 pub(super) fn walk(setup: &Setup, training: &Training, tally: &Tally) -> u64 {
-    let Training { keep, rows, sequences, rates, lora_dropout, .. } = *training;
+    let Training { keep, rows, rates, lora_dropout, .. } = *training;
     let pass = Pass { setup, tally, rows, rates, lora_dropout };
     tally.at("forward");
-    let _inputs = pass.inputs(sequences);
+    let _inputs = pass.inputs();
     let mut x = pass.hidden();
     if rates.embedding > 0.0 {
         x = pass.hidden();
@@ -127,7 +124,7 @@ impl Pass<'_> {
         let _d_normed = target_rows.hidden();
         let vocabulary = self.setup.config.vocabulary;
         // The chunks come one at a time, and the first is the largest.
-        let logits = chunk_rows(vocabulary).min(targets) * vocabulary;
+        let logits = self.setup.chunk().min(targets) * vocabulary;
         let wide = self.tally.hold(Part::Logits, 4 * logits);
         let narrow = (self.setup.dtype != Dtype::F32)
             .then(|| self.tally.hold(Part::Logits, self.setup.dtype.size() * logits));

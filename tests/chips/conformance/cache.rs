@@ -1,10 +1,10 @@
 //! Rotary positions, and attention to a cache, against an oracle in f64: beams of several requests,
 //! alone and together, and the cache against the whole sequence.
 
-use super::attention::{as_bytes, assert_close, bits, made, normals, rounded, wide, Case};
+use super::attention::{assert_close, bits, made, normals, rounded, wide, Case};
 use super::judge::{results, FLOATS};
 use engine::base::{Dtype, Philox, Shape, Stream};
-use engine::device::{AttendCache, CacheRows, Device, Heads, Qkv, Rotary, Tensor, Turn};
+use engine::device::{AttendCache, Device, Heads, Qkv, Rotary, Tensor, Turn};
 
 pub const CASES: &[super::Case] = &[
     ("rotate", rotation_turns_each_half_by_its_own_position),
@@ -114,15 +114,10 @@ fn cached(device: &Device, case: &Case, x: &Cached, dtype: Dtype) -> Vec<f32> {
     };
     let (prompt, tail, qkv) =
         (matrix(&x.prompt, 2 * width), matrix(&x.tail, 2 * width), matrix(&x.qkv, 3 * width));
-    let (rows, ranges) = (x.ranges.len(), x.ranges.concat());
-    let ranges =
-        device.upload_bytes(as_bytes(&ranges), Shape::matrix(rows, 2), Dtype::U32).unwrap();
     let mut start = vec![0];
     x.paths.iter().for_each(|p| start.push(start[start.len() - 1] + p.len() as u32));
-    let (start, path) =
-        (device.upload_u32(&start).unwrap(), device.upload_u32(&x.paths.concat()).unwrap());
-    let mut y = device.zeros(Shape::matrix(rows, width), dtype).unwrap();
-    let rows = CacheRows { prompt: ranges.view(), path_start: start.view(), path: path.view() };
+    let rows = device.cache_rows(x.ranges.clone(), &start, &x.paths.concat()).unwrap();
+    let mut y = device.zeros(Shape::matrix(rows.count(), width), dtype).unwrap();
     device
         .cache_attention(
             y.view_mut(),
@@ -130,7 +125,7 @@ fn cached(device: &Device, case: &Case, x: &Cached, dtype: Dtype) -> Vec<f32> {
                 qkv: qkv.view(),
                 prompt: prompt.view(),
                 tail: tail.view(),
-                rows,
+                rows: &rows,
                 heads: Heads { count: case.heads, layout: case.layout },
                 scale: case.scale,
             },

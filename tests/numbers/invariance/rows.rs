@@ -3,7 +3,7 @@
 use super::{bits, devices, same, upload, values};
 use engine::base::{Dtype, Shape};
 use engine::device::{
-    Aim, Attend, AttendCache, CacheRows, Device, Dropout, Gelu, Heads, Normed, Qkv, Tensor, Write,
+    Aim, Attend, AttendCache, Device, Dropout, Gelu, Heads, Normed, Qkv, Tensor, Write,
 };
 
 const ROWS: usize = 130;
@@ -174,8 +174,8 @@ fn attention_of_rows_over_a_cache() {
     let (qkv, prompt, tail) =
         (values(ROWS * 3 * width, 1), values(50 * 2 * width, 2), values(40 * 2 * width, 3));
     // Two prompts; paths of all lengths, rows of one request not always side by side.
-    let ranges: Vec<u32> =
-        (0..ROWS).flat_map(|r| if r % 5 == 0 { [33, 50] } else { [0, 33] }).collect();
+    let ranges: Vec<[u32; 2]> =
+        (0..ROWS).map(|r| if r % 5 == 0 { [33, 50] } else { [0, 33] }).collect();
     let paths: Vec<Vec<u32>> =
         (0..ROWS).map(|r| crate::oracle::indices(1 + r % 17, 40, r as u64)).collect();
     for dtype in DTYPES {
@@ -184,22 +184,19 @@ fn attention_of_rows_over_a_cache() {
                 upload(device, &qkv[from * 3 * width..][..m * 3 * width], m, 3 * width, dtype);
             let cache = |x: &[f32]| upload(device, x, x.len() / (2 * width), 2 * width, dtype);
             let (prompt, tail) = (cache(&prompt), cache(&tail));
-            let bytes = bytemuck::cast_slice(&ranges[2 * from..2 * (from + m)]).to_vec();
-            let ranges = device.upload_bytes(&bytes, Shape::matrix(m, 2), Dtype::U32).unwrap();
             let mut start = vec![0];
             paths[from..from + m]
                 .iter()
                 .for_each(|p| start.push(start[start.len() - 1] + p.len() as u32));
-            let start = device.upload_u32(&start).unwrap();
-            let path = device.upload_u32(&paths[from..from + m].concat()).unwrap();
-            let rows =
-                CacheRows { prompt: ranges.view(), path_start: start.view(), path: path.view() };
+            let prompts = ranges[from..from + m].to_vec();
+            let path = paths[from..from + m].concat();
+            let rows = device.cache_rows(prompts, &start, &path).unwrap();
             let mut y = stale(device, m, width, dtype);
             let attend = AttendCache {
                 qkv: qkv.view(),
                 prompt: prompt.view(),
                 tail: tail.view(),
-                rows,
+                rows: &rows,
                 heads: Heads { count: heads, layout: Qkv::PerHead },
                 scale: 0.2,
             };

@@ -76,9 +76,9 @@ impl<'a, T: Element> Cached<'a, T> {
     pub fn new(y: ViewMut<'a>, attend: AttendCache<'a>) -> Cached<'a, T> {
         let AttendCache { qkv, prompt, tail, rows, heads, scale } = attend;
         let paths = Paths {
-            prompt: words(rows.prompt),
-            start: words(rows.path_start),
-            slots: words(rows.path),
+            prompt: words(rows.prompt()),
+            start: words(rows.path_start()),
+            slots: words(rows.path()),
         };
         Cached {
             y: Scatter::new(floats_mut(y)),
