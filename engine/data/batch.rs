@@ -157,6 +157,11 @@ impl Batch {
         self.tokens.len()
     }
 
+    /// The last row of each sequence, `[S]`.
+    pub fn ends(&self) -> Vec<u32> {
+        self.starts.iter().skip(1).map(|end| end - 1).collect()
+    }
+
     /// Number of sequences.
     pub fn sequences(&self) -> usize {
         self.contexts.len()

@@ -297,6 +297,14 @@ impl Parameter {
     }
 }
 
+impl Linear {
+    /// Whether anything of it is trained.
+    pub(super) fn is_trained(&self) -> bool {
+        let Linear { weight, bias, adapter } = self;
+        adapter.is_some() || [weight, bias].iter().any(|tensor| tensor.slot().is_some())
+    }
+}
+
 impl Model {
     /// Names, shapes and offsets of what is trained.
     pub fn layout(&self) -> &Layout {
@@ -332,6 +340,13 @@ impl Model {
     /// Whether the output matrix is a tensor of its own.
     pub fn has_own_head(&self) -> bool {
         self.weights.head.is_some()
+    }
+
+    /// Whether a table of what rows start from is trained.
+    pub(super) fn trains_embeddings(&self) -> bool {
+        let Embeddings { words, positions } = &self.weights.embeddings;
+        let mut tables = std::iter::once(words).chain(positions.iter().flatten());
+        tables.any(|table| table.slot().is_some())
     }
 
     /// A tensor of the model, whether trained or not.

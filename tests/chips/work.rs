@@ -5,7 +5,7 @@ use crate::plan::{batch, load, setup};
 use engine::base::{Dtype, Shape};
 use engine::device::{AttendCache, Device, Work};
 use engine::model::plan::Setup;
-use engine::model::{Config, Extension, KvCache, Model, Tune};
+use engine::model::{Config, Extension, Flat, Keep, KvCache, LoraConfig, Model, Tune};
 use serde_json::json;
 
 /// What `work` asked of the device of `model`.
@@ -106,6 +106,56 @@ fn attention_over_prompts_takes_room_for_the_longest_alone() {
         let statistics = 8 * ROWS * heads.count;
         assert_eq!(device.memory().peak - before, plan + sums + statistics, "of {rows} rows");
     }
+}
+
+/// Rows of a training of which the last layer's products see the targets alone, and whose first
+/// layer's gradient nobody wants.
+#[test]
+fn a_step_multiplies_what_is_read_and_what_is_wanted() {
+    const RANK: usize = 4;
+    if !kernels::EMULATED {
+        return println!("skipped: no emulator in this build");
+    }
+    let config = json!({"model_type": "glm", "num_layers": 3, "hidden_size": 64,
+        "num_attention_heads": 1, "vocab_size": 300, "max_sequence_length": 200});
+    let config = Config::from_json(&config).unwrap();
+    let (rows, nth) = (50, 5);
+    let (batch, targets) = (batch(&config, rows, nth), rows / nth);
+    let (h, f, layers) = (config.hidden, config.inner, config.layers);
+    let attention = [(3 * h, h)];
+    let behind = [(h, h), (f, h), (h, f)];
+    let head = targets * config.vocabulary * h;
+    let asked = |tune: Tune, work: &dyn Fn(&Model)| {
+        let setup = Setup { dtype: Dtype::Bf16, stored: Dtype::Bf16, ..setup(&config, tune) };
+        let model = load(&Setup { mapped: false, ..setup });
+        asked(&model, || work(&model)).1.products as usize
+    };
+    // Forwards alone.
+    let plain = |rows: usize, linears: &[(usize, usize)]| -> usize {
+        linears.iter().map(|(out, input)| rows * out * input).sum()
+    };
+    let all = layers * plain(rows, &attention) + (layers - 1) * plain(rows, &behind);
+    let expected = all + plain(targets, &behind) + head;
+    let loss = |model: &Model| drop(model.loss(&batch, 1.0).unwrap());
+    assert_eq!(asked(Tune::Nothing, &loss), expected);
+
+    // A step: y and x·Aᵀ; dx, dz, dB and dA.
+    let lora = |rows: usize, linears: &[(usize, usize)]| -> usize {
+        let of = |&(out, input): &(usize, usize)| 2 * out * input + 3 * RANK * (out + input);
+        linears.iter().map(|linear| rows * of(linear)).sum::<usize>()
+    };
+    let tune = |positions| {
+        let config = LoraConfig { rank: RANK, ..LoraConfig::default() };
+        Tune::Lora { config, positions }
+    };
+    let step = |model: &Model| {
+        let mut gradients = Flat::zeros(&model.device, model.layout()).unwrap();
+        model.loss_and_gradients(&batch, 1.0, None, Keep::All, &mut gradients).unwrap();
+    };
+    let all = layers * lora(rows, &attention) + (layers - 1) * lora(rows, &behind);
+    let expected = all + lora(targets, &behind) + 2 * head;
+    assert_eq!(asked(tune(true), &step), expected);
+    assert_eq!(asked(tune(false), &step), expected - plain(rows, &attention));
 }
 
 /// Logits of a vocabulary of which a chunk holds 256 rows.

@@ -3,7 +3,7 @@
 //! slots: forking copies integers, never keys.
 
 use super::layer::{Purpose, Saved};
-use super::rows::{Pass, Rows};
+use super::rows::{Pass, Read, Rows};
 use crate::base::Shape;
 use crate::data::Batch;
 use crate::device::{AttendCache, Epilogue, Tensor, Turn, View};
@@ -71,28 +71,19 @@ impl KvCache {
     /// tail has room for `slots` produced tokens of all requests together. Returns the normed last
     /// row of each prompt, `[S, h]`.
     pub fn prefill(model: &Model, batch: &Batch, slots: usize) -> Result<(KvCache, Tensor)> {
-        KvCache::prefill_observed(model, batch, slots, |_, _| Ok(()))
-    }
-
-    /// As [`KvCache::prefill`]; `observe(i, x)` sees the embedding (0) and each layer's output (i).
-    pub fn prefill_observed(
-        model: &Model,
-        batch: &Batch,
-        slots: usize,
-        mut observe: impl FnMut(usize, View) -> Result<()>,
-    ) -> Result<(KvCache, Tensor)> {
         let (device, config) = (&model.device, &model.config);
         let rows = Rows::upload(model, batch, None)?;
+        let read = Read::upload(model, batch, &batch.ends(), None)?;
         let pass = Pass::answering(model, &rows);
         let all: Vec<u32> = (0..batch.tokens.len() as u32).collect();
         let all = device.upload_u32(&all)?;
         let mut cache =
             KvCache { prompt: Vec::new(), tail: Vec::new(), requests: Vec::new(), slots };
         let mut x = pass.embed()?;
-        observe(0, x.view())?;
         for layer in &model.weights.layers {
             let mut saved = Saved::new(x);
-            x = pass.layer(&mut saved, layer, Purpose::Inference)?;
+            let read = model.behind(layer, &read);
+            x = pass.layer(&mut saved, layer, Purpose::Inference, read)?;
             let qkv = saved.qkv.as_ref().expect("a forward leaves queries, keys and values").view();
             let mut prompt =
                 device.unwritten(Shape::matrix(rows.count(), 2 * config.hidden), model.dtype)?;
@@ -101,11 +92,9 @@ impl KvCache {
             cache.tail.push(
                 device.unwritten(Shape::matrix(slots.max(1), 2 * config.hidden), model.dtype)?,
             );
-            observe(layer.number + 1, x.view())?;
         }
         cache.requests = batch.starts.windows(2).map(|w| w[0]..w[1]).collect();
-        let ends = model.finish_ends(&x, batch)?;
-        Ok((cache, ends))
+        Ok((cache, model.finish(&x)?))
     }
 
     /// Runs produced tokens: their keys and values are stored first, then each row attends to its
@@ -172,7 +161,7 @@ impl KvCache {
             saved.normed = Some(normed);
             saved.qkv = Some(qkv);
             saved.context = Some(context);
-            x = pass.layer(&mut saved, layer, Purpose::Inference)?;
+            x = pass.layer(&mut saved, layer, Purpose::Inference, None)?;
             observe(layer.number + 1, x.view())?;
         }
         model.finish(&x)

@@ -59,13 +59,6 @@ impl Model {
         self.norm(x.view(), &self.weights.final_norm).map(|(y, _)| y)
     }
 
-    /// The final norm of the last row of each sequence of `batch`, x `[R, h]` being the last
-    /// layer's output: `[S, h]`.
-    pub(super) fn finish_ends(&self, x: &Tensor, batch: &Batch) -> Result<Tensor> {
-        let last: Vec<u32> = batch.starts.iter().skip(1).map(|end| end - 1).collect();
-        self.finish(&self.gather(x.view(), &self.device.upload_u32(&last)?, self.dtype)?)
-    }
-
     /// Rows of a table, `[ids, h]`.
     pub(super) fn gather(&self, table: View, ids: &Tensor, dtype: Dtype) -> Result<Tensor> {
         let shape = Shape::matrix(ids.shape().count(), table.cols());
@@ -125,45 +118,37 @@ impl Model {
         self.device.log_probs_at(values, logits.view(), local.view(), ids)
     }
 
-    /// The loss of the target rows of `x` `[R, h]` (the last layer's output) and, with
-    /// `gradients`, the gradient of `x`.
+    /// The loss of a batch's targets, x `[T, h]` being the last layer's output at their rows in
+    /// `order`, and, with `gradients`, the gradient of x.
     pub(super) fn head_loss(
         &self,
         x: View,
         batch: &Batch,
+        order: &Order,
         divisor: f64,
         gradients: Option<&mut Flat>,
     ) -> Result<Headed> {
         let device = &self.device;
         let final_norm = &self.weights.final_norm;
-        let targets = batch.target_rows.len();
-        if targets == 0 {
-            let dx = gradients.map(|_| device.zeros(x.shape(), x.dtype())).transpose()?;
-            return Ok(Headed { loss: 0.0, losses: Vec::new(), dx });
-        }
-        let Order { targets: order, whole, wide, narrow } = Order::of(&batch.choices, targets);
-        let in_order = |values: &[u32]| order.iter().map(|&t| values[t as usize]).collect();
-        let target_rows: Vec<u32> = in_order(&batch.target_rows);
-        let target_ids: Vec<u32> = in_order(&batch.target_ids);
-        let rows = device.upload_u32(&target_rows)?;
-        let ids = device.upload_u32(&target_ids)?;
+        let ids = device.upload_u32(&order.arrange(&batch.target_ids))?;
+        let Order { targets: order, whole, wide, narrow } = order;
+        let targets = order.len();
         let weight = |&target: &u32| f64::from(batch.target_weights[target as usize]);
         let scaled: Vec<f32> = order.iter().map(|t| (weight(t) / divisor) as f32).collect();
         let weights = device.upload_f32(&scaled, Shape::vector(targets), Dtype::F32)?;
-        let gathered = self.gather(x, &rows, x.dtype())?;
-        let (normed, statistics) = self.norm(gathered.view(), final_norm)?;
+        let (normed, statistics) = self.norm(x, final_norm)?;
         let losses = device.unwritten(Shape::vector(targets), Dtype::F32)?;
         let d_normed = match gradients {
             Some(_) => Some(device.unwritten(normed.shape(), normed.dtype())?),
             None => None,
         };
-        let (model, order) = (self, order.as_slice());
+        let model = self;
         let mut head = HeadLoss { model, order, normed, weights, losses, d_normed, gradients };
-        head.whole(whole, &ids)?;
+        head.whole(whole.clone(), &ids)?;
         for (set, places) in wide {
-            head.wide(batch, set, places)?;
+            head.wide(batch, *set, places.clone())?;
         }
-        head.narrow(batch, narrow)?;
+        head.narrow(batch, narrow.clone())?;
         let HeadLoss { losses, d_normed, gradients, .. } = head;
         let ordered = device.download_f32(losses.view())?;
         let loss = ordered.iter().zip(order).map(|(&l, t)| f64::from(l) * weight(t)).sum::<f64>();
@@ -173,23 +158,9 @@ impl Model {
         let (Some(gradients), Some(d_normed)) = (gradients, d_normed) else {
             return Ok(Headed { loss, losses, dx: None });
         };
-        // One row more than targets: zeros, for all rows that are none. So the scatter is a gather,
-        // in any dtype.
-        let mut d_gathered = device.unwritten(Shape::matrix(targets + 1, x.cols()), x.dtype())?;
-        device.zero(d_gathered.view_mut().row_range(targets..targets + 1))?;
-        self.norm_backward(
-            d_gathered.view_mut().row_range(0..targets),
-            gradients,
-            d_normed.view(),
-            Normed { norm: final_norm, x: gathered.view(), statistics: statistics.view() },
-            Write::Set,
-        )?;
-        let mut sources = vec![targets as u32; x.rows()];
-        for (target, &row) in target_rows.iter().enumerate() {
-            sources[row as usize] = target as u32;
-        }
-        let sources = device.upload_u32(&sources)?;
-        let dx = self.gather(d_gathered.view(), &sources, x.dtype())?;
+        let mut dx = device.unwritten(x.shape(), x.dtype())?;
+        let normed = Normed { norm: final_norm, x, statistics: statistics.view() };
+        self.norm_backward(dx.view_mut(), gradients, d_normed.view(), normed, Write::Set)?;
         Ok(Headed { loss, losses, dx: Some(dx) })
     }
 }
@@ -200,7 +171,7 @@ pub(super) struct Headed {
     pub loss: f64,
     /// `[targets]` the loss of each, in the batch's order.
     pub losses: Vec<f32>,
-    /// The gradient of the last layer's output, where one is wanted.
+    /// `[T, h]` the gradient of the last layer's output, where one is wanted.
     pub dx: Option<Tensor>,
 }
 

@@ -8,11 +8,11 @@
 //! source: docs/models.md. GLM is pre-LN; ChatGLM-6B adds to the normed input, scaled.
 
 use super::norm::Normed;
-use super::rows::{Pass, Site};
+use super::rows::{Pass, Read, Site};
 use crate::base::{Dtype, Shape};
 use crate::device::{Attend, Epilogue, Tensor, Turn, View, ViewMut, Write};
 use crate::model::config::Residual;
-use crate::model::model::{Layer, Linear};
+use crate::model::model::{Layer, Linear, Norm};
 use crate::model::parameters::Flat;
 use anyhow::Result;
 
@@ -48,7 +48,8 @@ impl Keep {
 }
 
 /// A layer's intermediate values. `None` is computed on demand by [`Pass::complete`]. The memory
-/// plan holds sizes for tensors.
+/// plan holds sizes for tensors. Of the last layer, all behind attention is of the rows that are
+/// read alone: T of the R.
 pub struct Saved<T = Tensor> {
     /// `[R, h]`, the layer's input.
     pub x: T,
@@ -144,19 +145,33 @@ pub enum Purpose {
 }
 
 impl Pass<'_> {
-    /// The layer's output; everything a backward needs is left in `saved`.
-    pub fn layer(&self, saved: &mut Saved, layer: &Layer, purpose: Purpose) -> Result<Tensor> {
-        self.complete(saved, layer, purpose)?;
+    /// The layer's output `[R, h]`, or `[T, h]` of the rows that are read; everything a backward
+    /// needs is left in `saved`.
+    pub fn layer(
+        &self,
+        saved: &mut Saved,
+        layer: &Layer,
+        purpose: Purpose,
+        read: Option<&Read>,
+    ) -> Result<Tensor> {
+        self.complete(saved, layer, purpose, read)?;
         let [inner, middle, normed] = [&saved.inner, &saved.middle, &saved.middle_normed].map(done);
-        let mut y = self.like(&saved.x)?;
-        let site = Site::FeedForwardOutput(layer.number);
+        let mut y = self.model.device.unwritten(middle.shape(), middle.dtype())?;
+        let (site, linear) = (Site::FeedForwardOutput(layer.number), &layer.dense_4h_to_h);
+        let residual = self.residual(middle, normed);
         saved.z.dense_4h_to_h =
-            self.add_to_residual(y.view_mut(), inner, middle, normed, &layer.dense_4h_to_h, site)?;
+            self.over(read).add_to_residual(y.view_mut(), inner, residual, linear, site)?;
         Ok(y)
     }
 
     /// Fills in what is missing in `saved`, in the order of the forward.
-    fn complete(&self, saved: &mut Saved, layer: &Layer, purpose: Purpose) -> Result<()> {
+    fn complete(
+        &self,
+        saved: &mut Saved,
+        layer: &Layer,
+        purpose: Purpose,
+        read: Option<&Read>,
+    ) -> Result<()> {
         let (rows, hidden) = (saved.x.shape().rows(), saved.x.shape().cols());
         let model = self.model;
         let device = &model.device;
@@ -189,13 +204,16 @@ impl Pass<'_> {
             saved.context = Some(context);
             saved.log_sum_exp = Some(log_sum_exp);
         }
+        // Keys and values are of all rows; from here on a row knows itself alone.
+        let pass = self.over(read);
         if saved.middle.is_none() {
-            let mut middle = self.like(&saved.x)?;
-            let [context, normed] = [&saved.context, &saved.normed].map(done);
-            let x = saved.x.view();
-            let site = Site::AttentionOutput(layer.number);
-            saved.z.dense =
-                self.add_to_residual(middle.view_mut(), context, x, normed, &layer.dense, site)?;
+            let (residual, factor) = self.residual(saved.x.view(), done(&saved.normed));
+            let residual = self.pick(residual, read)?;
+            let context = self.pick(done(&saved.context), read)?;
+            let (context, residual) = (context.view(), (residual.view(), factor));
+            let mut middle = device.unwritten(context.shape(), dtype)?;
+            let (y, site) = (middle.view_mut(), Site::AttentionOutput(layer.number));
+            saved.z.dense = pass.add_to_residual(y, context, residual, &layer.dense, site)?;
             saved.middle = Some(middle);
         }
         if saved.middle_normed.is_none() {
@@ -204,14 +222,13 @@ impl Pass<'_> {
             saved.middle_statistics = Some(statistics);
         }
         if saved.inner.is_none() {
-            let mut inner = device.unwritten(Shape::matrix(rows, config.inner), dtype)?;
+            let shape = Shape::matrix(done(&saved.middle).rows(), config.inner);
+            let mut inner = device.unwritten(shape, dtype)?;
             match &saved.pre_activation {
                 Some(pre) => device.gelu(inner.view_mut(), pre.view(), config.gelu)?,
                 None => {
                     let mut pre = match purpose {
-                        Purpose::Training => {
-                            Some(device.unwritten(Shape::matrix(rows, config.inner), dtype)?)
-                        }
+                        Purpose::Training => Some(device.unwritten(shape, dtype)?),
                         Purpose::Inference => None,
                     };
                     let epilogue = Epilogue {
@@ -220,7 +237,7 @@ impl Pass<'_> {
                         ..Epilogue::default()
                     };
                     let (x, linear) = (done(&saved.middle_normed), &layer.dense_h_to_4h);
-                    let z = self.linear(inner.view_mut(), x, linear, epilogue)?;
+                    let z = pass.linear(inner.view_mut(), x, linear, epilogue)?;
                     saved.z.dense_h_to_4h = z;
                     saved.pre_activation = pre;
                 }
@@ -242,21 +259,24 @@ impl Pass<'_> {
         }
     }
 
-    /// y = residual + dropout(x·Wᵀ + b), the residual being `input` or factor·`normed`.
+    /// What a sub-layer's output is added to, and by which factor: its input, or that under a norm.
+    fn residual<'x>(&self, input: View<'x>, normed: View<'x>) -> (View<'x>, f32) {
+        match self.model.config.residual {
+            Residual::Plain => (input, 1.0),
+            Residual::Scaled(factor) => (normed, factor),
+        }
+    }
+
+    /// y = factor·residual + dropout(x·Wᵀ + b).
     fn add_to_residual(
         &self,
         mut y: ViewMut,
         x: View,
-        input: View,
-        normed: View,
+        (residual, factor): (View, f32),
         linear: &Linear,
         site: Site,
     ) -> Result<Option<Tensor>> {
         let device = &self.model.device;
-        let (residual, factor) = match self.model.config.residual {
-            Residual::Plain => (input, 1.0),
-            Residual::Scaled(factor) => (normed, factor),
-        };
         let Some(dropout) = self.dropout(site) else {
             let epilogue = Epilogue { residual: Some((residual, factor)), ..Epilogue::default() };
             return self.linear(y, x, linear, epilogue);
@@ -272,34 +292,37 @@ impl Pass<'_> {
 // --- backwards ----------------------------------------------------------------------------------
 
 impl Pass<'_> {
-    /// Turns the gradient of the layer's output into that of its input, in place; parameter
-    /// gradients add.
+    /// Turns the gradient of the layer's output, `[T, h]` where `read` says which rows these are,
+    /// into that of its input, `[R, h]`; parameter gradients add. Where nothing below is trained
+    /// nobody wants that of the input, and dy is left as it comes.
     pub fn layer_backward(
         &self,
         dy: &mut Tensor,
         gradients: &mut Flat,
         saved: &mut Saved,
         layer: &Layer,
+        read: Option<&Read>,
     ) -> Result<()> {
-        self.complete(saved, layer, Purpose::Training)?;
+        self.complete(saved, layer, Purpose::Training, read)?;
+        let pass = self.over(read);
         let device = &self.model.device;
         let config = &self.model.config;
         let [inner, pre, middle, middle_normed] =
             [&saved.inner, &saved.pre_activation, &saved.middle, &saved.middle_normed].map(done);
 
         // Feed-forward network: dy → d_inner → d_pre → d_normed → dy (now of the middle).
-        let d_output = self.dropped(dy, Site::FeedForwardOutput(layer.number))?;
+        let d_output = pass.dropped(dy, Site::FeedForwardOutput(layer.number))?;
         let d = d_output.as_ref().map_or(dy.view(), Tensor::view);
         let mut d_inner = device.unwritten(inner.shape(), inner.dtype())?;
         let (z, linear) = (saved.z.dense_4h_to_h.as_ref(), &layer.dense_4h_to_h);
-        self.linear_backward(d_inner.view_mut(), gradients, d, inner, z, linear)?;
+        pass.linear_backward(Some(d_inner.view_mut()), gradients, d, inner, z, linear)?;
         let mut d_pre = device.unwritten(pre.shape(), pre.dtype())?;
         device.gelu_backward(d_pre.view_mut(), d_inner.view(), pre, config.gelu)?;
         drop(d_inner);
         let mut d_normed = self.like(dy)?;
         let (z, linear) = (saved.z.dense_h_to_4h.as_ref(), &layer.dense_h_to_4h);
-        let d = d_pre.view();
-        self.linear_backward(d_normed.view_mut(), gradients, d, middle_normed, z, linear)?;
+        let (to, d) = (Some(d_normed.view_mut()), d_pre.view());
+        pass.linear_backward(to, gradients, d, middle_normed, z, linear)?;
         drop(d_pre);
         let statistics = done(&saved.middle_statistics);
         let normed = Normed { norm: &layer.post_attention_norm, x: middle, statistics };
@@ -307,11 +330,21 @@ impl Pass<'_> {
 
         // Attention: dy → d_context → d_qkv → d_normed → dy (now of the input).
         let [context, qkv, normed] = [&saved.context, &saved.qkv, &saved.normed].map(done);
-        let d_output = self.dropped(dy, Site::AttentionOutput(layer.number))?;
+        let wanted = self.wants_input_gradient(layer);
+        let attends = wanted || layer.query_key_value.is_trained();
+        let d_output = pass.dropped(dy, Site::AttentionOutput(layer.number))?;
         let d = d_output.as_ref().map_or(dy.view(), Tensor::view);
         let mut d_context = self.like(dy)?;
-        let z = saved.z.dense.as_ref();
-        self.linear_backward(d_context.view_mut(), gradients, d, context, z, &layer.dense)?;
+        let to = attends.then(|| d_context.view_mut());
+        let (x, z) = (self.pick(context, read)?, saved.z.dense.as_ref());
+        pass.linear_backward(to, gradients, d, x.view(), z, &layer.dense)?;
+        drop((x, d_output));
+        if !attends {
+            return Ok(());
+        }
+        if let Some(read) = read {
+            d_context = self.spread(d_context.view(), read)?;
+        }
         let mut d_qkv = device.unwritten(qkv.shape(), qkv.dtype())?;
         device.attention_backward(
             d_qkv.view_mut(),
@@ -323,10 +356,26 @@ impl Pass<'_> {
         self.rotate(d_qkv.view_mut(), Turn::Backward)?;
         let (z, linear) = (saved.z.query_key_value.as_ref(), &layer.query_key_value);
         let d = d_qkv.view();
-        self.linear_backward(d_normed.view_mut(), gradients, d, normed, z, linear)?;
+        if !wanted {
+            return self.linear_backward(None, gradients, d, normed, z, linear);
+        }
+        if let Some(read) = read {
+            d_normed = self.like(&saved.x)?;
+            *dy = self.spread(dy.view(), read)?;
+        }
+        self.linear_backward(Some(d_normed.view_mut()), gradients, d, normed, z, linear)?;
         let (x, statistics) = (saved.x.view(), done(&saved.statistics));
         let normed = Normed { norm: &layer.input_norm, x, statistics };
         self.residual_backward(dy, gradients, &mut d_normed, normed)
+    }
+
+    /// Whether something is trained that the gradient of a layer's input, or of what its first
+    /// linear reads, leads to.
+    fn wants_input_gradient(&self, layer: &Layer) -> bool {
+        let Norm { weight, bias } = &layer.input_norm;
+        layer.number > 0
+            || self.model.trains_embeddings()
+            || [weight, bias].iter().any(|vector| vector.slot().is_some())
     }
 
     /// dy ← gradient of a sub-layer's input, given dy of its output and `d_normed` of what its

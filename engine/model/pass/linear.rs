@@ -36,10 +36,10 @@ impl Pass<'_> {
     }
 
     /// dx = dy·W + dropout(scale·dy·B·A) (set); gradients of what is trained add: dW = dyᵀ·x, db =
-    /// Σ dy, dB = scale·dyᵀ·z, dA = scale·(dy·B)ᵀ·dropout(x).
+    /// Σ dy, dB = scale·dyᵀ·z, dA = scale·(dy·B)ᵀ·dropout(x). Without dx where nobody wants it.
     pub fn linear_backward(
         &self,
-        mut dx: ViewMut,
+        dx: Option<ViewMut>,
         gradients: &mut Flat,
         dy: View,
         x: View,
@@ -57,7 +57,10 @@ impl Pass<'_> {
         }
         let weight = model.view(&linear.weight);
         let Some(module) = &linear.adapter else {
-            return device.matmul(dx, dy, weight, Form::Nn, Epilogue::default());
+            return match dx {
+                Some(dx) => device.matmul(dx, dy, weight, Form::Nn, Epilogue::default()),
+                None => Ok(()),
+            };
         };
         let z = z.expect("the forward keeps x·Aᵀ of every adapted linear");
         let (a, b) = (model.values().view(&module.a), model.values().view(&module.b));
@@ -70,12 +73,14 @@ impl Pass<'_> {
         match self.masked(x, module)? {
             None => {
                 device.matmul(d_a, dz.view(), x, Form::Tn, add())?;
+                let Some(dx) = dx else { return Ok(()) };
                 let low_rank = Some(LowRank { z: dz.view(), factor: a, scale: 1.0 });
                 let epilogue = Epilogue { low_rank, ..Epilogue::default() };
                 device.matmul(dx, dy, weight, Form::Nn, epilogue)
             }
             Some(masked) => {
                 device.matmul(d_a, dz.view(), masked.view(), Form::Tn, add())?;
+                let Some(mut dx) = dx else { return Ok(()) };
                 device.matmul(dx.reborrow(), dy, weight, Form::Nn, Epilogue::default())?;
                 let mut tail = masked;
                 device.matmul(tail.view_mut(), dz.view(), a, Form::Nn, Epilogue::default())?;

@@ -13,14 +13,15 @@ mod order;
 mod rotary;
 pub(super) mod rows;
 
-use super::model::Model;
+use super::model::{Layer, Model};
 use super::parameters::Flat;
 use crate::data::Batch;
 use crate::device::{Tensor, View};
 use anyhow::Result;
 use head::Headed;
 use layer::{Keep, Purpose, Saved};
-use rows::{Noise, Pass, Rows, Site};
+use order::Order;
+use rows::{Noise, Pass, Read, Rows, Site};
 
 impl Model {
     /// Runs all layers; `observe(i, x)` sees the embedding (0) and each layer's output (i), `[R,
@@ -35,24 +36,44 @@ impl Model {
         let mut x = pass.embed()?;
         observe(0, x.view())?;
         for layer in &self.weights.layers {
-            x = pass.layer(&mut Saved::new(x), layer, Purpose::Inference)?;
+            x = pass.layer(&mut Saved::new(x), layer, Purpose::Inference, None)?;
             observe(layer.number + 1, x.view())?;
         }
         Ok(x)
     }
 
+    /// The last layer's output of some rows of `batch`, `[T, h]`, each named once: the bits of
+    /// [`Model::hidden`], without what only the other rows' outputs would need.
+    fn outputs(&self, batch: &Batch, wanted: &[u32]) -> Result<Tensor> {
+        let rows = Rows::upload(self, batch, None)?;
+        let read = Read::upload(self, batch, wanted, None)?;
+        let pass = Pass::answering(self, &rows);
+        let mut x = pass.embed()?;
+        for layer in &self.weights.layers {
+            let read = self.behind(layer, &read);
+            x = pass.layer(&mut Saved::new(x), layer, Purpose::Inference, read)?;
+        }
+        Ok(x)
+    }
+
+    /// The rows that go on behind the attention of `layer`: all (`None`), or of the last one those
+    /// that are read.
+    fn behind<'r>(&self, layer: &Layer, read: &'r Read) -> Option<&'r Read> {
+        (layer.number + 1 == self.weights.layers.len()).then_some(read)
+    }
+
     /// The normed last row of each sequence of `batch`, `[S, h]`. Refuses what [`Model::hidden`]
     /// refuses.
     pub fn ends(&self, batch: &Batch) -> Result<Tensor> {
-        let x = self.hidden(batch, |_, _| Ok(()))?;
-        self.finish_ends(&x, batch)
+        self.finish(&self.outputs(batch, &batch.ends())?)
     }
 
     /// The loss Σ weightₜ·CEₜ / divisor over the batch's targets (R18), in nats, without gradients.
     /// Refuses what [`Model::hidden`] refuses.
     pub fn loss(&self, batch: &Batch, divisor: f64) -> Result<f64> {
-        let x = self.hidden(batch, |_, _| Ok(()))?;
-        self.head_loss(x.view(), batch, divisor, None).map(|headed| headed.loss)
+        let order = Order::of(&batch.choices, batch.target_rows.len());
+        let x = self.outputs(batch, &order.arrange(&batch.target_rows))?;
+        self.head_loss(x.view(), batch, &order, divisor, None).map(|headed| headed.loss)
     }
 
     /// The loss as in [`Model::loss`], its gradient added to `gradients`, a range of the model's
@@ -80,7 +101,12 @@ impl Model {
         gradients: &mut Flat,
     ) -> Result<(f64, Vec<f32>)> {
         let rows = Rows::upload(self, batch, noise)?;
-        let pass = Pass { model: self, rows: &rows, noise };
+        let order = Order::of(&batch.choices, batch.target_rows.len());
+        if order.targets.is_empty() {
+            return Ok((0.0, Vec::new()));
+        }
+        let read = Read::upload(self, batch, &order.arrange(&batch.target_rows), noise)?;
+        let pass = Pass::new(self, &rows, noise);
         let mut x = pass.embed()?;
         if let Some(dropped) = pass.dropped(&x, Site::Embedding)? {
             x = dropped;
@@ -89,20 +115,23 @@ impl Model {
         let mut saved = Vec::with_capacity(layers.len());
         for layer in layers {
             let mut this = Saved::new(x);
-            x = pass.layer(&mut this, layer, Purpose::Training)?;
+            x = pass.layer(&mut this, layer, Purpose::Training, self.behind(layer, &read))?;
             this.forget(keep);
             saved.push(this);
         }
         let Headed { loss, losses, dx } =
-            self.head_loss(x.view(), batch, divisor, Some(gradients))?;
+            self.head_loss(x.view(), batch, &order, divisor, Some(gradients))?;
         drop(x);
         let mut dx = dx.expect("a gradient was asked for");
         for layer in layers.iter().rev() {
             let mut this = saved.pop().expect("the forward leaves one a layer");
-            pass.layer_backward(&mut dx, gradients, &mut this, layer)?;
+            let read = self.behind(layer, &read);
+            pass.layer_backward(&mut dx, gradients, &mut this, layer, read)?;
         }
-        let d_embedding = pass.dropped(&dx, Site::Embedding)?;
-        pass.embed_backward(gradients, d_embedding.as_ref().map_or(dx.view(), Tensor::view))?;
+        if self.trains_embeddings() {
+            let d_embedding = pass.dropped(&dx, Site::Embedding)?;
+            pass.embed_backward(gradients, d_embedding.as_ref().map_or(dx.view(), Tensor::view))?;
+        }
         Ok((loss, losses))
     }
 }

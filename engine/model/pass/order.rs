@@ -17,6 +17,11 @@ pub(super) struct Order {
 }
 
 impl Order {
+    /// What the batch has of each target, in the head's order.
+    pub fn arrange(&self, of_targets: &[u32]) -> Vec<u32> {
+        self.targets.iter().map(|&target| of_targets[target as usize]).collect()
+    }
+
     /// Of `count` targets.
     pub fn of(choices: &Choices, count: usize) -> Order {
         let is_wide = |set: u32| choices.sets[set as usize].len() >= Choices::WIDE;

@@ -16,6 +16,8 @@ pub struct Pass<'a> {
     pub rows: &'a Rows,
     /// What is dropped; `None` in a pass that only answers.
     pub noise: Option<&'a Noise>,
+    /// Names of the rows that are computed now, for dropout.
+    names: Option<&'a Tensor>,
 }
 
 /// The rows of a batch where the ops can see them.
@@ -26,6 +28,31 @@ pub struct Rows {
     pub segments: Segments,
     /// `[R, 3]` names of the rows for dropout; only where a pass drops something.
     names: Option<Tensor>,
+}
+
+/// The rows of a batch that are read behind the last layer, each once, in an order of its own.
+pub struct Read {
+    /// `[T]` u32, rows of the batch.
+    rows: Tensor,
+    /// `[T, 3]`, as [`Rows`] has them.
+    names: Option<Tensor>,
+    /// `[R]`: which of the T each row of the batch is, T for one that is none.
+    places: Vec<u32>,
+}
+
+/// Rows of a tensor: all of them, where they stand, or some, gathered.
+pub enum Picked<'a> {
+    All(View<'a>),
+    Some(Tensor),
+}
+
+impl Picked<'_> {
+    pub fn view(&self) -> View<'_> {
+        match self {
+            Picked::All(view) => *view,
+            Picked::Some(tensor) => tensor.view(),
+        }
+    }
 }
 
 /// Dropout of one pass: the same (seed, step) gives the same masks, however the step is cut into
@@ -88,18 +115,7 @@ impl Rows {
         refuse_beyond("position", &batch.positions[0], config.position_rows())?;
         refuse_beyond("block position", &batch.positions[1], config.position_rows())?;
         let names = match noise {
-            Some(noise) if noise.drops() => {
-                let mut words = Vec::with_capacity(3 * batch.tokens.len());
-                for (bounds, &example) in batch.starts.windows(2).zip(&batch.examples) {
-                    for place in 0..bounds[1] - bounds[0] {
-                        words.extend([example as u32, (example >> 32) as u32, place]);
-                    }
-                }
-                let mut names =
-                    device.unwritten(Shape::matrix(batch.tokens.len(), 3), Dtype::U32)?;
-                device.write_u32(names.view_mut(), &words)?;
-                Some(names)
-            }
+            Some(noise) if noise.drops() => Some(upload_names(model, &names(batch))?),
             _ => None,
         };
         Ok(Rows {
@@ -129,26 +145,46 @@ impl Rows {
     fn ids_at(&self, which: usize) -> View<'_> {
         self.ids.view().part(which * self.count(), Shape::vector(self.count()))
     }
+}
 
-    /// What dropout does at `site`, `None` where its rate is zero or the pass is without noise.
-    pub fn dropout(&self, noise: Option<&Noise>, site: Site) -> Option<Dropout<'_>> {
-        let noise = noise?;
-        let rate = match site {
-            Site::Embedding => noise.rates.embedding,
-            Site::Adapter(..) => noise.lora,
-            Site::Attention(_) => noise.rates.attention,
-            Site::AttentionOutput(_) | Site::FeedForwardOutput(_) => noise.rates.output,
+impl Read {
+    /// Uploads which `rows` of `batch` are read, each named once; `noise` as in [`Rows::upload`].
+    pub fn upload(
+        model: &Model,
+        batch: &Batch,
+        rows: &[u32],
+        noise: Option<&Noise>,
+    ) -> Result<Read> {
+        let names = match noise {
+            Some(noise) if noise.drops() => {
+                let all = names(batch);
+                let own: Vec<[u32; 3]> = rows.iter().map(|&row| all[row as usize]).collect();
+                Some(upload_names(model, &own)?)
+            }
+            _ => None,
         };
-        if rate == 0.0 {
-            return None;
+        let mut places = vec![rows.len() as u32; batch.tokens.len()];
+        for (place, &row) in rows.iter().enumerate() {
+            places[row as usize] = place as u32;
         }
-        let names = self.names.as_ref().expect("rows were uploaded with the noise of this pass");
-        Some(Dropout {
-            rate,
-            key: Dropout::key(noise.seed, noise.step, site.number()),
-            rows: names.view(),
-        })
+        Ok(Read { rows: model.device.upload_u32(rows)?, names, places })
     }
+}
+
+/// How each row of a batch is called in dropout: its example, and its place there.
+fn names(batch: &Batch) -> Vec<[u32; 3]> {
+    let sequences = batch.starts.windows(2).zip(&batch.examples);
+    let of_one = |(bounds, &example): (&[u32], &u64)| {
+        (0..bounds[1] - bounds[0]).map(move |at| [example as u32, (example >> 32) as u32, at])
+    };
+    sequences.flat_map(of_one).collect()
+}
+
+/// `[R, 3]`
+fn upload_names(model: &Model, names: &[[u32; 3]]) -> Result<Tensor> {
+    let mut tensor = model.device.unwritten(Shape::matrix(names.len(), 3), Dtype::U32)?;
+    model.device.write_u32(tensor.view_mut(), names.as_flattened())?;
+    Ok(tensor)
 }
 
 /// Refuses ids that a table of `rows` rows does not have.
@@ -163,14 +199,57 @@ fn refuse_beyond(what: &str, ids: &[u32], rows: usize) -> Result<()> {
 }
 
 impl<'a> Pass<'a> {
-    /// A pass that only answers.
-    pub fn answering(model: &'a Model, rows: &'a Rows) -> Pass<'a> {
-        Pass { model, rows, noise: None }
+    /// A pass over all rows that drops what `noise` says.
+    pub fn new(model: &'a Model, rows: &'a Rows, noise: Option<&'a Noise>) -> Pass<'a> {
+        Pass { model, rows, noise, names: rows.names.as_ref() }
     }
 
-    /// What this pass drops at `site`.
+    /// A pass that only answers.
+    pub fn answering(model: &'a Model, rows: &'a Rows) -> Pass<'a> {
+        Pass::new(model, rows, None)
+    }
+
+    /// The same pass where only the rows that are read go on; `None`: all do.
+    pub fn over(self, read: Option<&'a Read>) -> Pass<'a> {
+        let names = read.map_or(self.names, |read| read.names.as_ref());
+        Pass { names, ..self }
+    }
+
+    /// The rows of x `[R, n]` that go on.
+    pub fn pick<'x>(&self, x: View<'x>, read: Option<&Read>) -> Result<Picked<'x>> {
+        let Some(read) = read else { return Ok(Picked::All(x)) };
+        Ok(Picked::Some(self.model.gather(x, &read.rows, x.dtype())?))
+    }
+
+    /// x `[T, n]` of the rows that are read as `[R, n]`, zeros in all others: a gather, so in any
+    /// dtype.
+    pub fn spread(&self, x: View, read: &Read) -> Result<Tensor> {
+        let (device, count) = (&self.model.device, x.rows());
+        let shape = Shape::matrix(count + 1, x.cols());
+        let mut and_zeros = device.unwritten(shape, x.dtype())?;
+        device.copy(and_zeros.view_mut().row_range(0..count), x)?;
+        device.zero(and_zeros.view_mut().row_range(count..count + 1))?;
+        self.model.gather(and_zeros.view(), &device.upload_u32(&read.places)?, x.dtype())
+    }
+
+    /// What this pass drops at `site`, `None` where its rate is zero or the pass is without noise.
     pub fn dropout(&self, site: Site) -> Option<Dropout<'a>> {
-        self.rows.dropout(self.noise, site)
+        let noise = self.noise?;
+        let rate = match site {
+            Site::Embedding => noise.rates.embedding,
+            Site::Adapter(..) => noise.lora,
+            Site::Attention(_) => noise.rates.attention,
+            Site::AttentionOutput(_) | Site::FeedForwardOutput(_) => noise.rates.output,
+        };
+        if rate == 0.0 {
+            return None;
+        }
+        let names = self.names.expect("rows were uploaded with the noise of this pass");
+        Some(Dropout {
+            rate,
+            key: Dropout::key(noise.seed, noise.step, site.number()),
+            rows: names.view(),
+        })
     }
 
     /// `x` after dropout at `site`, and its gradient before it; `None` where nothing is dropped.

@@ -79,21 +79,15 @@ pub(super) fn read(setup: &Setup, reading: &Reading, tally: &Tally) {
 /// `Model::ends`
 fn ends(setup: &Setup, reading: &Reading, tally: &Tally) -> Block {
     let pass = Pass::answering(setup, tally, reading.rows);
-    let inputs = pass.inputs();
+    let last = pass.over(Some(reading.sequences));
+    let inputs = (pass.inputs(), last.read());
     let mut x = pass.hidden();
-    for _ in 0..setup.config.layers {
-        x = pass.layer(&mut Saved::new(x), Purpose::Inference);
+    for layer in 0..setup.config.layers {
+        let read = pass.behind(layer, reading.sequences);
+        x = pass.layer(&mut Saved::new(x), Purpose::Inference, read);
     }
     drop(inputs);
-    finish_ends(setup, reading.sequences, tally)
-}
-
-/// `Model::finish_ends`
-fn finish_ends(setup: &Setup, sequences: usize, tally: &Tally) -> Block {
-    let _last = tally.hold(Part::Inputs, 4 * sequences);
-    let ends = Pass::answering(setup, tally, sequences);
-    let _gathered = ends.hidden();
-    ends.norm().0
+    last.norm().0
 }
 
 /// Bytes of a row of keys and values of one layer.
@@ -104,17 +98,18 @@ fn row_bytes(setup: &Setup) -> usize {
 /// `KvCache::prefill`
 fn prefill(setup: &Setup, decoding: &Decoding, tally: &Tally) -> (Cache, Block) {
     let pass = Pass::answering(setup, tally, decoding.prompt_rows);
-    let _inputs = pass.inputs();
+    let last = pass.over(Some(decoding.prompts));
+    let _inputs = (pass.inputs(), last.read());
     let _all = tally.hold(Part::Inputs, 4 * pass.rows);
     let mut cache = Cache { _prompt: Vec::new(), tail: Vec::new(), slots: decoding.slots };
     let mut x = pass.hidden();
-    for _ in 0..setup.config.layers {
+    for layer in 0..setup.config.layers {
         let mut saved = Saved::new(x);
-        x = pass.layer(&mut saved, Purpose::Inference);
+        x = pass.layer(&mut saved, Purpose::Inference, pass.behind(layer, decoding.prompts));
         cache._prompt.push(tally.hold(Part::Prompt, pass.rows * row_bytes(setup)));
         cache.tail.push(tally.hold(Part::Tail, decoding.slots.max(1) * row_bytes(setup)));
     }
-    let ends = finish_ends(setup, decoding.prompts, tally);
+    let ends = last.norm().0;
     drop(x);
     (cache, ends)
 }
@@ -149,7 +144,7 @@ fn extend(setup: &Setup, produced: &Produced, tally: &Tally) -> Block {
         saved.normed = Some(normed);
         saved.qkv = Some(qkv);
         saved.context = Some(context);
-        x = pass.layer(&mut saved, Purpose::Inference);
+        x = pass.layer(&mut saved, Purpose::Inference, None);
     }
     pass.norm().0
 }

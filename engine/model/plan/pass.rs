@@ -41,26 +41,45 @@ impl<'a> Pass<'a> {
     }
 
     /// Token ids and positions, and names where something is dropped.
-    pub fn inputs(&self) -> Vec<Block> {
+    pub fn inputs(&self) -> [Block; 2] {
+        [self.names(), self.tally.hold(Part::Inputs, 12 * self.rows)]
+    }
+
+    /// `Read::upload`, of these rows
+    pub fn read(&self) -> [Block; 2] {
+        [self.names(), self.tally.hold(Part::Inputs, 4 * self.rows)]
+    }
+
+    fn names(&self) -> Block {
         let Rates { embedding, attention, output } = self.rates;
         let drops =
             [embedding, attention, output, self.lora_dropout].iter().any(|&rate| rate > 0.0);
-        let words = [if drops { 3 * self.rows } else { 0 }, 3 * self.rows];
-        words.map(|count| self.tally.hold(Part::Inputs, 4 * count)).into()
+        self.tally.hold(Part::Inputs, if drops { 12 * self.rows } else { 0 })
+    }
+
+    /// `Pass::over`, the rows that are read being so many
+    pub fn over(&self, read: Option<usize>) -> Pass<'a> {
+        Pass { rows: read.unwrap_or(self.rows), ..*self }
+    }
+
+    /// `Model::behind`, of layer number `layer`
+    pub fn behind(&self, layer: usize, read: usize) -> Option<usize> {
+        (layer + 1 == self.setup.config.layers).then_some(read)
     }
 }
 
 impl Pass<'_> {
     /// `Pass::layer`
-    pub fn layer(&self, saved: &mut Saved<Block>, purpose: Purpose) -> Block {
-        self.complete(saved, purpose);
-        let y = self.hidden();
-        saved.z.dense_4h_to_h = self.add_to_residual(LinearName::Dense4hToH);
+    pub fn layer(&self, saved: &mut Saved<Block>, purpose: Purpose, read: Option<usize>) -> Block {
+        self.complete(saved, purpose, read);
+        let pass = self.over(read);
+        let y = pass.hidden();
+        saved.z.dense_4h_to_h = pass.add_to_residual(LinearName::Dense4hToH);
         y
     }
 
     /// `Pass::complete`
-    pub fn complete(&self, saved: &mut Saved<Block>, purpose: Purpose) {
+    pub fn complete(&self, saved: &mut Saved<Block>, purpose: Purpose, read: Option<usize>) {
         let config = &self.setup.config;
         if saved.normed.is_none()
             && (saved.qkv.is_none() || saved.middle.is_none() || purpose == Purpose::Training)
@@ -79,21 +98,23 @@ impl Pass<'_> {
             saved.context = Some(self.hidden());
             saved.log_sum_exp = Some(self.floats(config.heads));
         }
+        let pass = self.over(read);
         if saved.middle.is_none() {
-            let middle = self.hidden();
-            saved.z.dense = self.add_to_residual(LinearName::Dense);
+            let _picked = read.map(|_| [pass.hidden(), pass.hidden()]);
+            let middle = pass.hidden();
+            saved.z.dense = pass.add_to_residual(LinearName::Dense);
             saved.middle = Some(middle);
         }
         if saved.middle_normed.is_none() {
-            let (y, statistics) = self.norm();
+            let (y, statistics) = pass.norm();
             saved.middle_normed = Some(y);
             saved.middle_statistics = Some(statistics);
         }
         if saved.inner.is_none() {
-            let inner = self.activations(config.inner);
+            let inner = pass.activations(config.inner);
             if saved.pre_activation.is_none() {
-                let pre = (purpose == Purpose::Training).then(|| self.activations(config.inner));
-                saved.z.dense_h_to_4h = self.linear(LinearName::DenseHTo4h);
+                let pre = (purpose == Purpose::Training).then(|| pass.activations(config.inner));
+                saved.z.dense_h_to_4h = pass.linear(LinearName::DenseHTo4h);
                 saved.pre_activation = pre;
             }
             saved.inner = Some(inner);

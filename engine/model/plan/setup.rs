@@ -47,6 +47,17 @@ impl Setup {
         chunk_rows(self.config.vocabulary, self.capacity)
     }
 
+    /// `Model::trains_embeddings`
+    pub(super) fn trains_embeddings(&self) -> bool {
+        let positions = self.config.positions == Positions::Learned;
+        self.tune.trains(Role::Embedding) || positions && self.tune.trains(Role::Position)
+    }
+
+    /// `Linear::is_trained`
+    pub(super) fn trains_linear(&self, linear: LinearName) -> bool {
+        self.tune.trains(Role::Linear) || self.tune.rank_of(linear).is_some()
+    }
+
     /// Number of trained values.
     pub fn trained(&self) -> usize {
         let config = &self.config;

@@ -34,27 +34,33 @@ pub(super) fn walk(setup: &Setup, training: &Training, tally: &Tally) -> u64 {
     let pass = Pass { setup, tally, rows, rates, lora_dropout };
     tally.at("forward");
     let _inputs = pass.inputs();
+    if training.targets == 0 {
+        return 0;
+    }
+    let targets = pass.over(Some(training.targets));
+    let _read = targets.read();
     let mut x = pass.hidden();
     if rates.embedding > 0.0 {
         x = pass.hidden();
     }
     let mut saved = Vec::with_capacity(setup.config.layers);
-    for _ in 0..setup.config.layers {
+    for layer in 0..setup.config.layers {
         let mut this = Saved::new(x);
-        x = pass.layer(&mut this, Purpose::Training);
+        x = pass.layer(&mut this, Purpose::Training, pass.behind(layer, training.targets));
         this.forget(keep);
         this.stays();
         saved.push(this);
     }
     let kept = tally.now().of(Part::Saved);
     tally.at("loss");
-    let dx = pass.head_loss(training.targets, training.widest);
+    let mut dx = targets.head_loss(training.widest);
     drop(x);
     tally.at("backward");
     while let Some(mut this) = saved.pop() {
-        pass.layer_backward(&mut this);
+        let layer = saved.len();
+        pass.layer_backward(&mut dx, &mut this, layer, pass.behind(layer, training.targets));
     }
-    let _d_embedding = pass.dropped(rates.embedding);
+    let _d_embedding = setup.trains_embeddings().then(|| pass.dropped(rates.embedding));
     drop(dx);
     kept
 }
@@ -83,24 +89,51 @@ impl Saved<Block> {
 
 impl Pass<'_> {
     /// `Pass::layer_backward`
-    fn layer_backward(&self, saved: &mut Saved<Block>) {
-        self.complete(saved, Purpose::Training);
-        let config = &self.setup.config;
+    fn layer_backward(
+        &self,
+        dy: &mut Block,
+        saved: &mut Saved<Block>,
+        layer: usize,
+        read: Option<usize>,
+    ) {
+        self.complete(saved, Purpose::Training, read);
+        let (pass, config) = (self.over(read), &self.setup.config);
 
-        let _d_output = self.dropped(self.rates.output);
-        let d_inner = self.activations(config.inner);
-        self.linear_backward(LinearName::Dense4hToH);
-        let d_pre = self.activations(config.inner);
+        let _d_output = pass.dropped(self.rates.output);
+        let d_inner = pass.activations(config.inner);
+        pass.linear_backward(LinearName::Dense4hToH);
+        let d_pre = pass.activations(config.inner);
         drop(d_inner);
-        let _d_normed = self.hidden();
-        self.linear_backward(LinearName::DenseHTo4h);
+        let mut _d_normed = pass.hidden();
+        pass.linear_backward(LinearName::DenseHTo4h);
         drop(d_pre);
 
-        let _d_output = self.dropped(self.rates.output);
-        let _d_context = self.hidden();
-        self.linear_backward(LinearName::Dense);
+        let wanted = layer > 0 || self.setup.trains_embeddings();
+        let attends = wanted || self.setup.trains_linear(LinearName::QueryKeyValue);
+        let d_output = pass.dropped(self.rates.output);
+        let mut _d_context = pass.hidden();
+        let picked = read.map(|_| pass.hidden());
+        pass.linear_backward(LinearName::Dense);
+        drop((picked, d_output));
+        if !attends {
+            return;
+        }
+        if let Some(read) = read {
+            _d_context = self.spread(read);
+        }
         let _d_qkv = self.activations(3 * config.hidden);
+        if let Some(read) = read.filter(|_| wanted) {
+            _d_normed = self.hidden();
+            *dy = self.spread(read);
+        }
         self.linear_backward(LinearName::QueryKeyValue);
+    }
+
+    /// `Pass::spread`
+    fn spread(&self, read: usize) -> Block {
+        let _and_zeros = self.over(Some(read + 1)).hidden();
+        let _places = self.tally.hold(Part::Inputs, 4 * self.rows);
+        self.hidden()
     }
 
     /// `Pass::linear_backward`
@@ -110,21 +143,16 @@ impl Pass<'_> {
         let _masked = self.masked(linear);
     }
 
-    /// `Model::head_loss` with gradients
-    fn head_loss(&self, targets: usize, widest: usize) -> Block {
-        if targets == 0 {
-            return self.hidden();
-        }
-        let target_rows = Pass { rows: targets, ..*self };
-        let _rows_and_ids = self.tally.hold(Part::Inputs, 8 * targets);
-        let _weights = target_rows.floats(1);
-        let _gathered = target_rows.hidden();
-        let _normed_and_statistics = target_rows.norm();
-        let _losses = target_rows.floats(1);
-        let _d_normed = target_rows.hidden();
+    /// `Model::head_loss` with gradients, of these targets
+    fn head_loss(&self, widest: usize) -> Block {
+        let _ids = self.tally.hold(Part::Inputs, 4 * self.rows);
+        let _weights = self.floats(1);
+        let _normed_and_statistics = self.norm();
+        let _losses = self.floats(1);
+        let _d_normed = self.hidden();
         let vocabulary = self.setup.config.vocabulary;
         // The chunks come one at a time, and the first is the largest.
-        let logits = self.setup.chunk().min(targets) * vocabulary;
+        let logits = self.setup.chunk().min(self.rows) * vocabulary;
         let wide = self.tally.hold(Part::Logits, 4 * logits);
         let narrow = (self.setup.dtype != Dtype::F32)
             .then(|| self.tally.hold(Part::Logits, self.setup.dtype.size() * logits));
@@ -133,8 +161,6 @@ impl Pass<'_> {
         let trained = self.setup.tune.trains(Role::Embedding);
         let own = if trained { self.setup.config.hidden } else { 0 };
         drop((wide, narrow, rows.hidden(), rows.floats(own)));
-        let _d_gathered = Pass { rows: targets + 1, ..*self }.hidden();
-        let _sources = self.tally.hold(Part::Inputs, 4 * self.rows);
         self.hidden()
     }
 }

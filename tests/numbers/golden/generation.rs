@@ -5,6 +5,7 @@ use super::{device, with_adapter};
 use crate::golden_sets::{distance, sets, Rows, Set};
 use engine::base::{Dtype, Shape};
 use engine::data::{Batch, Target};
+use engine::device::View;
 use engine::model::{Extension, Family, KvCache, Model, Tune};
 
 /// Prompts of batch `tag` without padding, each ending with the row whose answer begins; and the
@@ -168,12 +169,12 @@ fn blanks_one_after_another_on_one_cache() {
             ..Batch::default()
         };
         let mut mems = vec![Vec::new(); layers + 1];
-        let (mut cache, _) = KvCache::prefill_observed(&model, &batch, 64, |layer, x| {
+        let (mut cache, _) = KvCache::prefill(&model, &batch, 64).unwrap();
+        let keep = |layer: usize, x: View| {
             mems[layer].extend(model.device.download_f32(x)?);
             Ok(())
-        })
-        .unwrap();
-        let last = model.hidden(&batch, |_, _| Ok(())).unwrap();
+        };
+        let last = model.hidden(&batch, keep).unwrap();
         let context = logits(&model, model.finish(&last).unwrap().view()).concat();
         let mut worst = distance(&context, &set.floats("mems.context_logits"));
         let mut path = Vec::new();

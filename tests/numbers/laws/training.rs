@@ -5,7 +5,10 @@ use super::{model, MODELS};
 use crate::oracle;
 use engine::base::{Philox, Stream};
 use engine::data::{Batch, Sample, Target};
-use engine::model::{Flat, Keep, LinearName, LoraConfig, Model, Noise, Rates, SlotRole, Tune};
+use engine::device::Tensor;
+use engine::model::{
+    Flat, Keep, KvCache, LinearName, LoraConfig, Model, Noise, Rates, SlotRole, Tune,
+};
 use engine::train::{train, Hooks, Hyper, Schedule, Settings};
 use serde_json::{json, Value};
 
@@ -84,6 +87,77 @@ fn worst(model: &Model, got: &[f64], expected: &[f64]) -> f64 {
         off / scale
     };
     model.layout().slots().iter().map(of).fold(0.0, f64::max)
+}
+
+/// The last layer computes the rows that are read alone; they have the bits of a pass over all.
+#[test]
+fn what_is_read_has_the_bits_of_a_pass_over_all_rows() {
+    for name in MODELS {
+        let mut model = model(name, &lora());
+        shake(&mut model);
+        let (batch, hidden) = (Batch::of(&samples(&model, 9)), model.config.hidden);
+        let last = model.hidden(&batch, |_, _| Ok(())).unwrap();
+        let all = model.device.download_f32(model.finish(&last).unwrap().view()).unwrap();
+        let of_ends: Vec<f32> = batch.starts[1..]
+            .iter()
+            .flat_map(|&end| all[(end as usize - 1) * hidden..end as usize * hidden].to_vec())
+            .collect();
+        let ends = |tensor: &Tensor| model.device.download_f32(tensor.view()).unwrap();
+        assert_eq!(ends(&model.ends(&batch).unwrap()), of_ends, "{name}");
+        assert_eq!(ends(&KvCache::prefill(&model, &batch, 1).unwrap().1), of_ends, "{name}");
+        // What a step loses is what the rows of a pass over all lose.
+        let (loss, _) = step(&model, std::slice::from_ref(&batch), None);
+        assert_eq!(
+            loss.to_bits(),
+            model.loss(&batch, weights(&[batch.clone()])).unwrap().to_bits()
+        );
+        let finished = model.finish(&last).unwrap();
+        let mut first = vec![0u32];
+        let mut ids = Vec::new();
+        for row in 0..batch.rows() as u32 {
+            let of_row = batch.target_rows.iter().position(|&target| target == row);
+            ids.extend(of_row.map(|target| batch.target_ids[target]));
+            first.push(ids.len() as u32);
+        }
+        let log_probs = model.log_probs_at(finished.view(), &first, &ids).unwrap();
+        let summed: f64 = log_probs
+            .iter()
+            .zip(&batch.target_weights)
+            .map(|(&p, &w)| -f64::from(p) * f64::from(w))
+            .sum();
+        let expected = summed / weights(&[batch]);
+        assert!((loss - expected).abs() <= 1e-6 * expected, "{name}: {loss} {expected}");
+    }
+}
+
+/// Where nothing below the first layer is trained, nobody computes what its gradient would need;
+/// an adapter's own gradient is the same, bit for bit.
+#[test]
+fn an_adapter_learns_the_same_beside_tables_that_are_trained() {
+    let of = |name: &str, positions: bool, noise: Option<&Noise>| {
+        let Tune::Lora { config, .. } = lora() else { unreachable!() };
+        let mut model = model(name, &Tune::Lora { config, positions });
+        let names: Vec<String> = model.layout().slots().iter().map(|s| s.name.clone()).collect();
+        for (number, name) in names.iter().enumerate().filter(|(_, name)| name.contains("lora_")) {
+            let slot = model.layout().slots()[number].clone();
+            let seed = name.bytes().map(u64::from).sum();
+            let noise = oracle::to_f32(&oracle::noise(slot.shape.count(), seed));
+            model.set_slot(number, &noise.iter().map(|x| 0.1 * x).collect::<Vec<_>>()).unwrap();
+        }
+        let batch = [Batch::of(&samples(&model, 7))];
+        let (loss, gradient) = step(&model, &batch, noise);
+        let slots = model.layout().slots().iter().filter(|slot| slot.name.contains("lora_"));
+        let gradients = slots.map(|slot| {
+            let range = slot.offset..slot.offset + slot.shape.count();
+            (slot.name.clone(), gradient[range].to_vec())
+        });
+        (loss, gradients.collect::<Vec<_>>())
+    };
+    for noise in [None, Some(&NOISE)] {
+        let (with, without) = (of("glm-tiny/a", true, noise), of("glm-tiny/a", false, noise));
+        assert!(with.1.iter().all(|(_, values)| values.iter().any(|&value| value != 0.0)));
+        assert_eq!(with, without);
+    }
 }
 
 #[test]
