@@ -30,7 +30,8 @@ pub fn run(args: &Decode, global: &Global) -> Result<()> {
     global.note_device(recommender.model().device.name());
     if let Some(adapter) = &args.adapter {
         let linears = recommender.adapted();
-        global.note(&format!("adapter: {}: {linears} linears adapted", adapter.display()));
+        let how = if args.merge { "merged into the weights" } else { "adapted" };
+        global.note(&format!("adapter: {}: {linears} linears {how}", adapter.display()));
     }
     let rules = recommender.rules();
     match &rules.learnt {

@@ -8,6 +8,7 @@ mod adapter;
 pub mod config;
 mod contents;
 mod lora;
+mod merge;
 #[allow(clippy::module_inception)] // the file is named for the type whose contract it is
 mod model;
 mod parameters;

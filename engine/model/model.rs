@@ -32,6 +32,8 @@ pub struct Model {
     pub(super) weights: Weights,
     /// What the adapter is; its factors are in `weights`.
     pub(super) lora: Option<LoraConfig>,
+    /// Linears whose weights have taken an adapter in.
+    pub(super) merged: Vec<LinearName>,
     pub(super) layout: Layout,
     /// `[layout.len()]` f32; `None` where nothing is trained.
     pub(super) values: Option<Flat>,

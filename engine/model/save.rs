@@ -2,8 +2,8 @@
 
 use super::adapter::BASE;
 use super::config::Family;
-use super::lora::{peft_prefix, LoraModule};
-use super::model::{Model, Parameter, HEAD};
+use super::lora::peft_prefix;
+use super::model::{Model, HEAD};
 use super::parameters::SlotRole;
 use crate::base::{write_atomically, Dtype, Fault, Shape};
 use anyhow::Result;
@@ -117,30 +117,10 @@ impl Model {
         }
         write_safetensors(path, &entries, |i| {
             let (parameter, adapter) = tensors[i];
-            let values = self.merged(parameter, adapter)?;
+            let values = self.with_adapter(self.view(parameter), adapter)?;
             self.unchanged()?;
             encode_finite(&entries[i].name, &values, dtype)
         })
-    }
-
-    /// The values of a tensor with its adapter, if any, merged in.
-    fn merged(&self, parameter: &Parameter, adapter: Option<&LoraModule>) -> Result<Vec<f32>> {
-        let weight = self.view(parameter);
-        let mut values = self.device.download_f32(weight)?;
-        let Some(module) = adapter else { return Ok(values) };
-        let a = self.device.download_f32(self.values().view(&module.a))?;
-        let b = self.device.download_f32(self.values().view(&module.b))?;
-        let (out, input, rank) = (weight.rows(), weight.cols(), module.rank());
-        for row in 0..out {
-            for (r, &factor) in b[row * rank..][..rank].iter().enumerate() {
-                let factor = factor * module.scale;
-                let target = &mut values[row * input..][..input];
-                for (w, &x) in target.iter_mut().zip(&a[r * input..][..input]) {
-                    *w += factor * x;
-                }
-            }
-        }
-        Ok(values)
     }
 
     /// Writes `adapter_model.safetensors`, all that is trained, under the names that PEFT gives it

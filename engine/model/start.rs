@@ -140,6 +140,7 @@ impl Model {
             stored,
             weights,
             lora: None,
+            merged: Vec::new(),
             layout: Layout::default(),
             values: None,
             rotary,

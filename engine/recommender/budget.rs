@@ -252,6 +252,7 @@ mod tests {
         let setup = Setup {
             config: Config::from_json(&config).unwrap(),
             tune: Tune::Lora { config: LoraConfig::default(), positions: false },
+            merged: Vec::new(),
             dtype: Dtype::Bf16,
             stored: Dtype::Bf16,
             mapped: false,

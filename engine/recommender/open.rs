@@ -74,7 +74,10 @@ impl Recommender {
         settings.check()?;
         let mut settings = settings.clone();
         settings.source.dtype = Some(settings.source.storage(&Tune::Nothing));
-        let Loaded { model, adapted, origin } = settings.source.load(&Tune::Nothing)?;
+        let Loaded { mut model, adapted, origin } = settings.source.load(&Tune::Nothing)?;
+        if settings.merge {
+            model.merge_adapter(settings.source.checkpoint()?)?;
+        }
         let decided = Decided::of(&settings, frame_of(&model.config))?;
         let settings = decided.within(&settings);
         let dataset = Dataset::open(&settings.data)?;

@@ -203,6 +203,9 @@ pub struct Settings {
     /// Which model, on what.
     #[serde(flatten)]
     pub source: Source,
+    /// Whether the adapter becomes a part of the weights as they are loaded: products are then
+    /// plain, and rounded where those of a merged checkpoint are.
+    pub merge: bool,
     /// The prepared `.bin`: catalogue, tokenizer and tries.
     pub data: PathBuf,
     /// How rows are made, where it is not to be as the model learnt it.
@@ -237,6 +240,12 @@ impl Settings {
         self.answers.check_search()?;
         within_ranges!(&self.rules, behaviours max_row restart temperature);
         within_ranges!(&self.source, seed threads);
+        if self.merge && self.source.adapter.is_none() {
+            return Err(Fault::Usage.error(
+                "setting `merge`: expected setting `adapter` beside it, got it alone; name an \
+                adapter, or leave it out",
+            ));
+        }
         Ok(())
     }
 

@@ -182,6 +182,11 @@ impl Source {
         Ok(None)
     }
 
+    /// What the weights are stored as.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        Checkpoint::open(&find_weights(&self.weights)?)
+    }
+
     /// Opens the device, then loads the model and its adapter. Refuses what does not fit together.
     pub fn load(&self, tune: &Tune) -> Result<Loaded> {
         let device = Device::at(self.place(), self.threads)?;

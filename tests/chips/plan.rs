@@ -39,6 +39,11 @@ fn configs() -> Vec<Config> {
 /// A model of random weights stored as `setup.stored`, on a device of its own: the CPU where maps
 /// are read in place.
 pub fn load(setup: &Setup) -> Model {
+    load_from(setup).0
+}
+
+/// The same, and the folder that it comes from.
+fn load_from(setup: &Setup) -> (Model, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let specs = setup.config.tensors();
@@ -69,13 +74,14 @@ pub fn load(setup: &Setup) -> Model {
         (known.stored, known.mapped, known.own_head),
         (setup.stored, setup.mapped, setup.own_head)
     );
-    model
+    (model, folder)
 }
 
 pub fn setup(config: &Config, tune: Tune) -> Setup {
     Setup {
         config: config.clone(),
         tune,
+        merged: Vec::new(),
         dtype: Dtype::F32,
         stored: Dtype::F32,
         mapped: true,
@@ -337,6 +343,35 @@ fn a_copy_of_the_weights_is_counted_and_a_map_is_not() {
         // What must be narrowed is held whatever the device reads.
         let narrowed = Setup { dtype: Dtype::Bf16, ..mapped };
         assert!(narrowed.frozen().0 > bytes / 2 - bytes / 8 && narrowed.frozen().1 < bytes / 8);
+    }
+}
+
+/// Of a map that is read in place, what takes an adapter in is held beside it.
+#[test]
+fn an_adapter_that_is_merged_is_counted_where_it_goes() {
+    for config in configs() {
+        for (dtype, linears) in [
+            (Dtype::F32, &LinearName::ALL[..]),
+            (Dtype::Bf16, &LinearName::ALL),
+            (Dtype::F32, &[LinearName::Dense]),
+        ] {
+            let adapter =
+                LoraConfig { rank: 4, targets: linears.to_vec(), ..LoraConfig::default() };
+            let tune = Tune::Lora { config: adapter, positions: false };
+            let beside = Setup { dtype, ..setup(&config, tune) };
+            let (mut model, folder) = load_from(&beside);
+            model.merge_adapter(Checkpoint::open(folder.path()).unwrap()).unwrap();
+            let within = Setup { tune: Tune::Nothing, merged: linears.to_vec(), ..beside };
+            let known = Setup::of(&model, &Tune::Nothing);
+            assert_eq!((&known.merged, known.trained()), (&within.merged, 0));
+            assert_eq!(within.trained(), model.layout().len());
+            // Tables of rotary positions are no weights.
+            let pairs = config.head_dim() / 4;
+            let rotary = config.family == engine::model::Family::ChatGlm;
+            let tables = if rotary { 2 * 4 * config.position_rows() * pairs } else { 0 };
+            let held = within.frozen().0 + tables;
+            assert_eq!(model.device.memory().now, held, "{within:?}");
+        }
     }
 }
 

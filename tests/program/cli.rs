@@ -224,7 +224,33 @@ fn an_adapter_trains_decodes_and_merges() {
         );
         fs::read_to_string(folder.join(out)).unwrap()
     };
-    let with = decode(&["--weights", "w", "--adapter", "run"], "a.jsonl");
+    // In memory it is the same merging: the same answers, digit for digit, in either storage.
+    let untimed = |text: &str| -> Vec<serde_json::Value> {
+        let line = |line: &str| {
+            let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line.as_object_mut().unwrap().remove("seconds").expect("a line says how long it took");
+            line
+        };
+        text.lines().map(line).collect()
+    };
+    let adapted = ["--weights", "w", "--adapter", "run"];
+    for dtype in ["f32", "bf16"] {
+        let out = format!("merged-{dtype}");
+        done(folder, &[&["merge"], &adapted[..], &["--dtype", dtype, "--out", &out]].concat());
+        let files = decode(&["--weights", &out, "--dtype", dtype], &format!("{dtype}.jsonl"));
+        let memory = decode(
+            &[&adapted[..], &["--merge", "--dtype", dtype]].concat(),
+            &format!("{dtype}-memory.jsonl"),
+        );
+        assert_eq!(untimed(&memory), untimed(&files), "{dtype}");
+        let beside =
+            decode(&[&adapted[..], &["--dtype", dtype]].concat(), &format!("{dtype}-b.jsonl"));
+        assert_ne!(untimed(&memory), untimed(&beside), "{dtype}: sums round otherwise beside it");
+    }
+    let said = fs::read_to_string(folder.join("f32-memory.jsonl.settings.json")).unwrap();
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["decode"]["merge"], true, "{said}");
+    let with = decode(&adapted, "a.jsonl");
     let merged = decode(&["--weights", "merged"], "b.jsonl");
     let without = decode(&["--weights", "w"], "c.jsonl");
     let items = |text: &str| -> Vec<Vec<serde_json::Value>> {

@@ -211,6 +211,13 @@ fn an_adapter_says_that_other_weights_are_under_it() {
     done(folder, "merge --weights w --adapter run --out merged");
     let decode = "decode --data shop.bin --users 2 --beams 2 --adapter";
     done(folder, &format!("{decode} run --weights w --out p.jsonl"));
+    // Merged in memory or beside the weights: what was begun one way does not go on the other.
+    let whole = fs::read_to_string(folder.join("p.jsonl")).unwrap();
+    fs::write(folder.join("p.jsonl"), &whole[..whole.len() / 2]).unwrap();
+    let merging = format!("{decode} run --weights w --out p.jsonl --resume --merge");
+    refused(folder, &merging, "--merge was false and is true");
+    let alone = "decode --data shop.bin --weights w --merge --out q.jsonl";
+    refused(folder, alone, "--merge: expected --adapter beside it, got it alone");
     // The adapter alone, without the rest of the run.
     fs::create_dir(folder.join("alone")).unwrap();
     for name in ["adapter_config.json", "adapter_model.safetensors"] {

@@ -29,6 +29,9 @@ pub struct PlanFlags {
     /// one]
     #[arg(long)]
     pub rank: Option<usize>,
+    /// In decoding: the adapter becomes a part of the weights
+    #[arg(long)]
+    pub merge: bool,
     /// Linears that take an adapter
     #[arg(
         long,
@@ -101,6 +104,15 @@ impl PlanFlags {
             }
             (false, None, None) => Tune::Nothing,
         };
+        let (tune, merged) =
+            match (self.merge, tune) {
+                (false, tune) => (tune, Vec::new()),
+                (true, Tune::Lora { config, .. }) if !train => (Tune::Nothing, config.targets),
+                (true, _) => return Err(Fault::Usage.error(
+                    "--merge: expected --plan decode and an adapter or --rank, got another plan; \
+                    leave it out",
+                )),
+            };
         let dtype = self.dtype.unwrap_or_else(|| Storage::of(place, &tune)).dtype();
         if tune == Tune::Full && dtype != Dtype::F32 {
             return Err(Fault::Usage.error(format!(
@@ -116,6 +128,7 @@ impl PlanFlags {
         Ok(Setup {
             config: base.config.clone(),
             tune,
+            merged,
             dtype,
             stored: base.stored.or(named).unwrap_or(dtype),
             mapped: place.reads_maps(),

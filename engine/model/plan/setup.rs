@@ -15,6 +15,8 @@ pub struct Setup {
     pub config: Config,
     /// What of it is trained.
     pub tune: Tune,
+    /// Linears whose weights have taken an adapter in: held beside the map, as activations are.
+    pub merged: Vec<LinearName>,
     /// Storage of activations.
     pub dtype: Dtype,
     /// How the checkpoint stores its tensors.
@@ -34,6 +36,7 @@ impl Setup {
         Setup {
             config: model.config.clone(),
             tune: tune.clone(),
+            merged: model.merged().to_vec(),
             dtype: model.dtype,
             stored: model.stored,
             mapped: model.device.place().reads_maps(),
@@ -80,14 +83,21 @@ impl Setup {
             false => held += count * dtype.size(),
         };
         let frozen = |role: Role| !self.tune.trains(role);
+        let merged = |name: &str| {
+            self.merged.iter().any(|linear| name.ends_with(&format!(".{}.weight", linear.path())))
+        };
+        let mut own = 0;
         for spec in self.config.tensors().into_iter().filter(|spec| frozen(spec.role)) {
-            add(spec.shape.count(), spec.role.held(self.stored, self.dtype));
+            match merged(&spec.name) {
+                true => own += spec.shape.count() * self.dtype.size(),
+                false => add(spec.shape.count(), spec.role.held(self.stored, self.dtype)),
+            }
         }
         if self.own_head && frozen(Role::Embedding) {
             // An own head is held as it is stored, whatever the activations are.
             add(self.config.vocabulary * self.config.hidden, self.stored);
         }
-        (held, mapped)
+        (held + own, mapped)
     }
 
     /// The loaded model.

@@ -40,7 +40,16 @@ fn planned(step: &Step, config: &Config, place: Place) -> Result<u64> {
     let rows = learning.batch_rows.min(learning.batch * longest);
     let mapped = place.reads_maps();
     let config = config.clone();
-    let setup = Setup { config, tune, dtype, stored: dtype, mapped, own_head: false, capacity: 0 };
+    let setup = Setup {
+        config,
+        tune,
+        merged: Vec::new(),
+        dtype,
+        stored: dtype,
+        mapped,
+        own_head: false,
+        capacity: 0,
+    };
     let step = training(Keep::All, rows, 0, rates, learning.lora_dropout);
     Ok(training_plan(&setup, &step, None).peak().usage.total())
 }
