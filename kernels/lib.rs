@@ -5,6 +5,10 @@ use std::io::Read;
 
 include!(concat!(env!("OUT_DIR"), "/built.rs"));
 
+#[cfg(feature = "profiled")]
+pub mod predicted;
+pub mod profiled;
+
 /// An entry point, as its `KERNEL(…)` declares it.
 #[derive(Clone, Copy, Debug)]
 pub struct Signature {

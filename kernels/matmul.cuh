@@ -212,8 +212,10 @@ static __device__ void gemm(const Product args) {
     }
   }
 
-  // Each warp turns its sums into rows through shared memory: eight rows of it, two neighbours
-  // each, meet no bank twice.
+  // Each warp turns its sums into rows through shared memory. The two pieces of 16 bytes of a run
+  // stand in turned order in every other row and every other four runs: what a quarter of a warp
+  // reads, runs of one row or of several, then meets no bank twice, nor do the eight rows, two
+  // neighbours each, that it writes.
   constexpr int PITCH = tile_pitch(WN), LANES = WN / RUN;
   __syncthreads();
   float *room = reinterpret_cast<float *>(shared) + warp_id() * (WM * PITCH);
@@ -223,8 +225,11 @@ static __device__ void gemm(const Product args) {
 #pragma unroll
     for (int j = 0; j < 2 * COLUMNS; ++j)
 #pragma unroll
-      for (int e = 0; e < 4; ++e)
-        room[(16 * i + lane / 4 + e / 2 * 8) * PITCH + 8 * j + lane % 4 * 2 + e % 2] = sum[i][j][e];
+      for (int e = 0; e < 4; e += 2) {
+        const uint32_t turned = ((j / 4) ^ (lane / 4)) % 2 * 4;
+        store8(room + (16 * i + lane / 4 + e / 2 * 8) * PITCH + 8 * j + ((lane % 4 * 2) ^ turned),
+               Eight{{float_to_bits(sum[i][j][e]), float_to_bits(sum[i][j][e + 1])}});
+      }
   warp_barrier();
   // What is read for a few rows is under way before the first of them is needed.
   constexpr uint32_t STEP = 32 / LANES, TOGETHER = WM / STEP < 4 ? WM / STEP : 4;
@@ -242,17 +247,13 @@ static __device__ void gemm(const Product args) {
     for (uint32_t i = 0; i < TOGETHER; ++i) {
       const uint32_t r = first + i * STEP, row = row0 + warp_row + r;
       if (row >= args.m) continue;
-      // Of the 32 bytes of a lane the upper lanes of a quarter read the second half first: no two
-      // then meet a bank.
       const float *at = room + r * PITCH + lane % LANES * RUN;
-      const uint32_t half = lane % 8 < 4 ? 0 : 4;
-      const Sixteen one = load16(at + half), other = load16(at + (4 - half));
+      const uint32_t turned = ((lane % LANES / 4) ^ r) % 2 * 4;
+      const Sixteen one = load16(at + turned), other = load16(at + (turned ^ 4));
       float v[RUN];
 #pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        v[e] = bits_to_float(half ? other.word[e] : one.word[e]);
-        v[4 + e] = bits_to_float(half ? one.word[e] : other.word[e]);
-      }
+      for (int e = 0; e < 4; ++e)
+        v[e] = bits_to_float(one.word[e]), v[4 + e] = bits_to_float(other.word[e]);
       epilogue.write(row, column, v, of_columns, old[i]);
     }
   }

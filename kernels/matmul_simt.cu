@@ -82,6 +82,12 @@ KERNEL(128, simt_nt, Product, simt<NT>)
 KERNEL(128, simt_nn, Product, simt<NN>)
 KERNEL(128, simt_tn, Product, simt<TN>)
 
+/// to[0..4) = v[0..4), in one access.
+static __device__ __forceinline__ void put4(float *to, const float *v) {
+  store16(to, Sixteen{{float_to_bits(v[0]), float_to_bits(v[1]), float_to_bits(v[2]),
+                       float_to_bits(v[3])}});
+}
+
 /// Few columns (x·Aᵀ and dy·B of an adapter): a is read once, b stands in shared memory. A warp
 /// takes ROWS rows and eight columns (blockIdx.z); a lane takes eight neighbours of every 256 of k.
 /// How many rows a warp takes changes no bit.
@@ -93,10 +99,12 @@ static __device__ void thin(const Product args) {
   const uint32_t row0 = (blockIdx.x * (blockDim.x / 32) + warp_id()) * ROWS;
   const uint32_t kind_a = args.kinds >> KIND_OF_A & 15, kind_b = args.kinds >> KIND_OF_B & 15;
 
-  // The eight of a lane stand as two times four, so that lanes read neighbouring 16 bytes.
+  // The eight of a lane stand as two times four, so that lanes read neighbouring 16 bytes; the
+  // second half is turned by 16, so that neighbours of k are written to different banks.
   const auto place = [](uint32_t column, uint32_t deep) {
-    return column * DEEP + deep / STEP * STEP + deep % RUN / 4 * (STEP / 2) +
-           deep % STEP / RUN * 4 + deep % 4;
+    const uint32_t half = deep % RUN / 4;
+    return column * DEEP + deep / STEP * STEP + half * (STEP / 2) +
+           ((deep % STEP / RUN * 4 + deep % 4) ^ (half * 16));
   };
   float sum[ROWS][COLUMNS];
 #pragma unroll
@@ -112,8 +120,8 @@ static __device__ void thin(const Product args) {
       if (FORM == NT) {
         const uint32_t count = column0 + c < args.n ? at_least_zero(args.k, at + d) : 0;
         load_run(v, args.b, kind_b, uint64_t(column0 + c) * args.k + at + d, count);
-#pragma unroll
-        for (uint32_t i = 0; i < RUN; ++i) right[place(c, d + i)] = v[i];
+        put4(right + place(c, d), v);
+        put4(right + place(c, d + 4), v + 4);
       } else {
         const uint32_t count = at + d < args.k ? at_least_zero(args.n, column0) : 0;
         load_run(v, args.b, kind_b, uint64_t(at + d) * args.n + column0, count);
@@ -132,8 +140,9 @@ static __device__ void thin(const Product args) {
                  row0 + r < args.m ? at_least_zero(args.k, deep) : 0);
 #pragma unroll
       for (uint32_t c = 0; c < COLUMNS; ++c) {
-        const float *from = right + c * DEEP + half + lane * 4;
-        const Sixteen w[2] = {load16(from), load16(from + STEP / 2)};
+        const float *from = right + c * DEEP + half + lane * 4,
+                    *turned = right + STEP / 2 + ((lane * 4) ^ 16);
+        const Sixteen w[2] = {load16(from), load16(turned + (c * DEEP + half))};
 #pragma unroll
         for (int r = 0; r < ROWS; ++r)
 #pragma unroll
@@ -172,14 +181,17 @@ static __device__ void thin_gradient(const ThinGradient args) {
   const uint32_t width = THIN_B ? args.m : args.n, thickness = THIN_B ? args.n : args.m;
   const uint32_t start = blockIdx.y * args.rows,
                  count = args.k - start < args.rows ? args.k - start : args.rows;
+  // Halves of a row stand in turned order in every other four rows: eight rows that a quarter of a
+  // warp writes meet no bank twice.
+  const auto place = [](uint32_t r) { return r * RUN + r / 4 % 2 * 4; };
   const uint32_t thin0 = blockIdx.z * RUN, wide0 = (blockIdx.x * blockDim.x + threadIdx.x) * RUN;
 
   for (uint32_t r = threadIdx.x; r < count; r += blockDim.x) {
     float v[RUN];
     load_run(v, thin_one, kind_thin, uint64_t(start + r) * thickness + thin0,
              at_least_zero(thickness, thin0));
-#pragma unroll
-    for (uint32_t e = 0; e < RUN; ++e) few[r * RUN + e] = v[e];
+    put4(few + place(r), v);
+    put4(few + (place(r) ^ 4), v + 4);
   }
   __syncthreads();
   if (wide0 >= width) return;
@@ -194,7 +206,7 @@ static __device__ void thin_gradient(const ThinGradient args) {
     float x[RUN];
     load_run(x, wide_one, kind_wide, uint64_t(start + r) * width + wide0,
              at_least_zero(width, wide0));
-    const Sixteen w[2] = {load16(few + r * RUN), load16(few + r * RUN + 4)};
+    const Sixteen w[2] = {load16(few + place(r)), load16(few + (place(r) ^ 4))};
 #pragma unroll
     for (uint32_t i = 0; i < RUN; ++i)
 #pragma unroll

@@ -7,6 +7,7 @@
 #include <ucontext.h>
 
 #include "machine.h"
+#include "profile.h"
 
 namespace emulator {
 
@@ -236,11 +237,13 @@ void run_block(Machine &m, Dim3 block, Dim3 block_size, Dim3 grid, uint64_t seed
     if (++at.x == block_size.x) at.x = 0, ++at.y;
     if (at.y == block_size.y) at.y = 0, ++at.z;
   }
+  profile::begin_block(begin, m.shared_asked, m.threads);
   release_block(m);
   m.running = take_next(m, &m.warps[m.order.at(choose(m, m.ready_warps))]);
   current = &m.running->thread;
   engine_emulator_switch(&m.home, m.running->stack_pointer);
   current = nullptr;
+  profile::end_block();
   if (!m.failed) check_shared(m);
 }
 
@@ -350,6 +353,7 @@ void block_barrier(const char *file, int line) {
   Machine &m = *machine;
   Fiber *f = m.running;
   has_read(*f->warp, f->thread.number % WARP);
+  profile::comes_to_barrier();
   f->state = State::AtBarrier;
   f->where = file;
   f->line = line;
@@ -404,7 +408,9 @@ const unsigned char *exchange(const void *mine, size_t bytes, uint32_t mask, con
   f->state = State::AtWarp;
   f->where = kind;
   w.arrived |= 1u << lane;
+  profile::comes(kind, mine, __builtin_return_address(0));
   if (w.arrived == mask) {
+    profile::met(kind);
     w.unread[w.rendezvous & 1] = mask;
     if (combine) combine(slots);
     w.arrived = 0;
@@ -429,6 +435,7 @@ void copy_later(void *shared, const void *global, int bytes, int bytes_read) {
                bytes_read,
                {}};
   if (bytes_read > 0) memcpy(copy.data, global, bytes_read);
+  profile::copies(shared, global, bytes, bytes_read, __builtin_return_address(0));
   memset(shared, POISON, bytes);
   m.queues[m.running->thread.number].copies.push_back(copy);
 }
@@ -522,6 +529,7 @@ extern "C" int engine_emulator_launch(const char *kernel, void (*entry)(void **)
   const bool back = m.mixed ? from >> 63 : m.backwards;
   for (uint64_t i = 0; i < blocks && !m.failed; ++i) {
     const uint64_t b = (first + (back ? blocks - 1 - i : i)) % blocks;
+    if (!profile::takes(b, blocks)) continue;
     const Dim3 at = {static_cast<uint32_t>(b % grid[0]),
                      static_cast<uint32_t>(b / grid[0] % grid[1]),
                      static_cast<uint32_t>(b / grid[0] / grid[1])};

@@ -21,7 +21,12 @@
 #define __global__
 #define __device__
 #define __host__
+#if defined(ENGINE_PROFILED)
+// A place of the source is one place of the code for each kernel, as on a GPU.
+#define __forceinline__ inline __attribute__((always_inline))
+#else
 #define __forceinline__ inline
+#endif
 #define __restrict__ __restrict
 #define __launch_bounds__(...)
 #define __align__(n) alignas(n)

@@ -3,13 +3,7 @@
 #include "../entry.cuh"
 #include "../philox.cuh"
 #include "../tile.cuh"
-
-/// An entry point with its parameters one by one.
-#define PLANTED(threads, name, parameters, arguments, ...)        \
-  static void name##_kernel parameters { __VA_ARGS__ arguments; } \
-  extern "C" void engine_emulated_##name(void **values) {         \
-    emulator::invoke(name##_kernel, values, threads);             \
-  }
+#include "planted.cuh"
 
 #define PARAMETERS (float *y, const float *x, uint32_t n)
 #define ARGUMENTS (y, x, n)
@@ -70,6 +64,7 @@ static void store_misaligned(float *y, const float *, uint32_t) { store16(y + 2,
 static void eight_load_misaligned(float *y, const float *x, uint32_t) {
   y[0] = float(load8(x + 1).word[0]);
 }
+static void eight_store_misaligned(float *y, const float *, uint32_t) { store8(y + 1, Eight{}); }
 static void global_store_misaligned(float *y, const float *, uint32_t) {
   store16_global(y + 2, Sixteen{});
 }
@@ -226,6 +221,7 @@ PLANTED(256, planted_shared_uninitialised, PARAMETERS, ARGUMENTS, shared_uniniti
 PLANTED(256, planted_load_misaligned, PARAMETERS, ARGUMENTS, load_misaligned)
 PLANTED(256, planted_store_misaligned, PARAMETERS, ARGUMENTS, store_misaligned)
 PLANTED(256, planted_eight_load_misaligned, PARAMETERS, ARGUMENTS, eight_load_misaligned)
+PLANTED(256, planted_eight_store_misaligned, PARAMETERS, ARGUMENTS, eight_store_misaligned)
 PLANTED(256, planted_global_store_misaligned, PARAMETERS, ARGUMENTS, global_store_misaligned)
 PLANTED(256, planted_count_of_global, PARAMETERS, ARGUMENTS, count_of_global)
 PLANTED(256, planted_pair_misaligned, PARAMETERS, ARGUMENTS, pair_misaligned)
@@ -326,7 +322,7 @@ PLANTED(32, planted_shuffles, (float *y, const float *x, uint32_t from, uint32_t
         (y, x, from, flip), shuffles)
 
 /// y: what the count was for each thread, then what it is in the end; then a pair of x, the thread
-/// and 7, thread by thread.
+/// and 7, thread by thread; then the pairs alone.
 static void counts(uint32_t *y, const uint32_t *x) {
   uint32_t *count = reinterpret_cast<uint32_t *>(shared_memory());
   if (threadIdx.x == 0) *count = 0;
@@ -335,6 +331,7 @@ static void counts(uint32_t *y, const uint32_t *x) {
   __syncthreads();
   if (threadIdx.x == 0) y[blockDim.x] = *count;
   const Eight pair = load8(x + 2 * threadIdx.x);
+  store8(y + 1284 + 2 * threadIdx.x, pair);
   store16_global(y + 260 + 4 * threadIdx.x, Sixteen{{pair.word[0], pair.word[1], threadIdx.x, 7}});
 }
 PLANTED(256, planted_counts, (uint32_t *y, const uint32_t *x), (y, x), counts)

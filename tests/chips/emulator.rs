@@ -127,6 +127,7 @@ fn wrong_kernels_are_refused_with_kernel_block_and_thread() {
         ("load_misaligned", "16-byte load: expected an address that is a multiple of 16"),
         ("store_misaligned", "16-byte store: expected an address that is a multiple of 16"),
         ("eight_load_misaligned", "8-byte load: expected an address that is a multiple of 8"),
+        ("eight_store_misaligned", "8-byte store: expected an address that is a multiple of 8"),
         ("global_store_misaligned", "16-byte store: expected an address that is a multiple of 16"),
         ("count_of_global", "count_one: expected an address in the 1000 bytes of shared memory"),
         ("pair_misaligned", "4-byte load: expected an address that is a multiple of 4"),
@@ -445,12 +446,14 @@ fn counts_lose_nothing_and_whole_accesses_move_every_word() {
     }
     let x: Vec<u32> = (0..512).map(|i| 1000 + i).collect();
     for seed in SEEDS {
-        let (y, rx) = (Room::new(&[0u32; 260 + 1024]), Room::new(&x));
+        let (y, rx) = (Room::new(&[0u32; 260 + 1024 + 512]), Room::new(&x));
         run("planted_counts", Grid { shared: 4, ..ONE_BLOCK }, &[y.address(), rx.address()], seed)
             .unwrap();
         let mut y = y.values::<u32>();
         let moved = |(i, (y, x)): (usize, (&[u32], &[u32]))| y == [x[0], x[1], i as u32, 7];
-        assert!(y[260..].chunks(4).zip(x.chunks(2)).enumerate().all(moved), "{:?}", &y[260..]);
+        let fours = &y[260..260 + 1024];
+        assert!(fours.chunks(4).zip(x.chunks(2)).enumerate().all(moved), "{fours:?}");
+        assert_eq!(y[260 + 1024..], x);
         assert_eq!(y[256], 256);
         y.truncate(256);
         y.sort_unstable();

@@ -11,6 +11,7 @@ mod golden_sets;
 #[path = "../support/oracle.rs"]
 mod oracle;
 mod plan;
+mod profile;
 #[path = "../support/shop.rs"]
 mod shop;
 mod whole_model;

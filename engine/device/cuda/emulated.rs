@@ -1,12 +1,16 @@
 //! The driver of the emulator: device memory is host memory in which every buffer ends against a
 //! page that nobody may touch, and begins poisoned; a launch runs the kernel on the host under the
 //! order of threads that the seed decides.
+//!
+//! A hollow one has the size of a GPU, and memory that is there when it is touched: for launches
+//! that are counted (`kernels::profiled`) and not computed.
 
 use super::driver::{Driver, Grid, Properties};
 use crate::base::{host, Fault};
 use anyhow::{anyhow, ensure, Result};
 use kernels::emulated::Kernel;
-use memmap2::MmapMut;
+use kernels::profiled;
+use memmap2::{MmapMut, MmapOptions};
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +30,8 @@ pub struct Emulated {
     launches: AtomicU64,
     /// By number of the entry point.
     kernels: Vec<Kernel>,
+    /// Memory begins as zeros that take no room, and nothing large is written to it but by kernels.
+    hollow: bool,
     buffers: Mutex<BTreeMap<u64, Buffer>>,
 }
 
@@ -55,27 +61,35 @@ impl Buffer {
     }
 }
 
+/// Bytes from which on nothing is written to hollow memory: more than ids and lists have, less
+/// than weights.
+const LARGE: usize = 1 << 20;
+
 impl Emulated {
     /// Refuses a binary without the emulator.
     pub fn open(seed: u64) -> Result<Emulated> {
+        // A small device: grids that depend on the number of processors then have several waves in
+        // tests.
+        Emulated::sized(seed, 4, 163 << 10, false)
+    }
+
+    /// One that has so many processors, so much shared memory for a block, and hollow memory.
+    pub fn hollow(processors: u32, shared: usize) -> Result<Emulated> {
+        Emulated::sized(1, processors, shared, true)
+    }
+
+    fn sized(seed: u64, processors: u32, shared: usize, hollow: bool) -> Result<Emulated> {
         if !kernels::EMULATED {
             return Err(Fault::Device.error(
                 "device: emu: expected the emulator of the CUDA kernels, got a binary built \
                 without it; build with the feature `emulated`",
             ));
         }
-        // A small device: grids that depend on the number of processors then have several waves in
-        // tests.
-        let properties = Properties {
-            name: "emu".into(),
-            processors: 4,
-            shared: 163 << 10,
-            memory: 0,
-            emulated: true,
-        };
+        let name = "emu".into();
+        let properties = Properties { name, processors, shared, memory: 0, emulated: true };
         let kernels = kernels::ENTRIES.iter().map(found).collect::<Result<_>>()?;
         let (launches, buffers) = (AtomicU64::new(0), Mutex::default());
-        Ok(Emulated { properties, seed, launches, kernels, buffers })
+        Ok(Emulated { properties, seed, launches, kernels, hollow, buffers })
     }
 
     fn buffers(&self) -> MutexGuard<'_, BTreeMap<u64, Buffer>> {
@@ -110,8 +124,15 @@ impl Driver for Emulated {
             Fault::Device
                 .error(format!("device: emu: expected {bytes} bytes of host memory, got: {e}"))
         };
-        let mut map = MmapMut::map_anon(room + 2 * PAGE).map_err(refuse)?;
-        map[PAGE..PAGE + room].fill(POISON);
+        let mut options = MmapOptions::new();
+        options.len(room + 2 * PAGE);
+        if self.hollow {
+            options.no_reserve_swap();
+        }
+        let mut map = options.map_anon().map_err(refuse)?;
+        if !self.hollow {
+            map[PAGE..PAGE + room].fill(POISON);
+        }
         let start = map.as_ptr() as u64;
         for page in [0, PAGE + room] {
             // SAFETY: a page of a map of our own that `Buffer` never refers to; it stays
@@ -137,6 +158,9 @@ impl Driver for Emulated {
     }
 
     fn upload(&self, to: u64, bytes: &[u8]) -> Result<()> {
+        if self.hollow && bytes.len() >= LARGE {
+            return Ok(());
+        }
         // SAFETY: the door checked that a tensor of this device has as many bytes there; launches
         // end before they return.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to as *mut u8, bytes.len()) };
@@ -152,34 +176,51 @@ impl Driver for Emulated {
     }
 
     fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<()> {
+        if self.hollow && bytes >= LARGE {
+            return Ok(());
+        }
         // SAFETY: as in `upload`, for both; two views of which one is mutable do not overlap.
         unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, bytes) };
         Ok(())
     }
 
     fn zero(&self, address: u64, bytes: usize) -> Result<()> {
+        if self.hollow && bytes >= LARGE {
+            return Ok(());
+        }
         // SAFETY: as in `upload`.
         unsafe { std::ptr::write_bytes(address as *mut u8, 0, bytes) };
         Ok(())
     }
 
     fn launch(&self, entry: usize, grid: Grid, parameters: &[u8]) -> Result<()> {
+        if self.hollow && !profiled::recording() {
+            return Ok(());
+        }
         let number = self.launches.fetch_add(1, Ordering::Relaxed);
         let (kernel, threads) = (self.kernels[entry], kernels::ENTRIES[entry].threads);
         let Grid { blocks, shared } = grid;
         let grid = kernels::emulated::Grid { blocks, threads, shared };
+        // Seeds that mirror each other still do.
+        let seed = self.seed.wrapping_add(number.wrapping_mul(3 * 1_000_003));
         // SAFETY: the bytes are of the struct that the kernel takes: `Entries` and `found` checked
         // both against the table; addresses are of buffers of this device, which end against
         // inaccessible pages.
         let end = unsafe {
-            kernel.launch(
-                grid,
-                &mut [parameters.as_ptr().cast_mut().cast()],
-                // Seeds that mirror each other still do.
-                self.seed.wrapping_add(number.wrapping_mul(3 * 1_000_003)),
-            )
+            if profiled::recording() {
+                let buffers = self.buffers();
+                let ranges: Vec<[u64; 2]> =
+                    buffers.iter().map(|(&at, buffer)| [at, buffer.bytes as u64]).collect();
+                drop(buffers);
+                profiled::launch_recorded(entry, grid, parameters, &ranges, self.seed)
+            } else {
+                kernel.launch(grid, &mut [parameters.as_ptr().cast_mut().cast()], seed)
+            }
         };
         let trespass = || {
+            if self.hollow {
+                return None;
+            }
             let buffers = self.buffers();
             let (at, bytes) = buffers.values().find_map(|b| Some((b.trespass()?, b.bytes)))?;
             Some(format!(

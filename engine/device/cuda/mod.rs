@@ -51,6 +51,11 @@ impl Cuda {
         Cuda::on(Place::Emu(seed), Box::new(emulated::Emulated::open(seed)?))
     }
 
+    /// The emulator with the size of a GPU and hollow memory.
+    pub fn hollow(processors: u32, shared: usize) -> Result<Cuda> {
+        Cuda::on(Place::Emu(1), Box::new(emulated::Emulated::hollow(processors, shared)?))
+    }
+
     fn on(place: Place, driver: Box<dyn Driver>) -> Result<Cuda> {
         let (entries, counts) = (Entries::find()?, Counts::new());
         Ok(Cuda { place, driver, entries, memory: Memory::default(), counts })
