@@ -141,13 +141,16 @@ struct Epilogue {
     for (uint32_t e = 0; e < RUN; ++e) v[e] = e < count ? factor_at(column, at + e) : 0.0f;
   }
 
+  // SUM: nothing comes between the sum and y, as the door has it of the gradient of a weight.
+
   /// What is the same for every row of eight columns: their bias.
   struct Columns {
     float bias[RUN];
   };
+  template <bool SUM = false>
   __device__ __forceinline__ Columns columns(uint32_t column) const {
     Columns x = {};
-    if (bias) load_run(x.bias, bias, kind_of_bias(), column, at_least_zero(n, column));
+    if (!SUM && bias) load_run(x.bias, bias, kind_of_bias(), column, at_least_zero(n, column));
     return x;
   }
 
@@ -156,19 +159,22 @@ struct Epilogue {
   struct Old {
     float other[RUN], y[RUN];
   };
+  template <bool SUM = false>
   __device__ __forceinline__ void read(Old &x, uint32_t row, uint32_t column) const {
     const uint32_t count = at_least_zero(n, column);
     const uint64_t i = uint64_t(row) * n + column;
-    if (residual) load_run(x.other, residual, kind_of_residual(), i, count);
-    if (choices & CHOICE_SLOPE) load_run(x.other, before, kind_of_before(), i, count);
+    if (!SUM && residual) load_run(x.other, residual, kind_of_residual(), i, count);
+    if (!SUM && choices & CHOICE_SLOPE) load_run(x.other, before, kind_of_before(), i, count);
     if (choices & CHOICE_ADD) load_run(x.y, y, kind_of_y(), i, count);
   }
 
   /// v, which is scale·a·b + low_rank, becomes y of this row from `column` on.
+  template <bool SUM = false>
   __device__ __forceinline__ void write(uint32_t row, uint32_t column, float (&v)[RUN],
                                         const Columns &of_columns, const Old &old) const {
     const uint32_t count = at_least_zero(n, column);
     const uint64_t i = uint64_t(row) * n + column;
+    if (SUM) return add_and_store(i, count, v, old);
     if (bias) {
 #pragma unroll
       for (uint32_t e = 0; e < RUN; ++e) v[e] += of_columns.bias[e];

@@ -231,30 +231,33 @@ static __device__ void gemm(const Product args) {
                Eight{{float_to_bits(sum[i][j][e]), float_to_bits(sum[i][j][e + 1])}});
       }
   warp_barrier();
-  // What is read for a few rows is under way before the first of them is needed.
-  constexpr uint32_t STEP = 32 / LANES, TOGETHER = WM / STEP < 4 ? WM / STEP : 4;
+  // What a row reads beside its sum is under way while the rows before it are written.
+  constexpr uint32_t STEP = 32 / LANES, AHEAD = WM / STEP > 2 ? 2 : WM / STEP - 1;
+  constexpr bool SUM = FORM == TN;
   const uint32_t column = column0 + warp_column + lane % LANES * RUN;
   if (column >= args.n) return;
-  const Epilogue::Columns of_columns = epilogue.columns(column);
-  for (uint32_t first = lane / LANES; first < WM; first += TOGETHER * STEP) {
-    Epilogue::Old old[TOGETHER];
+  const Epilogue::Columns of_columns = epilogue.columns<SUM>(column);
+  const auto read_row = [&](Epilogue::Old &old, uint32_t r) {
+    const uint32_t row = row0 + warp_row + r;
+    if (r < WM && row < args.m) epilogue.read<SUM>(old, row, column);
+  };
+  Epilogue::Old old[AHEAD + 1];
 #pragma unroll
-    for (uint32_t i = 0; i < TOGETHER; ++i) {
-      const uint32_t row = row0 + warp_row + first + i * STEP;
-      if (row < args.m) epilogue.read(old[i], row, column);
-    }
+  for (uint32_t i = 0; i < AHEAD; ++i) read_row(old[i], lane / LANES + i * STEP);
+#pragma unroll 1
+  for (uint32_t turn = 0; turn < WM / STEP; ++turn) {
+    const uint32_t r = lane / LANES + turn * STEP, row = row0 + warp_row + r;
+    if (row >= args.m) break;
+    read_row(old[AHEAD], r + AHEAD * STEP);
+    const float *at = room + r * PITCH + lane % LANES * RUN;
+    const uint32_t turned = ((lane % LANES / 4) ^ r) % 2 * 4;
+    const Sixteen one = load16(at + turned), other = load16(at + (turned ^ 4));
+    float v[RUN];
 #pragma unroll
-    for (uint32_t i = 0; i < TOGETHER; ++i) {
-      const uint32_t r = first + i * STEP, row = row0 + warp_row + r;
-      if (row >= args.m) continue;
-      const float *at = room + r * PITCH + lane % LANES * RUN;
-      const uint32_t turned = ((lane % LANES / 4) ^ r) % 2 * 4;
-      const Sixteen one = load16(at + turned), other = load16(at + (turned ^ 4));
-      float v[RUN];
+    for (int e = 0; e < 4; ++e)
+      v[e] = bits_to_float(one.word[e]), v[4 + e] = bits_to_float(other.word[e]);
+    epilogue.write<SUM>(row, column, v, of_columns, old[0]);
 #pragma unroll
-      for (int e = 0; e < 4; ++e)
-        v[e] = bits_to_float(one.word[e]), v[4 + e] = bits_to_float(other.word[e]);
-      epilogue.write(row, column, v, of_columns, old[i]);
-    }
+    for (uint32_t i = 0; i < AHEAD; ++i) old[i] = old[i + 1];
   }
 }

@@ -36,8 +36,8 @@ struct Site {
   bool in_shared;
   uint32_t bytes = 0;
   uint64_t requests = 0, moved = 0, ideal = 0;
-  std::vector<uint32_t> times;   // by thread of the block
-  std::vector<Window> windows;   // by warp
+  std::vector<uint32_t> times;  // by thread of the block
+  std::vector<Window> windows;  // by warp
 };
 
 /// Which sectors of a page were touched.
@@ -58,8 +58,8 @@ struct Recording {
   std::vector<std::unique_ptr<Site>> sites;
   uint64_t shared = 0, shared_end = 0;
   uint32_t threads = 0;
-  std::vector<uint8_t> waits;     // whether a thread has loads under way
-  std::vector<uint32_t> rounds;   // of a thread
+  std::vector<uint8_t> waits;    // whether a thread has loads under way
+  std::vector<uint32_t> rounds;  // of a thread
   // By warp: round and sector of what was loaded.
   std::vector<std::unordered_set<uint64_t>> loaded;
   size_t last_buffer = 0;
@@ -154,8 +154,8 @@ void sum_up(const std::unordered_map<uint64_t, Sectors> &pages, uint64_t &count,
 
 /// Sectors and lines of a request, and how many sectors as many bytes in one piece from the lowest
 /// address on have: where a row begins is the caller's matter, how lanes share it the kernel's.
-void count_global(Recording &r, const Request &request, Way way, uint32_t warp,
-                  uint64_t &sectors, uint64_t &ideal) {
+void count_global(Recording &r, const Request &request, Way way, uint32_t warp, uint64_t &sectors,
+                  uint64_t &ideal) {
   const bool writes = way == STORE;
   std::pair<uint64_t, uint64_t> spans[WARP];
   uint32_t count = 0;
@@ -170,8 +170,7 @@ void count_global(Recording &r, const Request &request, Way way, uint32_t warp,
     end = std::max(end, to);
     for (uint64_t s = std::max(from / SECTOR, next_sector); s <= (to - 1) / SECTOR; ++s) {
       next_sector = s + 1;
-      if (way != LOAD || r.loaded[warp].insert(uint64_t(request.round) << 40 ^ s).second)
-        ++sectors;
+      if (way != LOAD || r.loaded[warp].insert(uint64_t(request.round) << 40 ^ s).second) ++sectors;
       if (Buffer *buffer = buffer_of(r, std::max(from, s * SECTOR)))
         touch(writes ? buffer->written : buffer->read, s);
     }
@@ -262,9 +261,7 @@ void access(Way way, const void *address, uint32_t bytes, const void *site) {
 
 uint64_t kind_number(const char *kind) { return uint64_t(kind[0]) << 8 | uint64_t(kind[1]); }
 
-constexpr uint64_t named(const char *kind) {
-  return uint64_t(kind[0]) << 8 | uint64_t(kind[1]);
-}
+constexpr uint64_t named(const char *kind) { return uint64_t(kind[0]) << 8 | uint64_t(kind[1]); }
 
 }  // namespace
 
@@ -354,20 +351,20 @@ void copies(const void *to, const void *from, int bytes, int bytes_read, const v
 }  // namespace profile
 
 // What the compiler calls for every access.
-#define ACCESS(bytes)                                                                       \
-  extern "C" void __tsan_read##bytes(void *p) {                                             \
-    profile::access(profile::LOAD, p, bytes, __builtin_return_address(0));                  \
-  }                                                                                         \
-  extern "C" void __tsan_write##bytes(void *p) {                                            \
-    profile::access(profile::STORE, p, bytes, __builtin_return_address(0));                 \
+#define ACCESS(bytes)                                                       \
+  extern "C" void __tsan_read##bytes(void *p) {                             \
+    profile::access(profile::LOAD, p, bytes, __builtin_return_address(0));  \
+  }                                                                         \
+  extern "C" void __tsan_write##bytes(void *p) {                            \
+    profile::access(profile::STORE, p, bytes, __builtin_return_address(0)); \
   }
-#define WIDE_ACCESS(bytes)                                                                  \
-  ACCESS(bytes)                                                                             \
-  extern "C" void __tsan_unaligned_read##bytes(void *p) {                                   \
-    profile::access(profile::LOAD, p, bytes, __builtin_return_address(0));                  \
-  }                                                                                         \
-  extern "C" void __tsan_unaligned_write##bytes(void *p) {                                  \
-    profile::access(profile::STORE, p, bytes, __builtin_return_address(0));                 \
+#define WIDE_ACCESS(bytes)                                                  \
+  ACCESS(bytes)                                                             \
+  extern "C" void __tsan_unaligned_read##bytes(void *p) {                   \
+    profile::access(profile::LOAD, p, bytes, __builtin_return_address(0));  \
+  }                                                                         \
+  extern "C" void __tsan_unaligned_write##bytes(void *p) {                  \
+    profile::access(profile::STORE, p, bytes, __builtin_return_address(0)); \
   }
 ACCESS(1)
 WIDE_ACCESS(2)
@@ -384,11 +381,11 @@ extern "C" void __tsan_init() {}
 
 // Functions of the mathematical library that a GPU makes on its special-function unit; the linker
 // sends their calls here (--wrap).
-#define SPECIAL_FUNCTION(name, way)                                                         \
-  extern "C" float __real_##name(float);                                                    \
-  extern "C" float __wrap_##name(float x) {                                                 \
-    profile::computes(profile::way, __builtin_return_address(0));                           \
-    return __real_##name(x);                                                                \
+#define SPECIAL_FUNCTION(name, way)                               \
+  extern "C" float __real_##name(float);                          \
+  extern "C" float __wrap_##name(float x) {                       \
+    profile::computes(profile::way, __builtin_return_address(0)); \
+    return __real_##name(x);                                      \
   }
 SPECIAL_FUNCTION(exp2f, EXPONENTIAL)
 SPECIAL_FUNCTION(expf, EXPONENTIAL)
@@ -442,7 +439,12 @@ extern "C" int engine_profile_launch(const char *kernel, void (*entry)(void **),
     if (profile->places_count < profile->places_room)
       profile->places[profile->places_count++] = {
           site->at - reinterpret_cast<uint64_t>(library.dli_fbase),
-          site->way, site->bytes, site->in_shared, site->requests, site->moved, site->ideal};
+          site->way,
+          site->bytes,
+          site->in_shared,
+          site->requests,
+          site->moved,
+          site->ideal};
   }
   return failed;
 }

@@ -26,7 +26,8 @@ pub struct LowRank<'a> {
 }
 
 /// What a product does before it writes: y = residual_scale·residual + gelu(scale·a·b + low_rank +
-/// bias), or y = gelu'(gelu_of)·(scale·a·b + low_rank + bias), then [`Write`].
+/// bias), or y = gelu'(gelu_of)·(scale·a·b + low_rank + bias), then [`Write`]. Of the gradient of a
+/// weight ([`Form::Tn`]) scale and write alone.
 pub struct Epilogue<'a> {
     /// Factor of the product itself.
     pub scale: f32,
@@ -101,6 +102,13 @@ impl Device {
         match form {
             Form::Nt => self.expect(op, "b", b, n, k, Float)?,
             _ => self.expect(op, "b", b, k, n, Float)?,
+        }
+        if form == Form::Tn {
+            let Epilogue { bias, gelu, pre_activation, gelu_of, low_rank, residual, .. } =
+                &epilogue;
+            let sum = bias.is_none() && gelu.is_none() && pre_activation.is_none();
+            let sum = sum && gelu_of.is_none() && low_rank.is_none() && residual.is_none();
+            ensure!(sum, "{op}: Tn: expected nothing between the sum and y, which is a gradient");
         }
         if let Some(bias) = epilogue.bias {
             self.expect_count(op, "bias", bias, n, Float)?;
