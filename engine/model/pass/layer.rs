@@ -7,6 +7,7 @@
 //! ```
 //! source: docs/models.md. GLM is pre-LN; ChatGLM-6B adds to the normed input, scaled.
 
+use super::linear::InputGradient;
 use super::norm::Normed;
 use super::rows::{Pass, Read, Site};
 use crate::base::{Dtype, Shape};
@@ -310,18 +311,16 @@ impl Pass<'_> {
         let [inner, pre, middle, middle_normed] =
             [&saved.inner, &saved.pre_activation, &saved.middle, &saved.middle_normed].map(done);
 
-        // Feed-forward network: dy → d_inner → d_pre → d_normed → dy (now of the middle).
+        // Feed-forward network: dy → d_pre → d_normed → dy (now of the middle).
         let d_output = pass.dropped(dy, Site::FeedForwardOutput(layer.number))?;
         let d = d_output.as_ref().map_or(dy.view(), Tensor::view);
-        let mut d_inner = device.unwritten(inner.shape(), inner.dtype())?;
-        let (z, linear) = (saved.z.dense_4h_to_h.as_ref(), &layer.dense_4h_to_h);
-        pass.linear_backward(Some(d_inner.view_mut()), gradients, d, inner, z, linear)?;
         let mut d_pre = device.unwritten(pre.shape(), pre.dtype())?;
-        device.gelu_backward(d_pre.view_mut(), d_inner.view(), pre, config.gelu)?;
-        drop(d_inner);
+        let (z, linear) = (saved.z.dense_4h_to_h.as_ref(), &layer.dense_4h_to_h);
+        let to = InputGradient { to: d_pre.view_mut(), gelu_of: Some((pre, config.gelu)) };
+        pass.linear_backward(Some(to), gradients, d, inner, z, linear)?;
         let mut d_normed = self.like(dy)?;
         let (z, linear) = (saved.z.dense_h_to_4h.as_ref(), &layer.dense_h_to_4h);
-        let (to, d) = (Some(d_normed.view_mut()), d_pre.view());
+        let (to, d) = (Some(d_normed.view_mut().into()), d_pre.view());
         pass.linear_backward(to, gradients, d, middle_normed, z, linear)?;
         drop(d_pre);
         let statistics = done(&saved.middle_statistics);
@@ -335,7 +334,7 @@ impl Pass<'_> {
         let d_output = pass.dropped(dy, Site::AttentionOutput(layer.number))?;
         let d = d_output.as_ref().map_or(dy.view(), Tensor::view);
         let mut d_context = self.like(dy)?;
-        let to = attends.then(|| d_context.view_mut());
+        let to = attends.then(|| d_context.view_mut().into());
         let (x, z) = (self.pick(context, read)?, saved.z.dense.as_ref());
         pass.linear_backward(to, gradients, d, x.view(), z, &layer.dense)?;
         drop((x, d_output));
@@ -363,7 +362,7 @@ impl Pass<'_> {
             d_normed = self.like(&saved.x)?;
             *dy = self.spread(dy.view(), read)?;
         }
-        self.linear_backward(Some(d_normed.view_mut()), gradients, d, normed, z, linear)?;
+        self.linear_backward(Some(d_normed.view_mut().into()), gradients, d, normed, z, linear)?;
         let (x, statistics) = (saved.x.view(), done(&saved.statistics));
         let normed = Normed { norm: &layer.input_norm, x, statistics };
         self.residual_backward(dy, gradients, &mut d_normed, normed)

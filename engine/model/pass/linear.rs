@@ -2,11 +2,24 @@
 
 use super::rows::{Pass, Site};
 use crate::base::Shape;
-use crate::device::{Epilogue, Form, LowRank, Tensor, View, ViewMut, Write};
+use crate::device::{Epilogue, Form, Gelu, LowRank, Tensor, View, ViewMut, Write};
 use crate::model::lora::LoraModule;
 use crate::model::model::Linear;
 use crate::model::parameters::Flat;
 use anyhow::Result;
+
+/// Where the gradient of a linear's input goes.
+pub struct InputGradient<'a> {
+    pub to: ViewMut<'a>,
+    /// Where the input is what a GELU gave: the argument of that, whose gradient is meant then.
+    pub gelu_of: Option<(View<'a>, Gelu)>,
+}
+
+impl<'a> From<ViewMut<'a>> for InputGradient<'a> {
+    fn from(to: ViewMut<'a>) -> Self {
+        InputGradient { to, gelu_of: None }
+    }
+}
 
 impl Pass<'_> {
     /// y = epilogue(x·Wᵀ + b + scale·(dropout(x)·Aᵀ)·Bᵀ); returns x·Aᵀ, which the backward needs.
@@ -39,7 +52,7 @@ impl Pass<'_> {
     /// Σ dy, dB = scale·dyᵀ·z, dA = scale·(dy·B)ᵀ·dropout(x). Without dx where nobody wants it.
     pub fn linear_backward(
         &self,
-        dx: Option<ViewMut>,
+        dx: Option<InputGradient>,
         gradients: &mut Flat,
         dy: View,
         x: View,
@@ -48,7 +61,8 @@ impl Pass<'_> {
     ) -> Result<()> {
         let model = self.model;
         let device = &model.device;
-        let add = || Epilogue { write: Write::Add, ..Epilogue::default() };
+        let plain = Epilogue::default;
+        let add = || Epilogue { write: Write::Add, ..plain() };
         if let Some(slot) = linear.weight.slot() {
             device.matmul(gradients.view_mut(slot), dy, x, Form::Tn, add())?;
         }
@@ -57,10 +71,8 @@ impl Pass<'_> {
         }
         let weight = model.view(&linear.weight);
         let Some(module) = &linear.adapter else {
-            return match dx {
-                Some(dx) => device.matmul(dx, dy, weight, Form::Nn, Epilogue::default()),
-                None => Ok(()),
-            };
+            let Some(InputGradient { to, gelu_of }) = dx else { return Ok(()) };
+            return device.matmul(to, dy, weight, Form::Nn, Epilogue { gelu_of, ..plain() });
         };
         let z = z.expect("the forward keeps x·Aᵀ of every adapted linear");
         let (a, b) = (model.values().view(&module.a), model.values().view(&module.b));
@@ -73,20 +85,27 @@ impl Pass<'_> {
         match self.masked(x, module)? {
             None => {
                 device.matmul(d_a, dz.view(), x, Form::Tn, add())?;
-                let Some(dx) = dx else { return Ok(()) };
+                let Some(InputGradient { to, gelu_of }) = dx else { return Ok(()) };
                 let low_rank = Some(LowRank { z: dz.view(), factor: a, scale: 1.0 });
-                let epilogue = Epilogue { low_rank, ..Epilogue::default() };
-                device.matmul(dx, dy, weight, Form::Nn, epilogue)
+                let epilogue = Epilogue { low_rank, gelu_of, ..plain() };
+                device.matmul(to, dy, weight, Form::Nn, epilogue)
             }
             Some(masked) => {
                 device.matmul(d_a, dz.view(), masked.view(), Form::Tn, add())?;
-                let Some(mut dx) = dx else { return Ok(()) };
-                device.matmul(dx.reborrow(), dy, weight, Form::Nn, Epilogue::default())?;
+                let Some(InputGradient { mut to, gelu_of }) = dx else { return Ok(()) };
                 let mut tail = masked;
-                device.matmul(tail.view_mut(), dz.view(), a, Form::Nn, Epilogue::default())?;
+                device.matmul(tail.view_mut(), dz.view(), a, Form::Nn, plain())?;
                 let site = Site::Adapter(module.layer, module.linear);
                 let dropout = self.dropout(site).expect("a masked input has a dropout");
-                device.dropout(dx, tail.view(), dropout, Write::Add)
+                let Some((argument, form)) = gelu_of else {
+                    device.matmul(to.reborrow(), dy, weight, Form::Nn, plain())?;
+                    return device.dropout(to, tail.view(), dropout, Write::Add);
+                };
+                // What dropout is behind has to be whole before the slope.
+                let mut whole = device.unwritten(to.shape(), to.dtype())?;
+                device.matmul(whole.view_mut(), dy, weight, Form::Nn, plain())?;
+                device.dropout(whole.view_mut(), tail.view(), dropout, Write::Add)?;
+                device.gelu_backward(to, whole.view(), argument, form)
             }
         }
     }

@@ -100,10 +100,8 @@ impl Pass<'_> {
         let (pass, config) = (self.over(read), &self.setup.config);
 
         let _d_output = pass.dropped(self.rates.output);
-        let d_inner = pass.activations(config.inner);
-        pass.linear_backward(LinearName::Dense4hToH);
         let d_pre = pass.activations(config.inner);
-        drop(d_inner);
+        pass.linear_backward(LinearName::Dense4hToH);
         let mut _d_normed = pass.hidden();
         pass.linear_backward(LinearName::DenseHTo4h);
         drop(d_pre);
@@ -140,7 +138,9 @@ impl Pass<'_> {
     fn linear_backward(&self, linear: LinearName) {
         let Some(rank) = self.setup.tune.rank_of(linear) else { return };
         let _dz = self.activations(rank);
-        let _masked = self.masked(linear);
+        let masked = self.masked(linear);
+        let gelu = masked.is_some() && linear == LinearName::Dense4hToH;
+        let _whole = gelu.then(|| self.activations(self.setup.config.inner));
     }
 
     /// `Model::head_loss` with gradients, of these targets
