@@ -248,8 +248,8 @@ pub struct Train {
     /// Spans of part B in order, or shuffled as GLM does
     #[arg(long, default_value = "chrono", value_parser = word::<Order>())]
     pub span_order: Order,
-    /// Part B's intra ids of blanks in training: the automaton's, as in decoding, or those of the
-    /// entities that the text is known to have, which a decoder cannot know: for ablation
+    /// Part B's intra ids in training: the automaton's, as in decoding, or those of the entities
+    /// that blanks and answers are known to have, which a decoder cannot know: for ablation
     #[arg(long, default_value = "automaton", value_parser = word::<TrainIds>())]
     pub train_ids: TrainIds,
     #[command(flatten)]

@@ -207,6 +207,16 @@ impl Default for SampleOptions {
     }
 }
 
+/// What numbers the tokens of an answer that is learnt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbered<'s> {
+    /// The automaton, as in decoding.
+    Automaton,
+    /// Its own units, where somebody knows these spans of it to be entities and the pool the rest
+    /// ([`Intra::annotated_ids`]): what a decoder cannot know.
+    Annotated(&'s [Span]),
+}
+
 /// A mask, by its place among those of the text, and what fills it.
 struct Filled<'t> {
     mask: usize,
@@ -344,27 +354,54 @@ impl<'a> SampleBuilder<'a> {
         prompt: &Prompt,
         answers: &[&[u32]],
     ) -> Result<Sample> {
-        self.row(example, prompt, &self.numbered(prompt, answers), Some(answers.len()))
+        let filled = self.numbered(prompt, answers, Numbered::Automaton);
+        self.row(example, prompt, &filled, Some(answers.len()))
     }
 
     /// The training row of a prompted task (R35): the prompt and an answer for each of its masks,
     /// the first one behind what it begins with.
     pub fn answered(&self, example: u64, prompt: &Prompt, answers: &[&[u32]]) -> Result<Sample> {
-        let (masks, given) = (prompt.masks.len(), answers.len());
-        assert_eq!(masks, given, "SampleBuilder::answered: {masks} masks, {given} answers");
-        self.row(example, prompt, &self.numbered(prompt, answers), None)
+        self.answered_as(example, prompt, answers, Numbered::Automaton)
     }
 
-    /// Answers of the first masks, the first one behind what it begins with, numbered by the
-    /// automaton.
-    fn numbered<'t>(&self, prompt: &Prompt, answers: &[&'t [u32]]) -> Vec<Filled<'t>> {
+    /// The same row, in which part B is numbered as `by` says; the spans of an annotated one are
+    /// those of each answer behind what it begins with, whose items are entities as well.
+    pub fn answered_as(
+        &self,
+        example: u64,
+        prompt: &Prompt,
+        answers: &[&[u32]],
+        by: Numbered,
+    ) -> Result<Sample> {
+        let (masks, given) = (prompt.masks.len(), answers.len());
+        assert_eq!(masks, given, "SampleBuilder::answered: {masks} masks, {given} answers");
+        self.row(example, prompt, &self.numbered(prompt, answers, by), None)
+    }
+
+    /// Answers of the first masks, the first one behind what it begins with.
+    fn numbered<'t>(
+        &self,
+        prompt: &Prompt,
+        answers: &[&'t [u32]],
+        by: Numbered,
+    ) -> Vec<Filled<'t>> {
         let answer = |(mask, &own): (usize, &&'t [u32])| {
             let begun = if mask == 0 { &prompt.begun.tokens[..] } else { &[] };
             let tokens: Cow<[u32]> = match begun {
                 [] => own.into(),
                 begun => [begun, own].concat().into(),
             };
-            let ids = self.intra.ids(&tokens).collect();
+            let ids = match by {
+                Numbered::Automaton => self.intra.ids(&tokens).collect(),
+                Numbered::Annotated(spans) => {
+                    let given = if mask == 0 { &prompt.begun.items[..] } else { &[] };
+                    let given = given.iter().map(|(_, span)| span.clone());
+                    let behind = |span: &Span| span.start + begun.len()..span.end + begun.len();
+                    let known: Vec<Span> = given.chain(spans.iter().map(behind)).collect();
+                    let units = segment(Some(&self.intra.pool), &tokens, &known);
+                    self.intra.annotated_ids(&units)
+                }
+            };
             Filled { mask, tokens, ids }
         };
         answers.iter().enumerate().map(answer).collect()

@@ -140,7 +140,7 @@ pub struct Learning {
     pub mask_units: MaskUnits,
     /// Order of the spans of part B.
     pub span_order: Order,
-    /// What numbers the blanks' part B while learning; what is asked for has the automaton's ids.
+    /// What numbers part B while learning, of blanks and of answers.
     pub train_ids: TrainIds,
     /// How rows are made.
     #[serde(flatten)]

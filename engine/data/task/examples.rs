@@ -4,7 +4,7 @@ use super::choice::another;
 use super::course::Example;
 use super::mix::{Mix, TrainIds};
 use super::variant::Variant;
-use super::words::{count, told, RatingTargets, BETWEEN};
+use super::words::{count, told, BETWEEN};
 use super::{sampled_users, Matter, Parts, Shopper, Split, Tasks};
 use crate::base::{Fault, Philox, Stream};
 use crate::data::family::Family;
@@ -13,7 +13,7 @@ use crate::data::legal::{self, Ends, Legal, Objective};
 use crate::data::rank::Shares;
 use crate::data::record::NO_TIME;
 use crate::data::records::{is_held_out, Part, Record, SplitPolicy};
-use crate::data::sample::{Prompt, Sample};
+use crate::data::sample::{Numbered, Prompt, Sample};
 use crate::data::span::{cut, MaskUnits, Span, Unit};
 use crate::data::template::{Answer, Field};
 use crate::data::text::{behaviour_text, Behaviours, SEPARATOR};
@@ -144,7 +144,7 @@ impl Tasks<'_> {
                 let target = part.start + least + rng.below(part.len() - least);
                 self.of_user(family, &variant, part.start..target, mix, &mut rng)
             }
-            _ => self.of_a_record(family, subject, number, mix.rating_targets, &mut rng),
+            _ => self.of_a_record(family, subject, number, mix, &mut rng),
         }
     }
 
@@ -170,7 +170,7 @@ impl Tasks<'_> {
             let number = u64::MAX - u64::from(subject);
             let mut rng = Philox::new(self.habits.seed, Stream::Templates, number);
             if !family.is_of_users() {
-                return self.of_a_record(family, subject, number, mix.rating_targets, &mut rng);
+                return self.of_a_record(family, subject, number, mix, &mut rng);
             }
             let items = self.dataset.user(subject).items;
             let at = split.shown(items.len()).expect("only such users were chosen");
@@ -209,7 +209,7 @@ impl Tasks<'_> {
             let matter = Matter { item: Some(other.unwrap_or(target)), ..matter };
             let prompt = self.text(user, shown, form, matter)?;
             let word = if other.is_some() { &self.words.no } else { &self.words.yes };
-            return self.builder.answered(number, &prompt, &[word]);
+            return self.answered(number, &prompt, word, &[], mix);
         }
         let choices = match form.asks(Field::Candidates) {
             true => self.new_choices(user, target, rng),
@@ -234,9 +234,10 @@ impl Tasks<'_> {
         family: Family,
         subject: u32,
         number: u64,
-        targets: RatingTargets,
+        mix: &Mix,
         rng: &mut Philox,
     ) -> Result<Sample> {
+        let targets = mix.rating_targets;
         let record = self.records().all()[subject as usize];
         let mut forms = self.able(family, &record);
         forms.retain(|form| self.prose_fits(form, &record));
@@ -264,7 +265,23 @@ impl Tasks<'_> {
             Answer::Item => unreachable!("no template of records asks for an item"),
         };
         let prompt = self.of_record(form, &record, matter)?;
-        self.builder.answered(number, &prompt, &[&answer])
+        self.answered(number, &prompt, &answer, &[], mix)
+    }
+
+    /// The row of an answer of which `entities` are known to be some.
+    fn answered(
+        &self,
+        number: u64,
+        prompt: &Prompt,
+        answer: &[u32],
+        entities: &[Span],
+        mix: &Mix,
+    ) -> Result<Sample> {
+        let by = match mix.ids {
+            TrainIds::Automaton => Numbered::Automaton,
+            TrainIds::Annotated => Numbered::Annotated(entities),
+        };
+        self.builder.answered_as(number, prompt, &[answer], by)
     }
 
     /// Blank infilling over the user's attributes and as many of these events as fit (R40); their
@@ -325,7 +342,7 @@ impl Tasks<'_> {
     ) -> Result<Sample> {
         let (begun, own) = (&prompt.begun, self.dataset.item(item).tokens);
         let tokens = begun.tokens.len() + own.len();
-        let mut sample = self.builder.answered(number, prompt, &[own])?;
+        let mut sample = self.answered(number, prompt, own, &[0..own.len()], mix)?;
         if mix.objective == Objective::Legal {
             let before = begun.items.iter().skip(1).map(|(place, tokens)| legal::Part {
                 tokens: tokens.clone(),

@@ -18,7 +18,7 @@ named! {
 /// Which training examples are drawn; by itself, prompts over whole histories.
 #[derive(Clone, Debug, Default)]
 pub struct Mix {
-    /// What numbers their blanks.
+    /// What numbers their blanks and their answers.
     pub ids: TrainIds,
     /// How blanks are drawn.
     pub masking: Masking,

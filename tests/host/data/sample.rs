@@ -3,7 +3,7 @@
 
 use engine::base::{Fault, Philox, Stream};
 use engine::data::intra::{EncIntra, Intra, IntraMode};
-use engine::data::sample::{Cut, PartAEos, Prompt, SampleBuilder, SampleOptions};
+use engine::data::sample::{Begun, Cut, Numbered, PartAEos, Prompt, SampleBuilder, SampleOptions};
 use engine::data::span::{
     cut, is_sentence_end, segment, Level, MaskUnits, Masking, SpanOrder, Unit,
 };
@@ -322,6 +322,41 @@ fn annotation_changes_the_ids_of_part_b_and_nothing_else() {
     assert_eq!(usual.positions[1][usual.context..], [1, 2, 3, 1, 2]);
     let positions = [usual.positions[0].clone(), annotated.positions[1].clone()];
     assert_eq!(annotated, Sample { positions, ..usual });
+}
+
+/// An answer's own items are entities where the pool would read on; in prose the pool's longest
+/// matches are, which a decoder cannot tell from half a title before they have ended.
+#[test]
+fn annotated_answers_have_the_ids_of_their_units() {
+    let pool = Trie::build(&[vec![1], vec![1, 2, 3], vec![4, 1]], &[0, 1, 2]);
+    let options = SampleOptions::default();
+    let builder = SampleBuilder::new(SPECIAL, Intra::new(pool, IntraMode::default()), options);
+    let mask = Unit { start: 0, len: 1, entity: false };
+    let begun = Begun { tokens: vec![1, 2, 9], items: vec![(0, 0..1)] };
+    let list = Prompt {
+        tokens: vec![SPECIAL.mask],
+        units: vec![mask],
+        masks: vec![0],
+        begun,
+        ..Prompt::default()
+    };
+    let prose = Prompt { begun: Begun::default(), ..list.clone() };
+    let ids = |prompt: &Prompt, answer: &[u32], by| {
+        let row = builder.answered_as(3, prompt, &[answer], by).unwrap();
+        let usual = builder.answered(3, prompt, &[answer]).unwrap();
+        let ids = row.positions[1][row.context + 1..].to_vec();
+        let positions = [usual.positions[0].clone(), row.positions[1].clone()];
+        assert_eq!(row, Sample { positions, ..usual });
+        ids
+    };
+    let (known, none) = (Numbered::Annotated(&[0..1]), Numbered::Annotated(&[]));
+    // The item 1, the plain word 2, the separator 9, and the item 4 of which no pool knows.
+    assert_eq!(ids(&list, &[4], known), [2, 1, 1, 1]);
+    assert_eq!(ids(&list, &[4], Numbered::Automaton), [2, 3, 1, 1]);
+    assert_eq!(ids(&prose, &[1, 2, 5], none), [2, 1, 1]);
+    assert_eq!(ids(&prose, &[1, 2, 5], Numbered::Automaton), [2, 3, 1]);
+    assert_eq!(ids(&prose, &[5, 1, 2, 3, 4, 1], none), [2, 1, 2, 3, 1, 2]);
+    assert_eq!(ids(&prose, &[5, 1, 2, 3, 4, 1], Numbered::Automaton), [2, 1, 2, 3, 1, 2]);
 }
 
 /// Texts as units of random lengths, one-token units being separate tokens or one-token entities.
