@@ -14,9 +14,10 @@ use std::path::PathBuf;
 /// by `train` where that is said), under which `seeds` (a list, or how many), the flags that all
 /// steps share in [train], [decode] and [eval], and the steps: [[step]] with a `name` and its own
 /// `train` and `decode`; `from` asks another step's training in another way. Each step is compared
-/// with the one before it, or with that of `compare`, or of [compare] with = "NAME"; by `metrics`:
-/// hr@1, hr@5, ndcg@5, hr@10, ndcg@10, mrr@10, validity. Paths are seen from where the engine
-/// runs.
+/// with the one before it, or with that of `compare`, or of [compare] with = "NAME"; by those of
+/// `metrics` that its answers have: hr@1, hr@5, ndcg@5, hr@10, ndcg@10, mrr@10, validity of lists;
+/// rmse, mae of stars; bleu-2, bleu-4, rouge-1, rouge-2, rouge-l, exact of texts. Paths are seen
+/// from where the engine runs.
 ///
 /// The comparison goes to standard output, and with charts to DIR: ladder.json, .md, .html. After
 /// SIGINT or SIGTERM, or however it ended, --resume goes on; what is done is not done again.

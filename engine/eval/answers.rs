@@ -4,6 +4,7 @@ use super::evaluation::Judge;
 use super::paired::{Measure, Measured};
 use super::predictions::{self, Asked, Prediction};
 use super::report::{Counts, Group, Kind, Metric, Metrics, Part, Row};
+use super::score::{Answered, Written};
 use super::truth::{Truth, User};
 use super::{rating, text};
 use crate::data::rank::ratings::{Leanings, Rated, Rater, RatingFactors, RatingSettings};
@@ -29,12 +30,15 @@ impl Judge<'_> {
             counts.cut += line.cut;
         }
         let mut result = self.begun(group, 0, counts);
+        let questions = lines.iter().map(|line| Answered::question(line.user, line.item));
+        result.answered = questions.collect();
         if group.family.has_stars() {
             self.stars(group, &mut result);
         }
         if group.family.has_text() {
             self.prose(group, &mut result);
         }
+        result.answered.sort_by_key(|answered| (answered.user, answered.item));
         let Counts { unknown, failed, lines, cut, .. } = result.counts;
         if unknown > 0 {
             self.warn(
@@ -62,11 +66,13 @@ impl Judge<'_> {
         let fallback = constants.map_or(MIDDLE, |constants| constants.mean);
         let mut pairs: Vec<(&str, f64)> = Vec::new();
         let mut records: Vec<(u32, u32)> = Vec::new();
-        for prediction in &group.predictions {
+        let mut known: Vec<usize> = Vec::new();
+        for (place, prediction) in group.predictions.iter().enumerate() {
             match self.truth.rating(prediction.user, prediction.item) {
                 Some(gold) => {
                     pairs.push((stars_of(group.family, prediction), gold));
                     records.push((prediction.user, prediction.item));
+                    known.push(place);
                 }
                 None => result.counts.unknown += 1,
             }
@@ -77,6 +83,9 @@ impl Judge<'_> {
             true => rating::review_differences(&pairs, fallback),
             false => rating::differences(&pairs, fallback),
         };
+        for (place, &off) in known.into_iter().zip(&own) {
+            result.answered[place].off = Some(off);
+        }
         let name = &*self.sheet.name;
         let rows = rating::rows(&own);
         self.keep(Measured::new(result, name, Measure::Stars, records.clone(), rows));
@@ -138,11 +147,11 @@ impl Judge<'_> {
     fn prose(&mut self, group: &predictions::Group, result: &mut Group) {
         let lines = &group.predictions;
         let texts: Vec<&str> = lines.iter().map(|line| prose_of(group.family, line)).collect();
-        let rows: Vec<f64> = texts
-            .iter()
-            .zip(lines)
-            .flat_map(|(text, line)| text::row(text, &line.reference))
-            .collect();
+        for ((answered, text), line) in result.answered.iter_mut().zip(&texts).zip(lines) {
+            answered.text = Some(Box::new(Written::of(text, &line.reference)));
+        }
+        let written = result.answered.iter().filter_map(|answered| answered.text.as_ref());
+        let rows: Vec<f64> = written.flat_map(|written| written.row).collect();
         let mut metrics = self.metrics(&rows, text::NAMES, text::WIDTH, text::values);
         metrics.0.push(("distinct", Metric::bare(text::distinct(&texts))));
         let with_feature = texts.iter().zip(lines).filter(|(_, line)| !line.feature.is_empty());

@@ -58,28 +58,35 @@ impl Bootstrap {
         (0..width).map(|m| interval(values.iter().map(|v| v[m]))).collect()
     }
 
-    /// Intervals of the mean over clusters of the mean over each one's rows: clusters are drawn
-    /// with replacement and, within each that was drawn, its rows. Of one cluster only the rows
-    /// vary.
+    /// Intervals of the mean over clusters of what `statistic(sums, n)` makes of the sums over each
+    /// one's n rows: clusters are drawn with replacement and, within each that was drawn, its rows.
+    /// Of one cluster only the rows vary.
     ///
-    /// shapes: each of `clusters` holds rows of `width` numbers, at least one row. The r-th
-    /// resample is a function of (seed, r) and the counts, so that two methods measured on the same
-    /// clusters and rows share their resamples.
-    pub fn clustered(self, clusters: &[Vec<f64>], width: usize) -> Vec<Interval> {
+    /// shapes: each of `clusters` holds rows of `width` numbers, at least one row; `statistic` has
+    /// as many values for each. The r-th resample is a function of (seed, r) and the counts, so
+    /// that two methods measured on the same clusters and rows share their resamples.
+    pub fn clustered(
+        self,
+        clusters: &[Vec<f64>],
+        width: usize,
+        statistic: impl Fn(&[f64], usize) -> Vec<f64> + Sync,
+    ) -> Vec<Interval> {
         let clusters: Vec<Rows<'_>> = clusters.iter().map(|rows| Rows::of(rows, width)).collect();
         let resample = |r: usize| {
             let mut rng = Philox::new(self.seed, Stream::Bootstrap, r as u64);
-            let mut means = vec![0.0; width];
+            let mut means: Vec<f64> = Vec::new();
             for _ in &clusters {
                 let rows = &clusters[below(clusters.len(), &mut rng)];
-                let weight = (clusters.len() * rows.adds.len()) as f64;
-                let sums = rows.sums(&mut rng);
-                means.iter_mut().zip(sums).for_each(|(mean, sum)| *mean += sum / weight);
+                let values = statistic(&rows.sums(&mut rng), rows.adds.len());
+                means.resize(values.len(), 0.0);
+                means.iter_mut().zip(values).for_each(|(mean, value)| *mean += value);
             }
+            means.iter_mut().for_each(|mean| *mean /= clusters.len() as f64);
             means
         };
         let values: Vec<Vec<f64>> = (0..self.resamples).into_par_iter().map(resample).collect();
-        (0..width).map(|m| interval(values.iter().map(|v| v[m]))).collect()
+        let count = values.first().map_or(0, Vec::len);
+        (0..count).map(|m| interval(values.iter().map(|v| v[m]))).collect()
     }
 }
 
@@ -141,6 +148,10 @@ mod tests {
         [sums[0] / n as f64]
     }
 
+    fn means(sums: &[f64], n: usize) -> Vec<f64> {
+        sums.iter().map(|sum| sum / n as f64).collect()
+    }
+
     #[test]
     fn the_seed_decides_and_threads_do_not() {
         let rows: Vec<f64> = (0..500).map(|i| f64::from(i % 7 == 0)).collect();
@@ -170,11 +181,12 @@ mod tests {
     fn clusters_vary_beside_their_rows() {
         let rows = |share: u32| (0..2000).map(|i| f64::from(i % 100 < share)).collect::<Vec<_>>();
         let bootstrap = Bootstrap { resamples: 1000, seed: 0 };
-        let one = bootstrap.clustered(&[rows(30)], 1)[0];
+        let one = bootstrap.clustered(&[rows(30)], 1, means)[0];
         let half = 1.96 * (0.3f64 * 0.7 / 2000.0).sqrt();
         assert!((one.high - one.low - 2.0 * half).abs() < 0.4 * half, "{one:?}");
         let shares: Vec<u32> = (0..20).map(|k| 20 + k).collect();
-        let many = bootstrap.clustered(&shares.iter().map(|&s| rows(s)).collect::<Vec<_>>(), 1)[0];
+        let all: Vec<Vec<f64>> = shares.iter().map(|&share| rows(share)).collect();
+        let many = bootstrap.clustered(&all, 1, means)[0];
         let deviation = ((20.0f64 * 20.0 - 1.0) / 12.0).sqrt() / 100.0;
         let half = 1.96 * deviation / 20f64.sqrt();
         assert!((many.high - many.low - 2.0 * half).abs() < 0.5 * half, "{many:?} ± {half}");
@@ -182,7 +194,7 @@ mod tests {
         assert!(many.low < mean && mean < many.high, "{many:?}");
         // Columns are drawn together: a difference of equal columns has no width.
         let twice: Vec<f64> = rows(30).iter().flat_map(|&x| [x, x]).collect();
-        let both = bootstrap.clustered(&[twice.clone(), twice], 2);
+        let both = bootstrap.clustered(&[twice.clone(), twice], 2, means);
         assert_eq!(both[0], both[1]);
     }
 

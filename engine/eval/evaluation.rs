@@ -167,7 +167,7 @@ impl Judge<'_> {
             counts,
             rows: Vec::new(),
             overlaps: Vec::new(),
-            places: Vec::new(),
+            answered: Vec::new(),
         }
     }
 
@@ -218,7 +218,7 @@ impl Judge<'_> {
         };
         let main = by_policy(options.policy);
         let all = cases.iter().zip(&lines).zip(&main.ranks);
-        result.places = all.map(|((case, line), &rank)| placed(case, *line, rank)).collect();
+        result.answered = all.map(|((case, line), &rank)| placed(case, *line, rank)).collect();
         let covered = self.covered(&result, &cases);
         self.push(&mut result, &[Method { name, kind: Kind::Model, ranks: &main }], &covered);
         let questions = cases.iter().map(|case| (case.user, case.target)).collect();

@@ -5,7 +5,8 @@ use super::baseline::FIRST;
 use super::grounding::normal;
 use super::predictions::{self, Asked, Prediction};
 use super::ranking::{without_history, Policy};
-use super::report::{Counts, Placed};
+use super::report::Counts;
+use super::score::{Answered, Placed};
 use super::truth::{Case, Truth};
 use super::yes_no::TiedRank;
 use std::collections::{HashMap, HashSet};
@@ -88,10 +89,11 @@ pub(super) fn title_rank(
 }
 
 /// Where the target stands, and how many outputs are an item.
-pub(super) fn placed(case: &Case<'_>, line: Option<&Prediction>, rank: Option<u32>) -> Placed {
+pub(super) fn placed(case: &Case<'_>, line: Option<&Prediction>, rank: Option<u32>) -> Answered {
     let slots = line.map_or(&[][..], |line| &line.slots);
     let valid = slots.iter().filter(|slot| !slot.is_empty()).count() as u32;
-    Placed { user: case.user, rank, outputs: slots.len() as u32, valid }
+    let list = Some(Placed { rank, outputs: slots.len() as u32, valid });
+    Answered { list, ..Answered::question(case.user, case.target) }
 }
 
 /// What the lines of a ranking look like before they are judged.

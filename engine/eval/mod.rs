@@ -35,6 +35,7 @@ pub mod ranking;
 pub mod rating;
 pub mod report;
 pub mod rouge;
+pub mod score;
 pub mod sheet;
 pub mod spread;
 pub mod table;

@@ -5,9 +5,14 @@ use serde::Serialize;
 /// Names in the order of [`of_sums`].
 pub const NAMES: [&str; 2] = ["rmse", "mae"];
 
+/// What a difference in stars adds to the sums that [`of_sums`] reads.
+pub fn row(difference: f64) -> [f64; 2] {
+    [difference * difference, difference.abs()]
+}
+
 /// What each difference in stars adds to the sums that [`of_sums`] reads.
 pub fn rows(differences: &[f64]) -> Vec<f64> {
-    differences.iter().flat_map(|d| [d * d, d.abs()]).collect()
+    differences.iter().flat_map(|&difference| row(difference)).collect()
 }
 
 /// RMSE and MAE of the sums of `n` differences.

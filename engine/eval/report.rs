@@ -6,6 +6,7 @@ pub use super::part::Part;
 use super::predictions::Asked;
 use super::published;
 use super::ranking::{Policy, Users};
+use super::score::Answered;
 use super::truth::Split;
 use crate::data::{Cut, Family};
 use serde::ser::SerializeMap;
@@ -186,9 +187,9 @@ pub struct Group {
     /// Of a ranking of the catalogue: the predictions against each baseline.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub overlaps: Vec<Overlap>,
-    /// Of a ranking: what the main row is made of, by user.
+    /// What the main row is made of, by user and item, ascending.
     #[serde(skip)]
-    pub places: Vec<Placed>,
+    pub answered: Vec<Answered>,
 }
 
 /// What the first ten of the predictions and those of a baseline have in common (E29).
@@ -208,19 +209,6 @@ pub struct Overlap {
     pub only_model: usize,
     /// Users whose target only the baseline has there; the rest of the n are hits of neither.
     pub only_baseline: usize,
-}
-
-/// Where one user's target stands among the predictions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Placed {
-    /// Number of the user.
-    pub user: u32,
-    /// Place of the target, from 1; `None` for a miss.
-    pub rank: Option<u32>,
-    /// Outputs of the user.
-    pub outputs: u32,
-    /// Those of them that are an item.
-    pub valid: u32,
 }
 
 impl Group {

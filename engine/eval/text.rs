@@ -6,6 +6,9 @@ use super::rouge;
 /// Numbers one pair adds to the sums that [`values`] reads: two sets of BLEU counts, six ROUGE F.
 pub const WIDTH: usize = 26;
 
+/// Where in a row ROUGE-1 stands; the others follow it.
+pub const FIRST_ROUGE: usize = 20;
+
 /// Names in the order of [`values`]; all × 100.
 pub const NAMES: [&str; 10] = [
     "bleu-2",
@@ -28,7 +31,7 @@ pub fn row(generated: &str, reference: &str) -> [f64; WIDTH] {
     let mut row = [0.0; WIDTH];
     row[..10].copy_from_slice(&p5.to_row());
     row[10..20].copy_from_slice(&std.to_row());
-    row[20..23].copy_from_slice(&rouge::p5(generated, reference).map(|r| r.f));
+    row[FIRST_ROUGE..23].copy_from_slice(&rouge::p5(generated, reference).map(|r| r.f));
     row[23..].copy_from_slice(&rouge::std(generated, reference).map(|r| r.f));
     row
 }
@@ -51,6 +54,11 @@ pub fn values(sums: &[f64], n: usize) -> [f64; 10] {
         mean(24),
         mean(25),
     ]
+}
+
+/// Whether a text is the reference, word for word.
+pub fn is_exact(generated: &str, reference: &str) -> bool {
+    generated.split_whitespace().eq(reference.split_whitespace())
 }
 
 /// Share of generated texts that differ from all others (PETER's unique sentence ratio).

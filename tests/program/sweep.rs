@@ -105,7 +105,7 @@ fn a_ladder_is_printed_and_whatever_ended_it_the_same_comes_of_it() {
     assert_eq!(steps[0]["settings"].as_array().unwrap().len(), 4);
     assert!(steps[0].get("against").is_none());
     assert_eq!((&steps[1]["against"], &steps[2]["against"]), (&"glm".into(), &"full".into()));
-    assert!(steps.iter().all(|step| step["users"] == 60));
+    assert!(steps.iter().all(|step| step["n"] == 60));
     // What answers by the trie is an item; and each seed is a run of its own.
     assert_eq!(of(0, "validity"), serde_json::json!([1.0, 1.0]));
     assert_ne!(of(1, "ndcg@10")[0], of(1, "ndcg@10")[1]);
@@ -134,6 +134,7 @@ fn a_ladder_is_printed_and_whatever_ended_it_the_same_comes_of_it() {
 
     killed(folder, &whole);
     told(folder, &whole);
+    grown(folder, &whole);
 
     // All is done: nothing is done again, and nothing else is taken for it.
     let trained = |name: &str| fs::metadata(folder.join(name)).unwrap().modified().unwrap();
@@ -142,7 +143,8 @@ fn a_ladder_is_printed_and_whatever_ended_it_the_same_comes_of_it() {
     assert_eq!(trained("whole/full/seed-0/run/published.json"), before);
     assert_eq!(fs::read(folder.join("whole/ladder.json")).unwrap(), whole);
     for (from, to, said) in [
-        ("seeds = 2", "seeds = 3", "ladder: seeds was [0,1] and is [0,1,2]"),
+        ("seeds = 2", "seeds = [1, 7]", "ladder: seeds was [0,1] and is [1]"),
+        ("name = \"glm\"", "name = \"other\"", "steps: glm was {"),
         ("epochs = 8", "epochs = 9", "steps: glm: train: epochs was 8.0 and is 9.0"),
         ("beams = 12", "beams = 13", "steps: glm: decode: beams was 12 and is 13"),
         ("synthetic:60,30,1", "synthetic:60,30,2", "data: source was synthetic:60,30,1 and is"),
@@ -188,6 +190,27 @@ fn killed(folder: &Path, whole: &[u8]) {
     assert!(same, "seed {seed}: after {kills} kills another ladder");
 }
 
+/// A ladder of fewer steps and seeds that these come to later.
+fn grown(folder: &Path, whole: &[u8]) {
+    let few = LADDER.replace("seeds = 2", "seeds = [1]");
+    let few = few.replacen("name = \"glm\"", "name = \"gml\"", 1);
+    fs::write(folder.join("l.toml"), few).unwrap();
+    done(folder, "sweep l.toml --quiet --out grown");
+    // What another ladder left in the place of a step is not taken for it.
+    let few = &LADDER[..LADDER.find("[[step]]\nname = \"full\"").unwrap()];
+    fs::write(folder.join("l.toml"), few.replace("seeds = 2", "seeds = [1]")).unwrap();
+    done(folder, "sweep l.toml --quiet --out grown --force");
+    let stale = folder.join("grown/full/seed-1");
+    assert!(stale.join("trained.json").exists());
+    fs::write(stale.join("predictions.jsonl"), "{}\n").unwrap();
+    let trained = |name: &str| fs::metadata(folder.join(name)).unwrap().modified().unwrap();
+    let before = trained("grown/glm/seed-1/run/published.json");
+    fs::write(folder.join("l.toml"), LADDER).unwrap();
+    done(folder, "sweep l.toml --quiet --out grown --resume");
+    assert_eq!(trained("grown/glm/seed-1/run/published.json"), before);
+    assert_eq!(fs::read(folder.join("grown/ladder.json")).unwrap(), whole);
+}
+
 /// SIGTERM and SIGINT while something is trained.
 fn told(folder: &Path, whole: &[u8]) {
     for (step, signal, code) in [("glm", "-TERM", 143), ("full", "-INT", 130)] {
@@ -231,7 +254,7 @@ train = { rank = 4 }
 "#;
     fs::write(folder.join("l.toml"), ladder).unwrap();
     let (out, _) = done(folder, "sweep l.toml --out taught");
-    assert!(out.contains("users are drawn with replacement"), "{out}");
+    assert!(out.contains("questions are drawn with replacement"), "{out}");
     let config = |name: &str| {
         let path = folder.join("taught").join(name).join("seed-4/run/adapter_config.json");
         serde_json::from_slice::<Value>(&fs::read(path).unwrap()).unwrap()
@@ -247,6 +270,91 @@ train = { rank = 4 }
     fs::write(folder.join("l.toml"), there).unwrap();
     let (same, _) = done(folder, "sweep l.toml --out there");
     assert_eq!(same, out);
+}
+
+/// Steps that are asked for lists, stars and prose: each has the scores of its answers, as `eval`
+/// finds them, beside a step that is asked the same.
+#[test]
+fn a_ladder_compares_lists_stars_and_prose() {
+    let folder = folder();
+    let folder = folder.path();
+    let ladder = r#"data = "synthetic:50,30,1"
+seeds = 2
+metrics = ["rmse", "hr@10", "bleu-4", "rouge-l", "exact"]
+[prepare]
+train-tokenizer = 330
+[base]
+model = "config.json"
+embeddings = "from-data"
+[train]
+tune = "full"
+families = ["sequential", "rating=0.5", "explanation=0.5"]
+templates = "mine.toml"
+template = ["continued", "1-6", "why"]
+epochs = 4
+batch = 16
+learning-rate = 3e-3
+validate-every = 0
+[decode]
+beams = 5
+[eval]
+resamples = 50
+[[step]]
+name = "full"
+[[step]]
+name = "annotated"
+train = { train-ids = "annotated" }
+[[step]]
+name = "stars"
+from = "full"
+compare = "full"
+decode = { task = "rating" }
+[[step]]
+name = "prose"
+from = "full"
+decode = { task = "explanation" }
+[[step]]
+name = "prose-by-glm"
+from = "full"
+decode = { task = "explanation", intra = "glm" }
+"#;
+    let why = "[[template]]\nid = \"why\"\nfamily = \"explanation\"\nanswer = \"text\"\n\
+               text = \"{profile} ; {item} because [gMASK]\"\n";
+    fs::write(folder.join("mine.toml"), why).unwrap();
+    fs::write(folder.join("l.toml"), ladder).unwrap();
+    let (out, words) = done(folder, "sweep l.toml --out kinds --together 2");
+    assert!(words.contains("questions asked"), "{words}");
+    for column in ["RMSE", "HR@10", "BLEU-4", "ROUGE-L", "exact", "Δ RMSE"] {
+        assert!(out.contains(column), "{column}: {out}");
+    }
+    let made = fs::read_to_string(folder.join("kinds/ladder.json")).unwrap();
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let step = |at: usize| &made["steps"][at];
+    let names = |all: &Value| -> Vec<String> {
+        all.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect()
+    };
+    let prose = ["bleu-4", "rouge-l", "exact"];
+    assert_eq!(names(&step(0)["metrics"]), ["hr@10"]);
+    assert_eq!(names(&step(2)["metrics"]), ["rmse"]);
+    assert_eq!(names(&step(3)["metrics"]), prose);
+    assert_eq!(names(&step(4)["differences"]), prose);
+    assert!(step(2)["differences"].is_null() && step(3)["differences"].is_null());
+    assert!(step(3)["n"].as_u64().unwrap() > 0);
+    for (name, at, metric) in [("stars", 2, "rmse"), ("prose", 3, "rouge-l")] {
+        let eval = format!(
+            "eval kinds/{name}/seed-1/predictions.jsonl --data kinds/data/shop.bin --resamples 2 \
+             --report {name} --no-baselines"
+        );
+        done(folder, &eval);
+        let report = fs::read_to_string(folder.join(name).join("report.json")).unwrap();
+        let report: Value = serde_json::from_str(&report).unwrap();
+        let judged = report["groups"][0]["rows"][0]["metrics"][metric]["value"].as_f64().unwrap();
+        let own = step(at)["metrics"][metric]["by_seed"][1].as_f64().unwrap();
+        assert!((own - judged).abs() < 1e-9, "{name}: {own} {judged}");
+    }
+    // Where words begin is the data's: the same under no seed, and not what is drawn.
+    let init = fs::read_to_string(folder.join("kinds/base/seed-1/weights/init.toml")).unwrap();
+    assert!(init.contains("from-data") && init.contains("kinds/data/shop.bin"), "{init}");
 }
 
 #[test]
@@ -319,15 +427,27 @@ fn what_is_wrong_with_a_ladder_is_said_with_its_line_before_anything_is_done() {
             "beams = 12",
             "beams = 12\ntask = \"rating\"",
             "name = \"glm\"",
-            "step glm: --task: expected sequential or direct, for a ladder compares \
-             rankings only, got rating",
+            "step glm: --task: expected one of the families that are learnt, sequential, got \
+             rating",
         ),
         (
             "batch = 16",
             "batch = 16\nfamilies = [\"rating\", \"review\"]",
             "name = \"glm\"",
-            "step glm: --families: expected sequential or direct, for a ladder compares \
-             rankings only, got rating, review",
+            "step glm: --task: expected one of the families that are learnt, rating, review, got \
+             sequential",
+        ),
+        (
+            "beams = 12",
+            "beams = 12\ntemplate = [\"all\"]",
+            "name = \"glm\"",
+            "step glm: --template: expected one, by which steps are compared, got all",
+        ),
+        (
+            "[\"hr@10\", \"ndcg@10\", \"validity\"]",
+            "[\"rmse\", \"exact\"]",
+            "metrics",
+            "metrics: step glm: expected one that its answers have, such as hr@1, hr@5, ndcg@5",
         ),
         (
             "resamples = 50",

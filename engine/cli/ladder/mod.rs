@@ -1,6 +1,8 @@
 //! LADDER.toml becomes a ladder: its sections are the flags of verbs, by the parser of the command
 //! line. What is wrong is refused with its line before anything is done.
 
+mod steps;
+
 use super::decode::Decode;
 use super::eval::Eval;
 use super::init::Init;
@@ -14,7 +16,7 @@ use crate::recommender::job::Job;
 use crate::recommender::learning::{Learning, Tuned};
 use crate::recommender::prepare::Preparing;
 use crate::recommender::report::Judging;
-use crate::recommender::sweep::{check_judging, Base, Data, Ladder, Score, Step, WRITTEN};
+use crate::recommender::sweep::{check_judging, Base, Data, Ladder, Score, Step, Subject};
 use anyhow::Result;
 use clap::Args;
 use std::collections::HashSet;
@@ -77,8 +79,7 @@ pub fn read(path: &Path) -> Result<Ladder> {
     let data = reader.data(data, section("prepare")?)?;
     let base = reader.base(needed("base", "[base] with `weights` or `model`")?)?;
     let seeds = get("seeds").map_or(Ok(vec![0]), |entry| reader.seeds(entry))?;
-    let usual = || Ok(vec![Score::Hr10, Score::Ndcg10]);
-    let scores = get("metrics").map_or_else(usual, |entry| reader.scores(entry))?;
+    let scores = get("metrics").map(|entry| reader.scores(entry)).transpose()?;
     let judging = reader.judging(section("eval")?)?;
     let train = reader.flags::<Train>("train", section("train")?, "train: ", OF_TRAIN)?;
     let decode = reader.flags::<Decode>("decode", section("decode")?, "decode: ", OF_DECODE)?;
@@ -93,21 +94,28 @@ pub fn read(path: &Path) -> Result<Ladder> {
     };
     let wanted = needed("step", "a [[step]] at least")?;
     let steps = reader.steps(wanted, (&train, &decode), &against)?;
+    let scores = scores.unwrap_or_else(|| usual(&steps));
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Ladder { name, data, base, seeds, scores, judging, steps })
+    let ladder = Ladder { name, data, base, seeds, scores, judging, steps };
+    match ladder.uncompared() {
+        Some(what) => {
+            let line = get("metrics").map_or(1, |entry| entry.line);
+            Err(file.refuse(line, "metrics", &what))
+        }
+        None => Ok(ladder),
+    }
+}
+
+/// What steps are compared by where nobody says: the usual scores of all that they are asked.
+fn usual(steps: &[Step]) -> Vec<Score> {
+    let asked =
+        |subject: &&Subject| steps.iter().any(|step| step.subjects().first() == Some(subject));
+    Subject::ALL.iter().filter(asked).flat_map(|subject| subject.usual()).collect()
 }
 
 /// What reads the values of a file.
 struct Reader<'f> {
     file: &'f File<'f>,
-}
-
-/// A step before it is known which others there are.
-struct Draft {
-    name: String,
-    line: usize,
-    from: Option<(usize, String)>,
-    compare: Option<(usize, String)>,
 }
 
 impl Reader<'_> {
@@ -346,164 +354,4 @@ impl Reader<'_> {
         self.checked(line, "eval", check_judging(&judging))?;
         Ok(judging)
     }
-
-    /// The steps, each with what all share and what is its own.
-    fn steps(
-        &self,
-        entry: Entry,
-        (train, decode): (&[Setting], &[Setting]),
-        against: &str,
-    ) -> Result<Vec<Step>> {
-        let DeValue::Array(list) = entry.value else {
-            return Err(self.wrong(entry, "[[step]] sections"));
-        };
-        let (mut drafts, mut steps) = (Vec::<Draft>::new(), Vec::new());
-        for one in list.iter() {
-            let line = self.file.line(one.span().start);
-            let DeValue::Table(table) = one.get_ref() else {
-                return Err(self.wrong(entry, "[[step]] sections"));
-            };
-            let (draft, sections) = self.draft(line, table, &drafts)?;
-            let from = self.from(&draft, &drafts, sections[0].is_some())?;
-            steps.push(self.step(&draft, from, sections, (train, decode))?);
-            drafts.push(draft);
-        }
-        for (at, draft) in drafts.iter().enumerate() {
-            steps[at].against = self.against(at, draft, &drafts, against)?;
-        }
-        match steps.is_empty() {
-            true => Err(self.wrong(entry, "at least one [[step]]")),
-            false => Ok(steps),
-        }
-    }
-
-    /// A step: what all share, with what is its own in its place.
-    fn step(
-        &self,
-        draft: &Draft,
-        from: Option<usize>,
-        [own_train, own_decode]: [Option<Entry>; 2],
-        (train, decode): (&[Setting], &[Setting]),
-    ) -> Result<Step> {
-        let (name, line) = (draft.name.clone(), draft.line);
-        let (of_train, of_decode) =
-            (format!("step {name}: train: "), format!("step {name}: decode: "));
-        let own_train =
-            self.flags::<Train>("train", self.section(own_train)?, &of_train, OF_TRAIN)?;
-        let own_decode =
-            self.flags::<Decode>("decode", self.section(own_decode)?, &of_decode, OF_DECODE)?;
-        let mut settings: Vec<String> =
-            draft.from.iter().map(|(_, other)| format!("from {other}")).collect();
-        settings.extend(own_train.iter().map(|setting| shown("train", setting)));
-        settings.extend(own_decode.iter().map(|setting| shown("decode", setting)));
-        let learning = self.learning(line, &of_train, &over(train, own_train))?;
-        let job = self.job(line, &of_decode, &over(decode, own_decode))?;
-        let within = format!("step {name}");
-        let step = Step { name, from, against: None, settings, learning, job };
-        self.checked(line, &within, step.check())?;
-        Ok(step)
-    }
-
-    /// A step's own keys: its names of steps, and its sections `train` and `decode`.
-    fn draft<'t>(
-        &self,
-        line: usize,
-        table: &'t DeTable<'t>,
-        above: &[Draft],
-    ) -> Result<(Draft, [Option<Entry<'t>>; 2])> {
-        let entries = self.entries(table);
-        self.known(&entries, &STEP, "step: ")?;
-        let get = |key: &str| entries.iter().find(|entry| entry.key == key).copied();
-        let Some(own) = get("name") else {
-            let what = "expected a name, got none; add name = \"…\"";
-            return Err(self.file.refuse(line, "step", what));
-        };
-        let (name, line) = (self.text(own)?, own.line);
-        let fine = |c: char| c.is_ascii_alphanumeric() || "-_+".contains(c);
-        let taken = WRITTEN.folders.iter().chain(WRITTEN.files).any(|taken| *taken == name);
-        if name.is_empty() || name.len() > 100 || !name.chars().all(fine) || taken {
-            let what = format!(
-                "expected letters, digits, -, _ and +, and another name than {}, got {name:?}; it \
-                 names a folder",
-                WRITTEN.folders.join(" and ")
-            );
-            return Err(self.file.refuse(line, "name", &what));
-        }
-        if let Some(other) = above.iter().find(|other| other.name == name) {
-            let what = format!(
-                "expected distinct names, got that of line {} again; rename it",
-                other.line
-            );
-            return Err(self.file.refuse(line, &format!("step {name}"), &what));
-        }
-        let named = |key: &str| {
-            get(key).map(|entry| anyhow::Ok((entry.line, self.text(entry)?))).transpose()
-        };
-        let draft = Draft { name, line, from: named("from")?, compare: named("compare")? };
-        Ok((draft, [get("train"), get("decode")]))
-    }
-
-    /// The number of the step whose training a step asks.
-    fn from(&self, draft: &Draft, above: &[Draft], trains: bool) -> Result<Option<usize>> {
-        let Some((line, from)) = &draft.from else { return Ok(None) };
-        let key = format!("step {}: from", draft.name);
-        if trains {
-            let what = "expected no `train` beside it, got one; it asks another step's training";
-            return Err(self.file.refuse(*line, &key, what));
-        }
-        let names: Vec<&str> =
-            above.iter().filter(|step| step.from.is_none()).map(|step| &*step.name).collect();
-        match above.iter().position(|step| step.name == *from && step.from.is_none()) {
-            Some(at) => Ok(Some(at)),
-            None => {
-                let advice = meant(from, &names, "name one");
-                let what =
-                    format!("expected a step above that trains itself, got {from:?}; {advice}");
-                Err(self.file.refuse(*line, &key, &what))
-            }
-        }
-    }
-
-    /// The number of the step that step `at` is compared with, `usual` where it says nothing.
-    fn against(
-        &self,
-        at: usize,
-        draft: &Draft,
-        all: &[Draft],
-        usual: &str,
-    ) -> Result<Option<usize>> {
-        let (line, word) = match &draft.compare {
-            Some((line, word)) => (*line, &**word),
-            None => (draft.line, usual),
-        };
-        match word {
-            "previous" => Ok(at.checked_sub(1)),
-            "none" => Ok(None),
-            name => match all.iter().position(|step| step.name == name) {
-                Some(other) => Ok(Some(other).filter(|&other| other != at)),
-                None => {
-                    let names: Vec<&str> = all.iter().map(|step| &*step.name).collect();
-                    let advice = meant(name, &names, "name one");
-                    let what = format!("expected previous, none or a step, got {name:?}; {advice}");
-                    Err(self.file.refuse(line, &format!("step {}: compare", draft.name), &what))
-                }
-            },
-        }
-    }
-}
-
-/// A setting of a step in words.
-fn shown(verb: &str, setting: &Setting) -> String {
-    match setting.words.is_empty() {
-        true => format!("{verb} without {}", setting.id.replace('_', "-")),
-        false => format!("{verb} {}", setting.words.join(" ")),
-    }
-}
-
-/// What all share, with what is a step's own in its place.
-fn over(shared: &[Setting], own: Vec<Setting>) -> Vec<Setting> {
-    let stays = |shared: &&Setting| !own.iter().any(|own| own.id == shared.id);
-    let mut all: Vec<Setting> = shared.iter().filter(stays).cloned().collect();
-    all.extend(own);
-    all
 }

@@ -3,7 +3,8 @@
 use super::how::How;
 use crate::base::outputs::make_folder;
 use crate::base::{open_file, Fault, Outputs};
-use crate::eval::report::{Data, Placed};
+use crate::eval::report::Data;
+use crate::eval::score::Answered;
 use crate::recommender::batch;
 use crate::recommender::job::Job;
 use crate::recommender::learning::{Learning, Tuned};
@@ -60,12 +61,12 @@ pub fn ask(asking: &Asking, place: &Path, how: &How, threads: usize) -> Result<b
     let whole = is_whole(&out)?;
     if whole {
         let (name, seed) = (asking.name, asking.seed);
-        how.watch.says(&format!("{name}, seed {seed}: {} users asked", done.questions));
+        how.watch.says(&format!("{name}, seed {seed}: {} questions asked", done.questions));
     }
     Ok(whole)
 }
 
-/// Whether every user who was to be asked has an answer.
+/// Whether every question that was to be asked has an answer.
 fn is_whole(answers: &Path) -> Result<bool> {
     let side = if answers.is_file() { Side::beside(answers)? } else { None };
     let Some(asked) = side.and_then(|side| Side::of(&side)?.asked) else { return Ok(false) };
@@ -82,8 +83,8 @@ fn is_whole(answers: &Path) -> Result<bool> {
 pub struct Judged {
     /// Of which data.
     pub data: Data,
-    /// By user, ascending.
-    pub places: Vec<Placed>,
+    /// By user and item, ascending.
+    pub answered: Vec<Answered>,
     /// What a reader should know of them.
     pub warnings: Vec<String>,
 }
@@ -102,14 +103,14 @@ pub fn judged(judging: &Judging, data: &Path, place: &Path) -> Result<Judged> {
     let judged = judge(&settings, Outputs::new(false))?;
     judged.verdict()?;
     let mut report = judged.report;
-    let group = report.groups.first_mut().filter(|group| !group.places.is_empty());
+    let group = report.groups.first_mut().filter(|group| !group.answered.is_empty());
     let Some(group) = group else {
         return Err(Fault::Data.error(format!(
-            "answers: {}: expected rankings of users, got none; ask about users with an event to \
-             predict",
+            "answers: {}: expected answers that the data can judge, got none; ask about users with \
+            an event to predict, or records with what is asked for",
             predictions.display()
         )));
     };
-    let places = std::mem::take(&mut group.places);
-    Ok(Judged { data: report.data, places, warnings: report.warnings })
+    let answered = std::mem::take(&mut group.answered);
+    Ok(Judged { data: report.data, answered, warnings: report.warnings })
 }

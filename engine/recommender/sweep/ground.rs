@@ -2,11 +2,12 @@
 
 use super::how::How;
 use super::ladder::{Base, Data, Ladder};
+use super::seed_folder;
 use super::train::{train, Training};
 use crate::base::outputs::make_folder;
 use crate::base::{write_whole, Outputs};
 use crate::data::Dataset;
-use crate::recommender::create::{create, Creation};
+use crate::recommender::create::{create, Creation, Embeddings};
 use crate::recommender::learning::Learning;
 use crate::recommender::prepare::{prepare, Preparing};
 use anyhow::{Context, Result};
@@ -36,9 +37,14 @@ pub fn lay(ladder: &Ladder, how: &How) -> Result<Option<Ground>> {
                 anyhow::Ok((path, learning))
             });
             let on = on.transpose()?;
+            // Embeddings that begin from data do so from what the base is taught, or what the steps
+            // are.
+            let own = on.as_ref().map_or(&data, |(data, _)| data);
+            let from = (creation.embeddings == Embeddings::FromData).then(|| own.clone());
+            let creation = Creation { data: from, ..(**creation).clone() };
             for &seed in &ladder.seeds {
                 let on = on.as_ref().map(|(data, learning)| (&**data, *learning));
-                match base(creation, on, &tokenizer, seed, how)? {
+                match base(&creation, on, &tokenizer, seed, how)? {
                     Some(made) => bases.push(made),
                     None => return Ok(None),
                 }
@@ -74,7 +80,7 @@ fn base(
     seed: u64,
     how: &How,
 ) -> Result<Option<PathBuf>> {
-    let place = how.out.join("base").join(format!("seed-{seed}"));
+    let place = how.out.join("base").join(seed_folder(seed));
     let weights = place.join("weights");
     // Each file comes whole, but one after another.
     let is_there = |name: &&str| weights.join(name).is_file();

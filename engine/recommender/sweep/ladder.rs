@@ -1,8 +1,10 @@
 //! What a ladder is: the data, the base that every step begins with, and the steps.
 
 use crate::base::{hashes, Fault};
-use crate::data::Dataset;
+use crate::data::template::ALL;
+use crate::data::{Dataset, Family};
 use crate::eval::ladder::Score;
+use crate::eval::score::Subject;
 use crate::model::{Checkpoint, Config, Contents};
 use crate::recommender::create::Creation;
 use crate::recommender::identity::{NOTHING_TO_ANSWERS, NOTHING_TO_TRAINING};
@@ -72,8 +74,8 @@ pub struct Step {
     pub job: Job,
 }
 
-/// Refuses what a comparison of steps has no place for: it tells rankings from rankings, and
-/// nothing of others.
+/// Refuses what a comparison of steps has no place for: it tells them from one another, and nothing
+/// of others.
 pub fn check_judging(judging: &Judging) -> Result<()> {
     judging.check()?;
     match judging.rivals {
@@ -86,45 +88,86 @@ pub fn check_judging(judging: &Judging) -> Result<()> {
 }
 
 impl Step {
-    /// Refuses numbers out of range, and what is learnt or asked without a ranking to compare.
-    pub fn check(&self) -> Result<()> {
+    /// Refuses numbers out of range, a question about what was not `learnt`, and several at once.
+    pub fn check(&self, learnt: &Learning) -> Result<()> {
         self.learning.check()?;
         self.job.check(false)?;
-        let families = if self.from.is_none() { &self.learning.families[..] } else { &[] };
-        if !families.is_empty() && !families.iter().any(|share| share.family.is_of_users()) {
-            let names: Vec<String> = families.iter().map(|one| one.family.to_string()).collect();
-            return Err(rankings_only("families", &names.join(", ")));
+        let task = self.job.task;
+        let mut families: Vec<Family> = learnt.families.iter().map(|one| one.family).collect();
+        if families.is_empty() && learnt.rules.template.is_none() {
+            families.push(Family::Sequential);
         }
+        // Who learnt one kind of lists can be asked for the other.
+        let answers =
+            |family: &Family| *family == task || (family.is_of_users() && task.is_of_users());
+        if !families.is_empty() && !families.iter().any(answers) {
+            let names: Vec<&str> = families.iter().map(|family| family.name()).collect();
+            return Err(Fault::Usage.error(format!(
+                "setting `task`: expected one of the families that are learnt, {}, got {task}; ask \
+                for one of them, or learn it too",
+                names.join(", ")
+            )));
+        }
+        let template = self.job.settings.rules.template.as_deref().unwrap_or_default();
+        if template == [ALL] {
+            return Err(Fault::Usage.error(
+                "setting `template`: expected one, by which steps are compared, got all; name it",
+            ));
+        }
+        Ok(())
+    }
+
+    /// What its answers may be: by its task, whose templates decide.
+    pub fn subjects(&self) -> &'static [Subject] {
         match self.job.task {
-            task if task.is_of_users() => Ok(()),
-            task => Err(rankings_only("task", &task.to_string())),
+            Family::Sequential | Family::Direct => &[Subject::Lists],
+            Family::Rating => &[Subject::Stars],
+            Family::Explanation | Family::Review => &[Subject::Texts, Subject::Stars],
         }
     }
 }
 
-/// What a ladder is for.
-fn rankings_only(setting: &str, got: &str) -> anyhow::Error {
-    Fault::Usage.error(format!(
-        "setting `{setting}`: expected sequential or direct, for a ladder compares rankings only, \
-        got {got}; compare others by `train`, `decode` and `eval`"
-    ))
-}
-
 impl Ladder {
-    /// Refuses what [`Step::check`] and [`check_judging`] refuse.
+    /// Refuses what [`Step::check`] and [`check_judging`] refuse, and steps that have none of the
+    /// scores that are compared.
     pub fn check(&self) -> Result<()> {
         check_judging(&self.judging)?;
-        self.steps
-            .iter()
-            .try_for_each(|step| step.check().with_context(|| format!("step {}", step.name)))
+        for step in &self.steps {
+            let learnt = step.from.map_or(step, |from| &self.steps[from]);
+            step.check(&learnt.learning).with_context(|| format!("step {}", step.name))?;
+        }
+        match self.uncompared() {
+            Some(what) => Err(Fault::Usage.error(format!("metrics: {what}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Which step has none of the scores that are compared, in words.
+    pub fn uncompared(&self) -> Option<String> {
+        let has = |step: &&Step| {
+            self.scores.iter().any(|score| step.subjects().contains(&score.subject()))
+        };
+        self.steps.iter().find(|step| !has(step)).map(|step| self.without_scores(step))
+    }
+
+    /// That a step has none of them.
+    pub(super) fn without_scores(&self, step: &Step) -> String {
+        let own = |score: &&Score| step.subjects().contains(&score.subject());
+        let names: Vec<&str> = Score::ALL.iter().filter(own).map(|score| score.name()).collect();
+        let got: Vec<&str> = self.scores.iter().map(|score| score.name()).collect();
+        format!(
+            "step {}: expected one that its answers have, such as {}, got {}; add one",
+            step.name,
+            names.join(", "),
+            got.join(", ")
+        )
     }
 
     /// Everything that decides the numbers, as data to write down and to compare.
     pub(super) fn identity(&self, device: &str, threads: usize) -> Result<Value> {
         let name = |at: Option<usize>| at.map(|at| &self.steps[at].name);
-        let step = |(place, step): (usize, &Step)| {
+        let step = |step: &Step| {
             let all = json!({
-                "place": place,
                 "from": name(step.from),
                 "against": name(step.against),
                 "train": step.from.is_none().then(|| learning(&step.learning)).transpose()?,
@@ -132,7 +175,7 @@ impl Ladder {
             });
             Ok((step.name.clone(), all))
         };
-        let steps = self.steps.iter().enumerate().map(step).collect::<Result<Map<_, _>>>()?;
+        let steps = self.steps.iter().map(step).collect::<Result<Map<_, _>>>()?;
         let base = match &self.base {
             Base::Weights(folder) => json!({"weights": hash_of(folder, threads)?}),
             Base::Made(creation, taught) => {

@@ -17,6 +17,7 @@ mod together;
 mod train;
 
 pub use crate::eval::ladder::{Ladder as Compared, Score};
+pub use crate::eval::score::Subject;
 pub use how::{How, Watch};
 pub use ladder::{check_judging, Base, Data, Ladder, Step};
 
@@ -57,8 +58,8 @@ struct Task {
 }
 
 /// Trains, asks and compares all of `ladder` into `how.out`; with `how.resume` what is there is
-/// gone on with, and what is done is not done again. `None` where somebody asked to stop: the state
-/// is saved.
+/// gone on with, and what is done is not done again; steps and seeds may have come to it. `None`
+/// where somebody asked to stop: the state is saved.
 ///
 /// Refuses what [`Ladder::check`] refuses, templates that cannot be trained on, a folder that holds
 /// something unless it goes on with it, and going on with another ladder.
@@ -136,14 +137,55 @@ fn claim(ladder: &Ladder, mut outputs: Outputs, how: &How) -> Result<Held> {
         Fault::Data.error(format!("{}: expected what a sweep wrote, got {e}", path.display()))
     })?;
     let mut others = Vec::new();
-    compare("ladder", &before, &now, &mut others);
-    match others.is_empty() {
-        true => Ok(held),
-        false => refuse(
+    let (begun, added) = without_added(&before, &now);
+    compare("ladder", &before, &begun, &mut others);
+    if !others.is_empty() {
+        return refuse(
             &format!("another: {}", others.join(", ")),
-            "go on as it was begun, or choose another setting `out`",
-        ),
+            "go on as it was begun, with steps or seeds more, or choose another setting `out`",
+        );
     }
+    if before != now {
+        // What stands in the place of what is added was another ladder's.
+        for folder in added {
+            let folder = how.out.join(folder);
+            discard(&folder).with_context(|| folder.display().to_string())?;
+        }
+        write_whole(&path, serde_json::to_string_pretty(&now)? + "\n")?;
+    }
+    Ok(held)
+}
+
+/// A ladder that has grown, as it was before: without the steps and seeds that `before` lacks; and
+/// the folders of these.
+fn without_added(before: &Value, now: &Value) -> (Value, Vec<PathBuf>) {
+    let (mut begun, mut added) = (now.clone(), Vec::new());
+    let lacks_step = |name: &str| before["steps"].get(name).is_none();
+    let lacks_seed = |seed: &Value| {
+        let seeds = before["seeds"].as_array();
+        seeds.is_none_or(|seeds| !seeds.contains(seed))
+    };
+    let seeds = now["seeds"].as_array().into_iter().flatten();
+    let new: Vec<String> = seeds.filter(|seed| lacks_seed(seed)).map(seed_folder).collect();
+    added.extend(new.iter().map(|seed| Path::new("base").join(seed)));
+    for (name, _) in now["steps"].as_object().into_iter().flatten() {
+        match lacks_step(name) {
+            true => added.push(PathBuf::from(name)),
+            false => added.extend(new.iter().map(|seed| Path::new(name).join(seed))),
+        }
+    }
+    if let Some(steps) = begun["steps"].as_object_mut() {
+        steps.retain(|name, _| !lacks_step(name));
+    }
+    if let Some(seeds) = begun["seeds"].as_array_mut() {
+        seeds.retain(|seed| !lacks_seed(seed));
+    }
+    (begun, added)
+}
+
+/// What the folder of a seed is called.
+fn seed_folder(seed: impl std::fmt::Display) -> String {
+    format!("seed-{seed}")
 }
 
 /// Refuses, before anything is trained, what the rows of some step refuse.
@@ -163,7 +205,7 @@ fn check(ladder: &Ladder, ground: &Ground) -> Result<()> {
 
 /// The folder of a step under a seed.
 fn place(ladder: &Ladder, how: &How, step: usize, seed: usize) -> PathBuf {
-    how.out.join(&ladder.steps[step].name).join(format!("seed-{}", ladder.seeds[seed]))
+    how.out.join(&ladder.steps[step].name).join(seed_folder(ladder.seeds[seed]))
 }
 
 /// Trains a step, where it is one that trains, and asks it.
@@ -193,16 +235,21 @@ fn done(ladder: &Ladder, ground: &Ground, how: &How, task: &Task, threads: usize
 fn report(ladder: &Ladder, ground: &Ground, how: &How) -> Result<Compared> {
     let (mut steps, mut warnings, mut data) = (Vec::new(), Vec::<String>::new(), None);
     for (number, step) in ladder.steps.iter().enumerate() {
-        let mut places = Vec::new();
+        let mut answered = Vec::new();
         for seed in 0..ladder.seeds.len() {
             let folder = place(ladder, how, number, seed);
             let found = judged(&ladder.judging, &ground.data, &folder)?;
-            places.push(found.places);
+            answered.push(found.answered);
             data = Some(found.data);
             warnings.extend(found.warnings.into_iter().map(|w| format!("{}: {w}", step.name)));
         }
         let (name, settings) = (step.name.clone(), step.settings.clone());
-        steps.push(Measured { name, settings, against: step.against, places });
+        let measured = Measured { name, settings, against: step.against, answered };
+        if !ladder.scores.iter().any(|score| measured.has(*score)) {
+            let what = ladder.without_scores(step);
+            return Err(Fault::Usage.error(format!("metrics: {what}")));
+        }
+        steps.push(measured);
     }
     let mut said = std::collections::HashSet::new();
     warnings.retain(|warning| said.insert(warning.clone()));
