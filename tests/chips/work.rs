@@ -136,7 +136,9 @@ fn a_step_multiplies_what_is_read_and_what_is_wanted() {
     };
     let all = layers * plain(rows, &attention) + (layers - 1) * plain(rows, &behind);
     let expected = all + plain(targets, &behind) + head;
-    let loss = |model: &Model| drop(model.loss(&batch, 1.0).unwrap());
+    let loss = |model: &Model| {
+        model.loss(&batch, 1.0).unwrap();
+    };
     assert_eq!(asked(Tune::Nothing, &loss), expected);
 
     // A step: y and x·Aᵀ; dx, dz, dB and dA.
