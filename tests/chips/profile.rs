@@ -150,13 +150,6 @@ fn begins(entry: &str, words: &[&str]) -> bool {
 
 const WAIVERS: &[Waiver] = &[
     Waiver {
-        entries: |entry| begins(entry, &["gemm_nn_"]),
-        access: &["shared stores"],
-        most: 4.0,
-        reason: "the low-rank tail is staged once a block, two bytes at a time: neighbours in a \
-            column of the factor are rows apart in the tile",
-    },
-    Waiver {
         entries: |entry| begins(entry, &["simt_"]),
         access: &["shared loads", "shared stores"],
         most: 4.0,

@@ -143,7 +143,7 @@ fn a_step_multiplies_what_is_read_and_what_is_wanted() {
 
     // A step: y and x·Aᵀ; dx, dz, dB and dA.
     let lora = |rows: usize, linears: &[(usize, usize)]| -> usize {
-        let of = |&(out, input): &(usize, usize)| 2 * out * input + 3 * RANK * (out + input);
+        let of = |&(out, input): &(usize, usize)| 2 * out * input + 2 * RANK * (out + input);
         linears.iter().map(|linear| rows * of(linear)).sum::<usize>()
     };
     let tune = |positions| {

@@ -148,6 +148,7 @@ fn one_epilogue(device: &Device, inputs: &Inputs, form: Form, choice: u32) {
         bias: has(0).then(|| bias.view()),
         gelu: gelu(choice),
         pre_activation: has(1).then(|| argument.tensor.view_mut()),
+        gelu_of: None,
         low_rank: has(3).then(|| LowRank {
             z: z.view(),
             factor: factor.view(),

@@ -138,6 +138,7 @@ fn products_with_everything_after_them() {
                 bias: Some(bias.view()),
                 gelu,
                 pre_activation: gelu.is_some().then(|| argument.view_mut()),
+                gelu_of: None,
                 low_rank: Some(LowRank { z: z.view(), factor: factor.view(), scale: 2.0 }),
                 residual: Some((residual.view(), 1.5)),
                 write,
