@@ -45,9 +45,9 @@ static __device__ void store(const CacheStore<T> args) {
 }
 
 /// For each piece of the plan (neighbouring rows with the same prompt, CACHE_TOGETHER at most, and
-/// a split of it) and each head: sums[row, split, head] = Σ e^(score - max)·v over the split's keys,
-/// statistics[row, split, head] = (max·log₂e, Σ e^(score - max)). scale > 0. Addresses and pitches
-/// are multiples of 16 bytes.
+/// a split of it) and each head: sums[row, split, head] = Σ e^(score - max)·v over the split's
+/// keys, statistics[row, split, head] = (max·log₂e, Σ e^(score - max)). scale > 0. Addresses and
+/// pitches are multiples of 16 bytes.
 template <class T, int D>
 static __device__ void attend_prompts(const CachePrompt<T> args) {
   const Layout layout(args.layout);

@@ -484,7 +484,10 @@ struct Tile {
 };
 using Large = Tile<128, 256, 32, 64, 64, 4>;
 using Medium = Tile<128, 128, 32, 64, 64, 4>;
-using Small = Tile<64, 64, 64, 32, 32, 3>;
+using Half = Tile<128, 64, 32, 64, 32, 5>;
+using Small = Tile<64, 64, 64, 32, 32, 4>;
+using Low = Tile<48, 64, 64, 48, 16, 4>;
+using Narrow = Tile<32, 32, 128, 16, 16, 4>;
 using Few = Tile<16, 32, 128, 16, 16, 4>;
 /// For operands that are gathered element by element: half of k at a time, so that what is under
 /// way fits registers.

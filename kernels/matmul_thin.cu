@@ -57,22 +57,33 @@ static __device__ void thin_mma(const Product args) {
 #pragma unroll
   for (uint32_t s = 0; s < STAGES - 1; ++s) stage(s);
   const float *b = static_cast<const float *>(args.b);
-  for (uint32_t e = threadIdx.x; e < THIN_COLUMNS * count * (DEEP / 4); e += THREADS) {
-    // Neighbours have neighbouring places in memory.
-    const uint32_t column = FORM == NT ? e / (count * (DEEP / 4)) : e % THIN_COLUMNS;
-    const uint32_t deep = (FORM == NT ? e % (count * (DEEP / 4)) : e / THIN_COLUMNS) * 4;
-    const uint64_t at = FORM == NT ? uint64_t(column0 + column) * args.k + start + deep
-                                   : uint64_t(start + deep) * args.n + column0 + column;
-    const uint32_t there = column0 + column < args.n ? at_least_zero(length, deep) : 0;
-    float v[4];
-    if (FORM == NT && ALIGNED && there >= 4) {
-      load_many<4>(v, b + at);
-    } else {
+  // Neighbours have neighbouring places in memory; a few reads are under way at once.
+  constexpr uint32_t TOGETHER = 4;
+  const uint32_t along = count * (DEEP / 4), all = THIN_COLUMNS * along;
+  for (uint32_t first = threadIdx.x; first < all; first += TOGETHER * THREADS) {
+    float v[TOGETHER][4];
 #pragma unroll
-      for (uint32_t i = 0; i < 4; ++i)
-        v[i] = i < there ? b[at + (FORM == NT ? i : uint64_t(i) * args.n)] : 0.0f;
+    for (uint32_t t = 0; t < TOGETHER; ++t) {
+      const uint32_t e = first + t * THREADS;
+      const uint32_t column = FORM == NT ? e / along : e % THIN_COLUMNS;
+      const uint32_t deep = (FORM == NT ? e % along : e / THIN_COLUMNS) * 4;
+      const uint64_t at = FORM == NT ? uint64_t(column0 + column) * args.k + start + deep
+                                     : uint64_t(start + deep) * args.n + column0 + column;
+      const uint32_t there = e < all && column0 + column < args.n ? at_least_zero(length, deep) : 0;
+      if (FORM == NT && ALIGNED && there >= 4) {
+        load_many<4>(v[t], b + at);
+      } else {
+#pragma unroll
+        for (uint32_t i = 0; i < 4; ++i)
+          v[t][i] = i < there ? b[at + (FORM == NT ? i : uint64_t(i) * args.n)] : 0.0f;
+      }
     }
-    put_parts(factor, column, deep, v);
+#pragma unroll
+    for (uint32_t t = 0; t < TOGETHER; ++t) {
+      const uint32_t e = first + t * THREADS;
+      const uint32_t column = FORM == NT ? e / along : e % THIN_COLUMNS;
+      if (e < all) put_parts(factor, column, (FORM == NT ? e % along : e / THIN_COLUMNS) * 4, v[t]);
+    }
   }
 
   const uint32_t lane = lane_id(), warp_row = warp_id() * 16;

@@ -120,7 +120,10 @@ pub enum TileName {
     Large,
     Medium,
     Small,
-    /// Not among the gradients of weights, which have no few rows.
+    /// This and all below are not among the gradients of weights, which have no few rows.
+    Half,
+    Low,
+    Narrow,
     Few,
 }
 
@@ -328,10 +331,10 @@ impl Table {
 
     fn products(&mut self, form: &str) -> Result<Products> {
         // In the order of `TileName`.
-        let tiles = ["any", "large", "medium", "small", "few"];
+        let tiles = ["any", "large", "medium", "small", "half", "low", "narrow", "few"];
         let gradient = form == "tn";
         Ok(Products {
-            tiles: tiles[..tiles.len() - usize::from(gradient)]
+            tiles: tiles[..if gradient { 4 } else { tiles.len() }]
                 .iter()
                 .map(|tile| self.halves(&format!("gemm_{form}_{tile}_"), ""))
                 .collect::<Result<_>>()?,

@@ -203,7 +203,18 @@ fn fused(device: &Device, shape: (usize, usize, usize), form: Form, dtype: Dtype
 /// The depth of real linears, and sizes at which each tile of a GPU's kernels is the best choice,
 /// with an edge.
 fn deep(device: &Device) {
-    let shapes = [(17, 72, 4096), (9, 40, 16384), (100, 130, 328), (250, 250, 72), (250, 504, 72)];
+    let shapes = [
+        (17, 72, 4096),
+        (40, 136, 328),
+        (9, 40, 16384),
+        (120, 120, 72),
+        (100, 130, 328),
+        (100, 136, 328),
+        (250, 250, 72),
+        (250, 504, 72),
+        (256, 504, 72),
+        (256, 256, 72),
+    ];
     for form in FORMS {
         for dtype in [Dtype::F16, Dtype::Bf16] {
             for shape in shapes {
@@ -219,6 +230,14 @@ fn deep(device: &Device) {
                     Bound::sums(problem.k),
                 );
             }
+        }
+    }
+    // Of the emulator's small device each tile is the best choice of one of them.
+    if device.place().is_emulated() {
+        let launched = device.work().expect("a device that counts").launches;
+        let tiles = kernels::ENTRIES.iter().map(|entry| entry.name);
+        for tile in tiles.filter(|name| name.starts_with("gemm_") && !name.contains("_any_")) {
+            assert!(launched.contains_key(tile), "{tile}: no shape chooses it");
         }
     }
     // An adapter's products: a thin f32 operand beside a 16-bit one, and gradients over many rows.

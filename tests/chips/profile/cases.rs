@@ -224,8 +224,10 @@ fn products(device: &Device) {
 /// As a layer has them: bias, residual and the adapter's tail forwards, the tail backwards.
 fn tensor_products(device: &Device, dtype: Dtype) {
     const K: usize = 256;
-    // On four processors: a large tile each, a medium one, a small one, few rows, any address.
-    for (m, n) in [(512, 256), (128, 512), (64, 256), (16, 128), (64, 62)] {
+    // On four processors: a large tile each, a medium one, a small one, a half, a low, a narrow
+    // one, few rows, any address.
+    let sizes = [(512, 256), (128, 512), (64, 256), (128, 256), (48, 192), (32, 128), (16, 128)];
+    for (m, n) in sizes.into_iter().chain([(64, 62)]) {
         let k = if n == 62 { K - 2 } else { K };
         let (z, bias) = (noise(device, m, 8, dtype), noise(device, 1, n, F32));
         let residual = noise(device, m, n, dtype);
