@@ -1,21 +1,10 @@
 //! The ops that memory bounds: bytes are what must be read and written once, whatever the kernel
 //! does.
 
-use super::random;
+use super::{random, Cost, Op, Work};
 use anyhow::Result;
 use engine::base::{Dtype, Shape};
 use engine::device::*;
-
-/// Runs an op once on tensors that it owns.
-pub type Work = Box<dyn FnMut(&Device) -> Result<()>>;
-type Prepare = Box<dyn Fn(&Device) -> Result<Work>>;
-
-/// An op with its name, the bytes it moves at least, and how its tensors are made.
-pub struct Op {
-    pub name: String,
-    pub bytes: f64,
-    pub prepare: Prepare,
-}
 
 /// Sizes of a model and of what it is given.
 #[derive(Clone, Copy)]
@@ -44,7 +33,8 @@ fn op(
     bytes: usize,
     prepare: impl Fn(&Device) -> Result<Work> + 'static,
 ) -> Op {
-    Op { name: format!("{} {what}", sizes.model), bytes: bytes as f64, prepare: Box::new(prepare) }
+    let cost = Cost { operations: 0.0, bytes: bytes as f64 };
+    Op::new(format!("{} {what}", sizes.model), cost, prepare)
 }
 
 pub fn ops(sizes: Sizes) -> Vec<Op> {

@@ -25,13 +25,27 @@ const SPECIAL: Special = Special {
     eos: 50256,
 };
 
-pub fn run(device: &Device, filter: &[String]) -> Result<()> {
-    let wants = |name: &str| filter.is_empty() || filter.iter().any(|f| name.contains(f.as_str()));
+pub const HYPER: Hyper = Hyper {
+    beta1: 0.9,
+    beta2: 0.95,
+    epsilon: 1e-8,
+    weight_decay: 0.01,
+    clip: 1.0,
+    decay_all: false,
+};
+
+/// GLM-10B's.
+pub fn config() -> Result<Config> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/glm-10b/config.json");
     // A binary built elsewhere finds the config beside it.
     let path =
         if path.is_file() { path } else { Path::new("weights/glm-10b/config.json").to_owned() };
-    let config = Config::read(&path)?;
+    Config::read(&path)
+}
+
+pub fn run(device: &Device, filter: &[String]) -> Result<()> {
+    let wants = |name: &str| filter.is_empty() || filter.iter().any(|f| name.contains(f.as_str()));
+    let config = config()?;
     if wants("train") {
         train(device, config.clone())?;
     }
@@ -42,7 +56,7 @@ pub fn run(device: &Device, filter: &[String]) -> Result<()> {
 }
 
 /// Rows of 1024 tokens of which the last sixteen are targets.
-fn batch(vocabulary: usize) -> Batch {
+pub fn batch(vocabulary: usize) -> Batch {
     let (sequences, length, targets) = (8usize, 1024usize, 16usize);
     let mut rng = Philox::new(1, Stream::Synthetic, 0);
     let mut batch = Batch { starts: vec![0], ..Batch::default() };
@@ -70,15 +84,7 @@ fn train(device: &Device, config: Config) -> Result<()> {
     let batch = batch(config.vocabulary);
     let mut model = Model::synthetic(device, config, Dtype::Bf16, &tune, 0)?;
     let setup = Setup::of(&model, &tune);
-    let hyper = Hyper {
-        beta1: 0.9,
-        beta2: 0.95,
-        epsilon: 1e-8,
-        weight_decay: 0.01,
-        clip: 1.0,
-        decay_all: false,
-    };
-    let mut optimizer = Optimizer::new(&model, hyper)?;
+    let mut optimizer = Optimizer::new(&model, HYPER)?;
     let mut gradients = Flat::zeros(device, model.layout())?;
     let divisor = batch.target_rows.len() as f64;
     let room = device.available()? + device.memory().now as u64;
