@@ -342,7 +342,8 @@ impl Tasks<'_> {
     ) -> Result<Sample> {
         let (begun, own) = (&prompt.begun, self.dataset.item(item).tokens);
         let tokens = begun.tokens.len() + own.len();
-        let mut sample = self.answered(number, prompt, own, &[0..own.len()], mix)?;
+        let whole = 0..own.len();
+        let mut sample = self.answered(number, prompt, own, std::slice::from_ref(&whole), mix)?;
         if mix.objective == Objective::Legal {
             let before = begun.items.iter().skip(1).map(|(place, tokens)| legal::Part {
                 tokens: tokens.clone(),

@@ -109,7 +109,7 @@ fn what_is_read_has_the_bits_of_a_pass_over_all_rows() {
         let (loss, _) = step(&model, std::slice::from_ref(&batch), None);
         assert_eq!(
             loss.to_bits(),
-            model.loss(&batch, weights(&[batch.clone()])).unwrap().to_bits()
+            model.loss(&batch, weights(std::slice::from_ref(&batch))).unwrap().to_bits()
         );
         let finished = model.finish(&last).unwrap();
         let mut first = vec![0u32];
