@@ -12,8 +12,8 @@
 
 enum Form { NT, NN };
 
-/// 16 bytes of the factor in shared memory: eight of k of row `row`, which is part row / 8 of column
-/// row % 8. Eight rows that one ldmatrix reads meet no bank twice.
+/// 16 bytes of the factor in shared memory: eight of k of row `row`, which is part row / 8 of
+/// column row % 8. Eight rows that one ldmatrix reads meet no bank twice.
 static __device__ __forceinline__ char *factor_piece(char *factor, uint32_t row, uint32_t piece) {
   return factor + row * (THIN_MMA_CHUNK * 2) + ((piece ^ (row & 7u)) << 4);
 }

@@ -1,6 +1,6 @@
 //! What the counts of the emulator predict for GPUs that are not there: ops, a step of training,
-//! passes of decoding. Each launch is the wrappers' own for that GPU; a few of its blocks run on the
-//! emulator and stand for all.
+//! passes of decoding. Each launch is the wrappers' own for that GPU; a few of its blocks run on
+//! the emulator and stand for all.
 
 use super::{whole, Op};
 use anyhow::Result;

@@ -55,11 +55,11 @@ impl Device {
         }))
     }
 
-    /// An emulated device with the size of a GPU: so many processors, so many bytes of shared memory
-    /// for a block. Its memory has no end, holds zeros and takes no room before a kernel writes
-    /// there; uploads of a mebibyte and more are left out, and so are all launches but those that
-    /// `kernels::profiled::record` counts by a sample of their blocks. Refuses a binary without the
-    /// emulator.
+    /// An emulated device with the size of a GPU: so many processors, so many bytes of shared
+    /// memory for a block. Its memory has no end, holds zeros and takes no room before a kernel
+    /// writes there; uploads of a mebibyte and more are left out, and so are all launches but those
+    /// that `kernels::profiled::record` counts by a sample of their blocks. Refuses a binary
+    /// without the emulator.
     pub fn hollow(processors: u32, shared: usize) -> Result<Device> {
         Ok(Device(Arc::new(cuda::Cuda::hollow(processors, shared)?)))
     }

@@ -178,7 +178,7 @@ struct Function {
   const Entry *entry;
   emulator::Signature takes;
   size_t shared;
-  int share;  // of the memory that a processor has for cache and blocks, in per cent; -1 as it likes
+  int share;  // of a processor's memory for cache and blocks, in per cent; -1 as the driver likes
 };
 
 struct Context {

@@ -21,7 +21,7 @@
 #define __global__
 #define __device__
 #define __host__
-#if defined(ENGINE_PROFILED)
+#if defined(EMULATOR_PROFILED)
 // A place of the source is one place of the code for each kernel, as on a GPU.
 #define __forceinline__ inline __attribute__((always_inline))
 #else

@@ -1,5 +1,5 @@
 // What a profiler of a GPU would count, counted by the emulator. Only the objects of the profiled
-// library are built with ENGINE_PROFILED; in all others the emulator's calls are empty.
+// library are built with EMULATOR_PROFILED; in all others the emulator's calls are empty.
 //
 // Two sources of events, and no word in a kernel: the emulator's own functions (ldmatrix, mma,
 // cp.async, shuffles, barriers) call what is declared here, and every other access of memory is
@@ -51,7 +51,7 @@ struct Touched {
   uint64_t read, read_from, read_to, written, written_from, written_to;
 };
 
-#if defined(ENGINE_PROFILED)
+#if defined(EMULATOR_PROFILED)
 /// Whether block number `block` of `blocks` is one of those that run.
 bool takes(uint64_t block, uint64_t blocks);
 void begin_block(const void *shared, size_t bytes, uint32_t threads);

@@ -1,5 +1,5 @@
-//! The GPUs that the driver shows, asked without opening one: what they are, and whether the kernels
-//! of this binary run there.
+//! The GPUs that the driver shows, asked without opening one: what they are, and whether the
+//! kernels of this binary run there.
 
 use super::faults::refuse;
 use crate::base::Fault;
