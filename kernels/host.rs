@@ -149,7 +149,8 @@ pub fn profiled(folder: &Path, families: &[String], cache: &Path, release: &str)
         "-fsanitize=thread",
         "--param=tsan-instrument-func-entry-exit=0",
     ];
-    let objects = host_objects(folder, families, cache, release, &["-DEMULATOR_PROFILED"], &kernels);
+    let objects =
+        host_objects(folder, families, cache, release, &["-DEMULATOR_PROFILED"], &kernels);
     let mut flags: Vec<String> = ["-shared", "-static-libstdc++", "-static-libgcc"]
         .iter()
         .map(|&flag| flag.to_owned())
