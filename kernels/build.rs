@@ -63,9 +63,10 @@ fn main() {
     for family in &families {
         writeln!(table, "    {family:?},").expect("a string takes it");
     }
+    // A static: of a constant each crate that names it has a copy in the program.
     table.push_str(
         "];\n\n/// The images embedded in this build, PTX last; empty where no compiler was \
-        found.\npub const IMAGES: &[Image] = &[\n",
+        found.\npub static IMAGES: &[Image] = &[\n",
     );
     let target = cache.parent().expect("the cache lies in the target folder").to_owned();
     let compiler = Compiler::find(&[target, folder.join("../target")]);
