@@ -72,10 +72,11 @@ static __device__ void simt(const Product args) {
   }
 
   const Epilogue epilogue(args, FORM == NT);
+  const uint32_t row = opaque(row0 + my_row), column = opaque(column0 + my_column);
+  if (column >= args.n) return;
 #pragma unroll
   for (int i = 0; i < 4; ++i)
-    if (row0 + my_row + i < args.m && column0 + my_column < args.n)
-      epilogue.write_sums(row0 + my_row + i, column0 + my_column, sum[i]);
+    if (row + i < args.m) epilogue.write_sums(row + i, column, sum[i]);
 }
 
 KERNEL(128, simt_nt, Product, simt<NT>)
