@@ -40,15 +40,9 @@ impl Matmul for Cpu {
     fn matmul(&self, y: ViewMut, a: View, b: View, form: Form, epilogue: Epilogue) -> Result<()> {
         let pool = &self.threads;
         let (m, n) = (y.rows(), y.cols());
-        let bare = epilogue.bias.is_none()
-            && epilogue.gelu.is_none()
-            && epilogue.pre_activation.is_none()
-            && epilogue.gelu_of.is_none()
-            && epilogue.low_rank.is_none()
-            && epilogue.residual.is_none();
         // `gemm` vectorises over the columns of y: where they are few and rows many, the transpose
         // is the faster product.
-        if form == Form::Tn && bare && n < 64 && m >= 2 * n {
+        if form == Form::Tn && n < 64 && m >= 2 * n {
             let mut turned = vec![0.0f32; n * m];
             let mut write = epilogue.write;
             let y = FloatsMut::new(y);
