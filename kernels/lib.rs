@@ -163,6 +163,12 @@ impl std::ops::Deref for Words {
     }
 }
 
+/// What C++ wrote into `words`, up to its zero.
+fn said(words: &[u8]) -> String {
+    let length = words.iter().position(|&b| b == 0).unwrap_or(words.len());
+    String::from_utf8_lossy(&words[..length]).into_owned()
+}
+
 /// An entry point on the host: takes pointers to its arguments, as a driver does.
 #[cfg(feature = "emulated")]
 type Body = unsafe extern "C" fn(*mut *mut std::ffi::c_void);
@@ -277,8 +283,7 @@ pub mod emulated {
             if failed == 0 {
                 return Ok(());
             }
-            let length = words.iter().position(|&b| b == 0).unwrap_or(words.len());
-            Err(String::from_utf8_lossy(&words[..length]).into_owned())
+            Err(super::said(&words))
         }
 
         /// This build has no emulator: [`find`] says so before.

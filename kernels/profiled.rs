@@ -218,8 +218,7 @@ pub unsafe fn launch(
         )
     };
     if failed != 0 {
-        let length = words.iter().position(|&b| b == 0).unwrap_or(words.len());
-        return Err(String::from_utf8_lossy(&words[..length]).into_owned());
+        return Err(crate::said(&words));
     }
     let way = |way| match way {
         0 => Way::Ldmatrix,
