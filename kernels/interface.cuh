@@ -148,6 +148,14 @@ struct LogProbsAt {
 };
 static_assert(sizeof(LogProbsAt<float>) == 40, "");
 
+struct ChoiceLogProbs {
+  float *logits;
+  const uint32_t *first;
+  uint32_t rows;
+  float temperature;
+};
+static_assert(sizeof(ChoiceLogProbs) == 24, "");
+
 // norm.cu
 
 /// Threads of a block that has a row.
@@ -247,6 +255,15 @@ struct TopK {
   uint32_t rows, cols, k, unused;
 };
 static_assert(sizeof(TopK<float>) == 40, "");
+
+struct ChoiceTopK {
+  float *values;
+  uint32_t *places;
+  const float *x;
+  const uint32_t *first;
+  uint32_t rows, k;
+};
+static_assert(sizeof(ChoiceTopK) == 40, "");
 
 // sparse.cu
 

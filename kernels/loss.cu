@@ -118,6 +118,27 @@ static __device__ void loss_among_few(const ChoiceLoss args) {
   }
 }
 
+/// Of row r the logits z = logits[first[r]..first[r + 1]] become log_softmax(z/temperature); where
+/// one of them is no finite number, all become NaN.
+static __device__ void log_probs_among_few(const ChoiceLogProbs args) {
+  float *room = reinterpret_cast<float *>(shared_memory());
+  const CooledExp power{args.temperature};
+  for (uint64_t r = blockIdx.x; r < args.rows; r += gridDim.x) {
+    const uint32_t from = args.first[r], cols = args.first[r + 1] - from;
+    if (cols == 0) continue;
+    float *row = args.logits + from;
+    const Softmax of = softmax<float, false>(row, cols, room, power);
+    // The sum does not see a logit of -∞.
+    float least = of.max;
+    for (uint32_t c = threadIdx.x; c < cols; c += blockDim.x) least = fminf(least, row[c]);
+    least = -block_max(-least, room);
+    const float log_sum =
+        least == bits_to_float(0xff800000u) ? bits_to_float(0x7fc00000u) : logf(of.sum);
+    for (uint32_t c = threadIdx.x; c < cols; c += blockDim.x)
+      row[c] = (row[c] - of.max) / args.temperature - log_sum;
+  }
+}
+
 /// y[j] = log_softmax(logits[r])[ids[j]] for j in first[r]..first[r + 1]. An id that is no column
 /// makes NaN.
 template <class T, bool WIDE>
@@ -144,6 +165,7 @@ KERNEL(512, cross_entropy_f16_wide, CrossEntropy<f16>, cross_entropy<f16, true>)
 KERNEL(512, cross_entropy_bf16_wide, CrossEntropy<bf16>, cross_entropy<bf16, true>)
 
 KERNEL(512, choice_loss, ChoiceLoss, loss_among_few)
+KERNEL(512, choice_log_probs, ChoiceLogProbs, log_probs_among_few)
 
 KERNEL(512, log_probs_at_f32, LogProbsAt<float>, log_probs_at<float, false>)
 KERNEL(512, log_probs_at_f16, LogProbsAt<f16>, log_probs_at<f16, false>)

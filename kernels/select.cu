@@ -36,7 +36,7 @@ static __device__ __forceinline__ uint32_t ahead_of(uint64_t mine, const uint64_
   return ahead;
 }
 
-/// values and columns [rows, k] of the first k of each row, in their order.
+/// values and columns of the first k of a row that has as many, in their order.
 ///
 /// A round writes the next of them. Each thread looks for its best; of those the WANTED-th bounds
 /// the round, for there are at least as many elements up to it. The second look gathers all that
@@ -44,55 +44,77 @@ static __device__ __forceinline__ uint32_t ahead_of(uint64_t mine, const uint64_
 /// of it. Should they be more than there is room for, the bound is drawn nearer: the best of all
 /// bounds one.
 template <class T, int V>
-static __device__ void top_k(const TopK<T> args) {
+static __device__ __forceinline__ void best_of_row(const T *row, uint32_t cols, uint32_t k,
+                                                   float *values, uint32_t *columns) {
   uint64_t *best = reinterpret_cast<uint64_t *>(shared_memory()), *found = best + TOP_K_THREADS,
            *bound = found + TOP_K_FOUND, *last = bound + 1;
   uint32_t *count = reinterpret_cast<uint32_t *>(last + 1);
-  for (uint64_t r = blockIdx.x; r < args.rows; r += gridDim.x) {
-    const T *row = args.x + r * args.cols;
-    uint64_t behind = ~uint64_t(0);
-    for (uint32_t done = 0; done < args.k;) {
-      uint64_t mine = 0;
-      each<T, V>(row, args.cols,
-                 [&](uint64_t rank) { mine = rank < behind && rank > mine ? rank : mine; });
-      best[threadIdx.x] = mine;
+  uint64_t behind = ~uint64_t(0);
+  for (uint32_t done = 0; done < k;) {
+    uint64_t mine = 0;
+    each<T, V>(row, cols,
+               [&](uint64_t rank) { mine = rank < behind && rank > mine ? rank : mine; });
+    best[threadIdx.x] = mine;
+    __syncthreads();
+    // Threads that have nothing left stand behind all others.
+    const uint32_t place = mine ? ahead_of(mine, best, TOP_K_THREADS) : TOP_K_THREADS;
+    uint32_t some = k - done < WANTED ? k - done : WANTED, here;
+    for (;; some /= 2) {
+      if (threadIdx.x == 0) {
+        *count = 0;
+        *bound = 1;
+      }
       __syncthreads();
-      // Threads that have nothing left stand behind all others.
-      const uint32_t place = mine ? ahead_of(mine, best, TOP_K_THREADS) : TOP_K_THREADS;
-      uint32_t some = args.k - done < WANTED ? args.k - done : WANTED, here;
-      for (;; some /= 2) {
-        if (threadIdx.x == 0) {
-          *count = 0;
-          *bound = 1;
+      if (place == some - 1) *bound = mine;
+      __syncthreads();
+      const uint64_t least = *bound;
+      each<T, V>(row, cols, [&](uint64_t rank) {
+        if (rank < behind && rank >= least) {
+          const uint32_t to = count_one(count);
+          if (to < TOP_K_FOUND) found[to] = rank;
         }
-        __syncthreads();
-        if (place == some - 1) *bound = mine;
-        __syncthreads();
-        const uint64_t least = *bound;
-        each<T, V>(row, args.cols, [&](uint64_t rank) {
-          if (rank < behind && rank >= least) {
-            const uint32_t to = count_one(count);
-            if (to < TOP_K_FOUND) found[to] = rank;
-          }
-        });
-        __syncthreads();
-        here = *count;
-        __syncthreads();
-        if (here <= TOP_K_FOUND) break;
-      }
-      const uint32_t wanted = here < args.k - done ? here : args.k - done;
-      for (uint32_t i = threadIdx.x; i < here; i += TOP_K_THREADS) {
-        const uint64_t rank = found[i];
-        const uint32_t at = ahead_of(rank, found, here), column = ~uint32_t(rank);
-        if (at >= wanted) continue;
-        const float value = wide(row[column]);
-        args.values[r * args.k + done + at] = value == value ? value : bits_to_float(0xff800000u);
-        args.columns[r * args.k + done + at] = column;
-        if (at == wanted - 1) *last = rank;
-      }
+      });
       __syncthreads();
-      behind = *last;
-      done += wanted;
+      here = *count;
+      __syncthreads();
+      if (here <= TOP_K_FOUND) break;
+    }
+    const uint32_t wanted = here < k - done ? here : k - done;
+    for (uint32_t i = threadIdx.x; i < here; i += TOP_K_THREADS) {
+      const uint64_t rank = found[i];
+      const uint32_t at = ahead_of(rank, found, here), column = ~uint32_t(rank);
+      if (at >= wanted) continue;
+      const float value = wide(row[column]);
+      values[done + at] = value == value ? value : bits_to_float(0xff800000u);
+      columns[done + at] = column;
+      if (at == wanted - 1) *last = rank;
+    }
+    __syncthreads();
+    behind = *last;
+    done += wanted;
+  }
+}
+
+/// values and columns [rows, k] of the first k of each row.
+template <class T, int V>
+static __device__ void top_k(const TopK<T> args) {
+  for (uint64_t r = blockIdx.x; r < args.rows; r += gridDim.x)
+    best_of_row<T, V>(args.x + r * args.cols, args.cols, args.k, args.values + r * args.k,
+                      args.columns + r * args.k);
+}
+
+/// values and places [rows, k] of the first k of x[first[r]..first[r + 1]] of each row r; -∞ and no
+/// place where there are fewer.
+static __device__ void top_k_among_few(const ChoiceTopK args) {
+  for (uint64_t r = blockIdx.x; r < args.rows; r += gridDim.x) {
+    const uint32_t from = args.first[r], cols = args.first[r + 1] - from;
+    const uint32_t some = cols < args.k ? cols : args.k;
+    float *values = args.values + r * args.k;
+    uint32_t *places = args.places + r * args.k;
+    best_of_row<float, 1>(args.x + from, cols, some, values, places);
+    for (uint32_t i = some + threadIdx.x; i < args.k; i += TOP_K_THREADS) {
+      values[i] = bits_to_float(0xff800000u);
+      places[i] = ~uint32_t(0);
     }
   }
 }
@@ -103,3 +125,5 @@ KERNEL(TOP_K_THREADS, top_k_f16, TopK<f16>, top_k<f16, 1>)
 KERNEL(TOP_K_THREADS, top_k_f16_wide, TopK<f16>, top_k<f16, 8>)
 KERNEL(TOP_K_THREADS, top_k_bf16, TopK<bf16>, top_k<bf16, 1>)
 KERNEL(TOP_K_THREADS, top_k_bf16_wide, TopK<bf16>, top_k<bf16, 8>)
+
+KERNEL(TOP_K_THREADS, choice_top_k, ChoiceTopK, top_k_among_few)

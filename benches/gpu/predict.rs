@@ -119,7 +119,10 @@ pub fn whole(stage: &Stage, wants: impl Fn(&str) -> bool) -> Result<()> {
     }
     if wants("decode") {
         let prefill = |users| stage.predict(|device| prefill(device, config.clone(), users));
-        let pass = |users, rows| stage.predict(|device| pass(device, config.clone(), users, rows));
+        let tuned = |users, rows, tune: &Tune| {
+            stage.predict(|device| pass(device, config.clone(), users, rows, tune))
+        };
+        let pass = |users, rows| tuned(users, rows, &Tune::Nothing);
         let one = pass(1, 1)?;
         say(&format!("glm-10b decode: a row over {PROMPT}"), &one, &|s| {
             format!("{:.1} tokens/s", 1.0 / s)
@@ -128,6 +131,20 @@ pub fn whole(stage: &Stage, wants: impl Fn(&str) -> bool) -> Result<()> {
         say(&format!("glm-10b decode: a pass of {BEAMS} beams over {PROMPT}"), &beams, &|s| {
             format!("{:.1} ms", 1e3 * s)
         });
+        let adapter = Tune::Lora { config: LoraConfig::default(), positions: false };
+        for (users, rows) in [(1, 1), (1, BEAMS), (1, USER_ROWS), (USERS, USERS * USER_ROWS)] {
+            let (merged, apart) = (pass(users, rows)?, tuned(users, rows, &adapter)?);
+            let (moved, floor) = (merged[0].1.bytes, floor(&config, users, rows));
+            println!(
+                "glm-10b decode: a pass of {rows} rows moves {:.2} GB, {:.3} times what it must",
+                1e-9 * moved,
+                moved / floor
+            );
+            for ((gpu, merged), (_, apart)) in merged.iter().zip(&apart) {
+                let longer = 100.0 * (apart.seconds / merged.seconds - 1.0);
+                println!("    {} predicted {longer:+.1} % by an adapter apart", gpu.name);
+            }
+        }
         for users in [1, USERS] {
             let (prompts, passes) = (prefill(users)?, pass(users, users * USER_ROWS)?);
             let both: Vec<_> = prompts
@@ -183,10 +200,26 @@ fn prefill(device: &Device, config: Config, users: usize) -> Result<Vec<Launch>>
     done.map(|()| launches)
 }
 
+/// Tokens of its own that a row sees.
+const OWN: usize = 4;
+
+/// Bytes that a pass must read once: all weights but the tables of positions, of which it reads
+/// rows, and what the rows see of prompts and of their own.
+fn floor(config: &Config, users: usize, rows: usize) -> f64 {
+    let positions = 2 * (config.max_positions + 1) * config.hidden;
+    let seen = 2 * config.layers * config.hidden * (users * PROMPT + rows * OWN);
+    2.0 * (config.parameters() - positions + seen) as f64
+}
+
 /// A pass of `rows` rows, as many of each user, each with four tokens of its own.
-fn pass(device: &Device, config: Config, users: usize, rows: usize) -> Result<Vec<Launch>> {
-    const OWN: usize = 4;
-    let model = Model::synthetic(device, config, Dtype::Bf16, &Tune::Nothing, 0)?;
+fn pass(
+    device: &Device,
+    config: Config,
+    users: usize,
+    rows: usize,
+    tune: &Tune,
+) -> Result<Vec<Launch>> {
+    let model = Model::synthetic(device, config, Dtype::Bf16, tune, 0)?;
     let (mut cache, _) = KvCache::prefill(&model, &prompts(users), OWN * rows)?;
     let mut extension = Extension::new();
     for row in 0..rows {

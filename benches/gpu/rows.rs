@@ -260,6 +260,24 @@ fn among_few(sizes: Sizes) -> Vec<Op> {
                 device.choice_loss(to.0, to.1, first.view(), aim, weights.view(), 1.0)
             }))
         }),
+        // Logits are read and become log-probabilities.
+        op(sizes, &format!("choice_log_probs {count}"), 2 * 4 * count, move |device| {
+            let mut logits = random(device, 1, count, F32)?;
+            let first = device.upload_u32(&first())?;
+            Ok(Box::new(move |device| {
+                device.choice_log_probs(logits.view_mut(), first.view(), 1.0)
+            }))
+        }),
+        op(sizes, &format!("choice_top_k 20 of {count}"), 4 * count, move |device| {
+            let x = random(device, 1, count, F32)?;
+            let first = device.upload_u32(&first())?;
+            let mut values = device.alloc(Shape::matrix(targets, 20), F32)?;
+            let mut places = device.alloc(Shape::matrix(targets, 20), Dtype::U32)?;
+            Ok(Box::new(move |device| {
+                let to = (values.view_mut(), places.view_mut());
+                device.choice_top_k(to.0, to.1, x.view(), first.view())
+            }))
+        }),
     ]
 }
 

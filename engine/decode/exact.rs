@@ -3,6 +3,7 @@
 //! are at least as likely as every node that is left.
 
 use super::search::{Beam, Search, Wanted};
+use crate::model::Likely;
 
 impl Search<'_> {
     /// Expands as far as the numbers go; then appends the rows that must be evaluated. None: the
@@ -33,12 +34,12 @@ impl Search<'_> {
     /// Takes all legal extensions of a node: children with their masses, and a leaf.
     fn expand(&mut self, beam: &Beam) {
         let (scoring, trie, end) = (self.rules.scoring, self.rules.trie, self.rules.end);
-        let log_probs = self.known[beam.known as usize].log_probs.clone();
+        let likely = self.known[beam.known as usize].likely.clone();
         let at = self.known[beam.known as usize].at;
-        for (place, log_prob) in log_probs.into_iter().enumerate() {
+        for Likely { place, log_prob } in likely {
             // Rounding makes nothing likelier than what it is a part of.
             let sum = beam.sum + f64::from(log_prob).min(0.0);
-            match trie.follow(at.own, end, place) {
+            match trie.follow(at.own, end, place as usize) {
                 Some((node, place)) => {
                     let known = self.child(beam.known, place, node);
                     self.live.push(Beam { known, sum });

@@ -58,9 +58,12 @@ pub fn recommend_each(
         search.extensions(0, &mut ids);
         first.push(ids.len() as u32);
     }
-    let log_probs = scoring.log_probs(model, ends.view(), &first, &ids)?;
-    for (search, range) in searches.iter_mut().zip(first.windows(2)) {
-        search.supply(0, &log_probs[range[0] as usize..range[1] as usize]);
+    // One who needs all makes all come.
+    let needed: Option<Vec<usize>> = searches.iter().map(Search::needed).collect();
+    let best = needed.and_then(|needed| needed.into_iter().max());
+    let likely = scoring.log_probs(model, ends.view(), &first, &ids, best)?;
+    for (search, likely) in searches.iter_mut().zip(likely) {
+        search.supply(0, likely);
     }
     // Per request: the tail slot of each of its rows; row 0 is the prompt's own.
     let mut slots: Vec<Vec<u32>> = vec![vec![u32::MAX]; asked.len()];
@@ -104,9 +107,9 @@ pub fn recommend_each(
             searches[request].extensions(row, &mut ids);
             first.push(ids.len() as u32);
         }
-        let log_probs = scoring.log_probs(model, hidden.view(), &first, &ids)?;
-        for (&(request, row), range) in rows.iter().zip(first.windows(2)) {
-            searches[request].supply(row, &log_probs[range[0] as usize..range[1] as usize]);
+        let likely = scoring.log_probs(model, hidden.view(), &first, &ids, best)?;
+        for (&(request, row), likely) in rows.iter().zip(likely) {
+            searches[request].supply(row, likely);
         }
     }
     Ok((searches.iter().map(Search::finish).collect(), cost))

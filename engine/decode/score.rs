@@ -9,7 +9,7 @@ use super::finite::{all_finite, Found, NotFinite};
 use super::scoring::Node;
 use super::search::{best_first, Finished, Rules};
 use crate::data::{Batch, IntraState, Sample, Trie};
-use crate::model::{Extension, KvCache, Model};
+use crate::model::{Extension, KvCache, Likely, Model};
 use anyhow::Result;
 
 /// Rows of a pass; a single path that is longer makes a longer one.
@@ -32,11 +32,11 @@ pub fn score_each(model: &Model, asked: &[(Rules, &Sample)]) -> Result<Vec<Found
         rules.scoring.asked(Node::ROOT, rules.trie, rules.end, &mut ids);
         first.push(ids.len() as u32);
     }
-    let log_probs = scoring.log_probs(model, ends.view(), &first, &ids)?;
-    let roots = asked.iter().zip(first.windows(2)).map(|((rules, _), w)| {
-        let given = &log_probs[w[0] as usize..w[1] as usize];
-        rules.scoring.known(Node::ROOT, rules.trie, rules.end, given)
-    });
+    let likely = scoring.log_probs(model, ends.view(), &first, &ids, None)?;
+    let roots = asked
+        .iter()
+        .zip(likely)
+        .map(|((rules, _), given)| rules.scoring.known(Node::ROOT, rules.trie, rules.end, given));
     let roots = roots.collect();
     let mut scorer = Scorer {
         model,
@@ -81,7 +81,7 @@ struct Scorer<'a> {
     /// Per request: where the automaton stands behind what is given of the answer.
     begun: Vec<IntraState>,
     /// Per request: log-probabilities of what may follow the root.
-    roots: Vec<Vec<f32>>,
+    roots: Vec<Vec<Likely>>,
     chunk: Chunk,
     found: Vec<Vec<Finished>>,
 }
@@ -165,8 +165,9 @@ impl Scorer<'_> {
         self.cache.reserve(self.model, rows)?;
         let hidden = self.cache.extend(self.model, &chunk.extension)?;
         let scoring = self.asked[0].0.scoring;
-        let log_probs = scoring.log_probs(self.model, hidden.view(), &chunk.first, &chunk.ids)?;
-        let mut of_rows: Vec<Option<Vec<f32>>> = vec![None; rows];
+        let (first, ids) = (&chunk.first, &chunk.ids);
+        let mut given = scoring.log_probs(self.model, hidden.view(), first, ids, None)?;
+        let mut of_rows: Vec<Option<Vec<Likely>>> = vec![None; rows];
         for (request, way) in &chunk.ends {
             let rules = self.asked[*request].0;
             for step in way {
@@ -174,7 +175,7 @@ impl Scorer<'_> {
                 if of_rows[row].is_some() {
                     continue;
                 }
-                let given = &log_probs[chunk.first[row] as usize..chunk.first[row + 1] as usize];
+                let given = std::mem::take(&mut given[row]);
                 of_rows[row] = Some(rules.scoring.known(step.at, rules.trie, rules.end, given));
             }
         }
@@ -191,7 +192,7 @@ impl Scorer<'_> {
             let (mut sum, mut leaf) = (0.0, Node::ROOT);
             for step in way {
                 let place = rules.trie.place(leaf.own, rules.end, step.at.own);
-                let log_prob = known.expect("a row on the way was asked")[place];
+                let log_prob = known.expect("a row on the way was asked")[place].log_prob;
                 sum += f64::from(log_prob);
                 finished.log_probs.push(log_prob);
                 finished.tokens.push(rules.trie.token(step.at.own));
@@ -202,7 +203,7 @@ impl Scorer<'_> {
             finished.node = leaf.own;
             let place = rules.trie.end_place(leaf.own, rules.end);
             let place = place.expect("a node where a sequence ends is asked for [END]");
-            let last = known.expect("a row on the way was asked")[place];
+            let last = known.expect("a row on the way was asked")[place].log_prob;
             sum += f64::from(last);
             finished.log_probs.push(last);
             finished.tokens.push(rules.end);

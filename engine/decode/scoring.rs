@@ -5,7 +5,7 @@
 use crate::data::rules::Score;
 use crate::data::Trie;
 use crate::device::View;
-use crate::model::Model;
+use crate::model::{Likely, Model};
 use anyhow::Result;
 
 /// Over what the probability of a token is taken.
@@ -30,6 +30,9 @@ pub(super) struct Node {
     pub own: u32,
     home: u32,
 }
+
+/// What alone may follow.
+pub(super) const CERTAIN: Likely = Likely { place: 0, log_prob: 0.0 };
 
 impl Node {
     pub const ROOT: Node = Node { own: Trie::ROOT, home: Trie::ROOT };
@@ -76,22 +79,26 @@ impl<'a> Scoring<'a> {
         }
     }
 
-    /// The log-probabilities of what may be written at a node, ascending by token, given those
-    /// that were asked for.
-    pub(super) fn known(&self, at: Node, trie: &Trie, end: u32, given: &[f32]) -> Vec<f32> {
-        let Scoring::Legal { catalogue, .. } = self else { return given.to_vec() };
+    /// Of what may be written at a node, by its place ascending by token, those of which something
+    /// is known, given what was answered to [`Scoring::asked`].
+    pub(super) fn known(&self, at: Node, trie: &Trie, end: u32, given: Vec<Likely>) -> Vec<Likely> {
+        let Scoring::Legal { catalogue, .. } = *self else { return given };
         if self.is_forced(at) {
-            return vec![0.0];
+            return vec![CERTAIN];
+        }
+        if std::ptr::eq(catalogue, trie) {
+            return given;
         }
         let (mut all, mut own) = (Vec::new(), Vec::new());
         catalogue.legal(at.home, end, &mut all);
         trie.legal(at.own, end, &mut own);
         let mut given = all.iter().zip(given);
-        let of = |token: &u32| {
+        let of = |(token, place): (&u32, u32)| {
             let found = given.find(|(known, _)| *known == token);
-            *found.expect("what may be written is of the catalogue").1
+            let found = found.expect("what may be written is of the catalogue");
+            Likely { place, ..found.1 }
         };
-        own.iter().map(of).collect()
+        own.iter().zip(0..).map(of).collect()
     }
 
     /// The score of a leaf: the sum of its tokens' log-probabilities / length^alpha. A share of the
@@ -104,17 +111,33 @@ impl<'a> Scoring<'a> {
         (sum - own) / (length as f64).powf(alpha)
     }
 
-    /// Log-probabilities at `ids[first[r]..first[r + 1]]` of each of the normed rows `[R, h]`.
+    /// How many of a row's continuations, the best, a search of `width` beams over `trie` can need;
+    /// `None`: all. A beam goes on as one of the best `width`. Of two that may follow it at most
+    /// one is likelier than a half, and what f32 tells apart below that no sum in f64 makes equal:
+    /// their order is that of the sums. Where what may be written is a part of what shares are of,
+    /// the best of the catalogue may be none of it.
+    pub(super) fn needed(&self, trie: &Trie, width: usize) -> Option<usize> {
+        match self {
+            Scoring::Full => None,
+            Scoring::Legal { catalogue, .. } => std::ptr::eq(*catalogue, trie).then_some(width),
+        }
+    }
+
+    /// Log-probabilities at `ids[first[r]..first[r + 1]]` of each of the normed rows `[R, h]`, in
+    /// their order; or, of a row with more of them, those of the `best` at least.
     pub(super) fn log_probs(
         &self,
         model: &Model,
         y: View,
         first: &[u32],
         ids: &[u32],
-    ) -> Result<Vec<f32>> {
+        best: Option<usize>,
+    ) -> Result<Vec<Vec<Likely>>> {
         match *self {
-            Scoring::Full => model.log_probs_at(y, first, ids),
-            Scoring::Legal { temperature, .. } => model.log_probs_among(y, first, ids, temperature),
+            Scoring::Full => Ok(Likely::all(&model.log_probs_at(y, first, ids)?, first)),
+            Scoring::Legal { temperature, .. } => {
+                model.log_probs_among(y, first, ids, temperature, best)
+            }
         }
     }
 }

@@ -9,8 +9,9 @@
 //! is needed only where a live beam lacks one.
 
 use super::finite::{Found, NotFinite};
-use super::scoring::{Node, Scoring};
+use super::scoring::{Node, Scoring, CERTAIN};
 use crate::data::{Intra, IntraState, Trie};
+use crate::model::Likely;
 
 /// What is fixed for all requests.
 #[derive(Clone, Copy)]
@@ -43,8 +44,9 @@ pub(super) struct Known {
     id: u32,
     /// Whether its row was asked for.
     asked: bool,
-    /// Log-probabilities of the legal extensions in token order; empty until they are known.
-    pub log_probs: Vec<f32>,
+    /// The legal extensions, by their place in token order, that a search of this width can need;
+    /// empty until they are known.
+    pub likely: Vec<Likely>,
     /// Where in `known` each child stands once it was asked for, in child order; `u32::MAX` before.
     children: Vec<u32>,
 }
@@ -122,7 +124,7 @@ impl<'a> Search<'a> {
             state: rules.intra.after(begun),
             id: 1,
             asked: true,
-            log_probs: Vec::new(),
+            likely: Vec::new(),
             children: vec![u32::MAX; rules.trie.children(Trie::ROOT).len()],
         };
         Search {
@@ -142,16 +144,27 @@ impl<'a> Search<'a> {
         scoring.asked(self.known[row as usize].at, trie, end, tokens);
     }
 
-    /// The log-probabilities of [`Search::extensions`] of `row`, in that order. One that is not
-    /// finite ends the search without a result.
-    pub fn supply(&mut self, row: u32, log_probs: &[f32]) {
-        if !log_probs.iter().all(|log_prob| log_prob.is_finite()) {
+    /// How many of a row's extensions, the best ones, are all that the search can need; `None`:
+    /// all.
+    pub fn needed(&self) -> Option<usize> {
+        let Rules { scoring, trie, exact, width, .. } = self.rules;
+        if exact {
+            return None;
+        }
+        scoring.needed(trie, width)
+    }
+
+    /// The log-probabilities of [`Search::extensions`] of `row`, by their place there: all in that
+    /// order, or the best [`Search::needed`]. One that is not finite ends the search without a
+    /// result.
+    pub fn supply(&mut self, row: u32, likely: Vec<Likely>) {
+        if !likely.iter().all(|one| one.log_prob.is_finite()) {
             self.finite = false;
             self.live.clear();
         }
         let Rules { scoring, trie, end, .. } = self.rules;
         let known = &mut self.known[row as usize];
-        known.log_probs = scoring.known(known.at, trie, end, log_probs);
+        known.likely = scoring.known(known.at, trie, end, likely);
     }
 
     /// Replays the rule as far as the numbers go; then appends the rows that must be evaluated.
@@ -176,7 +189,7 @@ impl<'a> Search<'a> {
 
     /// Whether the numbers of a live beam are still to be evaluated.
     pub(super) fn is_unknown(&self, beam: &Beam) -> bool {
-        self.known[beam.known as usize].log_probs.is_empty() && beam.known != 0
+        self.known[beam.known as usize].likely.is_empty() && beam.known != 0
     }
 
     /// Asks for `row`, for what stands before it and was not asked for as nothing is decided there,
@@ -227,10 +240,10 @@ impl<'a> Search<'a> {
         let token = trie.token(node);
         let (state, id) = self.rules.intra.step(known.state, token);
         let at = scoring.child(known.at, node, token);
-        let log_probs = if scoring.is_forced(at) { vec![0.0] } else { Vec::new() };
+        let likely = if scoring.is_forced(at) { vec![CERTAIN] } else { Vec::new() };
         let children = vec![u32::MAX; trie.children(node).len()];
         let child = self.known.len() as u32;
-        self.known.push(Known { at, parent: row, state, id, asked: false, log_probs, children });
+        self.known.push(Known { at, parent: row, state, id, asked: false, likely, children });
         self.known[row as usize].children[place as usize] = child;
         child
     }
@@ -242,8 +255,8 @@ impl<'a> Search<'a> {
         let mut candidates: Vec<Candidate> = Vec::new();
         for beam in &self.live {
             let known = &self.known[beam.known as usize];
-            for (place, &log_prob) in known.log_probs.iter().enumerate() {
-                let child = trie.follow(known.at.own, self.rules.end, place);
+            for &Likely { place, log_prob } in &known.likely {
+                let child = trie.follow(known.at.own, self.rules.end, place as usize);
                 let token = child.map_or(self.rules.end, |(node, _)| trie.token(node));
                 let sum = beam.sum + f64::from(log_prob);
                 candidates.push(Candidate {
@@ -320,7 +333,9 @@ impl<'a> Search<'a> {
             trie.legal(self.known[parent as usize].at.own, self.rules.end, &mut legal);
             let place =
                 legal.iter().position(|&t| t == token).expect("a produced token is a legal one");
-            log_probs.push(self.known[parent as usize].log_probs[place]);
+            let known = self.known[parent as usize].likely.iter();
+            let own = known.clone().find(|one| one.place as usize == place);
+            log_probs.push(own.expect("what was produced was known").log_prob);
         }
         Finished { node: self.known[row as usize].at.own, score, tokens, ids, log_probs }
     }

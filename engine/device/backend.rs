@@ -39,6 +39,8 @@ pub struct Work {
     pub uploads: u64,
     /// Copies to the host, for each of which it waits.
     pub downloads: u64,
+    /// Bytes of these.
+    pub downloaded: u64,
     /// Multiplications of products, epilogues not counted.
     pub products: u64,
 }
@@ -57,6 +59,7 @@ impl Work {
             launches: launches.filter(|&(_, count)| count > 0).collect(),
             uploads: self.uploads - before.uploads,
             downloads: self.downloads - before.downloads,
+            downloaded: self.downloaded - before.downloaded,
             products: self.products - before.products,
         }
     }

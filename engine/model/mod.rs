@@ -27,6 +27,7 @@ pub use contents::Contents;
 pub use lora::{peft_prefix, LoraConfig};
 pub use model::{Model, HEAD};
 pub use parameters::{Flat, Layout, Role, Slot, SlotRole, TensorSpec};
+pub use pass::among::Likely;
 pub use pass::cache::{Extension, KvCache};
 pub use pass::choose::{Among, Choices, Question};
 pub use pass::layer::Keep;

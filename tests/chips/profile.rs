@@ -178,7 +178,7 @@ const WAIVERS: &[Waiver] = &[
             gives a thread, so that a row has the same bits wherever it stands",
     },
     Waiver {
-        entries: |entry| begins(entry, &["top_k_"]),
+        entries: |entry| begins(entry, &["top_k_", "choice_top_k"]),
         access: &["global memory"],
         most: 1.2,
         reason: "the few that pass the bound are read again one by one",

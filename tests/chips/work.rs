@@ -188,7 +188,16 @@ fn the_head_comes_to_the_host_once_a_pass() {
     sets.iter().for_each(|set| first.push(first[first.len() - 1] + set.len() as u32));
     let ids = sets.concat();
     let rows = y.view().row_range(0..6);
-    let among = || model.log_probs_among(rows, &first, &ids, 1.0).unwrap();
-    let (values, work) = asked(&model, among);
-    assert_eq!((values.len(), work.downloads), (ids.len(), 1), "{work:?}");
+    let among = |best| model.log_probs_among(rows, &first, &ids, 1.0, best).unwrap();
+    let (all, work) = asked(&model, || among(None));
+    assert_eq!((all.iter().map(Vec::len).sum::<usize>(), work.downloads), (ids.len(), 1));
+
+    // The best of them alone, where these are fewer: numbers and places, of what all have.
+    let (best, work) = asked(&model, || among(Some(20)));
+    assert_eq!((work.downloads, work.downloaded), (2, 6 * 20 * 8), "{work:?}");
+    for (best, mut all) in best.into_iter().zip(all) {
+        all.sort_by(|a, b| b.log_prob.total_cmp(&a.log_prob).then(a.place.cmp(&b.place)));
+        all.truncate(20);
+        assert_eq!(best, all);
+    }
 }

@@ -9,7 +9,7 @@ use engine::decode::{
     greedy, recommend, score_all, Blanks, Finished, Limits, Rules, Scoring, Search,
 };
 use engine::device::Device;
-use engine::model::{Checkpoint, Config, Model, Tune};
+use engine::model::{Checkpoint, Config, Likely, Model, Tune};
 use std::path::Path;
 
 const END: u32 = 502;
@@ -348,10 +348,32 @@ fn logits_of_few_are_all_that_is_made() {
         work();
         model.device.memory().peak - before
     };
-    let few = most(&|| drop(model.log_probs_among(y.view(), &first, &ids, 1.0).unwrap()));
+    let few = most(&|| drop(model.log_probs_among(y.view(), &first, &ids, 1.0, None).unwrap()));
     let whole = most(&|| drop(model.log_probs_at(y.view(), &first, &ids).unwrap()));
     assert!(whole >= 4 * rows * words, "{whole}");
     assert!(few < whole / 4, "{few} bytes of {whole}");
+}
+
+/// A search that is told the best of what may follow, and one that is told all of it, since the
+/// shares are those of another trie, which happens to hold the same.
+#[test]
+fn what_a_search_can_need_is_all_that_it_is_told() {
+    let model = model();
+    let world = World::new(700, 480, 11);
+    let rows = world.rows();
+    let prompts = prompts(&rows, &world.titles, 5, &mut Philox::new(4, Stream::Synthetic, 0));
+    let same = world.trie.clone();
+    let roots = world.trie.children(Trie::ROOT).len();
+    for (width, length_penalty) in [(1, 0.0), (7, 1.0), (20, 0.0)] {
+        let told_best = world.legal(width, length_penalty);
+        assert!(2 * width < roots, "{roots} words begin an item");
+        let scoring = Scoring::Legal { catalogue: &same, temperature: TEMPERATURE };
+        let told_all = Rules { scoring, ..told_best };
+        let needed = |rules| Search::new(rules, &[]).needed();
+        assert_eq!((needed(told_best), needed(told_all)), (Some(width), None));
+        let found = |rules| recommend(&model, rules, &prompts).unwrap();
+        assert_eq!(found(told_best), found(told_all), "of {width} beams");
+    }
 }
 
 /// The best K items one by one, each with its score, equal ones in the order of their titles.
@@ -533,7 +555,7 @@ fn run(search: &mut Search, world: &World, seed: u64) -> (Vec<Finished>, usize) 
         let mut tokens = Vec::new();
         search.extensions(row, &mut tokens);
         let values: Vec<f32> = tokens.iter().map(|&t| random_log_prob(seed, path, t)).collect();
-        search.supply(row, &values);
+        search.supply(row, Likely::all(&values, &[0, values.len() as u32]).remove(0));
     };
     supply(search, 0, &[]);
     let mut passes = 0;

@@ -73,7 +73,7 @@ impl Row {
                 both = both.map(|c| {
                     let p0 = _mm256_mul_epu32(c[0], multipliers[0]);
                     let p1 = _mm256_mul_epu32(c[2], multipliers[1]);
-                    let [h0, h1] = [p0, p1].map(|p| _mm256_srli_epi64::<32>(p));
+                    let (h0, h1) = (_mm256_srli_epi64::<32>(p0), _mm256_srli_epi64::<32>(p1));
                     [
                         _mm256_xor_si256(_mm256_xor_si256(h1, c[1]), keys[0]),
                         p1,

@@ -100,6 +100,15 @@ impl Loss for Cpu {
         Ok(())
     }
 
+    fn choice_log_probs(&self, logits: ViewMut, first: View, temperature: f32) -> Result<()> {
+        let (logits, first) = (floats_mut::<f32>(logits), words(first));
+        ascending("choice_log_probs", first, logits.len())?;
+        for ends in first.windows(2) {
+            log_softmax(&mut logits[ends[0] as usize..ends[1] as usize], temperature);
+        }
+        Ok(())
+    }
+
     fn log_probs_at(&self, y: ViewMut, logits: View, first: View, ids: View) -> Result<()> {
         let pool = &self.threads;
         let (rows, cols) = (logits.rows(), logits.cols());
@@ -137,6 +146,20 @@ impl Loss for Cpu {
 enum Target<'a> {
     Place(usize),
     Shares(&'a [f32]),
+}
+
+/// The row becomes log_softmax(row/temperature), summed in f64, or NaN where one of it is no finite
+/// number.
+fn log_softmax(row: &mut [f32], temperature: f32) {
+    if !row.iter().all(|x| x.is_finite()) {
+        return row.fill(f32::NAN);
+    }
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let scaled = |x: f32| f64::from(x - max) / f64::from(temperature);
+    let log_sum = row.iter().map(|&x| scaled(x).exp()).sum::<f64>().ln();
+    for x in row {
+        *x = (scaled(*x) - log_sum) as f32;
+    }
 }
 
 /// Returns -temperature·Σ q·ln p with p = softmax(row/temperature) and q the target; the row

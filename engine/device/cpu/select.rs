@@ -1,7 +1,8 @@
 //! The largest elements of rows.
 
 use super::super::*;
-use super::element::{by_float, floats, floats_mut, words_mut, Element};
+use super::element::{by_float, floats, floats_mut, words, words_mut, Element};
+use super::indices::ascending;
 use super::reduce;
 use super::threads::Scatter;
 use super::Cpu;
@@ -28,6 +29,33 @@ impl Select for Cpu {
                 },
             );
         });
+        Ok(())
+    }
+
+    fn choice_top_k(&self, values: ViewMut, places: ViewMut, x: View, first: View) -> Result<()> {
+        let (rows, k) = (values.rows(), values.cols());
+        let (x, first) = (floats::<f32>(x), words(first));
+        ascending("choice_top_k", first, x.len())?;
+        let values = Scatter::new(floats_mut::<f32>(values));
+        let places = Scatter::new(words_mut(places));
+        self.threads.rows(
+            rows,
+            x.len() / rows,
+            #[inline(always)]
+            |range| {
+                for r in range {
+                    let own = &x[first[r] as usize..first[r + 1] as usize];
+                    // SAFETY: `rows` hands out each row once.
+                    let values = unsafe { values.range(r * k..(r + 1) * k) };
+                    // SAFETY: as above.
+                    let places = unsafe { places.range(r * k..(r + 1) * k) };
+                    let some = own.len().min(k);
+                    largest(&mut values[..some], &mut places[..some], own);
+                    values[some..].fill(f32::NEG_INFINITY);
+                    places[some..].fill(u32::MAX);
+                }
+            },
+        );
         Ok(())
     }
 }

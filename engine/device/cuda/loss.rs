@@ -54,6 +54,18 @@ impl Loss for Cuda {
         self.launch(self.entries.choice_loss, grid, parameters)
     }
 
+    fn choice_log_probs(&self, logits: ViewMut, first: View, temperature: f32) -> Result<()> {
+        let rows = first.shape().count() - 1;
+        let parameters = interface::ChoiceLogProbs {
+            logits: (&logits).into(),
+            first: first.into(),
+            rows: count(rows),
+            temperature,
+        };
+        let grid = Grid::of(rows).shared(interface::REDUCE_SHARED);
+        self.launch(self.entries.choice_log_probs, grid, parameters)
+    }
+
     fn log_probs_at(&self, y: ViewMut, logits: View, first: View, ids: View) -> Result<()> {
         let (rows, cols) = (logits.rows(), logits.cols());
         let parameters = interface::LogProbsAt {

@@ -165,7 +165,7 @@ impl Backend for Cuda {
     }
 
     fn download(&self, bytes: &mut [u8], x: View) -> Result<()> {
-        self.counts.download();
+        self.counts.download(bytes.len());
         self.driver.download(bytes, x.address())
     }
 

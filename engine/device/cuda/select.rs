@@ -17,4 +17,18 @@ impl Select for Cuda {
         let (entry, _) = self.entries.top_k.of(x.dtype(), x.cols(), &[x.address()]);
         self.launch(entry, Grid::of(x.rows()).shared(interface::TOP_K_SHARED), parameters)
     }
+
+    fn choice_top_k(&self, values: ViewMut, places: ViewMut, x: View, first: View) -> Result<()> {
+        let rows = values.rows();
+        let parameters = interface::ChoiceTopK {
+            values: (&values).into(),
+            places: (&places).into(),
+            x: x.into(),
+            first: first.into(),
+            rows: count(rows),
+            k: count(values.cols()),
+        };
+        let grid = Grid::of(rows).shared(interface::TOP_K_SHARED);
+        self.launch(self.entries.choice_top_k, grid, parameters)
+    }
 }

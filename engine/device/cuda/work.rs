@@ -9,6 +9,7 @@ pub(super) struct Counts {
     launches: Vec<AtomicU64>,
     uploads: AtomicU64,
     downloads: AtomicU64,
+    downloaded: AtomicU64,
     products: AtomicU64,
 }
 
@@ -18,6 +19,7 @@ impl Counts {
             launches: kernels::ENTRIES.iter().map(|_| AtomicU64::new(0)).collect(),
             uploads: AtomicU64::new(0),
             downloads: AtomicU64::new(0),
+            downloaded: AtomicU64::new(0),
             products: AtomicU64::new(0),
         }
     }
@@ -30,8 +32,9 @@ impl Counts {
         self.uploads.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub fn download(&self) {
+    pub fn download(&self, bytes: usize) {
         self.downloads.fetch_add(1, Ordering::Relaxed);
+        self.downloaded.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// A product of so many multiplications.
@@ -46,6 +49,7 @@ impl Counts {
             launches: launches.filter(|&(_, count)| count > 0).collect(),
             uploads: self.uploads.load(Ordering::Relaxed),
             downloads: self.downloads.load(Ordering::Relaxed),
+            downloaded: self.downloaded.load(Ordering::Relaxed),
             products: self.products.load(Ordering::Relaxed),
         }
     }

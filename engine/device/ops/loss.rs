@@ -45,6 +45,14 @@ pub trait Loss {
         temperature: f32,
     ) -> Result<()>;
 
+    /// Log-probabilities among few. Of row r the logits are z = logits\[j\] for j in
+    /// `first[r]..first[r + 1]`, and become log_softmax(z/temperature) in nats; all of the row
+    /// become NaN where one of them is no finite number.
+    ///
+    /// shapes: logits `[N]` f32, first `[R + 1]` u32 from 0 to N.
+    /// refuses: bounds that descend, where the backend sees them.
+    fn choice_log_probs(&self, logits: ViewMut, first: View, temperature: f32) -> Result<()>;
+
     /// y\[j\] = log_softmax(logits\[r\])\[ids\[j\]\] in nats, for j in `first[r]..first[r + 1]`.
     ///
     /// shapes: y `[N]` f32, logits `[R, V]`, first `[R + 1]` u32 from 0 to N, ids `[N]` u32 below
@@ -93,13 +101,23 @@ impl Device {
             Aim::Shares(shares) => self.expect_count(op, "aim", shares, count, F32)?,
         }
         self.expect_count(op, "weights", weights, rows, F32)?;
-        ensure!(
-            temperature > 0.0 && temperature.is_finite(),
-            "{op}: temperature: expected a finite number above 0, got {temperature}"
-        );
+        expect_temperature(op, temperature)?;
         match rows {
             0 => Ok(()),
             _ => self.0.choice_loss(loss, logits, first, aim, weights, temperature),
+        }
+    }
+
+    /// [`Loss::choice_log_probs`], checked. Refuses a temperature that is not above 0 and finite.
+    pub fn choice_log_probs(&self, logits: ViewMut, first: View, temperature: f32) -> Result<()> {
+        let (op, count) = ("choice_log_probs", logits.shape().count());
+        let rows = first.shape().count().saturating_sub(1);
+        self.expect_count(op, "logits", logits.as_view(), count, F32)?;
+        self.expect_first(op, first, rows)?;
+        expect_temperature(op, temperature)?;
+        match rows * count {
+            0 => Ok(()),
+            _ => self.0.choice_log_probs(logits, first, temperature),
         }
     }
 
@@ -115,4 +133,12 @@ impl Device {
             _ => self.0.log_probs_at(y, logits, first, ids),
         }
     }
+}
+
+fn expect_temperature(op: &str, temperature: f32) -> Result<()> {
+    ensure!(
+        temperature > 0.0 && temperature.is_finite(),
+        "{op}: temperature: expected a finite number above 0, got {temperature}"
+    );
+    Ok(())
 }

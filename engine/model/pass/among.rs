@@ -186,6 +186,26 @@ impl Few {
     }
 }
 
+/// A token that may follow a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Likely {
+    /// Its place among those that were asked about, 0 the first.
+    pub place: u32,
+    /// Its log-probability, in nats.
+    pub log_prob: f32,
+}
+
+impl Likely {
+    /// Log-probabilities of row r being `log_probs[first[r]..first[r + 1]]`, in their order.
+    pub fn all(log_probs: &[f32], first: &[u32]) -> Vec<Vec<Likely>> {
+        let of = |ends: &[u32]| {
+            let own = log_probs[ends[0] as usize..ends[1] as usize].iter().zip(0..);
+            own.map(|(&log_prob, place)| Likely { place, log_prob }).collect()
+        };
+        first.windows(2).map(of).collect()
+    }
+}
+
 impl Model {
     /// Rows of the output matrix.
     fn gathered(&self, ids: &Tensor) -> Result<Tensor> {
@@ -193,22 +213,25 @@ impl Model {
     }
 
     /// Log-softmax of the logits, divided by `temperature`, of `ids[first[r]..first[r + 1]]` of
-    /// each of the normed rows `[R, h]` among themselves: `[ids.len()]`, natural logarithms.
+    /// each of the normed rows `[R, h]` among themselves, in nats; of a row that has more than
+    /// `best` of them, those of the best. All of a row become NaN where one of its logits is no
+    /// finite number.
     pub fn log_probs_among(
         &self,
         y: View,
         first: &[u32],
         ids: &[u32],
         temperature: f32,
-    ) -> Result<Vec<f32>> {
+        best: Option<usize>,
+    ) -> Result<Vec<Vec<Likely>>> {
         let mut choices = Choices::default();
         let asked: Vec<u32> = (0..y.rows() as u32).filter(|&r| width(first, r) > 0).collect();
         for &r in &asked {
             let own = &ids[first[r as usize] as usize..first[r as usize + 1] as usize];
             choices.push(Some(&Arc::from(own)), None);
         }
+        // All logits in the head's order, so that what is wanted of them comes to the host at once.
         let order = Order::of(&choices, asked.len());
-        // All logits in the head's order, so that they come to the host at once.
         let mut logits = self.device.unwritten(Shape::vector(ids.len()), Dtype::F32)?;
         let mut at = 0;
         for (set, places) in &order.wide {
@@ -233,17 +256,46 @@ impl Model {
             let (table, starts, columns) = (table.view(), starts.view(), columns.view());
             self.device.sampled_product(to, y.view(), table, starts, columns)?;
         }
-        let logits = self.device.download_f32(logits.view())?;
-        let mut logits = logits.as_slice();
-        let mut values = vec![0.0; ids.len()];
-        for &target in &order.targets {
-            let r = asked[target as usize];
-            let (own, rest) = logits.split_at(width(first, r));
-            logits = rest;
-            let to = &mut values[first[r as usize] as usize..first[r as usize + 1] as usize];
-            log_softmax(to, own, temperature);
+        let rows: Vec<u32> = order.targets.iter().map(|&target| asked[target as usize]).collect();
+        let bounds = bounds(rows.iter().map(|&row| width(first, row)));
+        let starts = self.device.upload_u32(&bounds)?;
+        self.device.choice_log_probs(logits.view_mut(), starts.view(), temperature)?;
+        let found = self.likeliest(&logits, &bounds, starts.view(), best)?;
+        let mut of_rows = vec![Vec::new(); y.rows()];
+        for (row, found) in rows.into_iter().zip(found) {
+            of_rows[row as usize] = found;
         }
-        Ok(values)
+        Ok(of_rows)
+    }
+
+    /// What the host wants of log-probabilities that stand row after row, `starts` being `first` on
+    /// the device: all, or, where that is less, the `best` of each row.
+    fn likeliest(
+        &self,
+        log_probs: &Tensor,
+        first: &[u32],
+        starts: View,
+        best: Option<usize>,
+    ) -> Result<Vec<Vec<Likely>>> {
+        let rows = first.len() - 1;
+        let all = log_probs.shape().count();
+        // One of the best is a number and its place.
+        let Some(best) = best.filter(|best| 2 * best * rows < all) else {
+            return Ok(Likely::all(&self.device.download_f32(log_probs.view())?, first));
+        };
+        let shape = Shape::matrix(rows, best);
+        let mut values = self.device.unwritten(shape, Dtype::F32)?;
+        let mut places = self.device.unwritten(shape, Dtype::U32)?;
+        let to = (values.view_mut(), places.view_mut());
+        self.device.choice_top_k(to.0, to.1, log_probs.view(), starts)?;
+        let values = self.device.download_f32(values.view())?;
+        let places = self.device.download_u32(places.view())?;
+        let of = |(row, ends): (usize, &[u32])| {
+            let own = row * best..row * best + best.min((ends[1] - ends[0]) as usize);
+            let pairs = values[own.clone()].iter().zip(&places[own]);
+            pairs.map(|(&log_prob, &place)| Likely { place, log_prob }).collect()
+        };
+        Ok(first.windows(2).enumerate().map(of).collect())
     }
 
     /// The rows of y whose numbers stand in `asked` at `places`.
@@ -257,12 +309,13 @@ fn width(first: &[u32], row: u32) -> usize {
     (first[row as usize + 1] - first[row as usize]) as usize
 }
 
-/// log_softmax(logits / temperature), summed in f64.
-fn log_softmax(to: &mut [f32], logits: &[f32], temperature: f32) {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let scaled = |x: f32| f64::from(x - max) / f64::from(temperature);
-    let log_sum = logits.iter().map(|&x| scaled(x).exp()).sum::<f64>().ln();
-    for (to, &x) in to.iter_mut().zip(logits) {
-        *to = (scaled(x) - log_sum) as f32;
-    }
+/// Where parts of so many begin, and where the last ends.
+fn bounds(counts: impl Iterator<Item = usize>) -> Vec<u32> {
+    let mut at = 0;
+    std::iter::once(0)
+        .chain(counts.map(|count| {
+            at += count as u32;
+            at
+        }))
+        .collect()
 }

@@ -1,7 +1,7 @@
 //! The passes over a batch: answers, losses, gradients. They read the types of
 //! [`super::model`] and [`super::config`]; nothing there knows of them.
 
-mod among;
+pub(super) mod among;
 pub(super) mod cache;
 pub(super) mod choose;
 mod embed;

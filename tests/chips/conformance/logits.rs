@@ -16,9 +16,12 @@ pub const CASES: &[Case] = &[
     ("choice_loss", choices_of_a_catalogue),
     ("choice_loss", place_beyond),
     ("choice_loss", choices_that_are_no_numbers),
+    ("choice_log_probs", choice_log_probs),
+    ("choice_log_probs", log_probs_that_are_no_numbers),
     ("log_probs_at", log_probs_at),
     ("top_k", top_k),
     ("top_k", top_k_of_awkward_rows),
+    ("choice_top_k", choice_top_k),
 ];
 
 fn cross_entropy(device: &Device) {
@@ -161,13 +164,17 @@ fn choice_loss(device: &Device) {
     }
 }
 
-/// Few rows of very different lengths, one choice and a whole catalogue among them.
-fn choices_of_a_catalogue(device: &Device) {
+/// Bounds of few rows of very different lengths, one choice and a whole catalogue among them.
+fn catalogue() -> Vec<u32> {
     let mut first = vec![0];
     for choices in [1, 2, 100_000, 0, 512, 2049] {
         first.push(first[first.len() - 1] + choices);
     }
-    check_choices(device, &first, 3.0, 1.0);
+    first
+}
+
+fn choices_of_a_catalogue(device: &Device) {
+    check_choices(device, &catalogue(), 3.0, 1.0);
 }
 
 /// As [`target_beyond`].
@@ -212,6 +219,51 @@ fn choices_that_are_no_numbers(device: &Device) {
         assert_eq!(rows[2..4], never);
         assert!(loss[2..5].iter().chain(&rows[4..10]).all(|x| x.is_nan()), "{loss:?} {rows:?}");
         assert!(loss[5].is_finite() && rows[10..].iter().all(|x| x.is_finite()), "{loss:?}");
+    }
+}
+
+fn choice_log_probs(device: &Device) {
+    for first in [bounds(1), bounds(2), bounds(5), bounds(70), catalogue()] {
+        let count = first[first.len() - 1] as usize;
+        for temperature in [1.0f32, 0.25, 4.0] {
+            let values: Vec<f64> = oracle::noise(count, 1).iter().map(|x| 10.0 * x).collect();
+            let mut logits = Given::new(device, &values, 1, count, Dtype::F32);
+            let cold = f64::from(temperature);
+            let expected: Vec<f64> = first
+                .windows(2)
+                .flat_map(|ends| {
+                    let own = &logits.values[ends[0] as usize..ends[1] as usize];
+                    oracle::log_softmax(&own.iter().map(|z| z / cold).collect::<Vec<f64>>())
+                })
+                .collect();
+            let starts = device.upload_u32(&first).unwrap();
+            device.choice_log_probs(logits.tensor.view_mut(), starts.view(), temperature).unwrap();
+            let terms = first.windows(2).map(|ends| ends[1] - ends[0]).max().unwrap() as usize;
+            let bound = Bound { terms, scale: 20.0 / cold.min(1.0) };
+            judge("choice_log_probs", device, logits.view(), &expected, bound);
+        }
+    }
+}
+
+/// What is no finite number spoils its row, wherever it stands there, and no other; alone too.
+fn log_probs_that_are_no_numbers(device: &Device) {
+    let spoils = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+    for (spoil, at) in spoils.into_iter().flat_map(|x| [3, 5, 1300, 2002].map(|at| (x, at))) {
+        let first = [0u32, 3, 4, 2002, 2003, 2005];
+        let mut values: Vec<f64> = oracle::noise(2005, 1);
+        values[at] = spoil;
+        let mut logits = Given::new(device, &values, 1, 2005, Dtype::F32);
+        let starts = device.upload_u32(&first).unwrap();
+        device.choice_log_probs(logits.tensor.view_mut(), starts.view(), 0.5).unwrap();
+        let got = results("choice_log_probs of no numbers", device, logits.view());
+        for ends in first.windows(2) {
+            let own = ends[0] as usize..ends[1] as usize;
+            let spoiled = own.contains(&at);
+            assert!(
+                got[own].iter().all(|x| if spoiled { x.is_nan() } else { x.is_finite() }),
+                "{spoil} at {at}: {ends:?}"
+            );
+        }
     }
 }
 
@@ -314,6 +366,43 @@ fn top_k_of_awkward_rows(device: &Device) {
                     largest[places].iter().map(|&x| f64::from(x)).eq(numbers),
                     "top_k {k} of row {r} {dtype}"
                 );
+            }
+        }
+    }
+}
+
+/// Parts that hold more than is wanted, as many, fewer and none; many ties, zeros of both signs and
+/// what is not a number.
+fn choice_top_k(device: &Device) {
+    for first in [bounds(1), bounds(5), bounds(70), catalogue()] {
+        let (rows, count) = (first.len() - 1, first[first.len() - 1] as usize);
+        let mut values: Vec<f64> = oracle::noise(count, 7);
+        for (i, x) in values.iter_mut().enumerate() {
+            *x = if i % 41 == 40 { f64::NAN } else { (*x * 30.0).round() };
+        }
+        let x = Given::new(device, &values, 1, count, Dtype::F32);
+        let starts = device.upload_u32(&first).unwrap();
+        for k in [1, 3, 20, 40, 300] {
+            let mut largest = Given::noise(device, rows, k, Dtype::F32, 2);
+            let zeros = vec![0u8; 4 * rows * k];
+            let mut places =
+                device.upload_bytes(&zeros, Shape::matrix(rows, k), Dtype::U32).unwrap();
+            let to = (largest.tensor.view_mut(), places.view_mut());
+            device.choice_top_k(to.0, to.1, x.view(), starts.view()).unwrap();
+            let places = whole_results("choice_top_k", device, places.view());
+            let largest = results("choice_top_k", device, largest.view());
+            for (r, ends) in first.windows(2).enumerate() {
+                let own = &x.values[ends[0] as usize..ends[1] as usize];
+                let number = |&x: &f64| if x.is_nan() { f64::NEG_INFINITY } else { x };
+                let own: Vec<f64> = own.iter().map(number).collect();
+                let mut expected = oracle::top_k(&own, k);
+                let mut numbers: Vec<f64> = expected.iter().map(|&c| own[c as usize]).collect();
+                expected.resize(k, u32::MAX);
+                numbers.resize(k, f64::NEG_INFINITY);
+                let got = r * k..(r + 1) * k;
+                assert!(places[got.clone()] == expected, "choice_top_k {k} of row {r}");
+                let largest = largest[got].iter().map(|&x| f64::from(x));
+                assert!(largest.eq(numbers), "choice_top_k {k} of row {r}");
             }
         }
     }

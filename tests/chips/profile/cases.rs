@@ -155,6 +155,13 @@ fn among_few(device: &Device, cols: usize, dtype: Dtype) {
     let mut loss = zeros(device, 1, ROWS, F32);
     let (to, aim) = ((loss.view_mut(), logits.view_mut()), Aim::Place(aims.view()));
     device.choice_loss(to.0, to.1, first.view(), aim, shares.view(), 1.0).unwrap();
+    // As wide as what may begin an item.
+    let (first, mut logits) = (parts(device, ROWS, 1024), noise(device, 1, ROWS * 1024, F32));
+    device.choice_log_probs(logits.view_mut(), first.view(), 1.0).unwrap();
+    let mut values = zeros(device, ROWS, 20, F32);
+    let mut places = device.alloc(Shape::matrix(ROWS, 20), Dtype::U32).unwrap();
+    let to = (values.view_mut(), places.view_mut());
+    device.choice_top_k(to.0, to.1, logits.view(), first.view()).unwrap();
 }
 
 /// Where addresses allow 16 bytes, and a float further.

@@ -7,7 +7,7 @@ use engine::data::sample::{Prompt as Text, SampleOptions};
 use engine::data::text::Piece;
 use engine::data::{Batch, EncIntra, Intra, IntraMode, Sample, SampleBuilder, Special, Trie};
 use engine::decode::{recommend, Rules, Scoring, Search};
-use engine::model::{Extension, KvCache, Model, Tune};
+use engine::model::{Extension, KvCache, Likely, Model, Tune};
 use proptest::prelude::*;
 
 /// Ids at the end of a tiny vocabulary.
@@ -253,7 +253,7 @@ proptest! {
                 let mut tokens = Vec::new();
                 search.extensions(row, &mut tokens);
                 let scores: Vec<f32> = tokens.iter().map(|_| -(rng.below(20) as f32)).collect();
-                search.supply(row, &scores);
+                search.supply(row, Likely::all(&scores, &[0, scores.len() as u32]).remove(0));
             }
             wanted.clear();
             search.advance(&mut wanted);
