@@ -90,6 +90,17 @@ static __device__ __forceinline__ float high_half(uint32_t pair) {
   return wide(T{uint16_t(pair >> 16)});
 }
 
+/// Two neighbours of f32 as three bf16 each, 8 bits of them a part: the rest of each rounding goes to
+/// the next, so that the parts together lose nothing. A part holds both, packed.
+static __device__ __forceinline__ void three_parts(uint32_t (&part)[3], float low, float high) {
+#pragma unroll
+  for (int p = 0; p < 3; ++p) {
+    part[p] = pack<bf16>(low, high);
+    low -= low_half<bf16>(part[p]);
+    high -= high_half<bf16>(part[p]);
+  }
+}
+
 /// Sixteen bytes of global or shared memory in one access; the address must be a multiple of 16.
 struct __align__(16) Sixteen {
   uint32_t word[4];

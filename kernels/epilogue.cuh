@@ -128,6 +128,29 @@ struct Epilogue {
     return kinds >> KIND_OF_FACTOR & 15;
   }
 
+  /// Eight of the rank from `at` on, of one of m rows of z; those from `count` on are 0 and not
+  /// touched. Some sums are under way at once.
+  __device__ __forceinline__ void load_z(float (&v)[RUN], uint32_t m, uint32_t row, uint32_t at,
+                                         uint32_t count) const {
+    const uint32_t sums = choices >> SUMS_OF_Z;
+    if (sums == 0) return load_run(v, z, kind_of_z(), uint64_t(row) * rank + at, count);
+    constexpr uint32_t TOGETHER = 8;
+#pragma unroll
+    for (uint32_t e = 0; e < RUN; ++e) v[e] = 0.0f;
+    for (uint32_t first = 0; first < sums; first += TOGETHER) {
+      float x[TOGETHER][RUN];
+#pragma unroll
+      for (uint32_t t = 0; t < TOGETHER; ++t)
+        load_run(x[t], z, DTYPE_F32, (uint64_t(first + t) * m + row) * rank + at,
+                 first + t < sums ? count : 0);
+#pragma unroll
+      for (uint32_t t = 0; t < TOGETHER; ++t)
+#pragma unroll
+        for (uint32_t e = 0; e < RUN; ++e) v[e] += x[t][e];
+    }
+    round_run(v, DTYPE_BF16);
+  }
+
   __device__ __forceinline__ float factor_at(uint32_t column, uint32_t at) const {
     return element(factor, kind_of_factor(),
                    factor_by_column ? uint64_t(column) * rank + at : uint64_t(at) * n + column);

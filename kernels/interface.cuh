@@ -522,15 +522,38 @@ constexpr uint32_t THIN_COLUMNS = 8;
 constexpr uint32_t THIN_DEPTH = 2 * 32 * RUN;
 constexpr uint32_t THIN_SHARED = THIN_COLUMNS * THIN_DEPTH * 4;
 
-/// Rows of y by a block of `thin_mma`, its chunk of k, and how many stages of which depth a has.
+/// Rows of y by a block of `thin_mma`, its chunk of k, how much of that one chain of products sums,
+/// and how many stages of which depth a has.
 constexpr uint32_t THIN_MMA_ROWS = 64;
-constexpr uint32_t THIN_MMA_CHUNK = 1024;
+constexpr uint32_t THIN_MMA_CHUNK = 512;
+constexpr uint32_t THIN_MMA_CHAIN = 128;
 constexpr uint32_t THIN_MMA_DEPTH = 64;
 constexpr uint32_t THIN_MMA_STAGES = 3;
 constexpr uint32_t THIN_MMA_THREADS = 2 * THIN_MMA_ROWS;
 /// Bytes of shared memory: three parts of the chunk of b, then the stages of a.
 constexpr uint32_t THIN_MMA_SHARED =
     2 * (3 * THIN_COLUMNS * THIN_MMA_CHUNK + THIN_MMA_STAGES * THIN_MMA_ROWS * THIN_MMA_DEPTH);
+
+/// Rows of y by a block of `thin_few`, a warp for each chain of its chunk, and bytes of shared
+/// memory: three parts of the chunk of b, the chunk of a, the chains' sums.
+constexpr uint32_t THIN_FEW_ROWS = 16;
+constexpr uint32_t THIN_FEW_THREADS = 32 * THIN_MMA_CHUNK / THIN_MMA_CHAIN;
+constexpr uint32_t THIN_FEW_SHARED = 2 * (3 * THIN_COLUMNS + THIN_FEW_ROWS) * THIN_MMA_CHUNK +
+                                     4 * THIN_FEW_ROWS * THIN_COLUMNS * THIN_FEW_THREADS / 32;
+
+/// Rows and columns of dy by a block of `low_rank_backward`: equal, for the partial sums of dz are
+/// as many as there are columns of blocks, those of dB as rows. Rows and number of its stages.
+constexpr uint32_t LOW_RANK_ROWS = 512;
+constexpr uint32_t LOW_RANK_COLUMNS = 512;
+constexpr uint32_t LOW_RANK_DEPTH = 16;
+constexpr uint32_t LOW_RANK_STAGES = 4;
+constexpr uint32_t LOW_RANK_THREADS = 256;
+/// Floats of a warp's sums of dz, of one stage.
+constexpr uint32_t LOW_RANK_SUMS = LOW_RANK_DEPTH * RUN;
+/// Bytes of shared memory: the stages of dy, z, the warps' sums of dz of two stages.
+constexpr uint32_t LOW_RANK_SHARED =
+    2 * (LOW_RANK_STAGES * LOW_RANK_DEPTH * LOW_RANK_COLUMNS + LOW_RANK_ROWS * RUN) +
+    2 * 4 * LOW_RANK_SUMS * (LOW_RANK_THREADS / 32);
 
 /// Bytes of shared memory of `thin_gradient`, which sums `rows` of k.
 static constexpr __host__ __device__ uint32_t thin_gradient_shared(uint32_t rows) {
@@ -552,6 +575,9 @@ constexpr uint32_t CHOICE_ADD = 1;
 constexpr uint32_t CHOICE_GELU_TANH = 2;
 constexpr uint32_t CHOICE_GELU_ERF = 4;
 constexpr uint32_t CHOICE_SLOPE = 8;
+/// From here on `choices` holds how many sums z is of, [sums, m, rank] f32, which are added in their
+/// order and rounded to bf16; none: z is itself.
+constexpr uint32_t SUMS_OF_Z = 8;
 
 /// What every product takes. `before` receives what goes into GELU, or with CHOICE_SLOPE holds what
 /// went into one, by whose slope there y is multiplied; `chunk`: the length of k that
@@ -570,6 +596,15 @@ struct ThinGradient {
   uint32_t m, n, k, rows, kinds, unused;
 };
 static_assert(sizeof(ThinGradient) == 48, "");
+
+/// `dz` and `d_b` receive partial sums: [columns of blocks, m, rank] and [rows of blocks, n, rank].
+struct LowRankBackward {
+  float *dz, *d_b;
+  const void *dy, *z;
+  const float *b;
+  uint32_t m, n, rank, unused;
+};
+static_assert(sizeof(LowRankBackward) == 56, "");
 
 struct SumChunks {
   float *partial;

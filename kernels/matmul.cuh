@@ -16,10 +16,9 @@ enum Form { NT, NN, TN };
 constexpr uint32_t GROUP = 16;
 
 /// The low-rank tail as a few more columns of k, in bf16 whatever T is. A value of f32 is three
-/// bf16 (8 bits each, the rest of each rounding goes to the next), of f16 two, of bf16 one;
-/// products of parts that f32 cannot tell from zero are left out. Eight of the rank are a piece of
-/// 16 bytes, what a rank lacks of eight is zero, and piece c·groups + g holds pair c of parts of
-/// group g of z and factor.
+/// bf16 (`three_parts`), of f16 two, of bf16 one; products of parts that f32 cannot tell from zero
+/// are left out. Eight of the rank are a piece of 16 bytes, what a rank lacks of eight is zero, and
+/// piece c·groups + g holds pair c of parts of group g of z and factor.
 template <class TILE>
 struct LowRankTail {
   static constexpr uint32_t DEEP = TAIL_DEPTH, PIECES = DEEP / 8;
@@ -27,9 +26,9 @@ struct LowRankTail {
   uint32_t pairs, groups, width;
 
   __device__ __forceinline__ explicit LowRankTail(const Epilogue &f)
-      : pairs(f.kind_of_z() == DTYPE_BF16  ? 3
-              : f.kind_of_z() == DTYPE_F16 ? 5
-                                           : 6),
+      : pairs(f.kind_of_z() == DTYPE_BF16 || f.choices >> SUMS_OF_Z ? 3
+              : f.kind_of_z() == DTYPE_F16                          ? 5
+                                                                    : 6),
         groups((f.rank + 7) / 8),
         width(pairs * groups * 8) {}
 
@@ -41,13 +40,10 @@ struct LowRankTail {
     Sixteen part[3];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      float x = v[2 * i], y = v[2 * i + 1];
+      uint32_t words[3];
+      three_parts(words, v[2 * i], v[2 * i + 1]);
 #pragma unroll
-      for (int p = 0; p < 3; ++p) {
-        const uint32_t word = part[p].word[i] = pack<bf16>(x, y);
-        x -= low_half<bf16>(word);
-        y -= high_half<bf16>(word);
-      }
+      for (int p = 0; p < 3; ++p) part[p].word[i] = words[p];
     }
     uint32_t piece = group - from / 8;
 #pragma unroll
@@ -67,24 +63,37 @@ struct LowRankTail {
   }
 
   /// Columns from .. from + DEEP of both operands: a thread takes a group of a row, neighbours
-  /// neighbouring rows, which meet no bank twice.
+  /// neighbouring rows, which meet no bank twice; rows of z and then those of the factor. Two at a
+  /// time, so that what they read is under way at once.
   __device__ __forceinline__ void stage(char *room, const Epilogue &f, uint32_t m, uint32_t row0,
                                         uint32_t column0, uint32_t from) const {
+    constexpr uint32_t TOGETHER = 2;
     char *left = room, *right = room + TILE::BM * DEEP * 2;
-    float v[RUN];
-    for (uint32_t e = threadIdx.x; e < TILE::BM * groups; e += TILE::THREADS) {
-      const uint32_t row = e % TILE::BM, group = e / TILE::BM;
-      const uint32_t count = row0 + row < m ? f.rank - group * 8 : 0;
-      load_run(v, f.z, f.kind_of_z(), uint64_t(row0 + row) * f.rank + group * 8, count);
-      put<true>(left, row, group, from, v);
-    }
-    for (uint32_t e = threadIdx.x; e < TILE::BN * groups; e += TILE::THREADS) {
-      const uint32_t column = e % TILE::BN, group = e / TILE::BN;
-      const uint32_t count = column0 + column < f.n ? f.rank - group * 8 : 0;
-      f.load_factor(v, column0 + column, group * 8, count);
+    const uint32_t of_z = TILE::BM * groups, all = of_z + TILE::BN * groups;
+    for (uint32_t first = threadIdx.x; first < all; first += TOGETHER * TILE::THREADS) {
+      float v[TOGETHER][RUN];
 #pragma unroll
-      for (uint32_t i = 0; i < RUN; ++i) v[i] *= f.low_rank_scale;
-      put<false>(right, column, group, from, v);
+      for (uint32_t t = 0; t < TOGETHER; ++t) {
+        const uint32_t e = first + t * TILE::THREADS;
+        if (e < of_z) {
+          const uint32_t row = row0 + e % TILE::BM, group = e / TILE::BM;
+          f.load_z(v[t], m, row, group * 8, row < m ? f.rank - group * 8 : 0);
+        } else if (e < all) {
+          const uint32_t column = column0 + (e - of_z) % TILE::BN, group = (e - of_z) / TILE::BN;
+          f.load_factor(v[t], column, group * 8, column < f.n ? f.rank - group * 8 : 0);
+        }
+      }
+#pragma unroll
+      for (uint32_t t = 0; t < TOGETHER; ++t) {
+        const uint32_t e = first + t * TILE::THREADS;
+        if (e < of_z) {
+          put<true>(left, e % TILE::BM, e / TILE::BM, from, v[t]);
+        } else if (e < all) {
+#pragma unroll
+          for (uint32_t i = 0; i < RUN; ++i) v[t][i] *= f.low_rank_scale;
+          put<false>(right, (e - of_z) % TILE::BN, (e - of_z) / TILE::BN, from, v[t]);
+        }
+      }
     }
   }
 };

@@ -41,6 +41,7 @@ pub fn ops(sizes: Sizes) -> Vec<Op> {
     [
         around_the_layers(sizes),
         in_a_layer(sizes),
+        of_an_adapter(sizes),
         at_the_head(sizes),
         among_few(sizes),
         of_the_optimiser(sizes),
@@ -172,6 +173,29 @@ fn in_a_layer(sizes: Sizes) -> Vec<Op> {
             Ok(Box::new(move |device| device.sum_rows(y.view_mut(), x.view())))
         }),
     ]
+}
+
+/// What each linear's adapter makes of the gradient of its output, which is read once.
+fn of_an_adapter(sizes: Sizes) -> Vec<Op> {
+    const RANK: usize = 8;
+    let Sizes { hidden: h, inner, rows, .. } = sizes;
+    let linears = [("query_key_value", 3 * h), ("dense", h), ("h_to_4h", inner), ("4h_to_h", h)];
+    let line = |(linear, n)| {
+        // B is read, dB read and written; z is read, dz written.
+        let bytes = 2 * rows * n + 3 * 4 * n * RANK + 2 * 2 * rows * RANK;
+        let what = format!("low_rank_backward {linear} {rows}");
+        op(sizes, &what, bytes, move |device| {
+            let (dy, z) = (random(device, rows, n, BF16)?, random(device, rows, RANK, BF16)?);
+            let b = random(device, n, RANK, F32)?;
+            let mut dz = device.alloc(z.shape(), BF16)?;
+            let mut d_b = device.zeros(b.shape(), F32)?;
+            Ok(Box::new(move |device| {
+                let (dy, b, z) = (dy.view(), b.view(), z.view());
+                device.low_rank_backward(dz.view_mut(), d_b.view_mut(), dy, b, z, 2.0)
+            }))
+        })
+    };
+    linears.into_iter().map(line).collect()
 }
 
 fn at_the_head(sizes: Sizes) -> Vec<Op> {

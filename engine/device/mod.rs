@@ -12,7 +12,7 @@ pub use cpu::MOST_THREADS;
 pub use cuda::{at_first, gpus, Found};
 pub use ops::{
     AdamW, Aim, Attend, AttendCache, CacheRows, Dropout, Epilogue, Form, Gelu, Heads, LowRank,
-    Normed, Qkv, Rotary, Segments, Turn, Write,
+    LowRankFactors, Normed, Qkv, Rotary, Segments, Turn, Write,
 };
 pub use place::Place;
 pub use tensor::{Tensor, View, ViewMut};

@@ -18,6 +18,10 @@ fn asked<T>(model: &Model, work: impl FnOnce() -> T) -> (T, Work) {
 
 /// A GLM of heads of 64 in bf16 on the emulator: what tensor cores do on a GPU.
 fn model(layers: usize, vocabulary: usize) -> Option<Model> {
+    tuned(layers, vocabulary, Tune::Nothing)
+}
+
+fn tuned(layers: usize, vocabulary: usize, tune: Tune) -> Option<Model> {
     if !kernels::EMULATED {
         println!("skipped: no emulator in this build");
         return None;
@@ -25,7 +29,7 @@ fn model(layers: usize, vocabulary: usize) -> Option<Model> {
     let config = json!({"model_type": "glm", "num_layers": layers, "hidden_size": 128,
         "num_attention_heads": 2, "vocab_size": vocabulary, "max_sequence_length": 200});
     let config = Config::from_json(&config).unwrap();
-    let setup = setup(&config, Tune::Nothing);
+    let setup = setup(&config, tune);
     Some(load(&Setup { dtype: Dtype::Bf16, stored: Dtype::Bf16, mapped: false, ..setup }))
 }
 
@@ -80,6 +84,22 @@ fn a_pass_over_produced_tokens_launches_nine_kernels_a_layer_and_copies_four_tim
     for pass in [&two, &five] {
         assert_eq!((pass.uploads, pass.downloads), (4, 0), "{pass:?}");
     }
+}
+
+/// Its linears' own products take the adapter's sums as they are.
+#[test]
+fn an_adapter_apart_is_one_launch_a_linear() {
+    let passes = [2, 5].map(|layers| {
+        let tune = Tune::Lora { config: LoraConfig::default(), positions: false };
+        let model = tuned(layers, 300, tune)?;
+        let prompts = batch(&model.config, 70, 1);
+        let (mut cache, _) = KvCache::prefill(&model, &prompts, 9).unwrap();
+        let extension = produced(&cache, 9);
+        Some(asked(&model, || cache.extend(&model, &extension).unwrap()).1)
+    });
+    let [Some(two), Some(five)] = passes else { return };
+    assert_eq!(five.launched() - two.launched(), 3 * (9 + 4), "{five:?}");
+    assert_eq!(two.launches.get("thin_few_nt"), Some(&(2 * 4)), "{two:?}");
 }
 
 /// Prompts of 40 rows are never cut, however many there are together.

@@ -89,6 +89,26 @@ pub fn matmul(a: &[f64], b: &[f64], (m, n, k): (usize, usize, usize), form: Form
     y
 }
 
+/// dz `[m, rank]` and what is added to dB `[n, rank]`, of dy `[m, n]`.
+pub fn low_rank_backward(
+    dy: &[f64],
+    b: &[f64],
+    z: &[f64],
+    (m, n, rank): (usize, usize, usize),
+    scale: f64,
+) -> (Vec<f64>, Vec<f64>) {
+    let (mut dz, mut d_b) = (vec![0.0; m * rank], vec![0.0; n * rank]);
+    for i in 0..m {
+        for j in 0..n {
+            for l in 0..rank {
+                dz[i * rank + l] += scale * dy[i * n + j] * b[j * rank + l];
+                d_b[j * rank + l] += scale * dy[i * n + j] * z[i * rank + l];
+            }
+        }
+    }
+    (dz, d_b)
+}
+
 /// erf by its Maclaurin series; from |x| = 5 on it is ±1 to f64's last digits that matter here.
 pub fn erf(x: f64) -> f64 {
     if x.abs() > 5.0 {

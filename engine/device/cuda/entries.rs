@@ -134,8 +134,6 @@ pub struct Products {
     pub simt: Entry<of::Product>,
     /// One row a warp and four; not among the gradients of weights.
     pub thin: Option<[Entry<of::Product>; 2]>,
-    /// For operands at any address, and at whole 16 bytes.
-    pub thin_mma: Option<[Entry<of::Product>; 2]>,
 }
 
 impl Products {
@@ -153,6 +151,12 @@ pub struct Entries {
     pub layernorm_parameters: Steps<of::LayernormParameters>,
     pub layernorm_collect: Entry<of::LayernormCollect>,
     products: [Products; 3],
+    /// For operands at any address, and at whole 16 bytes.
+    pub thin_mma: [Entry<of::Product>; 2],
+    /// The same of few rows.
+    pub thin_few: [Entry<of::Product>; 2],
+    /// The same of dy.
+    pub low_rank_backward: [Entry<of::LowRankBackward>; 2],
     pub thin_gradient_a: Entry<of::ThinGradient>,
     pub thin_gradient_b: Entry<of::ThinGradient>,
     pub split_k_reduce: Entry<of::Product>,
@@ -198,6 +202,9 @@ impl Entries {
             layernorm_parameters: t.steps("layernorm_parameters")?,
             layernorm_collect: t.entry("layernorm_collect")?,
             products: [t.products("nt")?, t.products("nn")?, t.products("tn")?],
+            thin_mma: [t.entry("thin_mma_nt_any")?, t.entry("thin_mma_nt")?],
+            thin_few: [t.entry("thin_few_nt_any")?, t.entry("thin_few_nt")?],
+            low_rank_backward: [t.entry("low_rank_backward_any")?, t.entry("low_rank_backward")?],
             thin_gradient_a: t.entry("thin_gradient_a")?,
             thin_gradient_b: t.entry("thin_gradient_b")?,
             split_k_reduce: t.entry("split_k_reduce")?,
@@ -348,13 +355,6 @@ impl Table {
                 false => Some([
                     self.entry(&format!("thin_{form}_1"))?,
                     self.entry(&format!("thin_{form}_4"))?,
-                ]),
-            },
-            thin_mma: match gradient {
-                true => None,
-                false => Some([
-                    self.entry(&format!("thin_mma_{form}_any"))?,
-                    self.entry(&format!("thin_mma_{form}"))?,
                 ]),
             },
         })

@@ -3,7 +3,7 @@
 
 use super::entries::TileName;
 use super::*;
-use crate::device::ops::Matmul;
+use crate::device::ops::{low_rank_backward_in_two, Matmul};
 use kernels::interface::RUN;
 
 /// A tile of the tensor-core kernels.
@@ -140,6 +140,8 @@ struct Product<'a> {
     chunk: usize,
     kinds: [Dtype; 3],
     epilogue: &'a Epilogue<'a>,
+    /// A tail whose z is still of so many sums.
+    tail: Option<(Address, usize, LowRankFactors<'a>)>,
 }
 
 impl Product<'_> {
@@ -150,6 +152,10 @@ impl Product<'_> {
         let before = pre_activation.as_ref().map(|x| x.as_view()).or(argument);
         let residual_of = residual.map(|r| r.0);
         let (z, factor) = (low_rank.map(|l| l.z), low_rank.map(|l| l.factor));
+        let sums = self.tail.map(|(z, sums, _)| (z, sums));
+        let own = self.tail.map(|(_, _, factors)| factors);
+        let factor = factor.or(own.map(|factors| factors.b));
+        let rank = own.map(|factors| factors.a.rows()).or(z.map(|z| z.cols()));
         let kind = |x: Option<View>| x.map_or(0, |x| code(x.dtype()));
         let [y, a, b] = self.kinds.map(code);
         let gelu = match gelu.or(gelu_of.map(|(_, form)| form)) {
@@ -167,13 +173,13 @@ impl Product<'_> {
             b: self.b,
             bias: address(*bias),
             residual: address(residual_of),
-            z: address(z),
+            z: sums.map_or_else(|| address(z), |(z, _)| z),
             factor: address(factor),
             m: count(m),
             n: count(n),
             k: count(k),
             chunk: count(self.chunk),
-            rank: count(z.map_or(0, |z| z.cols())),
+            rank: count(rank.unwrap_or(0)),
             kinds: y << interface::KIND_OF_Y
                 | kind(before) << interface::KIND_OF_BEFORE
                 | kind(*bias) << interface::KIND_OF_BIAS
@@ -182,9 +188,10 @@ impl Product<'_> {
                 | kind(factor) << interface::KIND_OF_FACTOR
                 | a << interface::KIND_OF_A
                 | b << interface::KIND_OF_B,
-            choices: (gelu | slope | add) as u32,
+            choices: (gelu | slope | add) as u32
+                | count(sums.map_or(0, |(_, sums)| sums)) << interface::SUMS_OF_Z,
             scale: *scale,
-            low_rank_scale: low_rank.map_or(0.0, |l| l.scale),
+            low_rank_scale: low_rank.map(|l| l.scale).or(own.map(|f| f.scale)).unwrap_or(0.0),
             residual_scale: residual.map_or(0.0, |r| r.1),
         }
     }
@@ -203,6 +210,7 @@ impl Matmul for Cuda {
             chunk: k,
             kinds: [y.dtype(), a.dtype(), b.dtype()],
             epilogue: &epilogue,
+            tail: None,
         };
         if form != Form::Tn || k == 0 {
             return sums(self, &product, a, b, form, 1);
@@ -251,6 +259,94 @@ impl Matmul for Cuda {
         reduce(self, &Product { a: partial.at(), size: (m, n, chunks), ..product })
     }
 
+    /// In bf16 the product takes z from the sums over chunks of k as it comes to its tail, where
+    /// the launch that would add them costs as much as it does.
+    fn adapted<'e>(
+        &self,
+        y: ViewMut<'e>,
+        x: View,
+        w: View,
+        factors: LowRankFactors,
+        epilogue: Epilogue<'e>,
+    ) -> Result<Option<(ViewMut<'e>, Epilogue<'e>)>> {
+        let LowRankFactors { a, .. } = factors;
+        let (m, n, k, rank) = (y.rows(), y.cols(), x.cols(), a.rows());
+        if (x.dtype(), w.dtype()) != (Dtype::Bf16, Dtype::Bf16) || !is_factored(x, a) {
+            return Ok(Some((y, epilogue)));
+        }
+        self.counts.product((m, rank, k));
+        self.counts.product((m, n, k));
+        let sums = thin_sums(self, x, a)?;
+        let product = Product {
+            y: (&y).into(),
+            a: x.into(),
+            b: w.into(),
+            size: (m, n, k),
+            chunk: k,
+            kinds: [y.dtype(), x.dtype(), w.dtype()],
+            epilogue: &epilogue,
+            tail: Some((sums.at(), thin_chunks(k), factors)),
+        };
+        self::sums(self, &product, x, w, Form::Nt, 1).map(|()| None)
+    }
+
+    fn low_rank_backward(
+        &self,
+        dz: ViewMut,
+        d_b: ViewMut,
+        dy: View,
+        b: View,
+        z: View,
+        scale: f32,
+    ) -> Result<()> {
+        let (m, n, rank) = (dy.rows(), dy.cols(), b.cols());
+        let empty = m * n * rank == 0;
+        if dy.dtype() != Dtype::Bf16 || rank > THIN || n >= WIDEST || empty {
+            return low_rank_backward_in_two(self, dz, d_b, dy, b, z, scale);
+        }
+        self.counts.product((m, rank, n));
+        self.counts.product((n, rank, m));
+        let (across, down) =
+            (n.div_ceil(interface::LOW_RANK_COLUMNS), m.div_ceil(interface::LOW_RANK_ROWS));
+        let of_dz = self.scratch(across * m * rank * size_of::<f32>())?;
+        let of_b = self.scratch(down * n * rank * size_of::<f32>())?;
+        // At any address the same kernel gathers dy element by element: a row has the same bits
+        // wherever it stands.
+        let aligned = dy.address().is_multiple_of(16) && n.is_multiple_of(8);
+        let parameters = interface::LowRankBackward {
+            dz: of_dz.at(),
+            d_b: of_b.at(),
+            dy: dy.into(),
+            z: z.into(),
+            b: b.into(),
+            m: count(m),
+            n: count(n),
+            rank: count(rank),
+            unused: 0,
+        };
+        let grid = chunked(across * rank.div_ceil(RUN), down, interface::LOW_RANK_SHARED);
+        self.launch(self.entries.low_rank_backward[usize::from(aligned)], grid, parameters)?;
+        for (y, partial, size, write) in
+            [(dz, of_dz, (m, rank, across), Write::Set), (d_b, of_b, (n, rank, down), Write::Add)]
+        {
+            let epilogue = Epilogue { scale, write, ..Epilogue::default() };
+            reduce(
+                self,
+                &Product {
+                    y: (&y).into(),
+                    a: partial.at(),
+                    b: Address::default(),
+                    size,
+                    chunk: size.2,
+                    kinds: [y.dtype(), Dtype::F32, Dtype::F32],
+                    epilogue: &epilogue,
+                    tail: None,
+                },
+            )?;
+        }
+        Ok(())
+    }
+
     fn sum_rows(&self, y: ViewMut, x: View) -> Result<()> {
         let (rows, n) = (x.rows(), x.cols());
         let chunks = rows.div_ceil(CHUNK);
@@ -276,6 +372,7 @@ impl Matmul for Cuda {
                 chunk: chunks,
                 kinds: [Dtype::F32; 3],
                 epilogue: &add,
+                tail: None,
             },
         )
     }
@@ -295,6 +392,46 @@ fn chunked(blocks: usize, chunks: usize, shared: usize) -> Grid {
     grid
 }
 
+/// Whether a·bᵀ is of few columns and on tensor cores: bf16 rows a by a factor b of f32.
+fn is_factored(a: View, b: View) -> bool {
+    let dtypes = (a.dtype(), b.dtype()) == (Dtype::Bf16, Dtype::F32);
+    dtypes && (1..=THIN).contains(&b.rows()) && (1..WIDEST).contains(&a.cols())
+}
+
+/// Of how many sums over k such a product is.
+fn thin_chunks(k: usize) -> usize {
+    k.div_ceil(interface::THIN_MMA_CHUNK)
+}
+
+/// These sums, `[chunks, m, n]` f32.
+fn thin_sums<'a>(cuda: &'a Cuda, a: View, b: View) -> Result<Scratch<'a>> {
+    let ((m, k), n) = ((a.rows(), a.cols()), b.rows());
+    let partial = cuda.scratch(thin_chunks(k) * m * n * size_of::<f32>())?;
+    let aligned = [a, b].iter().all(|x| x.address() % 16 == 0) && k % 8 == 0;
+    let blocks = |rows: usize| m.div_ceil(rows) * n.div_ceil(interface::THIN_COLUMNS);
+    // Wide blocks share what is read of b; of few rows there is not one for every processor.
+    let wide = blocks(interface::THIN_MMA_ROWS);
+    let (entries, blocks, shared) = match wide * thin_chunks(k) < cuda.processors() {
+        true => {
+            (cuda.entries.thin_few, blocks(interface::THIN_FEW_ROWS), interface::THIN_FEW_SHARED)
+        }
+        false => (cuda.entries.thin_mma, wide, interface::THIN_MMA_SHARED),
+    };
+    let product = Product {
+        y: partial.at(),
+        a: a.into(),
+        b: b.into(),
+        size: (m, n, k),
+        chunk: k,
+        kinds: [Dtype::F32, a.dtype(), b.dtype()],
+        epilogue: &Epilogue::default(),
+        tail: None,
+    };
+    let grid = chunked(blocks, thin_chunks(k), shared);
+    cuda.launch(entries[usize::from(aligned)], grid, product.parameters())?;
+    Ok(partial)
+}
+
 /// One kernel over all of k, or over `chunks` of it.
 fn sums(cuda: &Cuda, product: &Product, a: View, b: View, form: Form, chunks: usize) -> Result<()> {
     let entries = cuda.entries.products(form);
@@ -309,18 +446,12 @@ fn sums(cuda: &Cuda, product: &Product, a: View, b: View, form: Form, chunks: us
         let grid = chunked(tile.blocks(m, n), chunks, tile.shape.shared());
         return cuda.launch(entries.tile(tile.name, of_a), grid, product.parameters());
     }
-    let factored = of_a == Dtype::Bf16 && of_b == Dtype::F32 && n <= THIN && k > 0 && narrow;
-    if let Some(thin) = entries.thin_mma.filter(|_| factored) {
-        let aligned = [a, b].iter().all(|x| x.address() % 16 == 0) && k % 8 == 0;
-        let chunks = k.div_ceil(interface::THIN_MMA_CHUNK);
-        let partial = cuda.scratch(chunks * m * n * size_of::<f32>())?;
-        let rows = m.div_ceil(interface::THIN_MMA_ROWS);
-        let blocks = rows * n.div_ceil(interface::THIN_COLUMNS);
-        let bare = Epilogue::default();
-        let part = Product { y: partial.at(), epilogue: &bare, ..*product };
-        let grid = chunked(blocks, chunks, interface::THIN_MMA_SHARED);
-        cuda.launch(thin[usize::from(aligned)], grid, part.parameters())?;
-        return reduce(cuda, &Product { a: partial.at(), size: (m, n, chunks), ..*product });
+    if form == Form::Nt && is_factored(a, b) {
+        let partial = thin_sums(cuda, a, b)?;
+        return reduce(
+            cuda,
+            &Product { a: partial.at(), size: (m, n, thin_chunks(k)), ..*product },
+        );
     }
     if let Some([one, four]) = entries.thin.filter(|_| n <= THIN) {
         // Four rows a warp share what is read of b; few rows are spread over more warps.

@@ -25,6 +25,17 @@ pub struct LowRank<'a> {
     pub scale: f32,
 }
 
+/// An adapter of a linear layer, x·Wᵀ + scale·(x·Aᵀ)·Bᵀ.
+#[derive(Clone, Copy)]
+pub struct LowRankFactors<'a> {
+    /// `[r, k]`
+    pub a: View<'a>,
+    /// `[n, r]`
+    pub b: View<'a>,
+    /// Factor of the tail.
+    pub scale: f32,
+}
+
 /// What a product does before it writes: y = residual_scale·residual + gelu(scale·a·b + low_rank +
 /// bias), or y = gelu'(gelu_of)·(scale·a·b + low_rank + bias), then [`Write`]. Of the gradient of a
 /// weight ([`Form::Tn`]) scale and write alone.
@@ -73,10 +84,63 @@ pub trait Matmul {
     /// operand has a float dtype of its own.
     fn matmul(&self, y: ViewMut, a: View, b: View, form: Form, epilogue: Epilogue) -> Result<()>;
 
+    /// y = epilogue(x·wᵀ + scale·z·bᵀ) with z = x·aᵀ as x's dtype holds it, which nobody wants; the
+    /// bits of both products one after the other. Gives y and the epilogue back where the device
+    /// has no shorter way for these than that.
+    ///
+    /// shapes: y `[m, n]`, x `[m, k]`, w `[n, k]`, factors as [`LowRankFactors`] says, the
+    /// epilogue's as [`Epilogue`] says, without a tail; every operand has a float dtype of its own.
+    fn adapted<'e>(
+        &self,
+        y: ViewMut<'e>,
+        _x: View,
+        _w: View,
+        _factors: LowRankFactors,
+        epilogue: Epilogue<'e>,
+    ) -> Result<Option<(ViewMut<'e>, Epilogue<'e>)>> {
+        Ok(Some((y, epilogue)))
+    }
+
+    /// What an adapter's linear makes of the gradient of its output: dz = scale·dy·B (set) and
+    /// dB += scale·dyᵀ·z; sums in f32, those of a row of dz in one order whatever M is.
+    ///
+    /// shapes: dz `[M, r]` of dy's dtype, d_b `[N, r]` f32, dy `[M, N]`, b `[N, r]` f32, z `[M, r]`
+    /// of dy's dtype.
+    fn low_rank_backward(
+        &self,
+        dz: ViewMut,
+        d_b: ViewMut,
+        dy: View,
+        b: View,
+        z: View,
+        scale: f32,
+    ) -> Result<()>;
+
     /// y\[n\] += Σ_r x\[r, n\], in chunks of a fixed number of rows: the gradient of a bias.
     ///
     /// shapes: y `[n]` f32, x `[R, n]`.
     fn sum_rows(&self, y: ViewMut, x: View) -> Result<()>;
+}
+
+/// [`Matmul::low_rank_backward`] as two products, where no kernel makes both in one pass over dy.
+pub fn low_rank_backward_in_two(
+    backend: &impl Matmul,
+    dz: ViewMut,
+    d_b: ViewMut,
+    dy: View,
+    b: View,
+    z: View,
+    scale: f32,
+) -> Result<()> {
+    if dz.shape().count() > 0 {
+        let set = Epilogue { scale, ..Epilogue::default() };
+        backend.matmul(dz, dy, b, Form::Nn, set)?;
+    }
+    if d_b.shape().count() > 0 {
+        let add = Epilogue { scale, write: Write::Add, ..Epilogue::default() };
+        backend.matmul(d_b, dy, z, Form::Tn, add)?;
+    }
+    Ok(())
 }
 
 impl Device {
@@ -110,6 +174,52 @@ impl Device {
             let sum = sum && gelu_of.is_none() && low_rank.is_none() && residual.is_none();
             ensure!(sum, "{op}: Tn: expected nothing between the sum and y, which is a gradient");
         }
+        self.expect_epilogue(op, (m, n), &epilogue)?;
+        if let Some(LowRank { z, factor, .. }) = epilogue.low_rank {
+            let rank = z.cols();
+            self.expect(op, "low_rank.z", z, m, rank, Float)?;
+            match form {
+                Form::Nt => self.expect(op, "low_rank.factor", factor, n, rank, Float)?,
+                _ => self.expect(op, "low_rank.factor", factor, rank, n, Float)?,
+            }
+        }
+        match m * n {
+            0 => Ok(()),
+            _ => self.0.matmul(y, a, b, form, epilogue),
+        }
+    }
+
+    /// [`Matmul::adapted`], checked, or both products.
+    pub fn adapted(
+        &self,
+        y: ViewMut,
+        x: View,
+        w: View,
+        factors: LowRankFactors,
+        epilogue: Epilogue,
+    ) -> Result<()> {
+        let LowRankFactors { a, b, scale } = factors;
+        let (op, m, n, k, rank) = ("adapted", y.rows(), y.cols(), x.cols(), a.rows());
+        ensure!(epilogue.low_rank.is_none(), "{op}: expected one tail, got two");
+        self.expect(op, "y", y.as_view(), m, n, Float)?;
+        self.expect(op, "x", x, m, k, Float)?;
+        self.expect(op, "w", w, n, k, Float)?;
+        self.expect(op, "factors.a", a, rank, k, Float)?;
+        self.expect(op, "factors.b", b, n, rank, Float)?;
+        self.expect_epilogue(op, (m, n), &epilogue)?;
+        let left = match m * n {
+            0 => None,
+            _ => self.0.adapted(y, x, w, factors, epilogue)?,
+        };
+        let Some((y, epilogue)) = left else { return Ok(()) };
+        let mut z = self.unwritten(Shape::matrix(m, rank), x.dtype())?;
+        self.matmul(z.view_mut(), x, a, Form::Nt, Epilogue::default())?;
+        let low_rank = Some(LowRank { z: z.view(), factor: b, scale });
+        self.matmul(y, x, w, Form::Nt, Epilogue { low_rank, ..epilogue })
+    }
+
+    /// Refuses what an epilogue of y `[m, n]` names in other shapes, and what does not go together.
+    fn expect_epilogue(&self, op: &str, (m, n): (usize, usize), epilogue: &Epilogue) -> Result<()> {
         if let Some(bias) = epilogue.bias {
             self.expect_count(op, "bias", bias, n, Float)?;
         }
@@ -127,17 +237,28 @@ impl Device {
         if let Some((residual, _)) = epilogue.residual {
             self.expect(op, "residual", residual, m, n, Float)?;
         }
-        if let Some(LowRank { z, factor, .. }) = epilogue.low_rank {
-            let rank = z.cols();
-            self.expect(op, "low_rank.z", z, m, rank, Float)?;
-            match form {
-                Form::Nt => self.expect(op, "low_rank.factor", factor, n, rank, Float)?,
-                _ => self.expect(op, "low_rank.factor", factor, rank, n, Float)?,
-            }
-        }
-        match m * n {
+        Ok(())
+    }
+
+    /// [`Matmul::low_rank_backward`], checked.
+    pub fn low_rank_backward(
+        &self,
+        dz: ViewMut,
+        d_b: ViewMut,
+        dy: View,
+        b: View,
+        z: View,
+        scale: f32,
+    ) -> Result<()> {
+        let (op, m, n, rank) = ("low_rank_backward", dy.rows(), dy.cols(), b.cols());
+        self.expect(op, "dy", dy, m, n, Float)?;
+        self.expect(op, "b", b, n, rank, F32)?;
+        self.expect(op, "z", z, m, rank, Exactly(dy.dtype()))?;
+        self.expect(op, "dz", dz.as_view(), m, rank, Exactly(dy.dtype()))?;
+        self.expect(op, "d_b", d_b.as_view(), n, rank, F32)?;
+        match (m + n) * rank {
             0 => Ok(()),
-            _ => self.0.matmul(y, a, b, form, epilogue),
+            _ => self.0.low_rank_backward(dz, d_b, dy, b, z, scale),
         }
     }
 

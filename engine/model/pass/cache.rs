@@ -2,8 +2,8 @@
 //! by all that continue it, and a *tail* of slots for produced tokens. A continuation is a path of
 //! slots: forking copies integers, never keys.
 
-use super::layer::{Purpose, Saved};
-use super::rows::{Pass, Read, Rows};
+use super::layer::Saved;
+use super::rows::{Pass, Purpose, Read, Rows};
 use crate::base::Shape;
 use crate::data::Batch;
 use crate::device::{AttendCache, Epilogue, Tensor, Turn, View};
@@ -143,7 +143,8 @@ impl KvCache {
             let (normed, _) = model.norm(saved.x.view(), &layer.input_norm)?;
             let mut qkv = device.unwritten(Shape::matrix(count, 3 * config.hidden), model.dtype)?;
             let linear = &layer.query_key_value;
-            pass.linear(qkv.view_mut(), normed.view(), linear, Epilogue::default())?;
+            let plain = Epilogue::default();
+            pass.linear(qkv.view_mut(), normed.view(), linear, Purpose::Inference, plain)?;
             pass.rotate(qkv.view_mut(), Turn::Forward)?;
             device.cache_store(tail.view_mut(), qkv.view(), slots.view(), config.qkv_heads())?;
             let mut context = device.unwritten(saved.x.shape(), model.dtype)?;

@@ -9,7 +9,7 @@
 
 use super::linear::InputGradient;
 use super::norm::Normed;
-use super::rows::{Pass, Read, Site};
+use super::rows::{Pass, Purpose, Read, Site};
 use crate::base::{Dtype, Shape};
 use crate::device::{Attend, Epilogue, Tensor, Turn, View, ViewMut, Write};
 use crate::model::config::Residual;
@@ -136,15 +136,6 @@ impl<T> Saved<T> {
     }
 }
 
-/// Whether a backward will follow: GELU's argument is written down only then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// No backward will follow.
-    Inference,
-    /// A backward will follow, or is running.
-    Training,
-}
-
 impl Pass<'_> {
     /// The layer's output `[R, h]`, or `[T, h]` of the rows that are read; everything a backward
     /// needs is left in `saved`.
@@ -160,8 +151,14 @@ impl Pass<'_> {
         let mut y = self.model.device.unwritten(middle.shape(), middle.dtype())?;
         let (site, linear) = (Site::FeedForwardOutput(layer.number), &layer.dense_4h_to_h);
         let residual = self.residual(middle, normed);
-        saved.z.dense_4h_to_h =
-            self.over(read).add_to_residual(y.view_mut(), inner, residual, linear, site)?;
+        saved.z.dense_4h_to_h = self.over(read).add_to_residual(
+            y.view_mut(),
+            inner,
+            residual,
+            linear,
+            purpose,
+            site,
+        )?;
         Ok(y)
     }
 
@@ -188,7 +185,7 @@ impl Pass<'_> {
         if saved.qkv.is_none() {
             let mut qkv = device.unwritten(Shape::matrix(rows, 3 * hidden), dtype)?;
             let (x, linear) = (done(&saved.normed), &layer.query_key_value);
-            let z = self.linear(qkv.view_mut(), x, linear, Epilogue::default())?;
+            let z = self.linear(qkv.view_mut(), x, linear, purpose, Epilogue::default())?;
             saved.z.query_key_value = z;
             self.rotate(qkv.view_mut(), Turn::Forward)?;
             saved.qkv = Some(qkv);
@@ -214,7 +211,8 @@ impl Pass<'_> {
             let (context, residual) = (context.view(), (residual.view(), factor));
             let mut middle = device.unwritten(context.shape(), dtype)?;
             let (y, site) = (middle.view_mut(), Site::AttentionOutput(layer.number));
-            saved.z.dense = pass.add_to_residual(y, context, residual, &layer.dense, site)?;
+            saved.z.dense =
+                pass.add_to_residual(y, context, residual, &layer.dense, purpose, site)?;
             saved.middle = Some(middle);
         }
         if saved.middle_normed.is_none() {
@@ -238,7 +236,7 @@ impl Pass<'_> {
                         ..Epilogue::default()
                     };
                     let (x, linear) = (done(&saved.middle_normed), &layer.dense_h_to_4h);
-                    let z = pass.linear(inner.view_mut(), x, linear, epilogue)?;
+                    let z = pass.linear(inner.view_mut(), x, linear, purpose, epilogue)?;
                     saved.z.dense_h_to_4h = z;
                     saved.pre_activation = pre;
                 }
@@ -275,15 +273,16 @@ impl Pass<'_> {
         x: View,
         (residual, factor): (View, f32),
         linear: &Linear,
+        purpose: Purpose,
         site: Site,
     ) -> Result<Option<Tensor>> {
         let device = &self.model.device;
         let Some(dropout) = self.dropout(site) else {
             let epilogue = Epilogue { residual: Some((residual, factor)), ..Epilogue::default() };
-            return self.linear(y, x, linear, epilogue);
+            return self.linear(y, x, linear, purpose, epilogue);
         };
         let mut output = device.unwritten(y.shape(), y.dtype())?;
-        let z = self.linear(output.view_mut(), x, linear, Epilogue::default())?;
+        let z = self.linear(output.view_mut(), x, linear, purpose, Epilogue::default())?;
         device.dropout(y.reborrow(), output.view(), dropout, Write::Set)?;
         device.blend(y, residual, factor, 1.0)?;
         Ok(z)

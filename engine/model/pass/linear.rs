@@ -1,8 +1,8 @@
 //! A linear with or without an adapter, forwards and backwards.
 
-use super::rows::{Pass, Site};
+use super::rows::{Pass, Purpose, Site};
 use crate::base::Shape;
-use crate::device::{Epilogue, Form, Gelu, LowRank, Tensor, View, ViewMut, Write};
+use crate::device::{Epilogue, Form, Gelu, LowRank, LowRankFactors, Tensor, View, ViewMut, Write};
 use crate::model::lora::LoraModule;
 use crate::model::model::Linear;
 use crate::model::parameters::Flat;
@@ -22,12 +22,14 @@ impl<'a> From<ViewMut<'a>> for InputGradient<'a> {
 }
 
 impl Pass<'_> {
-    /// y = epilogue(x·Wᵀ + b + scale·(dropout(x)·Aᵀ)·Bᵀ); returns x·Aᵀ, which the backward needs.
+    /// y = epilogue(x·Wᵀ + b + scale·(dropout(x)·Aᵀ)·Bᵀ); returns x·Aᵀ where a backward will need
+    /// it.
     pub fn linear(
         &self,
         y: ViewMut,
         x: View,
         linear: &Linear,
+        purpose: Purpose,
         epilogue: Epilogue,
     ) -> Result<Option<Tensor>> {
         let model = self.model;
@@ -40,6 +42,11 @@ impl Pass<'_> {
         };
         let (a, b) = (model.values().view(&module.a), model.values().view(&module.b));
         let masked = self.masked(x, module)?;
+        if purpose == Purpose::Inference && masked.is_none() {
+            let factors = LowRankFactors { a, b, scale: module.scale };
+            device.adapted(y, x, weight, factors, epilogue)?;
+            return Ok(None);
+        }
         let input = masked.as_ref().map_or(x, Tensor::view);
         let mut z = device.unwritten(Shape::matrix(x.rows(), module.rank()), x.dtype())?;
         device.matmul(z.view_mut(), input, a, Form::Nt, Epilogue::default())?;
@@ -76,11 +83,9 @@ impl Pass<'_> {
         };
         let z = z.expect("the forward keeps x·Aᵀ of every adapted linear");
         let (a, b) = (model.values().view(&module.a), model.values().view(&module.b));
-        let scaled = Epilogue { scale: module.scale, ..Epilogue::default() };
         let mut dz = device.unwritten(z.shape(), z.dtype())?;
-        device.matmul(dz.view_mut(), dy, b, Form::Nn, scaled)?;
-        let scaled = Epilogue { scale: module.scale, ..add() };
-        device.matmul(gradients.view_mut(&module.b), dy, z.view(), Form::Tn, scaled)?;
+        let d_b = gradients.view_mut(&module.b);
+        device.low_rank_backward(dz.view_mut(), d_b, dy, b, z.view(), module.scale)?;
         let d_a = gradients.view_mut(&module.a);
         match self.masked(x, module)? {
             None => {

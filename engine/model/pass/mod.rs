@@ -19,9 +19,9 @@ use crate::data::Batch;
 use crate::device::{Tensor, View};
 use anyhow::Result;
 use head::Headed;
-use layer::{Keep, Purpose, Saved};
+use layer::{Keep, Saved};
 use order::Order;
-use rows::{Noise, Pass, Read, Rows, Site};
+use rows::{Noise, Pass, Purpose, Read, Rows, Site};
 
 impl Model {
     /// Runs all layers; `observe(i, x)` sees the embedding (0) and each layer's output (i), `[R,

@@ -20,6 +20,15 @@ pub struct Pass<'a> {
     names: Option<&'a Tensor>,
 }
 
+/// Whether a backward will follow: GELU's argument and adapters' x·Aᵀ are kept only then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// No backward will follow.
+    Inference,
+    /// A backward will follow, or is running.
+    Training,
+}
+
 /// The rows of a batch where the ops can see them.
 pub struct Rows {
     /// `[3, R]` u32: tokens, the place in the text, the place in the block.

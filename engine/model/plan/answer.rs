@@ -5,7 +5,8 @@ use super::pass::Pass;
 use super::setup::Setup;
 use super::tally::{Block, Part, Tally};
 use crate::model::config::LinearName;
-use crate::model::pass::layer::{Purpose, Saved};
+use crate::model::pass::layer::Saved;
+use crate::model::pass::rows::Purpose;
 
 /// Requests that are decoded together.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,7 +140,7 @@ fn extend(setup: &Setup, produced: &Produced, tally: &Tally) -> Block {
         let mut saved = Saved::new(x);
         let normed = pass.norm().0;
         let qkv = pass.activations(3 * setup.config.hidden);
-        drop(pass.linear(LinearName::QueryKeyValue));
+        pass.linear(LinearName::QueryKeyValue, Purpose::Inference);
         let context = pass.hidden();
         saved.normed = Some(normed);
         saved.qkv = Some(qkv);

@@ -3,7 +3,8 @@
 use super::setup::Setup;
 use super::tally::{Block, Part, Tally};
 use crate::model::config::{LinearName, Rates};
-use crate::model::pass::layer::{Purpose, Saved};
+use crate::model::pass::layer::Saved;
+use crate::model::pass::rows::Purpose;
 
 /// One pass over rows: what [`crate::model::pass::rows::Pass`] is to tensors.
 pub struct Pass<'a> {
@@ -74,7 +75,7 @@ impl Pass<'_> {
         self.complete(saved, purpose, read);
         let pass = self.over(read);
         let y = pass.hidden();
-        saved.z.dense_4h_to_h = pass.add_to_residual(LinearName::Dense4hToH);
+        saved.z.dense_4h_to_h = pass.add_to_residual(LinearName::Dense4hToH, purpose);
         y
     }
 
@@ -90,7 +91,7 @@ impl Pass<'_> {
         }
         if saved.qkv.is_none() {
             let qkv = self.activations(3 * config.hidden);
-            let z = self.linear(LinearName::QueryKeyValue);
+            let z = self.linear(LinearName::QueryKeyValue, purpose);
             saved.z.query_key_value = z;
             saved.qkv = Some(qkv);
         }
@@ -102,7 +103,7 @@ impl Pass<'_> {
         if saved.middle.is_none() {
             let _picked = read.map(|_| [pass.hidden(), pass.hidden()]);
             let middle = pass.hidden();
-            saved.z.dense = pass.add_to_residual(LinearName::Dense);
+            saved.z.dense = pass.add_to_residual(LinearName::Dense, purpose);
             saved.middle = Some(middle);
         }
         if saved.middle_normed.is_none() {
@@ -114,7 +115,7 @@ impl Pass<'_> {
             let inner = pass.activations(config.inner);
             if saved.pre_activation.is_none() {
                 let pre = (purpose == Purpose::Training).then(|| pass.activations(config.inner));
-                saved.z.dense_h_to_4h = pass.linear(LinearName::DenseHTo4h);
+                saved.z.dense_h_to_4h = pass.linear(LinearName::DenseHTo4h, purpose);
                 saved.pre_activation = pre;
             }
             saved.inner = Some(inner);
@@ -122,9 +123,9 @@ impl Pass<'_> {
     }
 
     /// `Pass::add_to_residual`
-    fn add_to_residual(&self, linear: LinearName) -> Option<Block> {
+    fn add_to_residual(&self, linear: LinearName, purpose: Purpose) -> Option<Block> {
         let _output = self.dropped(self.rates.output);
-        self.linear(linear)
+        self.linear(linear, purpose)
     }
 
     /// `Pass::norm`
@@ -133,10 +134,11 @@ impl Pass<'_> {
     }
 
     /// `Pass::linear`
-    pub fn linear(&self, linear: LinearName) -> Option<Block> {
+    pub fn linear(&self, linear: LinearName, purpose: Purpose) -> Option<Block> {
         let rank = self.setup.tune.rank_of(linear)?;
         let _masked = self.masked(linear);
-        Some(self.activations(rank))
+        let z = self.activations(rank);
+        (purpose == Purpose::Training).then_some(z)
     }
 
     /// `Pass::masked`

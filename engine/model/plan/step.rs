@@ -7,7 +7,8 @@ use super::tally::{Block, Part, Tally};
 use crate::base::Dtype;
 use crate::model::config::{LinearName, Rates};
 use crate::model::parameters::Role;
-use crate::model::pass::layer::{Keep, LowRanks, Purpose, Saved};
+use crate::model::pass::layer::{Keep, LowRanks, Saved};
+use crate::model::pass::rows::Purpose;
 
 /// The largest micro-batch of a training run.
 #[derive(Clone, Debug, PartialEq)]

@@ -217,9 +217,17 @@ fn products(device: &Device) {
         for rows in [128, 16] {
             product(device, form, (rows, 8, 1024), [F32; 3], Epilogue::default());
         }
-        for k in [1024, 1022] {
-            product(device, form, (128, 8, k), [BF16, BF16, F32], Epilogue::default());
+    }
+    for k in [1024, 1022] {
+        // A block for each of the four processors, and few rows.
+        for rows in [256, 16] {
+            product(device, Form::Nt, (rows, 8, k), [BF16, BF16, F32], Epilogue::default());
         }
+        let (dy, b, z) =
+            (noise(device, 512, k, BF16), noise(device, k, 8, F32), noise(device, 512, 8, BF16));
+        let (mut dz, mut d_b) = (zeros(device, 512, 8, BF16), zeros(device, k, 8, F32));
+        let to = (dz.view_mut(), d_b.view_mut());
+        device.low_rank_backward(to.0, to.1, dy.view(), b.view(), z.view(), 2.0).unwrap();
     }
     let add = || Epilogue { write: Write::Add, ..Epilogue::default() };
     product(device, Form::Tn, (1024, 8, 512), [F32, BF16, BF16], add());

@@ -204,8 +204,8 @@ fn one_epilogue(device: &Device, inputs: &Inputs, form: Form, choice: u32) {
     }
 }
 
-/// y = x·Wᵀ + scale·(x·Aᵀ)·Bᵀ backwards: the gradient of x in one product with a low-rank tail, as
-/// adapted linears do it.
+/// y = x·Wᵀ + scale·(x·Aᵀ)·Bᵀ backwards, as adapted linears do it: the gradients of x·Aᵀ and of B
+/// together, that of x in one product with a low-rank tail.
 #[test]
 fn the_input_of_an_adapted_linear() {
     let device = device();
@@ -222,8 +222,9 @@ fn the_input_of_an_adapted_linear() {
     let mut z = Given::noise(&device, M, RANK, 6);
     device.matmul(z.tensor.view_mut(), x.view(), a.view(), Form::Nt, Epilogue::default()).unwrap();
     let mut dz = Given::noise(&device, M, RANK, 7);
-    let scaled = || Epilogue { scale: scale as f32, ..Epilogue::default() };
-    device.matmul(dz.tensor.view_mut(), dy.view(), b.view(), Form::Nn, scaled()).unwrap();
+    let mut d_b = Given::noise(&device, N, RANK, 10);
+    let to = (dz.tensor.view_mut(), d_b.tensor.view_mut());
+    device.low_rank_backward(to.0, to.1, dy.view(), b.view(), z.view(), scale as f32).unwrap();
     let mut dx = Given::noise(&device, M, K, 8);
     let low_rank = Some(LowRank { z: dz.view(), factor: a.view(), scale: 1.0 });
     let tail = Epilogue { low_rank, ..Epilogue::default() };
@@ -234,7 +235,6 @@ fn the_input_of_an_adapted_linear() {
         .matmul(d_a.tensor.view_mut(), dz.view(), x.view(), Form::Tn, Epilogue::default())
         .unwrap();
     agree("adapted, A", &device, d_a.view(), &slope(&a.values, |a| loss(&x.values, a, &b.values)));
-    let mut d_b = Given::noise(&device, N, RANK, 10);
-    device.matmul(d_b.tensor.view_mut(), dy.view(), z.view(), Form::Tn, scaled()).unwrap();
-    agree("adapted, B", &device, d_b.view(), &slope(&b.values, |b| loss(&x.values, &a.values, b)));
+    let d = slope(&b.values, |b| loss(&x.values, &a.values, b));
+    agree("adapted, B", &device, d_b.view(), &sum(&d_b.values, &d));
 }
