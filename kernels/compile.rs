@@ -104,9 +104,9 @@ impl Compiler {
         hash: impl Fn(&[String]) -> String,
     ) -> Images {
         let stem = |family: &String| {
-            let text = fs::read_to_string(folder.join(format!("{family}.cu")));
+            let text = must_read(&folder.join(format!("{family}.cu")));
             let asked = include_str!("compile.rs").to_owned();
-            let words = [self.name.clone(), asked, text.expect("a source can be read")];
+            let words = [self.name.clone(), asked, code(&String::from_utf8_lossy(&text))];
             cache.join(format!("{family}-{}", hash(&words)))
         };
         let stems: Vec<PathBuf> = families.iter().map(stem).collect();
@@ -272,6 +272,12 @@ const INTEGERS: &str = "\
     typedef signed int int32_t; typedef unsigned int uint32_t; \
     typedef signed long long int64_t; typedef unsigned long long uint64_t; \
     typedef uint64_t uintptr_t;";
+
+/// A source without lines that are empty or a comment: a card that is written changes no image.
+fn code(text: &str) -> String {
+    let says = |line: &&str| !line.is_empty() && !line.starts_with("//");
+    text.lines().filter(says).collect::<Vec<_>>().join("\n")
+}
 
 fn nvcc_ptx(nvcc: &Path, source: &Path, ptx: &Path) -> Vec<u8> {
     let part = part_of(ptx, "nvcc");

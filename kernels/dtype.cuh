@@ -90,8 +90,8 @@ static __device__ __forceinline__ float high_half(uint32_t pair) {
   return wide(T{uint16_t(pair >> 16)});
 }
 
-/// Two neighbours of f32 as three bf16 each, 8 bits of them a part: the rest of each rounding goes to
-/// the next, so that the parts together lose nothing. A part holds both, packed.
+/// Two neighbours of f32 as three parts of bf16 each, packed: a part has 8 bits, and the rest of
+/// each rounding goes to the next, so that together they lose nothing.
 static __device__ __forceinline__ void three_parts(uint32_t (&part)[3], float low, float high) {
 #pragma unroll
   for (int p = 0; p < 3; ++p) {

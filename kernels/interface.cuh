@@ -541,8 +541,8 @@ constexpr uint32_t THIN_FEW_THREADS = 32 * THIN_MMA_CHUNK / THIN_MMA_CHAIN;
 constexpr uint32_t THIN_FEW_SHARED = 2 * (3 * THIN_COLUMNS + THIN_FEW_ROWS) * THIN_MMA_CHUNK +
                                      4 * THIN_FEW_ROWS * THIN_COLUMNS * THIN_FEW_THREADS / 32;
 
-/// Rows and columns of dy by a block of `low_rank_backward`: equal, for the partial sums of dz are
-/// as many as there are columns of blocks, those of dB as rows. Rows and number of its stages.
+/// Rows and columns of dy by a block of `low_rank_backward`, rows of a stage, how many there are. A
+/// square has the fewest partial sums: one of dz for each block across, of dB for each down.
 constexpr uint32_t LOW_RANK_ROWS = 512;
 constexpr uint32_t LOW_RANK_COLUMNS = 512;
 constexpr uint32_t LOW_RANK_DEPTH = 16;
@@ -575,8 +575,8 @@ constexpr uint32_t CHOICE_ADD = 1;
 constexpr uint32_t CHOICE_GELU_TANH = 2;
 constexpr uint32_t CHOICE_GELU_ERF = 4;
 constexpr uint32_t CHOICE_SLOPE = 8;
-/// From here on `choices` holds how many sums z is of, [sums, m, rank] f32, which are added in their
-/// order and rounded to bf16; none: z is itself.
+/// From here on `choices` holds how many sums z is of: [sums, m, rank] f32, to be added in their
+/// order and rounded to bf16; none where z is itself.
 constexpr uint32_t SUMS_OF_Z = 8;
 
 /// What every product takes. `before` receives what goes into GELU, or with CHOICE_SLOPE holds what
@@ -597,7 +597,7 @@ struct ThinGradient {
 };
 static_assert(sizeof(ThinGradient) == 48, "");
 
-/// `dz` and `d_b` receive partial sums: [columns of blocks, m, rank] and [rows of blocks, n, rank].
+/// `dz` and `d_b` receive partial sums: [blocks across, m, rank] and [blocks down, n, rank].
 struct LowRankBackward {
   float *dz, *d_b;
   const void *dy, *z;

@@ -251,8 +251,9 @@ static __device__ __forceinline__ void store_first(float *to, uint32_t count, co
 ///
 /// Warps stand side by side and keep what belongs to their columns in registers: the parts of B and
 /// the sums of dB. Of 16 rows by 16 columns both fragments are read at the same addresses, for dz
-/// as they stand and for dB transposed. Each warp's sum of dz, over its columns, goes through shared
-/// memory to one warp (a stage later, each warp in turn), which adds them from left to right.
+/// as they stand and for dB transposed. Each warp's sum of dz, over its columns, goes through
+/// shared memory to one warp (a stage later, each warp in turn), which adds them from left to
+/// right.
 template <bool ALIGNED>
 static __device__ void low_rank(const LowRankBackward args) {
   constexpr uint32_t ROWS = LOW_RANK_ROWS, COLUMNS = LOW_RANK_COLUMNS, DEEP = LOW_RANK_DEPTH,

@@ -15,7 +15,7 @@
 //! and barriers, which is a lower bound), what L2 keeps from launch to launch, clocks under a
 //! limit of power.
 
-use crate::profiled::{Launch, Touched};
+use crate::profiled::{Counts, Launch, Touched};
 
 /// Share of its time that the busiest unit works.
 pub const REACHED: f64 = 0.95;
@@ -122,6 +122,11 @@ impl Prediction {
         UNITS[most.expect("there are units")]
     }
 
+    /// Seconds of a unit of [`UNITS`].
+    pub fn unit(&self, name: &str) -> f64 {
+        self.units[UNITS.iter().position(|&unit| unit == name).expect("a unit of that name")]
+    }
+
     /// One after the other.
     pub fn then(mut self, other: &Prediction) -> Prediction {
         self.units.iter_mut().zip(other.units).for_each(|(x, y)| *x += y);
@@ -147,6 +152,15 @@ impl Prediction {
     }
 }
 
+/// Of blocks that are alike: how many there are, how many of them the busiest processor has, how
+/// often it waits for their rounds with nothing beside, and bytes of all that cross DRAM.
+struct Load {
+    blocks: f64,
+    busiest: f64,
+    waits: f64,
+    bytes: f64,
+}
+
 impl Gpu {
     /// Blocks that a processor holds at once.
     pub fn resident(&self, threads: u32, registers: u32, shared: usize) -> u32 {
@@ -162,16 +176,43 @@ impl Gpu {
     pub fn predict(&self, launch: &Launch) -> Prediction {
         let (c, grid) = (&launch.profile.counts, launch.grid);
         let blocks: f64 = grid.blocks.iter().map(|&n| f64::from(n)).product();
-        let ran = c.blocks.max(1) as f64;
         let resident =
             self.resident(grid.threads, registers(launch.entry, self.target), grid.shared);
-        let processors = f64::from(self.processors);
-        let slots = processors * f64::from(resident);
+        let slots = self.slots(resident);
         // Whole waves fill every processor; what is left goes to one after another.
         let whole = (blocks / slots).floor();
-        let left = ((blocks - whole * slots) / processors).ceil();
-        let busiest = whole * f64::from(resident) + left;
+        let left = ((blocks - whole * slots) / f64::from(self.processors)).ceil();
+        let last = if left > 0.0 { 1.0 } else { 0.0 };
+        let ran = c.blocks.max(1) as f64;
+        let load = Load {
+            blocks,
+            busiest: whole * f64::from(resident) + left,
+            waits: whole / f64::from(resident) + last,
+            bytes: launch.profile.touched.iter().map(|t| crossing(t, ran, blocks)).sum(),
+        };
+        let mut p = self.account(c, resident, grid.shared, load);
+        p.seconds += GAP;
+        Prediction { longest: p.seconds, ..p }
+    }
 
+    /// What a wave takes on a GPU that is full and stays so, launch and end not counted: as many
+    /// blocks like those counted as it holds, `bytes` of each cross DRAM.
+    pub fn full(&self, c: &Counts, resident: u32, shared: usize, bytes: f64) -> Prediction {
+        let (blocks, busiest) = (self.slots(resident), f64::from(resident));
+        let load = Load { blocks, busiest, waits: 1.0 / busiest, bytes: blocks * bytes };
+        self.account(c, resident, shared, load)
+    }
+
+    /// Blocks that all processors hold.
+    fn slots(&self, resident: u32) -> f64 {
+        f64::from(self.processors) * f64::from(resident)
+    }
+
+    /// How long blocks like those counted take, of which a processor holds `resident`.
+    fn account(&self, c: &Counts, resident: u32, shared: usize, load: Load) -> Prediction {
+        let Load { blocks, busiest, waits, bytes } = load;
+        let ran = c.blocks.max(1) as f64;
+        let slots = self.slots(resident);
         let wavefronts: u64 = c.wavefronts.iter().sum();
         let sectors: u64 = c.sectors.iter().sum();
         let requests = c.copies + c.loads + c.stores + c.shared_loads + c.shared_stores;
@@ -186,22 +227,20 @@ impl Gpu {
             clocks(issued as f64 / ISSUE),
             clocks(exponents as f64 / EXPONENTIALS),
         ];
-        let bytes: f64 = launch.profile.touched.iter().map(|t| crossing(t, ran, blocks)).sum();
         let mut bandwidth = DRAM_REACHED * self.dram;
-        if c.copies > 0 {
+        if c.copies > 0 && bytes > 0.0 {
             let active = blocks.min(slots);
             let fresh = (bytes / (32.0 * sectors as f64 / ran * blocks)).min(1.0);
-            let under_way = active * grid.shared as f64 * 2.0 / 3.0 * fresh;
+            let under_way = active * shared as f64 * 2.0 / 3.0 * fresh;
             bandwidth = bandwidth.min(under_way / LATENCY);
         }
         let dram = bytes / bandwidth;
         let rounds = c.rounds as f64 + if c.copies > 0 { 2.0 } else { 0.0 };
-        let last = if left > 0.0 { 1.0 } else { 0.0 };
-        let waits = ROUND * rounds * (whole / f64::from(resident) + last);
+        let waits = ROUND * rounds * waits;
         let [tensor, shared, lsu, l2, issue, exp] = spread;
         let units = [tensor, shared, lsu, l2, dram, issue, exp];
         let busy = spread.iter().copied().fold(0.0, f64::max) / REACHED + waits;
-        let seconds = busy.max(dram) + GAP;
+        let seconds = busy.max(dram);
         Prediction {
             units,
             waits,
@@ -211,6 +250,14 @@ impl Gpu {
             resident,
             waves: blocks / slots,
             longest: seconds,
+        }
+    }
+
+    /// Share of the rate of the unit that bounds a prediction.
+    pub fn reaches(&self, p: &Prediction) -> f64 {
+        match p.bound() {
+            "dram" => p.bytes / p.seconds / self.dram,
+            bound => p.unit(bound) / p.seconds,
         }
     }
 
@@ -254,7 +301,7 @@ fn registers(entry: &str, target: &str) -> u32 {
 mod tests {
     use super::*;
     use crate::emulated::Grid;
-    use crate::profiled::{Counts, Profile};
+    use crate::profiled::Profile;
     use std::sync::Arc;
 
     fn launch(entry: &'static str, blocks: u32, threads: u32, counts: Counts) -> Launch {
@@ -300,6 +347,22 @@ mod tests {
         let slow = Counts { rounds: 16, ..counts };
         let slow = a100.predict(&launch("gemm_nt_large_bf16", 109, 256, slow));
         assert!((slow.seconds - more.seconds - 2.0 * 16.0 * ROUND).abs() < 1e-12, "{slow:?}");
+    }
+
+    #[test]
+    fn a_full_gpu_takes_what_whole_waves_take() {
+        let a100 = GPUS[0];
+        let counts = Counts { blocks: 4, mma: 65_536, rounds: 3, ..Counts::default() };
+        let waves = a100.predict(&launch("gemm_nt_large_bf16", 10 * 108, 256, counts));
+        let full = a100.full(&counts, waves.resident, 147_456, 0.0);
+        assert!((10.0 * full.seconds + GAP - waves.seconds).abs() < 1e-12, "{full:?} {waves:?}");
+        assert_eq!((full.bound(), full.waves), ("tensor", 1.0));
+        assert!((a100.reaches(&full) - full.units[0] / full.seconds).abs() < 1e-12);
+        // Nothing but DRAM: it reaches what it can.
+        let counts = Counts { blocks: 4, ..Counts::default() };
+        let copied = a100.full(&counts, 8, 0, 65_536.0);
+        assert_eq!(copied.bound(), "dram");
+        assert!((a100.reaches(&copied) - DRAM_REACHED).abs() < 1e-12, "{copied:?}");
     }
 
     #[test]

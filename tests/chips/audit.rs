@@ -12,8 +12,8 @@ use std::process::Command;
 
 /// What one entry point needs on one target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Needs {
-    registers: u32,
+pub struct Needs {
+    pub registers: u32,
     /// Bytes of static shared memory.
     shared: u32,
     /// Bytes of local memory a thread.
@@ -23,7 +23,7 @@ struct Needs {
 }
 
 /// By entry and target.
-type Table = BTreeMap<(String, String), Needs>;
+pub type Table = BTreeMap<(String, String), Needs>;
 
 const HEAD: &str = "entry\ttarget\tregisters\tshared\tstack\tspills";
 
@@ -79,7 +79,7 @@ fn write_table(table: &Table) -> String {
 }
 
 /// The compiler that made the table, and the table.
-fn read_table(text: &str) -> (String, Table) {
+pub fn read_table(text: &str) -> (String, Table) {
     let mut lines = text.lines();
     let compiler = lines
         .next()

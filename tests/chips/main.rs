@@ -3,6 +3,7 @@
 //! runs one.
 
 mod audit;
+mod cards;
 mod conformance;
 mod driver;
 mod emulator;

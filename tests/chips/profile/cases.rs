@@ -10,6 +10,8 @@ const F32: Dtype = Dtype::F32;
 
 /// Columns that allow 16 bytes at a time, and such that allow one element.
 const COLUMNS: [usize; 2] = [1024, 1022];
+/// At the head, so many times as many: there what a row costs is in its columns.
+const HEAD: usize = 16;
 const ROWS: usize = 8;
 /// Elements of a flat range of as many columns: rows do not count there.
 fn flat(cols: usize) -> usize {
@@ -54,7 +56,7 @@ pub fn all(device: &Device) {
             around_the_layers(device, cols, dtype);
             in_a_layer(device, cols, dtype);
             flat_ops(device, flat(cols), dtype);
-            at_the_head(device, cols, dtype);
+            at_the_head(device, HEAD * 1024 + cols - COLUMNS[0], dtype);
             among_few(device, cols, dtype);
         }
     }
@@ -238,12 +240,13 @@ fn products(device: &Device) {
 
 /// As a layer has them: bias, residual and the adapter's tail forwards, the tail backwards.
 fn tensor_products(device: &Device, dtype: Dtype) {
-    const K: usize = 256;
+    // Deep enough for the loop over k to be what a block does: cards are of bf16.
+    let deep = if dtype == Dtype::Bf16 { 2048 } else { 256 };
     // On four processors: a large tile each, a medium one, a small one, a half, a low, a narrow
     // one, few rows, any address.
     let sizes = [(512, 256), (128, 512), (64, 256), (128, 256), (48, 192), (32, 128), (16, 128)];
     for (m, n) in sizes.into_iter().chain([(64, 62)]) {
-        let k = if n == 62 { K - 2 } else { K };
+        let k = if n == 62 { deep - 2 } else { deep };
         let (z, bias) = (noise(device, m, 8, dtype), noise(device, 1, n, F32));
         let residual = noise(device, m, n, dtype);
         let low_rank = |factor| Some(LowRank { z: z.view(), factor, scale: 2.0 });
