@@ -88,6 +88,9 @@ static __device__ void cast(const Cast args) {
   });
 }
 
+// blend: 256 threads, 29 registers, 8 blocks a processor
+// bound by dram (l2 26 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(256, blend_f32, Blend<float>, blend<float, 1>)
 KERNEL(256, blend_f16, Blend<f16>, blend<f16, 1>)
 KERNEL(256, blend_bf16, Blend<bf16>, blend<bf16, 1>)
@@ -95,12 +98,19 @@ KERNEL(256, blend_f32_wide, Blend<float>, blend<float, 4>)
 KERNEL(256, blend_f16_wide, Blend<f16>, blend<f16, 8>)
 KERNEL(256, blend_bf16_wide, Blend<bf16>, blend<bf16, 8>)
 
+// gelu_tanh: 256 threads, 26 registers, 8 blocks a processor
+// bound by dram (l2 26 %, exp 19 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(256, gelu_tanh_f32, Gelu<float>, gelu<float, 1, false>)
 KERNEL(256, gelu_tanh_f16, Gelu<f16>, gelu<f16, 1, false>)
 KERNEL(256, gelu_tanh_bf16, Gelu<bf16>, gelu<bf16, 1, false>)
 KERNEL(256, gelu_tanh_f32_wide, Gelu<float>, gelu<float, 4, false>)
 KERNEL(256, gelu_tanh_f16_wide, Gelu<f16>, gelu<f16, 8, false>)
 KERNEL(256, gelu_tanh_bf16_wide, Gelu<bf16>, gelu<bf16, 8, false>)
+
+// gelu_erf: 256 threads, 32 registers, 8 blocks a processor
+// bound by dram (exp 38 %, l2 26 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(256, gelu_erf_f32, Gelu<float>, gelu<float, 1, true>)
 KERNEL(256, gelu_erf_f16, Gelu<f16>, gelu<f16, 1, true>)
 KERNEL(256, gelu_erf_bf16, Gelu<bf16>, gelu<bf16, 1, true>)
@@ -108,12 +118,19 @@ KERNEL(256, gelu_erf_f32_wide, Gelu<float>, gelu<float, 4, true>)
 KERNEL(256, gelu_erf_f16_wide, Gelu<f16>, gelu<f16, 8, true>)
 KERNEL(256, gelu_erf_bf16_wide, Gelu<bf16>, gelu<bf16, 8, true>)
 
+// gelu_backward_tanh: 256 threads, 32 registers, 8 blocks a processor
+// bound by dram (l2 26 %, exp 13 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(256, gelu_backward_tanh_f32, GeluBackward<float>, gelu_backward<float, 1, false>)
 KERNEL(256, gelu_backward_tanh_f16, GeluBackward<f16>, gelu_backward<f16, 1, false>)
 KERNEL(256, gelu_backward_tanh_bf16, GeluBackward<bf16>, gelu_backward<bf16, 1, false>)
 KERNEL(256, gelu_backward_tanh_f32_wide, GeluBackward<float>, gelu_backward<float, 4, false>)
 KERNEL(256, gelu_backward_tanh_f16_wide, GeluBackward<f16>, gelu_backward<f16, 8, false>)
 KERNEL(256, gelu_backward_tanh_bf16_wide, GeluBackward<bf16>, gelu_backward<bf16, 8, false>)
+
+// gelu_backward_erf: 256 threads, 40 registers, 6 blocks a processor
+// bound by dram (exp 38 %, l2 26 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(256, gelu_backward_erf_f32, GeluBackward<float>, gelu_backward<float, 1, true>)
 KERNEL(256, gelu_backward_erf_f16, GeluBackward<f16>, gelu_backward<f16, 1, true>)
 KERNEL(256, gelu_backward_erf_bf16, GeluBackward<bf16>, gelu_backward<bf16, 1, true>)
@@ -121,6 +138,9 @@ KERNEL(256, gelu_backward_erf_f32_wide, GeluBackward<float>, gelu_backward<float
 KERNEL(256, gelu_backward_erf_f16_wide, GeluBackward<f16>, gelu_backward<f16, 8, true>)
 KERNEL(256, gelu_backward_erf_bf16_wide, GeluBackward<bf16>, gelu_backward<bf16, 8, true>)
 
+// dropout: 256 threads, 38 registers, 6 blocks a processor
+// bound by dram (l2 27 %, lsu 13 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(256, dropout_f32, DropoutRows<float>, dropout<float, false>)
 KERNEL(256, dropout_f32_wide, DropoutRows<float>, dropout<float, true>)
 KERNEL(256, dropout_f16, DropoutRows<f16>, dropout<f16, false>)
@@ -128,6 +148,9 @@ KERNEL(256, dropout_f16_wide, DropoutRows<f16>, dropout<f16, true>)
 KERNEL(256, dropout_bf16, DropoutRows<bf16>, dropout<bf16, false>)
 KERNEL(256, dropout_bf16_wide, DropoutRows<bf16>, dropout<bf16, true>)
 
+// cast: 256 threads, 21 registers, 8 blocks a processor
+// bound by dram (l2 26 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(256, cast_f32_f32, Cast, cast<float, float, 1>)
 KERNEL(256, cast_f32_f32_wide, Cast, cast<float, float, 4>)
 KERNEL(256, cast_f32_f16, Cast, cast<float, f16, 1>)

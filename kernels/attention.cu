@@ -211,14 +211,25 @@ static __device__ void attend_simt(const Attention<T> args) {
   }
 }
 
+// attention_64: 128 x 64; 128 threads, 255 registers, 48 KB, 2 blocks a processor
+// bound by lsu (tensor 97 %, shared 81 %, exp 53 %, l2 49 %)
+// predicted on an A100: 85 % of the load units' rate, waits 11 %, if 38 % stays in L2
 KERNEL(ATTENTION_THREADS, attention_64_f16, Attention<f16>, attend<f16, 64, false>)
 KERNEL(ATTENTION_THREADS, attention_64_f16_drop, Attention<f16>, attend<f16, 64, true>)
 KERNEL(ATTENTION_THREADS, attention_64_bf16, Attention<bf16>, attend<bf16, 64, false>)
 KERNEL(ATTENTION_THREADS, attention_64_bf16_drop, Attention<bf16>, attend<bf16, 64, true>)
+
+// attention_128: 128 x 32; 128 threads, 254 registers, 64 KB, 2 blocks a processor
+// bound by lsu (tensor 84 %, shared 83 %, l2 46 %, exp 24 %)
+// predicted on an A100: 90 % of the load units' rate, waits 5 %, if 37 % stays in L2
 KERNEL(ATTENTION_THREADS, attention_128_f16, Attention<f16>, attend<f16, 128, false>)
 KERNEL(ATTENTION_THREADS, attention_128_f16_drop, Attention<f16>, attend<f16, 128, true>)
 KERNEL(ATTENTION_THREADS, attention_128_bf16, Attention<bf16>, attend<bf16, 128, false>)
 KERNEL(ATTENTION_THREADS, attention_128_bf16_drop, Attention<bf16>, attend<bf16, 128, true>)
+
+// attention_any: 16 x 32; 128 threads, 72 registers, 14,464 bytes, 7 blocks a processor
+// bound by lsu (shared 95 %, issue 27 %)
+// predicted on an A100: 81 % of the load units' rate, waits 15 %
 KERNEL(ATTENTION_THREADS, attention_any_f32, Attention<float>, attend_simt<float>)
 KERNEL(ATTENTION_THREADS, attention_any_f16, Attention<f16>, attend_simt<f16>)
 KERNEL(ATTENTION_THREADS, attention_any_bf16, Attention<bf16>, attend_simt<bf16>)

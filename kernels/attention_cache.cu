@@ -264,15 +264,28 @@ static __device__ void attend_paths(const CachePaths<T> args) {
     args.y[row * width + uint64_t(head) * args.size + t] = narrow<T>(o[t] * inverse);
 }
 
+// cache_store: 256 threads, 32 registers, 4 bytes, 8 blocks a processor
+// bound by dram (lsu 53 %, l2 44 %, issue 22 %, shared 21 %)
+// predicted on an A100: 68 % of DRAM's rate, waits 58 %
 KERNEL(256, cache_store_f32, CacheStore<float>, store<float>)
 KERNEL(256, cache_store_f16, CacheStore<f16>, store<f16>)
 KERNEL(256, cache_store_bf16, CacheStore<bf16>, store<bf16>)
 
+// cache_prompt_64: 32 x 32; 128 threads, 163 registers, 69 KB, 2 blocks a processor
+// bound by lsu (shared 80 %, l2 45 %, exp 30 %, tensor 26 %)
+// predicted on an A100: 76 % of the load units' rate, waits 20 %, if 24 % stays in L2
 KERNEL(ATTENTION_THREADS, cache_prompt_64_f16, CachePrompt<f16>, attend_prompts<f16, 64>)
 KERNEL(ATTENTION_THREADS, cache_prompt_64_bf16, CachePrompt<bf16>, attend_prompts<bf16, 64>)
+
+// cache_prompt_128: 32 x 16; 128 threads, 219 registers, 73 KB, 2 blocks a processor
+// bound by lsu (shared 83 %, l2 42 %, tensor 25 %, exp 23 %)
+// predicted on an A100: 85 % of the load units' rate, waits 11 %, if 28 % stays in L2
 KERNEL(ATTENTION_THREADS, cache_prompt_128_f16, CachePrompt<f16>, attend_prompts<f16, 128>)
 KERNEL(ATTENTION_THREADS, cache_prompt_128_bf16, CachePrompt<bf16>, attend_prompts<bf16, 128>)
 
+// cache_paths: 128 threads, 56 registers, 2,560 bytes, 9 blocks a processor
+// bound by lsu (shared 40 %, l2 33 %, issue 14 %, dram 14 %)
+// predicted on an A100: 93 % of the load units' rate
 KERNEL(ATTENTION_THREADS, cache_paths_f32, CachePaths<float>, attend_paths<float>)
 KERNEL(ATTENTION_THREADS, cache_paths_f16, CachePaths<f16>, attend_paths<f16>)
 KERNEL(ATTENTION_THREADS, cache_paths_bf16, CachePaths<bf16>, attend_paths<bf16>)

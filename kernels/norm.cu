@@ -190,6 +190,9 @@ static __device__ void collect(const LayernormCollect args) {
   *to = sum;
 }
 
+// layernorm: 256 threads, 64 registers, 128 bytes, 4 blocks a processor
+// bound by dram (lsu 74 %, l2 63 %, shared 35 %, issue 17 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(NORM_THREADS, layernorm_f32, Layernorm<float>, layernorm<float, false>)
 KERNEL(NORM_THREADS, layernorm_f16, Layernorm<f16>, layernorm<f16, false>)
 KERNEL(NORM_THREADS, layernorm_bf16, Layernorm<bf16>, layernorm<bf16, false>)
@@ -197,6 +200,9 @@ KERNEL(NORM_THREADS, layernorm_f32_wide, Layernorm<float>, layernorm<float, true
 KERNEL(NORM_THREADS, layernorm_f16_wide, Layernorm<f16>, layernorm<f16, true>)
 KERNEL(NORM_THREADS, layernorm_bf16_wide, Layernorm<bf16>, layernorm<bf16, true>)
 
+// layernorm_backward: 256 threads, 110 registers, 128 bytes, 2 blocks a processor
+// bound by dram (lsu 62 %, l2 57 %, shared 27 %, issue 14 %)
+// predicted on an A100: 70 % of DRAM's rate, waits 50 %
 KERNEL(NORM_THREADS, layernorm_backward_f32, LayernormBackward<float>,
        layernorm_backward<float, false>)
 KERNEL(NORM_THREADS, layernorm_backward_f16, LayernormBackward<f16>, layernorm_backward<f16, false>)
@@ -209,6 +215,9 @@ KERNEL(NORM_THREADS, layernorm_backward_f16_wide, LayernormBackward<f16>,
 KERNEL(NORM_THREADS, layernorm_backward_bf16_wide, LayernormBackward<bf16>,
        layernorm_backward<bf16, true>)
 
+// layernorm_parameters: 64 threads, 43 registers, 21 blocks a processor
+// bound by dram (l2 31 %, lsu 13 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(64, layernorm_parameters_f32, LayernormParameters<float>, layernorm_parameters<float, 1>)
 KERNEL(64, layernorm_parameters_f32_wide, LayernormParameters<float>,
        layernorm_parameters<float, 4>)
@@ -216,4 +225,8 @@ KERNEL(64, layernorm_parameters_f16, LayernormParameters<f16>, layernorm_paramet
 KERNEL(64, layernorm_parameters_f16_wide, LayernormParameters<f16>, layernorm_parameters<f16, 8>)
 KERNEL(64, layernorm_parameters_bf16, LayernormParameters<bf16>, layernorm_parameters<bf16, 1>)
 KERNEL(64, layernorm_parameters_bf16_wide, LayernormParameters<bf16>, layernorm_parameters<bf16, 8>)
+
+// layernorm_collect: 64 threads, 30 registers, 32 blocks a processor
+// bound by dram (l2 26 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(64, layernorm_collect, LayernormCollect, collect)

@@ -80,8 +80,19 @@ static __device__ void total(const SumPartial args) {
   args.y[0] = float(sum);
 }
 
+// adamw: 256 threads, 31 registers, 8 blocks a processor
+// bound by dram (l2 28 %, lsu 12 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(256, adamw_f32, Adamw, step<1>)
 KERNEL(256, adamw_f32_wide, Adamw, step<4>)
+
+// sum_squares: 256 threads, 23 registers, 128 bytes, 8 blocks a processor
+// bound by dram (l2 28 %, lsu 13 %)
+// predicted on an A100: 92 % of DRAM's rate
 KERNEL(256, sum_squares_f32, SumSquares, squares<false>)
 KERNEL(256, sum_squares_f32_wide, SumSquares, squares<true>)
+
+// sum_partial: 256 threads, 22 registers, 2 KB, 8 blocks a processor
+// bound by lsu (shared 99 %, issue 25 %)
+// predicted on an A100: 91 % of the load units' rate
 KERNEL(256, sum_partial, SumPartial, total)

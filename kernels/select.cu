@@ -119,6 +119,9 @@ static __device__ void top_k_among_few(const ChoiceTopK args) {
   }
 }
 
+// top_k: 256 threads, 32 registers, 10,264 bytes, 8 blocks a processor
+// bound by lsu (dram 100 %, shared 80 %, l2 52 %, issue 22 %)
+// predicted on an A100: 94 % of the load units' rate
 KERNEL(TOP_K_THREADS, top_k_f32, TopK<float>, top_k<float, 1>)
 KERNEL(TOP_K_THREADS, top_k_f32_wide, TopK<float>, top_k<float, 4>)
 KERNEL(TOP_K_THREADS, top_k_f16, TopK<f16>, top_k<f16, 1>)
@@ -126,4 +129,7 @@ KERNEL(TOP_K_THREADS, top_k_f16_wide, TopK<f16>, top_k<f16, 8>)
 KERNEL(TOP_K_THREADS, top_k_bf16, TopK<bf16>, top_k<bf16, 1>)
 KERNEL(TOP_K_THREADS, top_k_bf16_wide, TopK<bf16>, top_k<bf16, 8>)
 
+// choice_top_k: 256 threads, 31 registers, 10,264 bytes, 8 blocks a processor
+// bound by lsu (shared 96 %, issue 25 %, dram 15 %)
+// predicted on an A100: 93 % of the load units' rate
 KERNEL(TOP_K_THREADS, choice_top_k, ChoiceTopK, top_k_among_few)
