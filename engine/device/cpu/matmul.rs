@@ -15,7 +15,7 @@ use super::panel::{pitch, Matrix, Panel, Scratch};
 use super::threads::Scatter;
 use super::vector::vector;
 use super::{Cpu, Threads};
-use crate::device::ops::{low_rank_backward_in_two, Matmul};
+use crate::device::ops::Matmul;
 use anyhow::Result;
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -78,18 +78,6 @@ impl Matmul for Cpu {
         }
         Product::new(FloatsMut::new(y), (m, n), a, b, form, epilogue).run(pool);
         Ok(())
-    }
-
-    fn low_rank_backward(
-        &self,
-        dz: ViewMut,
-        d_b: ViewMut,
-        dy: View,
-        b: View,
-        z: View,
-        scale: f32,
-    ) -> Result<()> {
-        low_rank_backward_in_two(self, dz, d_b, dy, b, z, scale)
     }
 
     fn sum_rows(&self, y: ViewMut, x: View) -> Result<()> {

@@ -3,7 +3,7 @@
 
 use super::entries::TileName;
 use super::*;
-use crate::device::ops::{low_rank_backward_in_two, Matmul};
+use crate::device::ops::{LowRankBackward, Matmul};
 use kernels::interface::RUN;
 
 /// A tile of the tensor-core kernels.
@@ -290,19 +290,14 @@ impl Matmul for Cuda {
         self::sums(self, &product, x, w, Form::Nt, 1).map(|()| None)
     }
 
-    fn low_rank_backward(
+    fn low_rank_backward<'a>(
         &self,
-        dz: ViewMut,
-        d_b: ViewMut,
-        dy: View,
-        b: View,
-        z: View,
-        scale: f32,
-    ) -> Result<()> {
+        asked: LowRankBackward<'a>,
+    ) -> Result<Option<LowRankBackward<'a>>> {
+        let LowRankBackward { dy, b, z, scale, .. } = asked;
         let (m, n, rank) = (dy.rows(), dy.cols(), b.cols());
-        let empty = m * n * rank == 0;
-        if dy.dtype() != Dtype::Bf16 || rank > THIN || n >= WIDEST || empty {
-            return low_rank_backward_in_two(self, dz, d_b, dy, b, z, scale);
+        if dy.dtype() != Dtype::Bf16 || rank > THIN || n >= WIDEST {
+            return Ok(Some(asked));
         }
         self.counts.product((m, rank, n));
         self.counts.product((n, rank, m));
@@ -326,25 +321,11 @@ impl Matmul for Cuda {
         };
         let grid = chunked(across * rank.div_ceil(RUN), down, interface::LOW_RANK_SHARED);
         self.launch(self.entries.low_rank_backward[usize::from(aligned)], grid, parameters)?;
-        for (y, partial, size, write) in
-            [(dz, of_dz, (m, rank, across), Write::Set), (d_b, of_b, (n, rank, down), Write::Add)]
-        {
-            let epilogue = Epilogue { scale, write, ..Epilogue::default() };
-            reduce(
-                self,
-                &Product {
-                    y: (&y).into(),
-                    a: partial.at(),
-                    b: Address::default(),
-                    size,
-                    chunk: size.2,
-                    kinds: [y.dtype(), Dtype::F32, Dtype::F32],
-                    epilogue: &epilogue,
-                    tail: None,
-                },
-            )?;
-        }
-        Ok(())
+        let set = Epilogue { scale, ..Epilogue::default() };
+        add_up(self, asked.dz, of_dz, (m, rank, across), &set)?;
+        let add = Epilogue { scale, write: Write::Add, ..Epilogue::default() };
+        add_up(self, asked.d_b, of_b, (n, rank, down), &add)?;
+        Ok(None)
     }
 
     fn sum_rows(&self, y: ViewMut, x: View) -> Result<()> {
@@ -362,20 +343,29 @@ impl Matmul for Cuda {
         };
         self.launch(entry, chunked(n.div_ceil(entry.threads() * RUN), chunks, 0), parameters)?;
         let add = Epilogue { write: Write::Add, ..Epilogue::default() };
-        reduce(
-            self,
-            &Product {
-                y: (&y).into(),
-                a: partial.at(),
-                b: Address::default(),
-                size: (1, n, chunks),
-                chunk: chunks,
-                kinds: [Dtype::F32; 3],
-                epilogue: &add,
-                tail: None,
-            },
-        )
+        add_up(self, y, partial, (1, n, chunks), &add)
     }
+}
+
+/// y `[m, n]` = epilogue of `[chunks, m, n]` f32, added in their order.
+fn add_up(
+    cuda: &Cuda,
+    y: ViewMut,
+    partial: Scratch,
+    (m, n, chunks): (usize, usize, usize),
+    epilogue: &Epilogue,
+) -> Result<()> {
+    let product = Product {
+        y: (&y).into(),
+        a: partial.at(),
+        b: Address::default(),
+        size: (m, n, chunks),
+        chunk: chunks,
+        kinds: [y.dtype(), Dtype::F32, Dtype::F32],
+        epilogue,
+        tail: None,
+    };
+    reduce(cuda, &product)
 }
 
 /// y = epilogue of the partial sums at `a`, added in their order.

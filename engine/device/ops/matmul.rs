@@ -75,6 +75,22 @@ impl Default for Epilogue<'_> {
     }
 }
 
+/// What [`Matmul::low_rank_backward`] is asked for.
+pub struct LowRankBackward<'a> {
+    /// `[M, r]`
+    pub dz: ViewMut<'a>,
+    /// `[N, r]`
+    pub d_b: ViewMut<'a>,
+    /// `[M, N]`
+    pub dy: View<'a>,
+    /// `[N, r]`
+    pub b: View<'a>,
+    /// `[M, r]`
+    pub z: View<'a>,
+    /// Factor of both.
+    pub scale: f32,
+}
+
 /// What a backend does with matrix products.
 pub trait Matmul {
     /// y = epilogue(a·b, transposed as `form` says), see [`Epilogue`]; sums over k in f32, in one
@@ -102,45 +118,22 @@ pub trait Matmul {
     }
 
     /// What an adapter's linear makes of the gradient of its output: dz = scale·dy·B (set) and
-    /// dB += scale·dyᵀ·z; sums in f32, those of a row of dz in one order whatever M is.
+    /// dB += scale·dyᵀ·z; sums in f32, those of a row of dz in one order whatever M is. Gives all
+    /// of it back where the device has no shorter way than both products.
     ///
     /// shapes: dz `[M, r]` of dy's dtype, d_b `[N, r]` f32, dy `[M, N]`, b `[N, r]` f32, z `[M, r]`
     /// of dy's dtype.
-    fn low_rank_backward(
+    fn low_rank_backward<'a>(
         &self,
-        dz: ViewMut,
-        d_b: ViewMut,
-        dy: View,
-        b: View,
-        z: View,
-        scale: f32,
-    ) -> Result<()>;
+        asked: LowRankBackward<'a>,
+    ) -> Result<Option<LowRankBackward<'a>>> {
+        Ok(Some(asked))
+    }
 
     /// y\[n\] += Σ_r x\[r, n\], in chunks of a fixed number of rows: the gradient of a bias.
     ///
     /// shapes: y `[n]` f32, x `[R, n]`.
     fn sum_rows(&self, y: ViewMut, x: View) -> Result<()>;
-}
-
-/// [`Matmul::low_rank_backward`] as two products, where no kernel makes both in one pass over dy.
-pub fn low_rank_backward_in_two(
-    backend: &impl Matmul,
-    dz: ViewMut,
-    d_b: ViewMut,
-    dy: View,
-    b: View,
-    z: View,
-    scale: f32,
-) -> Result<()> {
-    if dz.shape().count() > 0 {
-        let set = Epilogue { scale, ..Epilogue::default() };
-        backend.matmul(dz, dy, b, Form::Nn, set)?;
-    }
-    if d_b.shape().count() > 0 {
-        let add = Epilogue { scale, write: Write::Add, ..Epilogue::default() };
-        backend.matmul(d_b, dy, z, Form::Tn, add)?;
-    }
-    Ok(())
 }
 
 impl Device {
@@ -240,7 +233,7 @@ impl Device {
         Ok(())
     }
 
-    /// [`Matmul::low_rank_backward`], checked.
+    /// [`Matmul::low_rank_backward`], checked, or both products.
     pub fn low_rank_backward(
         &self,
         dz: ViewMut,
@@ -256,10 +249,16 @@ impl Device {
         self.expect(op, "z", z, m, rank, Exactly(dy.dtype()))?;
         self.expect(op, "dz", dz.as_view(), m, rank, Exactly(dy.dtype()))?;
         self.expect(op, "d_b", d_b.as_view(), n, rank, F32)?;
-        match (m + n) * rank {
-            0 => Ok(()),
-            _ => self.0.low_rank_backward(dz, d_b, dy, b, z, scale),
-        }
+        let asked = LowRankBackward { dz, d_b, dy, b, z, scale };
+        let left = match m * n * rank {
+            0 => Some(asked),
+            _ => self.0.low_rank_backward(asked)?,
+        };
+        let Some(LowRankBackward { dz, d_b, .. }) = left else { return Ok(()) };
+        let set = Epilogue { scale, ..Epilogue::default() };
+        self.matmul(dz, dy, b, Form::Nn, set)?;
+        let add = Epilogue { scale, write: Write::Add, ..Epilogue::default() };
+        self.matmul(d_b, dy, z, Form::Tn, add)
     }
 
     /// [`Matmul::sum_rows`], checked.

@@ -29,7 +29,7 @@ pub use attention::{
 };
 pub use embed::Embed;
 pub use loss::{Aim, Loss};
-pub use matmul::{low_rank_backward_in_two, Epilogue, Form, LowRank, LowRankFactors, Matmul};
+pub use matmul::{Epilogue, Form, LowRank, LowRankBackward, LowRankFactors, Matmul};
 pub use norm::{Norm, Normed};
 pub use optim::{AdamW, AdamWFactors, Optim};
 pub use select::Select;
