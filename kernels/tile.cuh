@@ -72,6 +72,14 @@ static __device__ __forceinline__ void copy16_async(void *shared, const void *gl
       : "memory");
 }
 
+/// The same of 4 bytes, `bytes` of which (0 or 4) are read.
+static __device__ __forceinline__ void copy4_async(void *shared, const void *global,
+                                                   int bytes = 4) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(shared)),
+               "l"(global), "r"(bytes)
+               : "memory");
+}
+
 /// Closes the group of copies begun since the last one.
 static __device__ __forceinline__ void commit_copies() {
   asm volatile("cp.async.commit_group;" ::: "memory");
@@ -189,6 +197,9 @@ static inline void ldmatrix_transposed(uint32_t (&r)[4], const void *row) {
 
 static inline void copy16_async(void *shared, const void *global, int bytes = 16) {
   emulator::copy_later(shared, global, 16, bytes);
+}
+static inline void copy4_async(void *shared, const void *global, int bytes = 4) {
+  emulator::copy_later(shared, global, 4, bytes);
 }
 static inline void commit_copies() { emulator::commit_copies(); }
 template <int PENDING>

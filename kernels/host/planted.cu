@@ -172,6 +172,18 @@ static void copy_source_written(float *y, const float *, uint32_t) {
 static void copy_misaligned(float *, const float *x, uint32_t) {
   copy16_async(shared_floats() + 4 * threadIdx.x, x + 1);
 }
+static void copy4_misaligned(float *, const float *x, uint32_t) {
+  copy4_async(shared_floats() + threadIdx.x, reinterpret_cast<const char *>(x) + 2);
+}
+static void copy4_too_long(float *, const float *x, uint32_t) {
+  copy4_async(shared_floats() + threadIdx.x, x, 8);
+}
+static void copy4_read_early(float *y, const float *x, uint32_t) {
+  copy4_async(shared_floats() + threadIdx.x, x);
+  commit_copies();
+  y[threadIdx.x] = shared_floats()[threadIdx.x];
+  wait_copies<0>();
+}
 static void copy_outside_shared(float *y, const float *x, uint32_t) { copy16_async(y, x); }
 static void copy_too_long(float *, const float *x, uint32_t) {
   copy16_async(shared_floats() + 4 * threadIdx.x, x, 20);
@@ -242,6 +254,9 @@ PLANTED(256, planted_copy_uncommitted, PARAMETERS, ARGUMENTS, copy_uncommitted)
 PLANTED(256, planted_copy_target_written, PARAMETERS, ARGUMENTS, copy_target_written)
 PLANTED(256, planted_copy_source_written, PARAMETERS, ARGUMENTS, copy_source_written)
 PLANTED(256, planted_copy_misaligned, PARAMETERS, ARGUMENTS, copy_misaligned)
+PLANTED(256, planted_copy4_misaligned, PARAMETERS, ARGUMENTS, copy4_misaligned)
+PLANTED(256, planted_copy4_too_long, PARAMETERS, ARGUMENTS, copy4_too_long)
+PLANTED(256, planted_copy4_read_early, PARAMETERS, ARGUMENTS, copy4_read_early)
 PLANTED(256, planted_copy_outside_shared, PARAMETERS, ARGUMENTS, copy_outside_shared)
 PLANTED(256, planted_copy_too_long, PARAMETERS, ARGUMENTS, copy_too_long)
 PLANTED(256, planted_copy_beyond_source, PARAMETERS, ARGUMENTS, copy_beyond_source)
@@ -288,22 +303,26 @@ static void matrices(uint32_t *y, const uint32_t *x, uint32_t transposed) {
 PLANTED(32, planted_matrices, (uint32_t *y, const uint32_t *x, uint32_t transposed),
         (y, x, transposed), matrices)
 
-/// Copies 16 bytes a thread in two groups, the second of which is waited for later: y receives what
-/// shared memory holds then.
+/// Copies 16 bytes a thread in two groups, the second of which is waited for later, and a word with
+/// each, that of the second only where `bytes` is 16: y receives what shared memory holds then.
 static void copies(uint32_t *y, const uint32_t *x, uint32_t bytes) {
-  char *room = shared_memory() + 32 * threadIdx.x;
+  char *room = shared_memory() + 48 * threadIdx.x;
   const uint32_t *from = x + 4 * threadIdx.x;
   copy16_async(room, from);
+  copy4_async(room + 32, from + 3);
   commit_copies();
   copy16_async(room + 16, from, int(bytes));
+  copy4_async(room + 36, from + 2, bytes == 16 ? 4 : 0);
   commit_copies();
   commit_copies();  // an empty group counts
   wait_copies<2>();
   const uint32_t early = load4(room + 16);
-  for (uint32_t i = 0; i < 4; ++i) y[9 * threadIdx.x + i] = load4(room + 4 * i);
+  for (uint32_t i = 0; i < 4; ++i) y[11 * threadIdx.x + i] = load4(room + 4 * i);
+  y[11 * threadIdx.x + 9] = load4(room + 32);
   wait_copies<1>();
-  for (uint32_t i = 0; i < 4; ++i) y[9 * threadIdx.x + 4 + i] = load4(room + 16 + 4 * i);
-  y[9 * threadIdx.x + 8] = early;
+  for (uint32_t i = 0; i < 4; ++i) y[11 * threadIdx.x + 4 + i] = load4(room + 16 + 4 * i);
+  y[11 * threadIdx.x + 8] = early;
+  y[11 * threadIdx.x + 10] = load4(room + 36);
 }
 PLANTED(256, planted_copies, (uint32_t *y, const uint32_t *x, uint32_t bytes), (y, x, bytes),
         copies)

@@ -152,6 +152,11 @@ fn wrong_kernels_are_refused_with_kernel_block_and_thread() {
             "copy_misaligned",
             "cp.async: global memory: expected an address that is a multiple of 16",
         ),
+        (
+            "copy4_misaligned",
+            "cp.async: global memory: expected an address that is a multiple of 4",
+        ),
+        ("copy4_too_long", "cp.async: expected 0 to 4 bytes to read, got 8"),
         ("copy_outside_shared", "cp.async: expected an address in the 1000 bytes of shared memory"),
         ("copy_too_long", "cp.async: expected 0 to 16 bytes to read, got 20"),
         ("copy_beyond_source", "memory: read outside every buffer at address 0x"),
@@ -209,9 +214,12 @@ fn what_was_never_written_is_poison() {
         return;
     }
     let grid = Grid { threads: 32, ..ONE_BLOCK };
-    for entry in
-        ["planted_shared_uninitialised", "planted_copy_read_early", "planted_copy_waits_short"]
-    {
+    for entry in [
+        "planted_shared_uninitialised",
+        "planted_copy_read_early",
+        "planted_copy4_read_early",
+        "planted_copy_waits_short",
+    ] {
         for seed in SEEDS {
             let y = plant(entry, grid, 32, seed).unwrap();
             assert!(y.iter().all(|x| x.is_nan()), "{entry}: {y:?}");
@@ -386,12 +394,12 @@ fn late_copies_arrive_in_groups_and_fill_with_zeros() {
     }
     let threads = 64;
     let source: Vec<u32> = (0..4 * threads).map(|i| 0x0101_0101 * (1 + i % 200)).collect();
-    let grid = Grid { threads, shared: 32 * threads as usize, ..ONE_BLOCK };
+    let grid = Grid { threads, shared: 48 * threads as usize, ..ONE_BLOCK };
     for seed in SEEDS {
         for bytes in 0..=16usize {
-            let (y, x) = (Room::new(&vec![0u32; 9 * threads as usize]), Room::new(&source));
+            let (y, x) = (Room::new(&vec![0u32; 11 * threads as usize]), Room::new(&source));
             run("planted_copies", grid, &[y.address(), x.address(), bytes as u64], seed).unwrap();
-            for (t, got) in y.values::<u32>().chunks(9).enumerate() {
+            for (t, got) in y.values::<u32>().chunks(11).enumerate() {
                 let whole = &source[4 * t..4 * t + 4];
                 let mut part: Vec<u8> = bytemuck::cast_slice(whole).to_vec();
                 part[bytes..].fill(0);
@@ -402,6 +410,8 @@ fn late_copies_arrive_in_groups_and_fill_with_zeros() {
                     "thread {t}, {bytes} bytes"
                 );
                 assert_eq!(got[8], u32::MAX, "thread {t}: not yet there");
+                let second = if bytes == 16 { whole[2] } else { 0 };
+                assert_eq!(got[9..], [whole[3], second], "thread {t}: words");
             }
         }
     }
