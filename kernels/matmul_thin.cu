@@ -30,6 +30,21 @@ static __device__ __forceinline__ void put_parts(char *factor, uint32_t column, 
            Eight{{one[part], other[part]}});
 }
 
+/// Four of k from `deep` on, in the chunk that begins at `start`, of a column of the factor; zeros
+/// where there are none.
+template <bool ALIGNED>
+static __device__ __forceinline__ void load_four(float (&v)[4], const Product &args,
+                                                 uint32_t column, uint32_t start, uint32_t deep) {
+  const uint32_t there = column < args.n ? at_least_zero(args.k - start, deep) : 0;
+  const float *from = static_cast<const float *>(args.b) + uint64_t(column) * args.k + start + deep;
+  if (ALIGNED && there >= 4) {
+    load_many<4>(v, from);
+  } else {
+#pragma unroll
+    for (uint32_t i = 0; i < 4; ++i) v[i] = i < there ? from[i] : 0.0f;
+  }
+}
+
 /// The chains of 16 rows over a stretch of k.
 struct Chains {
   float part[3][4];
@@ -81,7 +96,6 @@ static __device__ void thin_mma(const Product args) {
   };
 #pragma unroll
   for (uint32_t s = 0; s < STAGES - 1; ++s) stage(s);
-  const float *b = static_cast<const float *>(args.b);
   // Neighbours have neighbouring places in memory; a few reads are under way at once.
   constexpr uint32_t TOGETHER = 4;
   const uint32_t along = count * (DEEP / 4), all = THIN_COLUMNS * along;
@@ -89,15 +103,8 @@ static __device__ void thin_mma(const Product args) {
     float v[TOGETHER][4];
 #pragma unroll
     for (uint32_t t = 0; t < TOGETHER; ++t) {
-      const uint32_t e = first + t * THREADS, column = e / along, deep = e % along * 4;
-      const uint64_t at = uint64_t(column0 + column) * args.k + start + deep;
-      const uint32_t there = e < all && column0 + column < args.n ? at_least_zero(length, deep) : 0;
-      if (ALIGNED && there >= 4) {
-        load_many<4>(v[t], b + at);
-      } else {
-#pragma unroll
-        for (uint32_t i = 0; i < 4; ++i) v[t][i] = i < there ? b[at + i] : 0.0f;
-      }
+      const uint32_t e = first + t * THREADS, column = e < all ? column0 + e / along : args.n;
+      load_four<ALIGNED>(v[t], args, column, start, e % along * 4);
     }
 #pragma unroll
     for (uint32_t t = 0; t < TOGETHER; ++t) {
@@ -159,7 +166,6 @@ static __device__ void thin_few(const Product args) {
 
   using Rows = Operand<bf16, true, ROWS, 64, 128, ALIGNED>;
   const bf16 *a = static_cast<const bf16 *>(args.a);
-  const float *b = static_cast<const float *>(args.b);
   Sixteen x[OF_A];
 #pragma unroll
   for (uint32_t t = 0; t < OF_A; ++t) {
@@ -174,16 +180,8 @@ static __device__ void thin_few(const Product args) {
   float v[OF_B][4];
 #pragma unroll
   for (uint32_t t = 0; t < OF_B; ++t) {
-    const uint32_t e = threadIdx.x + t * THREADS, column = column0 + e / (CHUNK / 4),
-                   at = e % (CHUNK / 4) * 4;
-    const uint32_t there = column < args.n ? at_least_zero(length, at) : 0;
-    const float *from = b + uint64_t(column) * args.k + start + at;
-    if (ALIGNED && there >= 4) {
-      load_many<4>(v[t], from);
-    } else {
-#pragma unroll
-      for (uint32_t i = 0; i < 4; ++i) v[t][i] = i < there ? from[i] : 0.0f;
-    }
+    const uint32_t e = threadIdx.x + t * THREADS;
+    load_four<ALIGNED>(v[t], args, column0 + e / (CHUNK / 4), start, e % (CHUNK / 4) * 4);
   }
 #pragma unroll
   for (uint32_t t = 0; t < OF_A; ++t) {
