@@ -7,6 +7,7 @@ mod addresses;
 mod attention;
 mod cache;
 mod cases;
+mod fused;
 mod judge;
 mod logits;
 mod matmul;
@@ -89,6 +90,11 @@ fn products() {
 }
 
 #[test]
+fn fused_products() {
+    run(fused::CASES);
+}
+
+#[test]
 fn attention_ops() {
     run(attention::CASES);
 }
@@ -136,12 +142,19 @@ fn every_op_has_a_case() {
         })
         .collect();
     assert!(ops.len() >= 20, "the traits were not understood: {ops:?}");
-    let cases: Vec<&str> =
-        [cases::CASES, logits::CASES, sparse::CASES, matmul::CASES, attention::CASES, cache::CASES]
-            .concat()
-            .iter()
-            .map(|c| c.0)
-            .collect();
+    let cases: Vec<&str> = [
+        cases::CASES,
+        logits::CASES,
+        sparse::CASES,
+        matmul::CASES,
+        fused::CASES,
+        attention::CASES,
+        cache::CASES,
+    ]
+    .concat()
+    .iter()
+    .map(|c| c.0)
+    .collect();
     for op in &ops {
         assert!(cases.contains(op), "op {op} has no case in tests/chips/conformance");
     }

@@ -74,15 +74,19 @@ pub fn layernorm(x: &[f64], weight: &[f64], bias: &[f64], epsilon: f64) -> (Vec<
     (y, statistics)
 }
 
-/// The bare product, y `[m, n]`.
+/// The bare product, y `[m, n]`; each sum over k from first to last.
 pub fn matmul(a: &[f64], b: &[f64], (m, n, k): (usize, usize, usize), form: Form) -> Vec<f64> {
     let mut y = vec![0.0; m * n];
+    // Rows of y take rows of b, whichever way b lies: most of the time of conformance is here.
+    let b: Vec<f64> = match form {
+        Form::Nt => (0..k * n).map(|i| b[i % n * k + i / n]).collect(),
+        Form::Nn | Form::Tn => b.to_vec(),
+    };
     for i in 0..m {
-        for j in 0..n {
-            for l in 0..k {
-                let a = if form == Form::Tn { a[l * m + i] } else { a[i * k + l] };
-                let b = if form == Form::Nt { b[j * k + l] } else { b[l * n + j] };
-                y[i * n + j] += a * b;
+        for l in 0..k {
+            let a = if form == Form::Tn { a[l * m + i] } else { a[i * k + l] };
+            for (y, b) in y[i * n..][..n].iter_mut().zip(&b[l * n..][..n]) {
+                *y += a * b;
             }
         }
     }
