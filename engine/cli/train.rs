@@ -70,7 +70,7 @@ impl Watch for Shown<'_> {
             {}",
             begun.examples, begun.trained, begun.steps, self.batch, begun.measure, begun.validated
         ));
-        begun.families.iter().for_each(|line| self.global.note(line));
+        begun.families.iter().chain(&begun.idle).for_each(|line| self.global.note(line));
         self.global.note_rows(self.rows, begun.longest_row);
         self.global.note(&begun.memory);
         self.bar = Some(Progress::new("train", begun.steps, "steps", self.global.quiet));

@@ -3,6 +3,7 @@
 use super::budget::{training, widest, Budget};
 use super::course::course;
 use super::identity::Identity;
+use super::idle::idle;
 use super::learning::Learning;
 use super::learnt::Learnt;
 use super::run::{Run, WRITTEN};
@@ -33,6 +34,8 @@ pub struct Begun {
     pub examples: u64,
     /// What an epoch is made of, where that is more than the users, a line each.
     pub families: Vec<String>,
+    /// Settings that were given and change nothing, a line each.
+    pub idle: Vec<String>,
     /// Trained numbers.
     pub trained: usize,
     /// Tokens of a row at most: no more than the model has positions.
@@ -93,6 +96,7 @@ pub fn learn(
 ) -> Result<Learned> {
     settings.check()?;
     let tune = settings.tune()?;
+    let given = settings;
     // The device decides the default, and the default decides the numbers: a resume must ask for
     // the same.
     let storage = settings.source().storage(&tune);
@@ -124,6 +128,7 @@ pub fn learn(
     };
     let mix = settings.mix()?;
     let (mut course, families) = course(settings, &tasks, &mix)?;
+    let idle = idle(given, &tasks)?;
     let budget = Budget::of(&model, &tune)?;
     let validation = Validation::plan(settings, &budget, &tasks, &dataset, course.lessons())?;
     let rates = Rates::of(&tune, &model.config, settings.dropout, settings.attention_dropout);
@@ -166,6 +171,7 @@ pub fn learn(
         device: model.device.name().to_owned(),
         examples: course.epoch(),
         families,
+        idle,
         trained: model.layout().len(),
         longest_row: tasks.builder().options().max_row,
         steps: loop_settings.schedule.total,

@@ -14,6 +14,7 @@ pub mod families;
 mod fitted;
 pub mod id;
 pub mod identity;
+mod idle;
 pub mod job;
 pub mod learn;
 pub mod learning;

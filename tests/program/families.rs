@@ -206,6 +206,63 @@ fn what_cannot_be_learnt_or_asked_is_refused_by_name() {
     }
 }
 
+/// What was given and changes nothing is told; what is for something of this training is not.
+#[test]
+fn settings_that_change_nothing_are_told() {
+    let shop = shop(12);
+    let train = "train --weights w --data shop.bin --device cpu --epochs 0.1 --force --out run";
+    let told = |words: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_engine"));
+        let words = format!("{train} {words}");
+        let output = command.current_dir(shop.path()).args(words.split_whitespace()).output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{words}: {said}");
+        let lines = said.lines().filter_map(|line| {
+            line.strip_prefix("--")?.split_once(" changes nothing here: it is for ")
+        });
+        lines.map(|(name, what)| format!("{name}: {what}")).collect::<Vec<_>>()
+    };
+    // All of it changes something, or is as it is by itself.
+    let masks = "--levels 1,0,0 --document-min 0.6 --document-suffix 0.1 --mask-ratio 0.2 \
+                 --mask-units token --span-order shuffle";
+    let of_users = "--windows 0.5 --pairs 0.1 --crops 0.1 --shuffle-days --behaviours 3 \
+                    --sampling recent";
+    let adapter = "--rank 4 --alpha 8 --lora-dropout 0.1 --targets dense --train-positions";
+    let validation = "--validate-users 3 --validate-beams 2 --patience 1";
+    let none: [String; 0] = [];
+    assert_eq!(told(&format!("{masks} {of_users} {adapter} {validation} --split-policy p5")), none);
+    let legal = "--objective legal --decision-weights 2,1 --temperature 0.5";
+    let teacher = "--teacher markov --teacher-weight 0.5 --teacher-temperature 1";
+    assert_eq!(told(&format!("{legal} {teacher} {adapter}")), none);
+    let records = "--families rating,sequential --rating-targets int --split-policy strict";
+    assert_eq!(told(&format!("{records} --mix 0 {of_users}")), none);
+    // And each of it nothing where what it is for is not there.
+    let few = "--families rating --mix 0 --tune full --validate-every 0";
+    let idle = told(&format!("{few} {masks} {of_users} {validation} --rank 4 --alpha 8"));
+    let names: Vec<&str> = idle.iter().map(|line| line.split_once(": ").unwrap().0).collect();
+    assert_eq!(
+        names.join(" "),
+        "rank alpha levels document-min document-suffix mask-ratio mask-units span-order windows \
+         pairs crops shuffle-days sampling behaviours validate-users validate-beams patience"
+    );
+    assert_eq!(idle[8], "windows: blanks, and for family sequential");
+    let idle = told(
+        "--rating-targets int --split-policy strict --teacher-weight 0.5 \
+                     --decision-weights 2,1 --temperature 0.5",
+    );
+    assert_eq!(
+        idle,
+        [
+            "rating-targets: templates that stars answer",
+            "split-policy: families of records",
+            "decision-weights: --objective legal",
+            "temperature: --objective legal or --score legal",
+            "teacher-weight: --teacher",
+        ]
+    );
+}
+
 fn without_rating(line: &str) -> String {
     let cells: Vec<&str> = line.split('\t').collect();
     let rating = if cells[0] == "user_id" { "rating" } else { "" };

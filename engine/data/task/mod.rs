@@ -232,6 +232,11 @@ impl<'a> Tasks<'a> {
         families
     }
 
+    /// Whether one of its own templates is such a one.
+    pub fn has(&self, is: impl Fn(&Form) -> bool) -> bool {
+        self.forms.iter().any(is)
+    }
+
     /// Whether the answer to the template `id` of a family is an item.
     pub fn asks_item(&self, family: Family, id: &str) -> Result<bool> {
         Ok(self.form(family, Some(id))?.answer() == Answer::Item)
