@@ -238,7 +238,13 @@ train-tokenizer = 330
 [base]
 model = "config.json"
 data = "synthetic:50,30,1"
-train = { tune = "full", epochs = 2, batch = 25, learning-rate = 3e-3, validate-every = 0 }
+[base.train]
+tune = "full"
+rank = 3
+epochs = 2
+batch = 25
+learning-rate = 3e-3
+validate-every = 0
 [train]
 epochs = 2
 batch = 20
@@ -253,7 +259,10 @@ name = "four"
 train = { rank = 4 }
 "#;
     fs::write(folder.join("l.toml"), ladder).unwrap();
-    let (out, _) = done(folder, "sweep l.toml --out taught");
+    let (out, words) = done(folder, "sweep l.toml --out taught");
+    let idle = words.lines().filter(|line| line.contains(" changes nothing here: it is for "));
+    let idle: Vec<&str> = idle.collect();
+    assert!(idle.len() == 1 && idle[0].contains("--rank"), "{words}");
     assert!(out.contains("questions are drawn with replacement"), "{out}");
     let config = |name: &str| {
         let path = folder.join("taught").join(name).join("seed-4/run/adapter_config.json");

@@ -68,7 +68,9 @@ struct Steps<'a> {
 
 impl learn::Watch for Steps<'_> {
     fn begun(&mut self, begun: &Begun) {
-        self.how.watch.says(&format!("{}: {} steps", self.name, begun.steps));
+        let name = &self.name;
+        self.how.watch.says(&format!("{name}: {} steps", begun.steps));
+        begun.idle.iter().for_each(|line| self.how.watch.says(&format!("{name}: {line}")));
         self.said = Instant::now();
     }
 
