@@ -78,9 +78,13 @@ pub fn layernorm(x: &[f64], weight: &[f64], bias: &[f64], epsilon: f64) -> (Vec<
 pub fn matmul(a: &[f64], b: &[f64], (m, n, k): (usize, usize, usize), form: Form) -> Vec<f64> {
     let mut y = vec![0.0; m * n];
     // Rows of y take rows of b, whichever way b lies: most of the time of conformance is here.
-    let b: Vec<f64> = match form {
-        Form::Nt => (0..k * n).map(|i| b[i % n * k + i / n]).collect(),
-        Form::Nn | Form::Tn => b.to_vec(),
+    let turned: Vec<f64>;
+    let b = match form {
+        Form::Nt => {
+            turned = (0..k * n).map(|i| b[i % n * k + i / n]).collect();
+            &turned
+        }
+        Form::Nn | Form::Tn => b,
     };
     for i in 0..m {
         for l in 0..k {

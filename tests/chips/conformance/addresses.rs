@@ -43,8 +43,7 @@ impl Shifted {
         scale: f64,
     ) -> Shifted {
         let values = noise(rows * cols, seed).into_iter().map(|x| scale * x);
-        let values: Vec<f64> = std::iter::repeat_n(0.0, shift).chain(values).collect();
-        let given = Given::new(device, &values, 1, values.len(), dtype);
+        let given = Given::behind(device, shift, &values.collect::<Vec<f64>>(), dtype);
         Shifted { given, shift, shape: Shape::matrix(rows, cols) }
     }
 

@@ -40,10 +40,7 @@ fn fused(device: &Device, problem: &Problem, product: &[f64], choice: u32) {
     const RANK: usize = 5;
     let bias = Given::noise(device, 1, n, dtype, 11);
     let z = Given::noise(device, m, RANK, dtype, 12);
-    let factor = match form {
-        Form::Nt => Given::noise(device, n, RANK, dtype, 13),
-        _ => Given::noise(device, RANK, n, dtype, 13),
-    };
+    let factor = problem.factor(device, RANK, dtype);
     let residual = Given::noise(device, m, n, dtype, 14);
     let mut y = Given::noise(device, m, n, dtype, 15);
     let mut before = Given::noise(device, m, n, dtype, 16);
@@ -113,12 +110,9 @@ fn gelu_again(device: &Device) {
                 let epilogue = Epilogue { gelu: Some(gelu), ..Epilogue::default() };
                 device.matmul(alone.tensor.view_mut(), a, b, form, epilogue).unwrap();
                 device.gelu(again.tensor.view_mut(), before.view(), gelu).unwrap();
-                let bits = |x: &Given| {
-                    let values = device.download_f32(x.view()).unwrap();
-                    values.into_iter().map(f32::to_bits).collect::<Vec<_>>()
-                };
-                assert_eq!(bits(&y), bits(&alone), "{} {gelu:?} alone", problem.label());
-                assert_eq!(bits(&y), bits(&again), "{} {gelu:?} again", problem.label());
+                let bits = y.bits(device);
+                assert_eq!(bits, alone.bits(device), "{} {gelu:?} alone", problem.label());
+                assert_eq!(bits, again.bits(device), "{} {gelu:?} again", problem.label());
             }
         }
     }
@@ -136,8 +130,7 @@ fn gelu_slopes(device: &Device) {
                 let problem = Problem::new(device, (m, n, k), form, [dtype; 2]);
                 let argument = Given::noise(device, m, n, dtype, 11);
                 let z = Given::noise(device, m, RANK, dtype, 12);
-                let (rows, cols) = if form == Form::Nt { (n, RANK) } else { (RANK, n) };
-                let factor = Given::noise(device, rows, cols, Dtype::F32, 13);
+                let factor = problem.factor(device, RANK, Dtype::F32);
                 let mut y = Given::noise(device, m, n, dtype, 14);
                 let gelu = if has(0) { Gelu::Erf } else { Gelu::Tanh };
                 let tail = oracle::matmul(&z.values, &factor.values, (m, n, RANK), form);
@@ -182,10 +175,7 @@ fn low_ranks(device: &Device) {
                 for factor in FLOATS {
                     let problem = Problem::new(device, (m, n, k), form, [Dtype::Bf16; 2]);
                     let z = Given::noise(device, m, rank, z, 12);
-                    let factor = match form {
-                        Form::Nt => Given::noise(device, n, rank, factor, 13),
-                        _ => Given::noise(device, rank, n, factor, 13),
-                    };
+                    let factor = problem.factor(device, rank, factor);
                     let tail = oracle::matmul(&z.values, &factor.values, (m, n, rank), form);
                     let scale = 0.3f32;
                     let expected: Vec<f64> = problem
@@ -316,10 +306,7 @@ impl Adapter {
 
     fn bits(&self, device: &Device, dy: View, z: View) -> [Vec<u32>; 2] {
         let (dz, d_b) = self.run(device, dy, z);
-        [dz, d_b].map(|x| {
-            let values = device.download_f32(x.view()).unwrap();
-            values.into_iter().map(f32::to_bits).collect()
-        })
+        [dz, d_b].map(|x| x.bits(device))
     }
 
     fn check(&self, device: &Device) {
@@ -407,10 +394,7 @@ fn low_rank_backward_rows_alone(device: &Device) {
 fn low_rank_backward_addresses(device: &Device) {
     for (dtype, rows) in [(Dtype::Bf16, 520), (Dtype::F16, 20), (Dtype::F32, 20)] {
         let adapter = Adapter::new(device, (rows, 520, 8), dtype);
-        let shifted = |x: &Given| {
-            let values: Vec<f64> = std::iter::once(0.0).chain(x.values.iter().copied()).collect();
-            Given::new(device, &values, 1, values.len(), dtype)
-        };
+        let shifted = |x: &Given| Given::behind(device, 1, &x.values, dtype);
         let (dy, z) = (adapter.dy.view(), adapter.z.view());
         let (odd_dy, odd_z) = (shifted(&adapter.dy), shifted(&adapter.z));
         let expected = adapter.bits(device, dy, z);

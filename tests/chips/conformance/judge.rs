@@ -36,8 +36,20 @@ impl Given {
         Given::new(device, &noise(rows * cols, seed), rows, cols, dtype)
     }
 
+    /// Values that begin `shift` elements behind the beginning of their memory, in one row.
+    pub fn behind(device: &Device, shift: usize, values: &[f64], dtype: Dtype) -> Given {
+        let values = [&vec![0.0; shift], values].concat();
+        Given::new(device, &values, 1, values.len(), dtype)
+    }
+
     pub fn view(&self) -> View<'_> {
         self.tensor.view()
+    }
+
+    /// The bits of what the device holds.
+    pub fn bits(&self, device: &Device) -> Vec<u32> {
+        let values = device.download_f32(self.view()).unwrap();
+        values.into_iter().map(f32::to_bits).collect()
     }
 }
 

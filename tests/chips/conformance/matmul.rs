@@ -54,6 +54,12 @@ impl Problem {
         oracle::matmul(&self.a.values, &self.b.values, (self.m, self.n, self.k), self.form)
     }
 
+    /// The factor of a tail of this rank, which lies as b does.
+    pub fn factor(&self, device: &Device, rank: usize, dtype: Dtype) -> Given {
+        let (rows, cols) = if self.form == Form::Nt { (self.n, rank) } else { (rank, self.n) };
+        Given::noise(device, rows, cols, dtype, 13)
+    }
+
     pub fn label(&self) -> String {
         let Problem { m, n, k, form, .. } = self;
         format!("matmul {m}x{n}x{k} {form:?} {} {}", self.a.tensor.dtype(), self.b.tensor.dtype())
@@ -193,7 +199,7 @@ fn bits(
     let epilogue = Epilogue { low_rank, gelu: Some(Gelu::Tanh), ..Epilogue::default() };
     let a = problem.a.view().row_range(rows);
     device.matmul(y.tensor.view_mut(), a, problem.b.view(), problem.form, epilogue).unwrap();
-    device.download_f32(y.view()).unwrap().into_iter().map(f32::to_bits).collect()
+    y.bits(device)
 }
 
 /// A row has the same bits alone, as one of a few and as one of many, at whatever place.
@@ -205,10 +211,9 @@ fn rows_alone(device: &Device) {
         {
             for (n, k) in [(8, 520), (72, 200), (33, 201)] {
                 let problem = Problem::new(device, (ROWS, n, k), form, dtypes);
-                let factor = if form == Form::Nt { (n, 8) } else { (8, n) };
                 let tail = (
                     Given::noise(device, ROWS, 8, dtypes[0], 12),
-                    Given::noise(device, factor.0, factor.1, Dtype::F32, 13),
+                    problem.factor(device, 8, Dtype::F32),
                 );
                 let all = bits(device, &problem, Some(&tail), 0..ROWS);
                 for rows in [0..1, 1..2, 129..130, 5..7, 3..20, 0..64, 65..130] {
@@ -232,11 +237,7 @@ fn addresses(device: &Device) {
     for ((m, n, k), dtypes) in cases {
         for form in FORMS {
             let problem = Problem::new(device, (m, n, k), form, dtypes);
-            let shifted = |x: &Given| {
-                let values: Vec<f64> =
-                    std::iter::once(0.0).chain(x.values.iter().copied()).collect();
-                Given::new(device, &values, 1, values.len(), x.tensor.dtype())
-            };
+            let shifted = |x: &Given| Given::behind(device, 1, &x.values, x.tensor.dtype());
             let (a, b) = (shifted(&problem.a), shifted(&problem.b));
             let shapes = [problem.a.view().shape(), problem.b.view().shape()];
             let mut results = Vec::new();
@@ -282,9 +283,7 @@ fn order_of_threads_changes_no_bit() {
                     let add = Epilogue { write: Write::Add, ..Epilogue::default() };
                     let (a, b) = (problem.a.view(), problem.b.view());
                     device.matmul(y.tensor.view_mut(), a, b, Form::Tn, add).unwrap();
-                    all.extend(
-                        device.download_f32(y.view()).unwrap().into_iter().map(f32::to_bits),
-                    );
+                    all.extend(y.bits(&device));
                 }
             }
             all
