@@ -9,31 +9,29 @@ use crate::data::rules::Score;
 use crate::data::task::Tasks;
 use crate::data::template::{Answer, Field};
 use crate::data::Family;
-use anyhow::Result;
+use serde_json::json;
 
 /// What settings are for, whether that is part of a training, and their names.
 type Use = (&'static str, bool, &'static [&'static str]);
 
 /// A line for each of them; one that was given as it is by itself is none.
-pub fn idle(given: &Learning, tasks: &Tasks) -> Result<Vec<String>> {
-    let values = |settings: &Learning| -> Result<toml::Table> {
-        Ok(toml::from_str(&settings.resolved()?).expect("what was written as TOML"))
-    };
-    let [all, usual] = [values(given)?, values(&Learning::default())?];
+pub fn idle(given: &Learning, tasks: &Tasks) -> Vec<String> {
+    let [all, usual] = [json!(given), json!(Learning::default())];
     let lines = uses(given, tasks).into_iter().filter(|(_, is_part, _)| !is_part);
     let lines = lines.flat_map(|(what, _, names)| {
-        let told = names.iter().filter(|&&name| all.get(name) != usual.get(name));
+        let told = names.iter().filter(|&&name| all[name] != usual[name]);
         told.map(move |name| format!("setting `{name}` changes nothing here: it is for {what}"))
     });
-    Ok(lines.collect())
+    lines.collect()
 }
 
 fn uses(given: &Learning, tasks: &Tasks) -> [Use; 12] {
     let blanks = given.mix > 0.0;
     let histories = tasks.has(|form| form.asks(Field::History));
-    let sequential = tasks.has(|form| form.family() == Family::Sequential);
-    let [of_users, of_records] =
-        [true, false].map(|of_users| tasks.has(|form| form.family().is_of_users() == of_users));
+    let families = tasks.families();
+    let of_users = families.iter().any(|family| family.is_of_users());
+    let of_records = families.iter().any(|family| !family.is_of_users());
+    let sequential = families.contains(&Family::Sequential);
     let stars = |form: &Form| matches!(form.answer(), Answer::Stars | Answer::StarsText);
     let legal = given.objective == Objective::Legal;
     let masks =

@@ -128,7 +128,7 @@ pub fn learn(
     };
     let mix = settings.mix()?;
     let (mut course, families) = course(settings, &tasks, &mix)?;
-    let idle = idle(given, &tasks)?;
+    let idle = idle(given, &tasks);
     let budget = Budget::of(&model, &tune)?;
     let validation = Validation::plan(settings, &budget, &tasks, &dataset, course.lessons())?;
     let rates = Rates::of(&tune, &model.config, settings.dropout, settings.attention_dropout);

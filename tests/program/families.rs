@@ -8,8 +8,13 @@ use std::process::Command;
 
 /// Exit code, standard output and standard error.
 fn run(folder: &Path, words: &str) -> (i32, String, String) {
+    heard(folder, &format!("--quiet {words}"))
+}
+
+/// The same with what is remarked on the way.
+fn heard(folder: &Path, words: &str) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_engine"));
-    command.current_dir(folder).args(["--threads", "2", "--quiet", "--device", "cpu"]);
+    command.current_dir(folder).args(["--threads", "2", "--device", "cpu"]);
     let output = command.args(words.split_whitespace()).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
@@ -210,14 +215,10 @@ fn what_cannot_be_learnt_or_asked_is_refused_by_name() {
 #[test]
 fn settings_that_change_nothing_are_told() {
     let shop = shop(12);
-    let train = "train --weights w --data shop.bin --device cpu --epochs 0.1 --force --out run";
+    let train = "train --weights w --data shop.bin --epochs 0.1 --force --out run";
     let told = |words: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_engine"));
-        let words = format!("{train} {words}");
-        let output = command.current_dir(shop.path()).args(words.split_whitespace()).output();
-        let output = output.unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{words}: {said}");
+        let (code, _, said) = heard(shop.path(), &format!("{train} {words}"));
+        assert_eq!(code, 0, "{words}: {said}");
         let lines = said.lines().filter_map(|line| {
             line.strip_prefix("--")?.split_once(" changes nothing here: it is for ")
         });
@@ -239,18 +240,17 @@ fn settings_that_change_nothing_are_told() {
     assert_eq!(told(&format!("{records} --mix 0 {of_users}")), none);
     // And each of it nothing where what it is for is not there.
     let few = "--families rating --mix 0 --tune full --validate-every 0";
-    let idle = told(&format!("{few} {masks} {of_users} {validation} --rank 4 --alpha 8"));
+    let idle = told(&format!("{few} {masks} {of_users} {validation} {adapter}"));
     let names: Vec<&str> = idle.iter().map(|line| line.split_once(": ").unwrap().0).collect();
     assert_eq!(
         names.join(" "),
-        "rank alpha levels document-min document-suffix mask-ratio mask-units span-order windows \
-         pairs crops shuffle-days sampling behaviours validate-users validate-beams patience"
+        "rank alpha lora-dropout targets train-positions levels document-min document-suffix \
+         mask-ratio mask-units span-order windows pairs crops shuffle-days sampling behaviours \
+         validate-users validate-beams patience"
     );
-    assert_eq!(idle[8], "windows: blanks, and for family sequential");
-    let idle = told(
-        "--rating-targets int --split-policy strict --teacher-weight 0.5 \
-                     --decision-weights 2,1 --temperature 0.5",
-    );
+    assert_eq!(idle[11], "windows: blanks, and for family sequential");
+    let few = "--rating-targets int --split-policy strict --decision-weights 2,1";
+    let idle = told(&format!("{few} --temperature 0.5 --teacher-weight 0.5"));
     assert_eq!(
         idle,
         [
